@@ -1,0 +1,331 @@
+"""Gene models: exons, strands and transcription start sites from GTF and TSS BED files.
+
+Formats: GTF 2.2 (1-based, closed) in GENCODE, Ensembl and RefSeq attribute styles; BED (0-based,
+half-open) for start sites.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from decode_zoo.errors import InputError
+from decode_zoo.genes import strip_version
+from decode_zoo.genome import Genome
+from decode_zoo.intervals import merge
+from decode_zoo.textfile import read_columns
+
+__all__ = ["Annotation", "Level", "override_tss", "read_gtf", "read_tss_bed"]
+
+IntArray = npt.NDArray[np.int64]
+Level = Literal["gene", "transcript"]
+
+_log = logging.getLogger(__name__)
+
+# The same fact under the names that GENCODE, Ensembl and RefSeq give it.
+_ATTRIBUTES = {
+    "gene": ("gene_id",),
+    "transcript": ("transcript_id",),
+    "symbol": ("gene_name", "gene"),
+    "biotype": ("gene_type", "gene_biotype"),
+    "accession": ("refseq_id",),
+}
+_EMPTY_STRINGS = ("", "unknown", "unassigned_transcript")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Gene models as flat arrays, one row a gene (or a transcript).
+
+    Attributes
+    ----------
+    level : {"gene", "transcript"}
+        What a row is.
+    ids : ndarray of str, shape (n,)
+        Gene or transcript ids without version; unique.
+    gene_ids : ndarray of str, shape (n,)
+        Gene of each row (equal to `ids` at gene level).
+    symbols, biotypes : ndarray of str, shape (n,)
+        Gene symbol and gene type; empty where the file has none.
+    chroms : ndarray of int64, shape (n,)
+        Chromosome codes of the genome.
+    strands : ndarray of int8, shape (n,)
+        +1 or -1.
+    tss : ndarray of int64, shape (n,)
+        0-based position of the first transcribed base.
+    exon_indptr : ndarray of int64, shape (n + 1,)
+        Row i owns exons ``exon_indptr[i]:exon_indptr[i + 1]``.
+    exon_starts, exon_ends : ndarray of int64, shape (m,)
+        0-based half-open, ascending and disjoint within a row.
+    """
+
+    level: Level
+    ids: npt.NDArray[np.str_]
+    gene_ids: npt.NDArray[np.str_]
+    symbols: npt.NDArray[np.str_]
+    biotypes: npt.NDArray[np.str_]
+    chroms: IntArray
+    strands: npt.NDArray[np.int8]
+    tss: IntArray
+    exon_indptr: IntArray
+    exon_starts: IntArray
+    exon_ends: IntArray
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+    @property
+    def rna_lengths(self) -> IntArray:
+        """Spliced length of each row in nt, shape (n,)."""
+        total = np.concatenate(([0], np.cumsum(self.exon_ends - self.exon_starts)))
+        return total[self.exon_indptr[1:]] - total[self.exon_indptr[:-1]]
+
+
+def _attribute(names: tuple[str, ...]) -> Callable[[str], str]:
+    """Make a function that finds the first of `names` in a GTF attribute column."""
+    patterns = [re.compile(rf'(?:^|;)\s*{name}[ =]"?([^";]*)') for name in names]
+
+    def find(text: str) -> str:
+        for pattern in patterns:
+            match = pattern.search(text)
+            if match:
+                return match[1].strip()
+        return ""
+
+    return find
+
+
+def read_gtf(
+    path: str | os.PathLike[str], genome: Genome, *, level: Level = "gene"
+) -> Annotation:
+    """Read gene models from the exon lines of a GTF file (plain or gzip).
+
+    At gene level a gene is the union of the exons of all its transcripts. An id that lies at
+    several places is kept once: of a chrX/chrY pair (pseudo-autosomal region) the Y copy gets
+    the suffix ``_PAR_Y``, as GENCODE does; of other duplicates, genes keep the first place in
+    the file and transcripts get their RefSeq accession or a suffix ``_dup<n>``.
+
+    Parameters
+    ----------
+    path : path-like
+        GTF file.
+    genome : Genome
+        Rows on sequences that it lacks (scaffolds, patches) are left out.
+    level : {"gene", "transcript"}
+        What a row is.
+
+    Returns
+    -------
+    Annotation
+        Rows in the order of first appearance in the file.
+
+    Raises
+    ------
+    InputError
+        If a line is not GTF, an exon has no id, lies past the chromosome's end (another genome
+        build), or no exon is left.
+    """
+    table = read_columns(path, ("chrom", "feature", "start", "end", "strand", "attributes"),
+                         (0, 2, 3, 4, 6, 8), select=("feature", "exon"), what="GTF")  # fmt: skip
+    if table.empty:
+        raise InputError(
+            "has no exon lines", path=path, remedy="Gene models are read from lines of type exon."
+        )
+    codes = {name: genome.code(name) for name in table["chrom"].unique()}
+    known = table["chrom"].map(codes).to_numpy() >= 0
+    if not known.any():
+        raise InputError(
+            f"none of its sequences ({', '.join(list(codes)[:3])}, …) is in genome "
+            f"'{genome.build}' ({', '.join(genome.names[:3])}, …)",
+            path=path,
+            remedy="Give the chromosome sizes of this file's assembly with --chrom-sizes.",
+        )
+    if not known.all():
+        dropped = [name for name, code in codes.items() if code < 0]
+        _log.info("%s: %d exons on %d sequences outside %s left out",
+                  path, int((~known).sum()), len(dropped), genome.build)  # fmt: skip
+        table = table[known]
+
+    exons = _exon_table(table, path, genome, codes)
+    if level == "transcript":
+        exons["id"] = _distinct_transcripts(exons)
+    else:
+        exons["id"] = exons["gene"]
+    return _assemble(exons, genome, level)
+
+
+def _exon_table(
+    table: pd.DataFrame, path: str | os.PathLike[str], genome: Genome, codes: Mapping[str, int]
+) -> pd.DataFrame:
+    """Check exon lines and turn their texts into numbers and ids."""
+
+    def refuse(bad: npt.NDArray[np.bool_], message: str, remedy: str | None = None) -> None:
+        if bad.any():
+            line = int(table.index[int(np.flatnonzero(bad)[0])])
+            raise InputError(message, path=path, line=line, remedy=remedy)
+
+    chrom = table["chrom"].map(codes).to_numpy(np.int64)
+    start = table["start"].to_numpy(np.int64) - 1
+    end = table["end"].to_numpy(np.int64)
+    strand = table["strand"].map({"+": 1, "-": -1}).fillna(0).to_numpy(np.int8)
+    refuse((start < 0) | (end <= start), "start and end are not a 1-based closed interval")
+    refuse(strand == 0, "an exon's strand must be + or -")
+    refuse(end > genome.lengths[chrom],
+           f"exon ends past its chromosome's last base in {genome.build}",
+           "The file is of another genome build; give its --chrom-sizes.")  # fmt: skip
+    # Exons of a transcript often carry the same text: look at each text once.
+    which, texts = pd.factorize(table["attributes"])
+    ids = {
+        key: [find(text) for text in texts]
+        for key, find in ((key, _attribute(names)) for key, names in _ATTRIBUTES.items())
+    }
+    for key in ("gene", "transcript", "accession"):
+        ids[key] = [strip_version(name) for name in ids[key]]
+    columns = {key: np.array(values, object)[which] for key, values in ids.items()}
+    refuse(columns["gene"] == "", "exon without gene_id")
+    return pd.DataFrame({**columns, "chrom": chrom, "strand": strand, "start": start, "end": end})
+
+
+def _distinct_transcripts(exons: pd.DataFrame) -> pd.Series[str]:
+    """Give every transcript record an id of its own.
+
+    One id can stand for several records (several RefSeq accessions of one Ensembl transcript);
+    their exons must not be mixed.
+    """
+    ids = exons["transcript"].where(~exons["transcript"].isin(_EMPTY_STRINGS), exons["gene"])
+    accession = exons["accession"]
+    first = accession.groupby(ids).transform("first")
+    return ids.where(accession == first, accession)
+
+
+def _assemble(exons: pd.DataFrame, genome: Genome, level: Level) -> Annotation:
+    """Group exon rows into gene models."""
+    locus = exons.groupby(["id", "chrom", "strand"], sort=False, observed=True).ngroup()
+    exons = exons.assign(locus=locus)
+    loci = exons.groupby("locus", sort=True).agg(
+        id=("id", "first"), gene=("gene", "first"), symbol=("symbol", "first"),
+        biotype=("biotype", "first"), chrom=("chrom", "first"), strand=("strand", "first"),
+    )  # fmt: skip
+    loci = loci.assign(id=_unique_ids(loci, genome, level)).dropna(subset=["id"])
+
+    # Union of exons, all loci at once: each locus is a stretch of its own on one axis.
+    stretch = genome.span
+    offset = exons["locus"].to_numpy(np.int64) * stretch
+    position = offset + genome.offsets[exons["chrom"].to_numpy()]
+    starts, ends = merge(position + exons["start"].to_numpy(), position + exons["end"].to_numpy())
+    owner = starts // stretch
+    kept = np.isin(owner, loci.index.to_numpy())
+    starts, ends, owner = starts[kept], ends[kept], owner[kept]
+    row = np.searchsorted(loci.index.to_numpy(), owner)
+    chroms = loci["chrom"].to_numpy(np.int64)
+    base = owner * stretch + genome.offsets[chroms[row]]
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(loci)))))
+    exon_starts, exon_ends = starts - base, ends - base
+    strands = loci["strand"].to_numpy(np.int8)
+    ids = loci["id"].to_numpy(str)
+    genes = ids if level == "gene" else loci["gene"].to_numpy(str)
+    symbols = loci["symbol"].where(loci["symbol"] != "", loci["gene"])
+    return Annotation(
+        level=level,
+        ids=ids,
+        gene_ids=genes,
+        symbols=symbols.to_numpy(str),
+        biotypes=loci["biotype"].to_numpy(str),
+        chroms=chroms,
+        strands=strands,
+        tss=np.where(strands > 0, exon_starts[indptr[:-1]], exon_ends[indptr[1:] - 1] - 1),
+        exon_indptr=indptr.astype(np.int64),
+        exon_starts=exon_starts,
+        exon_ends=exon_ends,
+    )
+
+
+def _unique_ids(loci: pd.DataFrame, genome: Genome, level: Level) -> list[str | None]:
+    """Name loci that share an id; None drops one (see `read_gtf`)."""
+    names = genome.names
+    on_x = {row.id for row in loci.itertuples() if names[row.chrom] == "X"}
+    seen: dict[str, int] = {}
+    unique: list[str | None] = []
+    for row in loci.itertuples():
+        name = str(row.id)
+        if names[row.chrom] == "Y" and name in on_x:
+            name += "_PAR_Y"
+        copies = seen.get(name, 0)
+        seen[name] = copies + 1
+        if copies == 0:
+            unique.append(name)
+        else:
+            unique.append(f"{name}_dup{copies}" if level == "transcript" else None)
+    dropped = sum(name is None for name in unique)
+    if dropped:
+        _log.info("%d further places of genes that lie at several places left out", dropped)
+    return unique
+
+
+def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tuple[int, int, int]]:
+    """Read transcription start sites: BED6, the id in column 4.
+
+    Parameters
+    ----------
+    path : path-like
+        BED file (plain or gzip). Of an interval wider than one base the 5' end counts.
+    genome : Genome
+        Sites on sequences that it lacks are left out.
+
+    Returns
+    -------
+    dict
+        Id without version → (chromosome code, 0-based position, strand).
+
+    Raises
+    ------
+    InputError
+        If a line is not BED6 with a strand.
+    """
+    table = read_columns(path, ("chrom", "start", "end", "id", "strand"), (0, 1, 2, 3, 5),
+                         what="BED6")  # fmt: skip
+    sites: dict[str, tuple[int, int, int]] = {}
+    for row in table.itertuples():
+        if row.strand not in ("+", "-"):
+            raise InputError("a start site's strand must be + or -", path=path, line=row.Index)
+        code = genome.code(row.chrom)
+        if code >= 0:
+            forward = row.strand == "+"
+            position = int(row.start) if forward else int(row.end) - 1
+            sites[strip_version(row.id)] = (code, position, 1 if forward else -1)
+    if not sites:
+        raise InputError(f"holds no start site on {genome.build}", path=path)
+    return sites
+
+
+def override_tss(
+    annotation: Annotation, sites: Mapping[str, tuple[int, int, int]]
+) -> tuple[Annotation, int]:
+    """Move the promoters of rows whose id has a measured start site.
+
+    Only the promoter window follows the new start; exons stay as annotated, because a start site
+    says nothing about splicing. A site on another chromosome or strand than the gene is ignored.
+
+    Returns
+    -------
+    annotation : Annotation
+    moved : int
+        How many rows were matched.
+    """
+    tss = annotation.tss.copy()
+    moved = 0
+    for i, name in enumerate(annotation.ids):
+        site = sites.get(str(name))
+        if site and site[0] == annotation.chroms[i] and site[2] == annotation.strands[i]:
+            tss[i] = site[1]
+            moved += 1
+    return replace(annotation, tss=tss), moved

@@ -1,0 +1,222 @@
+"""From sites to covered bases: clipping to promoters and RNAs, binning, pooling.
+
+Coordinates here are *local*: bases from the 5' edge of the promoter window, or from the 5' end of
+the spliced RNA, always in the direction of transcription.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.annotation import Annotation
+from decode_zoo.genome import Genome
+from decode_zoo.intervals import merge, overlap_pairs, ranges
+from decode_zoo.sites import Sites
+
+__all__ = [
+    "Boundary",
+    "Pieces",
+    "Regions",
+    "bin_widths",
+    "clip_sites",
+    "covered_bases",
+    "promoter_regions",
+    "rna_regions",
+]
+
+IntArray = npt.NDArray[np.int64]
+Boundary = Literal["clip", "within"]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Stretches of genome that map onto local coordinates, sorted by start.
+
+    Attributes
+    ----------
+    starts, ends : ndarray of int64, shape (m,)
+        Half-open, on the genome's linear axis (plus one span for the minus strand if stranded).
+    rows : ndarray of int64, shape (m,)
+        The gene or transcript it belongs to.
+    reverse : ndarray of bool, shape (m,)
+        Whether transcription runs against the axis.
+    bases : ndarray of int64, shape (m,)
+        Local coordinate of its 5' edge.
+    stranded : bool
+        Whether a site must be on the same strand.
+    """
+
+    starts: IntArray
+    ends: IntArray
+    rows: IntArray
+    reverse: npt.NDArray[np.bool_]
+    bases: IntArray
+    stranded: bool
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Parts of sites that lie in regions, in local coordinates.
+
+    Sorted by (row, track, start); disjoint and not touching within a row and track.
+
+    Attributes
+    ----------
+    rows, tracks, starts, ends : ndarray of int64, shape (n,)
+    """
+
+    rows: IntArray
+    tracks: IntArray
+    starts: IntArray
+    ends: IntArray
+
+
+def _regions(
+    starts: IntArray,
+    ends: IntArray,
+    rows: IntArray,
+    reverse: npt.NDArray[np.bool_],
+    bases: IntArray,
+    genome: Genome,
+    stranded: bool,
+) -> Regions:
+    if stranded:
+        starts, ends = starts + reverse * genome.span, ends + reverse * genome.span
+    order = np.lexsort((rows, ends, starts))
+    return Regions(
+        starts[order], ends[order], rows[order], reverse[order], bases[order], stranded
+    )
+
+
+def promoter_regions(
+    annotation: Annotation, genome: Genome, upstream: int, downstream: int, *, stranded: bool
+) -> Regions:
+    """Windows of ``-upstream .. +downstream`` bases around each start site.
+
+    The start site itself is local coordinate ``upstream``. A window that runs off its chromosome
+    is clipped; the bins outside are empty, and the others keep their places.
+    """
+    reverse = annotation.strands < 0
+    left = np.where(reverse, annotation.tss + 1 - downstream, annotation.tss - upstream)
+    right = left + upstream + downstream
+    length = genome.lengths[annotation.chroms]
+    starts, ends = np.maximum(left, 0), np.minimum(right, length)
+    bases = np.where(reverse, right - ends, starts - left)
+    offset = genome.offsets[annotation.chroms]
+    rows = np.arange(len(annotation), dtype=np.int64)
+    return _regions(starts + offset, ends + offset, rows, reverse, bases, genome, stranded)
+
+
+def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Regions:
+    """Exons, placed end to end along the spliced RNA."""
+    lengths = annotation.exon_ends - annotation.exon_starts
+    counts = np.diff(annotation.exon_indptr)
+    rows = np.repeat(np.arange(len(annotation), dtype=np.int64), counts)
+    reverse = annotation.strands[rows] < 0
+    # Exons ascend along the chromosome: the bases 5' of one are those of the exons before it, or
+    # on the minus strand those of the exons after it.
+    through = np.cumsum(lengths)
+    row_total = annotation.rna_lengths
+    row_before = np.cumsum(row_total) - row_total
+    ahead = through - row_before[rows]
+    bases = np.where(reverse, row_total[rows] - ahead, ahead - lengths)
+    offset = genome.offsets[annotation.chroms[rows]]
+    return _regions(annotation.exon_starts + offset, annotation.exon_ends + offset, rows, reverse,
+                    bases, genome, stranded)  # fmt: skip
+
+
+def clip_sites(sites: Sites, regions: Regions, genome: Genome, boundary: Boundary) -> Pieces:
+    """Cut sites at the borders of regions and express them in local coordinates.
+
+    Parameters
+    ----------
+    sites : Sites
+        Sites of one file; overlapping sites of a track count once.
+    regions : Regions
+        Promoter windows or exons.
+    genome : Genome
+        The axis both lie on.
+    boundary : {"clip", "within"}
+        Whether a site that crosses a region's border counts with the part inside, or not at all.
+
+    Returns
+    -------
+    Pieces
+        ``tracks`` are the codes of `sites`.
+    """
+    position = genome.offsets[sites.chroms]
+    if regions.stranded:
+        position = position + (sites.strands < 0) * genome.span
+    axis = 2 * genome.span
+    starts, ends = sites.starts + position, sites.ends + position
+    if boundary == "clip":
+        # One merge for all tracks: each has a stretch of the axis to itself.
+        shift = sites.codes * axis
+        starts, ends = merge(starts + shift, ends + shift)
+        codes = starts // axis
+        starts, ends = starts - codes * axis, ends - codes * axis
+    else:
+        codes = sites.codes
+    site, region = overlap_pairs(starts, ends, regions.starts, regions.ends)
+    left = np.maximum(starts[site], regions.starts[region])
+    right = np.minimum(ends[site], regions.ends[region])
+    if boundary == "within":
+        whole = (left == starts[site]) & (right == ends[site])
+        site, region, left, right = site[whole], region[whole], left[whole], right[whole]
+    local = np.where(
+        regions.reverse[region], regions.ends[region] - right, left - regions.starts[region]
+    )
+    local = local + regions.bases[region]
+    return _canonical(regions.rows[region], codes[site], local, local + (right - left),
+                      len(sites.tracks))  # fmt: skip
+
+
+def _canonical(
+    rows: IntArray, tracks: IntArray, starts: IntArray, ends: IntArray, n_tracks: int
+) -> Pieces:
+    """Sort pieces, joining those that touch (as the parts of a site on both sides of a splice)."""
+    if not rows.size:
+        return Pieces(rows, tracks, starts, ends)
+    stretch = int(ends.max()) + 1
+    shift = (rows * n_tracks + tracks) * stretch
+    starts, ends = merge(starts + shift, ends + shift)
+    key = starts // stretch
+    shift = key * stretch
+    return Pieces(key // n_tracks, key % n_tracks, starts - shift, ends - shift)
+
+
+def covered_bases(
+    starts: IntArray, ends: IntArray, width: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Spread local intervals over bins.
+
+    Parameters
+    ----------
+    starts, ends : ndarray of int64, shape (n,)
+        Half-open, not empty.
+    width : int
+        Bin width in bases.
+
+    Returns
+    -------
+    interval, bin, bases : ndarray of int64, shape (k,)
+        One entry for each interval and bin that share bases, and how many.
+    """
+    first, last = starts // width, (ends - 1) // width
+    counts = last - first + 1
+    interval = np.repeat(np.arange(starts.size, dtype=np.int64), counts)
+    bins = ranges(first, counts)
+    bases = np.minimum(ends[interval], (bins + 1) * width) - np.maximum(
+        starts[interval], bins * width
+    )
+    return interval, bins, bases
+
+
+def bin_widths(first: int, last: int, width: int, n_bins: int) -> IntArray:
+    """Bases of each bin that lie in ``first .. last`` (half-open, local), shape (n_bins,)."""
+    edges = np.clip(np.arange(n_bins + 1, dtype=np.int64) * width, first, last)
+    return np.diff(edges)

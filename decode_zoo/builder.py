@@ -1,0 +1,270 @@
+"""Making feature sets: gene models and sites in, a feature set out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import decode_zoo
+from decode_zoo.annotation import Annotation
+from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_regions
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.features import SIDES, FeatureSet, Layout, Rows, SitePieces
+from decode_zoo.genome import Genome
+from decode_zoo.sites import Side, SiteFile, Track, read_sites
+from decode_zoo.tables import atomic_dir
+from decode_zoo.textfile import read_bytes
+
+__all__ = ["build_features", "merge_features", "read_aliases"]
+
+IntArray = npt.NDArray[np.int64]
+Progress = Callable[[int], None]
+
+
+def build_features(
+    annotation: Annotation,
+    genome: Genome,
+    files: Mapping[Side, Sequence[SiteFile]],
+    folder: str | os.PathLike[str],
+    *,
+    layout: Layout | None = None,
+    aliases: Mapping[str, str] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> FeatureSet:
+    """Build a feature set and write it to a folder.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        Gene models (`decode_zoo.annotation.read_gtf`).
+    genome : Genome
+        The assembly of gene models and sites.
+    files : Mapping[Side, sequence of SiteFile]
+        Site files of each side (`decode_zoo.sites.find_site_files`).
+    folder : path-like
+        Where to write; appears whole or not at all.
+    layout : Layout, optional
+        Bins and window; genome and level are taken from the arguments.
+    aliases : Mapping[str, str], optional
+        Other names of genes → gene id.
+    force : bool
+        Replace an existing feature set.
+    progress : callable, optional
+        Called with the number of files done since the last call.
+
+    Returns
+    -------
+    FeatureSet
+
+    Raises
+    ------
+    InputError
+        If a file is bad, or two files give the same track.
+    UsageError
+        If the folder exists and `force` is not set.
+    """
+    layout = replace(layout or Layout(), genome=genome.build, level=annotation.level)
+    with atomic_dir(folder, force) as temporary:
+        tracks: dict[Side, tuple[Track, ...]] = {}
+        pieces: dict[Side, SitePieces] = {}
+        for side in SIDES:
+            tracks[side], pieces[side] = _clip_files(
+                files.get(side, ()), _side_regions(side, annotation, genome, layout), genome,
+                layout, len(annotation), progress,
+            )  # fmt: skip
+        built = FeatureSet(
+            layout, _rows(annotation, genome), tracks, dict(aliases or {}),
+            decode_zoo.__version__, lambda name: Path(folder) / name,
+        )  # fmt: skip
+        built.write(temporary, pieces, _clipped_windows(annotation, genome, layout))
+    return FeatureSet.load(folder)
+
+
+def _side_regions(
+    side: Side, annotation: Annotation, genome: Genome, layout: Layout
+) -> Regions:
+    if side == "rna":
+        return rna_regions(annotation, genome, stranded=layout.rna_stranded)
+    return promoter_regions(
+        annotation, genome, layout.upstream, layout.downstream, stranded=layout.promoter_stranded
+    )
+
+
+def _clip_files(
+    files: Sequence[SiteFile],
+    regions: Regions,
+    genome: Genome,
+    layout: Layout,
+    n_rows: int,
+    progress: Progress | None,
+) -> tuple[tuple[Track, ...], SitePieces]:
+    """Read and clip all files of a side, two at a time: decompression and parsing release the GIL."""
+
+    def work(file: SiteFile) -> tuple[tuple[Track, ...], Pieces]:
+        sites = read_sites(file, genome, stranded=regions.stranded)
+        pieces = clip_sites(sites, regions, genome, layout.boundary)
+        if progress:
+            progress(1)
+        return sites.tracks, pieces
+
+    tracks: list[Track] = []
+    parts: list[Pieces] = []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        try:
+            for found, part in pool.map(work, files):
+                parts.append(replace(part, tracks=part.tracks + len(tracks)))
+                tracks.extend(found)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    twice = [name for name, count in Counter(track.name for track in tracks).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} track names occur in more than one source: {', '.join(twice[:5])}",
+            remedy="Name the tracks in a manifest's 'track' column.",
+        )
+    return tuple(tracks), _group_by_row(parts, n_rows)
+
+
+def _group_by_row(parts: Sequence[Pieces], n_rows: int) -> SitePieces:
+    def joined(values: list[IntArray]) -> IntArray:
+        return np.concatenate(values) if values else np.zeros(0, np.int64)
+
+    rows = joined([part.rows for part in parts])
+    # Parts come track by track, each sorted by row, track and start: a stable sort by row is all.
+    order = np.argsort(rows, kind="stable")
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=n_rows))))
+    return SitePieces(
+        indptr.astype(np.int64),
+        joined([part.tracks for part in parts])[order],
+        joined([part.starts for part in parts])[order],
+        joined([part.ends for part in parts])[order],
+    )
+
+
+def _rows(annotation: Annotation, genome: Genome) -> Rows:
+    return Rows(
+        ids=annotation.ids.tolist(),
+        gene_ids=annotation.gene_ids.tolist(),
+        symbols=annotation.symbols.tolist(),
+        biotypes=annotation.biotypes.tolist(),
+        chroms=[genome.names[code] for code in annotation.chroms],
+        strands=annotation.strands.tolist(),
+        tss=annotation.tss.tolist(),
+        rna_lengths=annotation.rna_lengths.tolist(),
+    )
+
+
+def _clipped_windows(annotation: Annotation, genome: Genome, layout: Layout) -> IntArray:
+    """Rows whose window leaves the chromosome, with the local extent that is left."""
+    regions = promoter_regions(
+        annotation, genome, layout.upstream, layout.downstream, stranded=False
+    )
+    first, last = regions.bases, regions.bases + regions.ends - regions.starts
+    off = np.flatnonzero((first > 0) | (last < layout.window))
+    off = off[np.argsort(regions.rows[off])]
+    return np.stack([regions.rows[off], first[off], last[off]], axis=1).astype(np.int64)
+
+
+def merge_features(
+    base: FeatureSet,
+    added: FeatureSet,
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+) -> FeatureSet:
+    """Add the tracks of one feature set to another's.
+
+    Parameters
+    ----------
+    base : FeatureSet
+        Keeps its rows, aliases and track order; needs its positions (sites.npz).
+    added : FeatureSet
+        Built on the same gene models: every row of `base` must be in it, with the same start
+        site and RNA length.
+    folder : path-like
+        Where to write the union.
+    force : bool
+        Replace an existing feature set.
+
+    Returns
+    -------
+    FeatureSet
+
+    Raises
+    ------
+    UsageError
+        If layouts differ, rows do not match, or a track name is in both.
+    """
+    if base.layout != added.layout:
+        raise UsageError(f"The sets differ in layout: {base.layout} and {added.layout}.")
+    place = {name: i for i, name in enumerate(added.rows.ids)}
+    missing = [name for name in base.rows.ids if name not in place]
+    if missing:
+        raise UsageError(
+            f"{len(missing)} of {len(base)} genes are not in the set to add, e.g. {missing[0]}.",
+            remedy="Build it on the same gene models: decode-zoo features build --like BASE.",
+        )
+    order = np.array([place[name] for name in base.rows.ids], np.int64)
+    for what in ("tss", "rna_lengths", "strands"):
+        theirs = np.array(getattr(added.rows, what))[order]
+        wrong = np.flatnonzero(theirs != np.array(getattr(base.rows, what)))
+        if wrong.size:
+            raise UsageError(
+                f"{wrong.size} genes differ in {what}, e.g. {base.rows.ids[wrong[0]]}.",
+                remedy="Build the added tracks on the same gene models and start sites.",
+            )
+    tracks: dict[Side, tuple[Track, ...]] = {}
+    pieces: dict[Side, SitePieces] = {}
+    for side in SIDES:
+        both = sorted(set(base.tracks(side)) & set(added.tracks(side)))
+        if both:
+            raise UsageError(f"{len(both)} {side} tracks are in both sets: {', '.join(both[:5])}.")
+        tracks[side] = (*base.side_tracks[side], *added.side_tracks[side])
+        parts = [base.pieces(side), added.pieces(side).take(order)]
+        shift = len(base.side_tracks[side])
+        pieces[side] = _group_by_row(
+            [
+                Pieces(part.rows(), part.tracks + i * shift, part.starts, part.ends)
+                for i, part in enumerate(parts)
+            ],
+            len(base),
+        )
+    with atomic_dir(folder, force) as temporary:
+        merged = replace(
+            base,
+            side_tracks=tracks,
+            builder_version=decode_zoo.__version__,
+            locate=lambda name: Path(folder) / name,
+        )
+        merged.write(temporary, pieces, base.clipped_windows())
+    return FeatureSet.load(folder)
+
+
+def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read other names of genes: tab-separated, header ``alias gene_id``.
+
+    Raises
+    ------
+    InputError
+        If the header or a line is not as said.
+    """
+    rows = list(csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig")), delimiter="\t"))
+    if not rows or rows[0][:2] != ["alias", "gene_id"]:
+        raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
+    aliases: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) < 2:
+            raise InputError("expected an alias and a gene id", path=path, line=number)
+        aliases[row[0]] = row[1]
+    return aliases

@@ -1,0 +1,645 @@
+"""Feature sets: what is bound where, for many genes and many tracks.
+
+On disk a feature set is a folder with
+
+``features.json``
+    What it is: genome, level, bin and window, tracks, genes, RNA lengths.
+``sites.npz``
+    Sites clipped to promoters and RNAs, in local coordinates, from which any bin width and any
+    position can be had. Large, fetched when needed.
+``pooled.npz``
+    Position sums, all that a network with linear convolutions sees. Small.
+
+Arrays are read without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from decode_zoo.bins import bin_widths, covered_bases
+from decode_zoo.errors import ArtifactError, InputError, UsageError
+from decode_zoo.genes import GeneIndex
+from decode_zoo.intervals import ranges
+from decode_zoo.sites import Side, Track
+
+__all__ = ["SIDES", "FeatureSet", "Layout", "Rows", "SitePieces"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+FORMAT_VERSION = 1
+SIDES: tuple[Side, Side] = ("promoter", "rna")
+# Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
+# needs (its RNA kernels span three bins, its promoter kernels one). See DESIGN in docs/.
+HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How positions become bins.
+
+    Attributes
+    ----------
+    genome : str
+        Assembly, e.g. ``hg38``.
+    level : {"gene", "transcript"}
+        What a row is.
+    bin : int
+        Bin width in bases (nt).
+    upstream, downstream : int
+        Promoter window in bases around the start site, in the direction of transcription.
+    boundary : {"clip", "within"}
+        What became of sites across an exon or window border.
+    promoter_stranded, rna_stranded : bool
+        Whether sites had to be on the gene's strand.
+    """
+
+    genome: str = "hg38"
+    level: Literal["gene", "transcript"] = "gene"
+    bin: int = 100
+    upstream: int = 2000
+    downstream: int = 1000
+    boundary: Literal["clip", "within"] = "clip"
+    promoter_stranded: bool = False
+    rna_stranded: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse layouts that make no bins."""
+        if self.bin < 1 or self.upstream < 0 or self.downstream < 0:
+            raise UsageError("Bin width must be positive, window sizes must not be negative.")
+        if self.window < 1 or self.window % self.bin:
+            raise UsageError(
+                f"The promoter window ({self.window} bp) is not a whole number of bins of "
+                f"{self.bin} bp.",
+                remedy="Choose --upstream, --downstream and --bin so that it divides.",
+            )
+
+    @property
+    def window(self) -> int:
+        """Length of the promoter window in bases."""
+        return self.upstream + self.downstream
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The genes (or transcripts) of a feature set, as columns of n entries.
+
+    Attributes
+    ----------
+    ids, gene_ids, symbols, biotypes, chroms : list of str
+        Identifiers without version; chromosome names without ``chr``.
+    strands : list of int
+        +1 or -1.
+    tss : list of int
+        0-based position of the start site.
+    rna_lengths : list of int
+        Spliced length in nt.
+    """
+
+    ids: list[str]
+    gene_ids: list[str]
+    symbols: list[str]
+    biotypes: list[str]
+    chroms: list[str]
+    strands: list[int]
+    tss: list[int]
+    rna_lengths: list[int]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SitePieces:
+    """Sites of one side, grouped by row.
+
+    Attributes
+    ----------
+    indptr : ndarray of int64, shape (n_rows + 1,)
+        Row i owns entries ``indptr[i]:indptr[i + 1]``.
+    tracks, starts, ends : ndarray of int64, shape (n,)
+        Track index and local half-open interval, sorted by track, then start.
+    """
+
+    indptr: IntArray
+    tracks: IntArray
+    starts: IntArray
+    ends: IntArray
+
+    def rows(self) -> IntArray:
+        """Row of each entry, shape (n,)."""
+        return np.repeat(np.arange(self.indptr.size - 1, dtype=np.int64), np.diff(self.indptr))
+
+    def take(self, rows: IntArray) -> SitePieces:
+        """Return the pieces of some rows, in their order."""
+        counts = self.indptr[rows + 1] - self.indptr[rows]
+        entries = ranges(self.indptr[rows], counts)
+        return SitePieces(
+            np.concatenate(([0], np.cumsum(counts))),
+            self.tracks[entries], self.starts[entries], self.ends[entries],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Covered bases of many genes for many tracks.
+
+    Open one with `FeatureSet.load` (a folder) or ``decode_zoo.load_features`` (a published id).
+
+    Attributes
+    ----------
+    layout : Layout
+        Genome, bins and window.
+    rows : Rows
+        The genes.
+    side_tracks : Mapping[Side, tuple of Track]
+        The tracks of each side, in column order.
+    aliases : Mapping[str, str]
+        Other names of genes → gene id.
+    builder_version : str
+        Version of decode-zoo that built it.
+    locate : callable
+        File name → path of a file of this set.
+    sha256 : str
+        Of features.json, which holds those of the arrays.
+    """
+
+    layout: Layout
+    rows: Rows
+    side_tracks: Mapping[Side, tuple[Track, ...]]
+    aliases: Mapping[str, str] = field(repr=False)
+    builder_version: str
+    locate: Callable[[str], Path] = field(repr=False, compare=False)
+    sha256: str = ""
+
+    # -- opening -----------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> FeatureSet:
+        """Open a feature set in a folder.
+
+        Parameters
+        ----------
+        folder : path-like
+            Folder with features.json and sites.npz, pooled.npz or both.
+
+        Raises
+        ------
+        InputError
+            If it is not a feature set, or of a newer format.
+        """
+        path = Path(folder)
+        if not (path / "features.json").is_file():
+            raise InputError("is not a feature set (it has no features.json)", path=path,
+                             remedy="Make one with: decode-zoo features build")  # fmt: skip
+
+        def locate(name: str) -> Path:
+            if not (path / name).is_file():
+                raise ArtifactError(
+                    f"{path} has no {name}.",
+                    remedy="For a published set, fetch it with: decode-zoo fetch ID",
+                )
+            return path / name
+
+        return cls.open(locate)
+
+    @classmethod
+    def open(cls, locate: Callable[[str], Path]) -> FeatureSet:
+        """Open a feature set whose files a function finds (see `load`)."""
+        path = locate("features.json")
+        content = path.read_bytes()
+        try:
+            header = json.loads(content)
+            if header["format_version"] != FORMAT_VERSION:
+                raise InputError(
+                    f"is of feature-set format {header['format_version']}; "
+                    f"this version reads format {FORMAT_VERSION}",
+                    path=path,
+                    remedy="Upgrade decode-zoo.",
+                )
+            return cls(
+                Layout(**header["layout"]),
+                Rows(**header["rows"]),
+                {side: tuple(Track(**t) for t in header["tracks"][side]) for side in SIDES},
+                header["aliases"],
+                header["builder_version"],
+                locate,
+                hashlib.sha256(content).hexdigest(),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"is not a feature set's description ({error!r})", path=path) from None
+
+    # -- what is in it -----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Return the number of genes (or transcripts)."""
+        return len(self.rows)
+
+    @cached_property
+    def genes(self) -> pd.Index[str]:
+        """Ids of the rows, without version."""
+        return pd.Index(self.rows.ids, name=f"{self.layout.level}_id")
+
+    @cached_property
+    def rna_lengths(self) -> pd.Series[int]:
+        """Spliced length of each row in nt, by id."""
+        return pd.Series(self.rows.rna_lengths, index=self.genes, name="rna_length")
+
+    @cached_property
+    def index(self) -> GeneIndex:
+        """Finds rows by id, symbol or alias."""
+        return GeneIndex.from_columns(
+            self.rows.ids, self.rows.symbols, self.rows.biotypes, self.aliases
+        )
+
+    def tracks(self, side: Side) -> list[str]:
+        """Names of the tracks of a side, in column order (the mask channel is not a track).
+
+        Parameters
+        ----------
+        side : {"promoter", "rna"}
+        """
+        return [track.name for track in self.side_tracks[_checked(side)]]
+
+    def row(self, gene: str) -> int:
+        """Row of a gene given by id, symbol or alias.
+
+        Raises
+        ------
+        UsageError
+            If there is no such gene.
+        """
+        found = self.index.resolve([gene])
+        if found.rows[0] < 0:
+            raise UsageError(f"Gene '{gene}' is not in this feature set ({found.status[0]}).")
+        return int(found.rows[0])
+
+    # -- positions ---------------------------------------------------------------------------
+
+    @cached_property
+    def _sites(self) -> Mapping[str, npt.NDArray[Any]]:
+        return read_arrays(self.locate("sites.npz"))
+
+    @cached_property
+    def _pieces(self) -> dict[Side, SitePieces]:
+        return {}
+
+    def pieces(self, side: Side) -> SitePieces:
+        """Sites of a side, clipped and in local coordinates (needs sites.npz)."""
+        side = _checked(side)
+        if side not in self._pieces:
+            stored = self._sites
+            starts = stored[f"{side}_starts"].astype(np.int64)
+            counts = stored[f"{side}_counts"].astype(np.int64)
+            self._pieces[side] = SitePieces(
+                np.concatenate(([0], np.cumsum(counts))),
+                stored[f"{side}_tracks"].astype(np.int64),
+                starts,
+                starts + stored[f"{side}_lengths"],
+            )
+        return self._pieces[side]
+
+    def _extent(self, side: Side) -> tuple[IntArray, IntArray]:
+        """First and last local base that exists, of each row: windows end at chromosome ends."""
+        if side == "rna":
+            lengths = np.array(self.rows.rna_lengths, np.int64)
+            return np.zeros_like(lengths), lengths
+        first, last = np.zeros(len(self), np.int64), np.full(len(self), self.layout.window)
+        row, begin, end = self.clipped_windows().T
+        first[row], last[row] = begin, end
+        return first, last
+
+    def clipped_windows(self) -> IntArray:
+        """Rows whose promoter window leaves the chromosome: row, first and last local base."""
+        return self._pooled["promoter_clipped"].astype(np.int64)
+
+    def n_bins(self, side: Side) -> IntArray:
+        """Bins of each row, shape (n_rows,); the last one of an RNA may be partial."""
+        if _checked(side) == "promoter":
+            return np.full(len(self), self.layout.window // self.layout.bin, np.int64)
+        lengths = np.array(self.rows.rna_lengths, np.int64)
+        return -(-lengths // self.layout.bin)
+
+    def bins(self, gene: str, side: Side) -> pd.DataFrame:
+        """Covered bases of one gene, bin by bin, 5' to 3'.
+
+        Parameters
+        ----------
+        gene : str
+            Id (with or without version), symbol or alias.
+        side : {"promoter", "rna"}
+
+        Returns
+        -------
+        DataFrame of int64, shape (n_bins, n_tracks)
+            Bases (0 to bin width) of the bin covered by at least one site of the track. The
+            index is the bin number; promoter bin 0 starts at ``-upstream``.
+
+        Raises
+        ------
+        UsageError
+            If the gene is unknown.
+        ArtifactError
+            If the set's positions (sites.npz) are not there.
+        """
+        row = np.array([self.row(gene)])
+        dense = self.matrix(row, side, dtype=np.int64)[0, :, 1:]
+        return pd.DataFrame(dense, columns=self.tracks(side)).rename_axis(index="bin")
+
+    def matrix(
+        self, rows: IntArray, side: Side, *, pad: int = 0, dtype: npt.DTypeLike = np.float32
+    ) -> npt.NDArray[Any]:
+        """Full matrices of some rows, channel 0 the mask (bin width).
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+        side : {"promoter", "rna"}
+        pad : int
+            Empty bins to add behind the last bin of the longest row.
+        dtype : dtype-like
+            Of the result.
+
+        Returns
+        -------
+        ndarray, shape (n, n_bins + pad, 1 + n_tracks)
+            ``n_bins`` is that of the longest row.
+        """
+        side = _checked(side)
+        width = self.layout.bin
+        length = int(self.n_bins(side)[rows].max(initial=0)) + pad
+        out = np.zeros((rows.size, length, 1 + len(self.side_tracks[side])), dtype)
+        pieces = self.pieces(side).take(rows)
+        interval, bins, bases = covered_bases(pieces.starts, pieces.ends, width)
+        np.add.at(out, (pieces.rows()[interval], bins, 1 + pieces.tracks[interval]), bases)
+        first, last = self._extent(side)
+        for i, row in enumerate(rows):
+            out[i, :, 0] = bin_widths(first[row], last[row], width, length)
+        return out
+
+    def largest_bin(self, rows: IntArray, side: Side) -> IntArray:
+        """Largest bin value of each track over some rows, shape (n_tracks,), in bases."""
+        pieces, width = self.pieces(side).take(rows), self.layout.bin
+        n_tracks = len(self.side_tracks[side])
+        largest = np.zeros(n_tracks, np.int64)
+        # A site that fills a whole bin settles its track; few tracks are left to be spread.
+        full = (-(-pieces.starts // width) + 1) * width <= pieces.ends
+        largest[pieces.tracks[full]] = width
+        left = np.flatnonzero(largest[pieces.tracks] < width)
+        tracks, owner = pieces.tracks[left], pieces.rows()[left]
+        interval, bins, bases = covered_bases(pieces.starts[left], pieces.ends[left], width)
+        stride = int(bins.max(initial=0)) + 1
+        key = (owner[interval] * n_tracks + tracks[interval]) * stride + bins
+        if key.size:  # entries are sorted by row, track and start, hence by key
+            starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+            np.maximum.at(largest, tracks[interval[starts]], np.add.reduceat(bases, starts))
+        return largest
+
+    # -- position sums -----------------------------------------------------------------------
+
+    @cached_property
+    def _pooled(self) -> Mapping[str, npt.NDArray[Any]]:
+        return read_arrays(self.locate("pooled.npz"))
+
+    def mask_sums(self, side: Side, kernel: int) -> IntArray:
+        """Position sums of the mask channel (see `sums`), shape (n_rows, kernel), in bases."""
+        first, last = self._extent(_checked(side))
+        edges = np.arange(kernel, dtype=np.int64) * self.layout.bin
+        return np.maximum(last[:, None] - np.maximum(first[:, None], edges), 0)
+
+    def sums(self, side: Side, kernel: int = 1) -> list[sparse.csr_array]:
+        """Position sums, all that linear convolutions of total width `kernel` see.
+
+        ``S_k`` sums the bins from the k-th on, for k = 0 .. kernel - 1. With each sequence padded
+        by kernel - 1 empty bins on the right, the sum over positions of a convolution is
+        ``Σ_k W_kᵀ S_k`` (exact; docs/exactness.md).
+
+        Parameters
+        ----------
+        side : {"promoter", "rna"}
+        kernel : int
+            Composite kernel width in bins.
+
+        Returns
+        -------
+        list of csr_array of int32, each of shape (n_rows, n_tracks)
+            In bases.
+        """
+        side = _checked(side)
+        cached = self._sums
+        if (side, kernel) not in cached:
+            cached[side, kernel] = self._compute_sums(side, kernel)
+        return cached[side, kernel]
+
+    @cached_property
+    def _sums(self) -> dict[tuple[Side, int], list[sparse.csr_array]]:
+        return {}
+
+    def _compute_sums(self, side: Side, kernel: int) -> list[sparse.csr_array]:
+        shape = (len(self), len(self.side_tracks[side]))
+        if kernel - 1 <= HEAD_BINS[side]:
+            stored = self._pooled
+            total = _stored_csr(stored, f"{side}_total", shape)
+            heads = [_stored_csr(stored, f"{side}_head{k}", shape) for k in range(kernel - 1)]
+        else:
+            pieces = self.pieces(side)
+            total = total_bases(pieces, shape[1])
+            heads = [head_bases(pieces, shape[1], k, self.layout.bin) for k in range(kernel - 1)]
+        sums = [total]
+        for head in heads:
+            rest = sparse.csr_array(sums[-1] - head)
+            rest.eliminate_zeros()
+            sums.append(rest)
+        return sums
+
+    def pooled(
+        self,
+        genes: Iterable[str] | None = None,
+        side: Side = "promoter",
+        *,
+        kernel: int = 1,
+        tracks: Sequence[str] | None = None,
+    ) -> FloatArray:
+        """Position sums as a network eats them: a short sequence of `kernel` rows a gene.
+
+        Parameters
+        ----------
+        genes : iterable of str, optional
+            Ids, symbols or aliases; all rows if not given.
+        side : {"promoter", "rna"}
+        kernel : int
+            Composite kernel width of the network's branch in bins (see `sums`).
+        tracks : sequence of str, optional
+            Names of the tracks, in the order wanted; all if not given.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_genes, kernel, 1 + n_tracks)
+            Channel 0 is the mask channel, in bases like the others.
+
+        Raises
+        ------
+        UsageError
+            If a gene or a track is unknown.
+        """
+        rows = (
+            np.arange(len(self), dtype=np.int64)
+            if genes is None
+            else np.array([self.row(gene) for gene in genes], np.int64)
+        )
+        columns = self.columns(side, tracks) if tracks is not None else None
+        out = np.empty((rows.size, kernel, 1 + len(tracks or self.side_tracks[side])), np.float32)
+        out[:, :, 0] = self.mask_sums(side, kernel)[rows]
+        for k, matrix in enumerate(self.sums(side, kernel)):
+            chosen = matrix[rows]
+            out[:, k, 1:] = (chosen if columns is None else chosen[:, columns]).toarray()
+        return out
+
+    def columns(self, side: Side, tracks: Sequence[str]) -> IntArray:
+        """Columns of named tracks, shape (len(tracks),).
+
+        Raises
+        ------
+        UsageError
+            If some are missing; it lists them.
+        """
+        place = {name: i for i, name in enumerate(self.tracks(side))}
+        missing = [name for name in tracks if name not in place]
+        if missing:
+            raise UsageError(
+                f"{len(missing)} of {len(tracks)} {side} tracks are not in the feature set: "
+                + ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+            )  # fmt: skip
+        return np.array([place[name] for name in tracks], np.int64)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write(self, folder: Path, pieces: Mapping[Side, SitePieces], clipped: IntArray) -> None:
+        """Write the set's files into an existing folder; the same set gives the same bytes.
+
+        Parameters
+        ----------
+        folder : Path
+            An empty folder.
+        pieces : Mapping[Side, SitePieces]
+            Sites of both sides.
+        clipped : ndarray of int64, shape (m, 3)
+            Rows whose window leaves the chromosome: row, first and last local base inside it.
+        """
+        positions: dict[str, npt.NDArray[Any]] = {}
+        pooled: dict[str, npt.NDArray[Any]] = {"promoter_clipped": _compact(clipped)}
+        for side in SIDES:
+            part, n_tracks = pieces[side], len(self.side_tracks[side])
+            positions[f"{side}_counts"] = _compact(np.diff(part.indptr))
+            positions[f"{side}_tracks"] = _compact(part.tracks)
+            positions[f"{side}_starts"] = _compact(part.starts)
+            positions[f"{side}_lengths"] = _compact(part.ends - part.starts)
+            _store_csr(pooled, f"{side}_total", total_bases(part, n_tracks))
+            for k in range(HEAD_BINS[side]):
+                head = head_bases(part, n_tracks, k, self.layout.bin)
+                _store_csr(pooled, f"{side}_head{k}", head)
+        np.savez_compressed(folder / "sites.npz", allow_pickle=False, **positions)
+        np.savez_compressed(folder / "pooled.npz", allow_pickle=False, **pooled)
+        header = {
+            "format_version": FORMAT_VERSION,
+            "layout": asdict(self.layout),
+            "builder_version": self.builder_version,
+            "arrays": {
+                name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+                for name in ("pooled.npz", "sites.npz")
+            },
+            "tracks": {s: [asdict(track) for track in self.side_tracks[s]] for s in SIDES},
+            "rows": asdict(self.rows),
+            "aliases": dict(sorted(self.aliases.items())),
+        }
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")) + "\n"
+        (folder / "features.json").write_text(text, encoding="utf-8")
+
+
+def _checked(side: str) -> Side:
+    if side == "promoter":
+        return "promoter"
+    if side == "rna":
+        return "rna"
+    raise UsageError(f"A side is 'promoter' or 'rna', not {side!r}.")
+
+
+def _compact(values: IntArray) -> npt.NDArray[Any]:
+    """Same values in the smallest unsigned type that holds them."""
+    top = int(values.max(initial=0))
+    return values.astype(np.uint16 if top < 1 << 16 else np.uint32)
+
+
+def total_bases(pieces: SitePieces, n_tracks: int) -> sparse.csr_array:
+    """Covered bases of each row and track over all positions, shape (n_rows, n_tracks)."""
+    return _csr(pieces.rows(), pieces.tracks, pieces.ends - pieces.starts,
+                (pieces.indptr.size - 1, n_tracks))  # fmt: skip
+
+
+def head_bases(pieces: SitePieces, n_tracks: int, k: int, width: int) -> sparse.csr_array:
+    """Covered bases of each row and track in bin k, shape (n_rows, n_tracks)."""
+    bases = np.minimum(pieces.ends, (k + 1) * width) - np.maximum(pieces.starts, k * width)
+    inside = bases > 0
+    return _csr(pieces.rows()[inside], pieces.tracks[inside], bases[inside],
+                (pieces.indptr.size - 1, n_tracks))  # fmt: skip
+
+
+def _csr(
+    rows: IntArray, columns: IntArray, values: IntArray, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Sum entries that are already sorted by row and column."""
+    key = rows * shape[1] + columns
+    if key.size:
+        starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+        values = np.add.reduceat(values, starts)
+        rows, columns = rows[starts], columns[starts]
+    counts = np.bincount(rows, minlength=shape[0])
+    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    return sparse.csr_array(
+        (values.astype(np.int32), columns.astype(np.int32), indptr), shape=shape
+    )
+
+
+def _store_csr(arrays: dict[str, npt.NDArray[Any]], name: str, matrix: sparse.csr_array) -> None:
+    arrays[f"{name}_counts"] = _compact(np.diff(matrix.indptr))
+    arrays[f"{name}_tracks"] = _compact(matrix.indices)
+    arrays[f"{name}_bases"] = _compact(matrix.data)
+
+
+def _stored_csr(
+    arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]
+) -> sparse.csr_array:
+    counts = arrays[f"{name}_counts"].astype(np.int32)
+    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    parts = (arrays[f"{name}_bases"].astype(np.int32), arrays[f"{name}_tracks"].astype(np.int32))
+    return sparse.csr_array((*parts, indptr), shape=shape)
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read a ``.npz`` file of plain arrays; pickled objects are refused.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or holds objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"cannot be read as arrays ({error})", path=path) from error

@@ -1,0 +1,531 @@
+"""Gene identifiers: read a list of them, and find the row each one means.
+
+Nothing is guessed silently. A row of the user's file is a row of the answer, in
+the same order, and a query that cannot be resolved says why.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import InputError, UsageError
+
+__all__ = ["GeneIndex", "Resolution", "read_gene_list", "strip_version"]
+
+# Only accessions carry versions. Clone names such as RP11-34P13.7 and AC004.1 also
+# end in a dot and digits, and are different genes with and without them. The `_2`
+# is the mapping version of GENCODE's lift to GRCh37.
+_VERSIONED = re.compile(
+    r"((?:ENS(?:[A-Z]{3,6})?[GTPER]R?\d{10,11})|(?:[NXYAW][CGMRPTZ]_\d{6,}))"
+    r"\.\d+(?:_\d+)?(_PAR_Y)?"
+)
+
+
+def strip_version(gene_id: str) -> str:
+    """Remove the version of an Ensembl or RefSeq accession.
+
+    Parameters
+    ----------
+    gene_id : str
+        An accession or any other name.
+
+    Returns
+    -------
+    str
+        The accession without its version, `_PAR_Y` kept; other names unchanged.
+
+    Examples
+    --------
+    >>> strip_version("ENSG00000182378.13_PAR_Y")
+    'ENSG00000182378_PAR_Y'
+    >>> strip_version("RP11-34P13.7")
+    'RP11-34P13.7'
+    """
+    if "." not in gene_id:
+        return gene_id
+    match = _VERSIONED.fullmatch(gene_id)
+    return match[1] + (match[2] or "") if match else gene_id
+
+
+# --- reading -----------------------------------------------------------------------
+
+_MAX_LINE = 1_000_000
+_HEADERS = frozenset(
+    """
+    gene genes geneid geneids geneidentifier geneaccession genename genenames genesymbol
+    genesymbols genestableid genestableidversion id ids symbol symbols name names identifier
+    identifiers feature features featureid featurename index rowname rownames unnamed0 ensembl
+    ensemblid ensemblids ensemblgene ensemblgenes ensemblgeneid ensemblgeneids
+    ensembltranscriptid hgnc hgncid hgncsymbol approvedsymbol officialgenesymbol entrez entrezid
+    entrezids entrezgene entrezgeneid transcript transcripts transcriptid transcriptstableid
+    transcriptstableidversion targetid refseq refseqid
+    """.split()  # noqa: SIM905 (a list literal of these takes half a page)
+)
+_NOT_TEXT = (
+    "Save it as UTF-8 text, one gene a line (from a spreadsheet: export as tab-separated UTF-8)."
+)
+
+
+def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[str]:
+    """Read the first column of a gene table.
+
+    Columns are separated by tabs; in a file named `.csv` or `.csv.gz` whose first line
+    has no tab, by commas. Gzip is recognised by its content. The first non-blank line
+    is a header only if its first cell is a well-known column name, empty, or starts
+    with '#': a gene (such as IDS) is never taken for a header. Blank lines are skipped; a row with
+    an empty first cell but other content is kept as ''.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or file object
+        A path, '-' for standard input, or an open text or binary stream, which is
+        read to its end and left open.
+
+    Returns
+    -------
+    list of str
+        One entry a row, in file order, duplicates kept.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no UTF-8 text, its gzip data are damaged, a
+        line is longer than 1 MB, or it names no genes.
+    """
+    name, display = _names(source)
+    csv = name.lower().endswith((".csv", ".csv.gz"))
+    genes: list[str] = []
+    separator, first = "\t", True
+    with _opened(source, display) as stream:
+        for number, line in _lines(stream, display):
+            if first and csv and b"\t" not in line and line.strip():
+                separator = ","
+            cell = _first_cell(line, separator, display, number)
+            if cell is None:
+                continue
+            if not first or not _is_header(cell):
+                genes.append(cell)
+            first = False
+    if not genes:
+        raise InputError(
+            "no genes in it.",
+            path=display,
+            remedy="Give one gene a line: Ensembl ids or symbols in the first column.",
+        )
+    return genes
+
+
+def _names(source: str | os.PathLike[str] | TextIO | BinaryIO) -> tuple[str, str]:
+    """Return the file name (for its suffix) and what error messages call it."""
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        return (name, name) if name != "-" else ("", "standard input")
+    label = getattr(source, "name", None)
+    return (label, label) if isinstance(label, str) else ("", "the gene list")
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | TextIO | BinaryIO, display: str
+) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """Open `source` as plain bytes, decompressed if need be."""
+    stream: io.BufferedReader
+    if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
+        try:
+            stream = open(source, "rb")  # noqa: SIM115 (closed below, once unpacked)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise InputError(
+                f"cannot be read: {reason}.",
+                path=display,
+                remedy="Check the path; '-' reads genes from standard input.",
+            ) from error
+    else:
+        # Read whole, so that a wrapper of ours never buffers ahead in, or closes,
+        # a stream that belongs to the caller.
+        handle = sys.stdin.buffer if isinstance(source, (str, os.PathLike)) else source
+        try:
+            data = handle.read()
+        except UnicodeDecodeError as error:
+            raise InputError("is not UTF-8 text.", path=display, remedy=_NOT_TEXT) from error
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogatepass")
+        stream = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type,unused-ignore]
+    with stream:
+        if stream.peek(2)[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                yield unpacked
+        else:
+            yield stream
+
+
+def _lines(stream: io.BufferedReader | gzip.GzipFile, display: str) -> Iterator[tuple[int, bytes]]:
+    """Yield numbered lines without their ends (LF, CRLF or CR)."""
+    number = 0
+    while True:
+        try:
+            block = stream.readline(_MAX_LINE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                "the gzip data are truncated or corrupt.",
+                path=display,
+                line=number + 1,
+                remedy="Fetch or compress the file again ('gzip -t' checks it).",
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"cannot be read: {error.strerror}.",
+                path=display,
+                line=number + 1,
+                remedy="Check the path; '-' reads genes from standard input.",
+            ) from error
+        if not block:
+            return
+        if number == 0 and block.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InputError("is UTF-16 text, not UTF-8.", path=display, line=1, remedy=_NOT_TEXT)
+        if len(block) > _MAX_LINE:
+            raise InputError(
+                f"the line is longer than {_MAX_LINE:,} bytes.",
+                path=display,
+                line=number + 1,
+                remedy="Give one gene a line; keep only the first columns (cut -f1).",
+            )
+        for line in block.splitlines():
+            number += 1
+            if b"\0" in line:
+                raise InputError(
+                    "has NUL bytes: a spreadsheet, UTF-16 or another binary format.",
+                    path=display,
+                    line=number,
+                    remedy=_NOT_TEXT,
+                )
+            yield number, line
+
+
+def _first_cell(line: bytes, separator: str, display: str, number: int) -> str | None:
+    """Return the first cell without quotes and white space, None for a blank line."""
+    # Only the first cell is decoded: the other columns are ignored, whatever they hold.
+    cell, _, rest = line.partition(separator.encode())
+    opening = cell.lstrip(b"\xef\xbb\xbf ").startswith(b'"')
+    if separator == "," and opening and cell.count(b'"') == 1:
+        # A separator inside a quoted cell; cutting there would drop half of it.
+        quoted, closed, tail = rest.partition(b'"')
+        if closed:
+            cell, rest = cell + separator.encode() + quoted + closed, tail
+    try:
+        text = cell.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"byte 0x{error.object[error.start]:02x} is not UTF-8 text.",
+            path=display,
+            line=number,
+            remedy=_NOT_TEXT,
+        ) from error
+    # Concatenated files carry byte order marks in the middle.
+    text = text.lstrip("\ufeff").strip()
+    if not text and not rest.strip(separator.encode() + b" \t\r\v\f"):
+        return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text
+
+
+def _is_header(cell: str) -> bool:
+    """Tell whether the first cell of the first line is a column name."""
+    if cell == "IDS":  # iduronate 2-sulfatase: the one symbol that reads as a column name
+        return False
+    word = "".join(filter(str.isalnum, cell.lower()))
+    return not cell or cell.startswith("#") or word in _HEADERS
+
+
+# --- resolving ---------------------------------------------------------------------
+
+_AMBIGUOUS = -2
+_SPECIES = {"MUS": "mouse", "RNO": "rat", "DAR": "zebrafish"}
+_FOREIGN = re.compile(r"ENS([A-Z]{3,6})G\d{11}")
+_TRANSCRIPT = re.compile(r"ENS(?:[A-Z]{3,6})?[TP]\d{11}|[NX][MRP]_\d+")
+_ENSEMBL_GENE = re.compile(r"ENSGR?\d{10,11}(?:_PAR_Y)?")
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What each query was found to mean, in query order.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray of int64, shape (n_queries,)
+        Row of the gene in the index, -1 where there is no value to give.
+    gene_ids : list of str
+        The resolved gene id without version, or the query as given if there is none.
+    symbols : list of str
+        The gene's symbol, '' if there is none.
+    status : list of str
+        `ok`, `unknown_gene`, `ambiguous_symbol`, `no_features`, or
+        `duplicate_of:<gene_id>` for a later query of a gene already seen.
+    """
+
+    rows: npt.NDArray[np.int64]
+    gene_ids: list[str]
+    symbols: list[str]
+    status: list[str]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GeneIndex:
+    """The genes of a feature set, findable by id, symbol and alias.
+
+    Build it with `from_columns`, which checks and normalises.
+
+    Attributes
+    ----------
+    ids : tuple of str, shape (n_genes,)
+        Unique gene ids without version.
+    symbols : tuple of str, shape (n_genes,)
+        Symbols, '' where a gene has none; several genes may share one.
+    biotypes : tuple of str, shape (n_genes,)
+        Biotypes, '' where unknown.
+    aliases : Mapping of str to str
+        Other names (former symbols, Entrez or RefSeq ids) to gene ids.
+    """
+
+    ids: tuple[str, ...]
+    symbols: tuple[str, ...]
+    biotypes: tuple[str, ...]
+    aliases: Mapping[str, str]
+
+    @classmethod
+    def from_columns(
+        cls,
+        ids: Iterable[str],
+        symbols: Iterable[object] | None = None,
+        biotypes: Iterable[object] | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> GeneIndex:
+        """Build an index from columns of equal length.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Gene ids, with or without version.
+        symbols, biotypes : iterable, optional
+            One entry a gene; anything that is not text (None, NaN) counts as ''.
+        aliases : Mapping of str to str, optional
+            Other names to gene ids; those of genes not in `ids` are ignored.
+
+        Raises
+        ------
+        InputError
+            If the columns differ in length or an id occurs twice.
+        """
+        names = tuple(map(strip_version, ids))
+        index = cls(
+            names, _texts(symbols, len(names)), _texts(biotypes, len(names)), dict(aliases or {})
+        )
+        if not len(index.ids) == len(index.symbols) == len(index.biotypes):
+            raise InputError(
+                f"Gene columns differ in length: {len(index.ids)} ids, "
+                f"{len(index.symbols)} symbols, {len(index.biotypes)} biotypes.",
+                remedy="Give one symbol and one biotype a gene.",
+            )
+        if len(index._id_rows) < len(names):
+            row = next(row for row, name in enumerate(names) if index._id_rows[name] != row)
+            raise InputError(
+                f"Gene id {names[row]} occurs twice (versions aside).",
+                remedy="Keep one row a gene.",
+            )
+        return index
+
+    def __len__(self) -> int:
+        """Return the number of genes."""
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        """Summarise: the columns themselves would fill the screen."""
+        return f"GeneIndex({len(self)} genes, {len(self.aliases)} aliases)"
+
+    @cached_property
+    def _id_rows(self) -> dict[str, int]:
+        return dict(zip(self.ids, range(len(self.ids)), strict=True))
+
+    @cached_property
+    def _symbol_rows(self) -> dict[str, int]:
+        rows: dict[str, int] = {}
+        shared: dict[str, list[int]] = {}
+        for row, symbol in enumerate(self.symbols):
+            first = rows.setdefault(symbol, row)
+            if first != row and symbol:
+                shared.setdefault(symbol, [first]).append(row)
+        rows.update((symbol, self._pick(bearers)) for symbol, bearers in shared.items())
+        rows.pop("", None)
+        return rows
+
+    @cached_property
+    def _alias_rows(self) -> dict[str, int]:
+        rows = self._id_rows
+        return {
+            strip_version(alias): rows[gene]
+            for alias, gene_id in self.aliases.items()
+            if (gene := strip_version(gene_id)) in rows
+        }
+
+    def _pick(self, bearers: list[int]) -> int:
+        """Choose among genes that share a symbol, by the first rule that leaves one."""
+        coding = [row for row in bearers if self.biotypes[row] == "protein_coding"]
+        # ENSGR... is how GENCODE named the Y copies before it wrote _PAR_Y.
+        own = [
+            row
+            for row in bearers
+            if not self.ids[row].endswith("_PAR_Y") and not self.ids[row].startswith("ENSGR")
+        ]
+        for rows in (coding, own, [row for row in coding if row in own]):
+            if len(rows) == 1:
+                return rows[0]
+        return _AMBIGUOUS
+
+    def _find(self, name: str) -> int | None:
+        accession = strip_version(name)
+        row = self._id_rows.get(accession)
+        if row is None:
+            row = self._symbol_rows.get(name)
+        if row is None:
+            row = self._alias_rows.get(accession)
+        return row
+
+    def resolve(
+        self, queries: Sequence[str], available: npt.NDArray[np.bool_] | None = None
+    ) -> Resolution:
+        """Find the gene that each query means: by id, else symbol, else alias.
+
+        Ids match whatever their version; symbols match case-sensitively. Of several
+        genes with the symbol, the only protein-coding one is meant, else the only one
+        that is no Y copy of a pseudo-autosomal gene.
+
+        Parameters
+        ----------
+        queries : sequence of str, length n_queries
+            Gene ids, symbols and aliases, mixed as they come.
+        available : numpy.ndarray of bool, shape (n_genes,), optional
+            Genes that have values; all of them by default.
+
+        Returns
+        -------
+        Resolution
+            One entry a query. Duplicates keep their row. Every query of a gene that
+            is not available has the status `no_features`.
+
+        Raises
+        ------
+        UsageError
+            If `queries` is a single string or `available` has another shape.
+        InputError
+            If a query is not a string.
+        """
+        if isinstance(queries, (str, bytes)):
+            raise UsageError("Genes were given as one string.", remedy="Pass a list of strings.")
+        if available is not None and np.shape(available) != (len(self),):
+            raise UsageError(
+                f"'available' has shape {np.shape(available)}, not ({len(self)},).",
+                remedy="Give one bool a gene of the index.",
+            )
+        usable = None if available is None else np.asarray(available, dtype=bool).tolist()
+        rows: list[int] = []
+        gene_ids: list[str] = []
+        symbols: list[str] = []
+        status: list[str] = []
+        seen: set[int] = set()
+        for position, query in enumerate(queries):
+            if not isinstance(query, str):
+                raise InputError(
+                    f"Gene {position + 1} is {query!r} ({type(query).__name__}), not text.",
+                    remedy="Give gene ids or symbols as strings, without missing values.",
+                )
+            row = self._find(query.strip())
+            if row is None or row == _AMBIGUOUS:
+                rows.append(-1)
+                gene_ids.append(query)
+                symbols.append("")
+                status.append("unknown_gene" if row is None else "ambiguous_symbol")
+                continue
+            gene_ids.append(self.ids[row])
+            symbols.append(self.symbols[row])
+            if usable is not None and not usable[row]:
+                rows.append(-1)
+                status.append("no_features")
+                continue
+            rows.append(row)
+            status.append(f"duplicate_of:{self.ids[row]}" if row in seen else "ok")
+            seen.add(row)
+        return Resolution(np.array(rows, dtype=np.int64), gene_ids, symbols, status)
+
+    def hint(self, resolution: Resolution, queries: Sequence[str]) -> str | None:
+        """Guess in one line why many genes are unknown.
+
+        Parameters
+        ----------
+        resolution : Resolution
+            What `resolve` returned.
+        queries : sequence of str
+            What it was asked.
+
+        Returns
+        -------
+        str or None
+            A line for the user, None if fewer than one query in ten is unknown.
+        """
+        unknown = [
+            query.strip()
+            for query, status in zip(queries, resolution.status, strict=True)
+            if status == "unknown_gene"
+        ]
+        if not unknown or 10 * len(unknown) < len(queries):
+            return None
+        reasons: dict[str, int] = {}
+        for name in unknown:
+            reason = self._reason(name)
+            if reason:
+                reasons[reason] = reasons.get(reason, 0) + 1
+        verb = "gene is" if len(queries) == 1 else "genes are"
+        line = f"{len(unknown)} of {len(queries)} {verb} unknown"
+        if not reasons:
+            return f"{line}, such as {', '.join(map(repr, dict.fromkeys(unknown[:3])))}"
+        reason = max(reasons, key=lambda key: reasons[key])
+        return f"{line}; {reasons[reason]} of them {reason}"
+
+    def _reason(self, name: str) -> str | None:
+        accession = strip_version(name)
+        if foreign := _FOREIGN.fullmatch(accession):
+            species = _SPECIES.get(foreign[1], "another species")
+            return f"look like Ensembl ids of {species}: map them to human genes first"
+        if _TRANSCRIPT.fullmatch(accession):
+            return "look like transcript or protein ids: give their genes instead"
+        if _ENSEMBL_GENE.fullmatch(accession):
+            return "look like Ensembl gene ids that this gene set lacks: is it another release?"
+        if name.isdecimal():
+            return "look like Entrez numbers: give Ensembl ids or symbols instead"
+        if _DATE.fullmatch(name):
+            return "look like dates: did a spreadsheet change symbols such as SEPTIN2 and MARCHF1?"
+        if self._find(name.upper()) is not None:
+            return "would match in upper case: are these mouse symbols?"
+        return None
+
+
+def _texts(column: Iterable[object] | None, length: int) -> tuple[str, ...]:
+    """Return a text column, with '' for what is missing."""
+    if column is None:
+        return ("",) * length
+    return tuple(value if isinstance(value, str) else "" for value in column)

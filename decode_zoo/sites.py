@@ -1,0 +1,324 @@
+"""Binding sites: which files hold which tracks, and the intervals in them.
+
+A *track* is one experiment's sites of one regulator in one cell type. Tracks come as a folder of
+BED files, as a manifest that names them, or as one file whose name column tells the regulator.
+Formats: BED3, BED6 and ENCODE narrowPeak (BED6+4), plain or gzip.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import InputError
+from decode_zoo.genome import Genome
+from decode_zoo.textfile import read_bytes, read_columns
+
+__all__ = ["Side", "SiteFile", "Sites", "Track", "find_site_files", "read_sites"]
+
+IntArray = npt.NDArray[np.int64]
+Side = Literal["promoter", "rna"]
+
+_BED_SUFFIXES = (".bed", ".narrowpeak", ".broadpeak", ".bed3", ".bed6")
+_DEFAULT_KIND = {"promoter": "tf", "rna": "rbp"}
+# Column names of manifests, ours first.
+_REGULATOR_COLUMNS = ("regulator", "factor")
+
+
+@dataclass(frozen=True)
+class Track:
+    """One experiment's sites of one regulator in one cell type.
+
+    Attributes
+    ----------
+    name : str
+        Unique within its side; models match their inputs by it.
+    regulator : str
+        TF, RBP or miRNA family.
+    kind : str
+        Class of the regulator: ``tf``, ``histone``, ``open``, ``rbp``, ``mirna``, …
+    cell : str
+        Cell type, empty if not known.
+    source : str
+        Where the sites come from.
+    sha256 : str
+        Of the file that held them.
+    """
+
+    name: str
+    regulator: str
+    kind: str
+    cell: str
+    source: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """A file of sites and what is said of it.
+
+    Attributes
+    ----------
+    path : Path
+        BED3, BED6 or narrowPeak file, plain or gzip.
+    track : Track
+        Description; with `by_name` its name and regulator are those of each line's name column.
+    by_name : bool
+        Whether the name column holds the regulator, so that one file carries many tracks.
+    """
+
+    path: Path
+    track: Track
+    by_name: bool = False
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Sites of one file.
+
+    Attributes
+    ----------
+    tracks : tuple of Track
+        The tracks in the file, in the order of their codes.
+    codes : ndarray of int64, shape (n,)
+        Track of each site.
+    chroms, starts, ends : ndarray of int64, shape (n,)
+        Chromosome code and 0-based half-open interval.
+    strands : ndarray of int8, shape (n,)
+        +1, -1, or 0 where strand was not read.
+    """
+
+    tracks: tuple[Track, ...]
+    codes: IntArray
+    chroms: IntArray
+    starts: IntArray
+    ends: IntArray
+    strands: npt.NDArray[np.int8]
+
+
+def _stem(path: Path) -> str:
+    """File name without .gz and one suffix of BED's family."""
+    name = path.name.removesuffix(".gz")
+    for suffix in _BED_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _is_bed(path: Path) -> bool:
+    return path.name.removesuffix(".gz").lower().endswith(_BED_SUFFIXES)
+
+
+def find_site_files(
+    source: str | os.PathLike[str], side: Side, *, by_name: bool = False
+) -> list[SiteFile]:
+    """List the site files that a folder, a manifest or a single file stands for.
+
+    Parameters
+    ----------
+    source : path-like
+        A folder (each BED file a track named by its stem), a manifest (tab-separated, header
+        ``file regulator cell kind``, optionally ``track`` and ``source``; ``factor`` is accepted
+        for ``regulator``; a regulator of ``*`` or starting with ``name column`` means that each
+        line's name column tells it; paths relative to the manifest), or one BED file.
+    side : {"promoter", "rna"}
+        Decides the class of regulators where none is given (``tf`` or ``rbp``).
+    by_name : bool
+        The name column of the single file holds the regulator; its class is ``mirna``.
+
+    Returns
+    -------
+    list of SiteFile
+
+    Raises
+    ------
+    InputError
+        If nothing is found, the manifest lacks columns or names missing files, or two files
+        would give the same track.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = [
+            SiteFile(entry, _track_of_stem(_stem(entry), side))
+            for entry in sorted(path.iterdir())
+            if _is_bed(entry)
+        ]
+        if not files:
+            raise InputError(
+                "the folder holds no BED files", path=path,
+                remedy=f"Files are recognised by their suffix: {', '.join(_BED_SUFFIXES)} (.gz).",
+            )  # fmt: skip
+    elif not path.exists():
+        raise InputError("no such file or folder", path=path)
+    elif by_name:
+        files = [SiteFile(path, Track("", "", "mirna", "", path.name), by_name=True)]
+    elif _is_bed(path):
+        files = [SiteFile(path, _track_of_stem(_stem(path), side))]
+    else:
+        files = _read_manifest(path, side)
+    _refuse_duplicates((f.track.name for f in files if not f.by_name), path)
+    return files
+
+
+def _track_of_stem(stem: str, side: Side) -> Track:
+    """``SPI1@GM12878`` or ``SPI1.GM12878``: regulator, then cell."""
+    for separator in ("@", "."):
+        regulator, found, cell = stem.partition(separator)
+        if found:
+            return Track(stem, regulator, _DEFAULT_KIND[side], cell, stem)
+    return Track(stem, stem, _DEFAULT_KIND[side], "", stem)
+
+
+def _refuse_duplicates(names: Iterable[str], path: str | os.PathLike[str]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise InputError(
+            f"{len(twice)} track names occur more than once: {', '.join(twice[:5])}",
+            path=path,
+            remedy="Rename the files, or name the tracks in a 'track' column of a manifest.",
+        )
+
+
+def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text ({error})", path=path) from None
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t"))
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    regulator_column = next((c for c in _REGULATOR_COLUMNS if c in header), None)
+    if "file" not in header or regulator_column is None:
+        raise InputError(
+            "is neither a BED file (by its suffix) nor a manifest: its header must name the "
+            "columns 'file' and 'regulator'",
+            path=path,
+            line=1,
+        )
+    described: list[tuple[SiteFile, str]] = []
+    for number, cells in enumerate(rows[1:], 2):
+        if not any(cells):
+            continue
+        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        if not row.get("file"):
+            raise InputError("no file is named", path=path, line=number)
+        file = path.parent / row["file"]
+        if not file.is_file():
+            raise InputError(f"names a file that does not exist: {row['file']}",
+                             path=path, line=number)  # fmt: skip
+        regulator, cell = row.get(regulator_column, ""), row.get("cell", "")
+        kind = row.get("kind") or _DEFAULT_KIND[side]
+        by_name = regulator == "*" or regulator.lower().startswith("name column")
+        if not regulator:
+            raise InputError("no regulator is named", path=path, line=number)
+        source = row.get("source") or file.name
+        if by_name:
+            described.append((SiteFile(file, Track("", "", kind, cell, source), True), ""))
+            continue
+        name = row.get("track") or (f"{regulator}@{cell}" if cell else regulator)
+        rest = _stem(file).removeprefix(regulator).lstrip(".").removeprefix(cell).lstrip(".")
+        described.append((SiteFile(file, Track(name, regulator, kind, cell, source)), rest))
+    if not described:
+        raise InputError("lists no files", path=path)
+    # Several experiments of one regulator in one cell: what else the file name says tells them
+    # apart, usually an accession.
+    count = Counter(file.track.name for file, _ in described if not file.by_name)
+    return [
+        replace(file, track=replace(file.track, name=f"{file.track.name}:{rest}"))
+        if count[file.track.name] > 1 and rest
+        else file
+        for file, rest in described
+    ]
+
+
+def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
+    """Read the sites of one file.
+
+    Parameters
+    ----------
+    file : SiteFile
+        What to read.
+    genome : Genome
+        Sites on sequences that it lacks are left out.
+    stranded : bool
+        Whether to read column 6; every site must then have a strand.
+
+    Returns
+    -------
+    Sites
+
+    Raises
+    ------
+    InputError
+        If a line is not BED, has no strand where one is needed, reaches past its chromosome's
+        end, or no line at all lies on the genome's chromosomes. A file without lines is a track
+        without sites, not an error.
+    """
+    names, places = ("chrom", "start", "end"), (0, 1, 2)
+    if file.by_name:
+        names, places = (*names, "name"), (*places, 3)
+    if stranded:
+        names, places = (*names, "strand"), (*places, 5)
+    what = "BED6 (stranded)" if stranded else "BED"
+    table = read_columns(file.path, names, places, what=what)
+    sha256 = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    described = replace(file.track, sha256=sha256)
+    if table.empty:
+        none = np.zeros(0, np.int64)
+        tracks = () if file.by_name else (described,)
+        return Sites(tracks, none, none, none, none, np.zeros(0, np.int8))
+
+    def refuse(bad: npt.NDArray[np.bool_], message: str, remedy: str) -> None:
+        if bad.any():
+            line = int(table.index[int(np.flatnonzero(bad)[0])])
+            raise InputError(message, path=file.path, line=line, remedy=remedy)
+
+    chrom_names = [str(name) for name in table["chrom"].cat.categories]
+    by_category = np.array([genome.code(name) for name in chrom_names], np.int64)
+    chroms = by_category[table["chrom"].cat.codes.to_numpy()]
+    starts, ends = table["start"].to_numpy(np.int64), table["end"].to_numpy(np.int64)
+    if not (chroms >= 0).any():
+        raise InputError(
+            f"none of its chromosomes ({', '.join(chrom_names[:3])}, …) is in {genome.build}",
+            path=file.path,
+            remedy="Is this file of another genome, or not BED?",
+        )
+    refuse((starts < 0) | (ends < starts), "start and end are not a 0-based half-open interval",
+           "BED counts from 0, and end is the base after the last one.")  # fmt: skip
+    refuse((chroms >= 0) & (ends > genome.lengths[chroms]),
+           f"reaches past its chromosome's last base in {genome.build}",
+           "The sites are of another genome build; lift them over first.")  # fmt: skip
+    strands = np.zeros(len(table), np.int8)
+    if stranded:
+        marks = table["strand"].cat
+        by_mark = np.array([{"+": 1, "-": -1}.get(str(m), 0) for m in marks.categories], np.int8)
+        strands = by_mark[marks.codes.to_numpy()]
+        refuse(strands == 0, "a site without strand (+ or - in column 6)",
+               "Sites on RNAs are matched by strand; if yours have none, ignore strands "
+               "(--rna-strand ignore).")  # fmt: skip
+    tracks, codes = _split_by_name(table["name"].cat, described) if file.by_name else (
+        (described,), np.zeros(len(table), np.int64))  # fmt: skip
+    known = chroms >= 0
+    return Sites(tracks, codes[known], chroms[known], starts[known], ends[known], strands[known])
+
+
+def _split_by_name(names: object, template: Track) -> tuple[tuple[Track, ...], IntArray]:
+    """One track a name, sorted by name so that line order does not matter."""
+    categories: Sequence[str] = [str(c) for c in names.categories]  # type: ignore[attr-defined]
+    order = np.argsort(np.array(categories), kind="stable")
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    suffix = f"@{template.cell}" if template.cell else ""
+    tracks = tuple(
+        replace(template, name=categories[i] + suffix, regulator=categories[i]) for i in order
+    )
+    return tracks, rank[names.codes.to_numpy()]  # type: ignore[attr-defined]

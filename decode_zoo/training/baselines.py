@@ -1,0 +1,83 @@
+"""Baselines that a network must beat: ridge regression and the number of bound regulators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from decode_zoo.training.dataset import Dataset
+
+__all__ = ["RidgeFit", "bound_counts", "fit_ridge", "log_sums"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def log_sums(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
+    """log(1 + covered bases) of all tracks and of the RNA length, shape (n, n_features)."""
+    rows = dataset.rows[part]
+    blocks = [np.log1p(dataset.features.mask_sums("rna", 1)[rows].astype(np.float64))]
+    for side, inputs in dataset.inputs.items():
+        columns = dataset.features.columns(side, inputs.tracks)
+        blocks.append(np.log1p(dataset.features.sums(side)[0][rows][:, columns].toarray()))
+    return np.concatenate(blocks, axis=1)
+
+
+def bound_counts(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
+    """Number of promoter tracks with a site in the window, shape (n, 1)."""
+    columns = dataset.features.columns("promoter", dataset.inputs["promoter"].tracks)
+    bound = dataset.features.sums("promoter")[0][dataset.rows[part]][:, columns] > 0
+    return np.asarray(bound.sum(axis=1), np.float64)[:, None]
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """A fitted ridge regression.
+
+    Attributes
+    ----------
+    alpha : float
+        Penalty, chosen on validation genes.
+    mean, scale : ndarray of float64, shape (n_features,)
+        Standardisation, from training genes.
+    coefficients : ndarray of float64, shape (n_features, n_outputs)
+    intercept : ndarray of float64, shape (n_outputs,)
+    """
+
+    alpha: float
+    mean: FloatArray
+    scale: FloatArray
+    coefficients: FloatArray
+    intercept: FloatArray
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """Predict outputs, shape (n, n_outputs)."""
+        return (features - self.mean) / self.scale @ self.coefficients + self.intercept
+
+
+def fit_ridge(
+    x: FloatArray, y: FloatArray, x_val: FloatArray, y_val: FloatArray, alphas: Sequence[float]
+) -> RidgeFit:
+    """Fit a ridge regression for each penalty, keep the one with the least validation error.
+
+    Parameters
+    ----------
+    x, x_val : ndarray of float64, shape (n, n_features)
+    y, y_val : ndarray of float64, shape (n, n_outputs)
+        In units of the output scales.
+    alphas : sequence of float
+        Penalties to try, on standardised features.
+    """
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale[scale == 0] = 1.0
+    z, intercept = (x - mean) / scale, y.mean(axis=0)
+    values, vectors = linalg.eigh(z.T @ z)
+    rotated = vectors.T @ (z.T @ (y - intercept))
+    fits = [
+        RidgeFit(alpha, mean, scale, vectors @ (rotated / (values + alpha)[:, None]), intercept)
+        for alpha in alphas
+    ]
+    return min(fits, key=lambda fit: float(((fit.predict(x_val) - y_val) ** 2).mean()))

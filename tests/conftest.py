@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# TensorFlow's start-up chatter would bury the test report.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A busy machine is no failed test, and CI must not fail by luck of the draw.
+settings.register_profile("decode-zoo", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("decode-zoo")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("shared") and not SHARED.is_dir():
+        pytest.skip("no shared/ folder beside the checkout")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of raw data beside the checkout; for tests marked ``shared``."""
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's cache, mirrors or offline switch."""
+    monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("DECODE_ZOO_MIRRORS", raising=False)
+    monkeypatch.delenv("DECODE_ZOO_OFFLINE", raising=False)

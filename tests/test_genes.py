@@ -1,0 +1,372 @@
+"""Gene lists are read without losing a row, and each query says what became of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.genes import GeneIndex, read_gene_list, strip_version
+
+
+@pytest.mark.parametrize(
+    ("given_id", "stripped"),
+    [
+        ("ENSG00000141510.17", "ENSG00000141510"),
+        ("ENSG00000141510", "ENSG00000141510"),
+        ("ENSG00000182378.13_PAR_Y", "ENSG00000182378_PAR_Y"),
+        ("ENSG00000182378_PAR_Y", "ENSG00000182378_PAR_Y"),
+        ("ENSGR0000182378.8", "ENSGR0000182378"),
+        ("ENSG00000223972.5_2", "ENSG00000223972"),
+        ("ENST00000269305.8", "ENST00000269305"),
+        ("ENSMUSG00000059552.13", "ENSMUSG00000059552"),
+        ("NM_000546.6", "NM_000546"),
+        ("NR_046018.2", "NR_046018"),
+    ],
+)
+def test_versions_of_accessions_are_stripped(given_id: str, stripped: str) -> None:
+    assert strip_version(given_id) == stripped
+    assert strip_version(stripped) == stripped
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TP53", "H2AC1.2", "RP11-34P13.7", "AC004.1", "AC004556.1", "AP000350.4", "GS1-24F4.2",
+     "CTD-2194D22.4", "XXbac-B461K10.4", "ENSG.1", "Y_RNA", "", ".", "1.5"],
+)  # fmt: skip
+def test_clone_names_and_symbols_keep_their_dots(name: str) -> None:
+    assert strip_version(name) == name
+
+
+# --- reading -----------------------------------------------------------------------
+
+
+def read(data: bytes) -> list[str]:
+    return read_gene_list(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"TP53\nBRCA2\n",
+        b"TP53\nBRCA2",
+        b"gene_id\tlogFC\nTP53\t1.5\nBRCA2\t-2\n",
+        b"\xef\xbb\xbfTP53\r\nBRCA2\r\n",
+        b"\xef\xbb\xbfGene ID\r\nTP53\r\nBRCA2\r\n",
+        b"TP53\rBRCA2\r",
+        b'""\t"baseMean"\n"TP53"\t1\n"BRCA2"\t2\n',
+        b"\tbaseMean\nTP53\t1\nBRCA2\t2\n",
+        b"# made by hand\nTP53\n\nBRCA2\n\n",
+        b"\n\n  \t \nGene stable ID version\tName\n TP53 \tp\n'BRCA2'\tb\n",
+        b"TP53\t\xe9 in a column that is ignored\nBRCA2\n",
+        gzip.compress(b"symbol\nTP53\nBRCA2\n"),
+        gzip.compress(b"TP53\n") + gzip.compress(b"\xef\xbb\xbfBRCA2\n"),
+    ],
+)
+def test_dialects_of_the_same_list(data: bytes) -> None:
+    assert read(data) == ["TP53", "BRCA2"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["gene", "Genes", "gene_id", "GeneID", "id", "ids", "Symbol", "gene symbol", "Gene.Name",
+     "ensembl", "Ensembl_ID", "ensembl gene id", "HGNC symbol", "name", "Identifier", "feature",
+     "entrezgene", "Unnamed: 0", "#gene", "# anything", '""', "transcript_id"],
+)  # fmt: skip
+def test_column_names_are_no_genes(header: str) -> None:
+    assert read(f"{header}\tx\nTP53\t1\n".encode()) == ["TP53"]
+
+
+@pytest.mark.parametrize(
+    "gene", ["TP53", "GENE1", "ID1", "IDS", "NAMPT", "SYMPK", "ENSG00000141510.17", "7157", "---"]
+)
+def test_a_first_gene_is_never_taken_for_a_header(gene: str) -> None:
+    assert read(f"{gene}\nBRCA2\n".encode()) == [gene, "BRCA2"]
+
+
+def test_only_the_first_line_can_be_a_header() -> None:
+    assert read(b"gene\nTP53\ngene\n#x\n") == ["TP53", "gene", "#x"]
+
+
+def test_rows_without_a_first_cell_are_kept_and_blank_lines_are_not() -> None:
+    assert read(b"gene\tx\nTP53\t1\n\t2\n\t\n\nBRCA2\t3\n") == ["TP53", "", "BRCA2"]
+
+
+def test_duplicates_and_order_are_kept() -> None:
+    assert read(b"B\nA\nB\n") == ["B", "A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "genes"),
+    [
+        ("g.csv", "gene,x\nTP53,1\nBRCA2,2\n,,\n", ["TP53", "BRCA2"]),
+        ("g.CSV", '"gene","x"\n"TP53","1"\n"TP53,MDM2","2"\n', ["TP53", "TP53,MDM2"]),
+        ("g.csv", '"","x"\n"TP53","1"\n', ["TP53"]),
+        ("g.csv", "gene\tx,y\nTP53\t1,2\n", ["TP53"]),
+        ("g.tsv", "gene\tx\nTP53,MDM2\t1\n", ["TP53,MDM2"]),
+        ("g.tsv", 'gene\tx\n"5UTR\tsay "x"\n', ['"5UTR']),
+    ],
+)
+def test_commas_separate_only_in_csv_files(
+    tmp_path: Path, name: str, text: str, genes: list[str]
+) -> None:
+    plain = tmp_path / name
+    plain.write_text(text, encoding="utf-8")
+    assert read_gene_list(plain) == genes
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    assert read_gene_list(str(packed)) == genes
+
+
+def test_gzip_is_told_by_content_not_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "genes.tsv"
+    path.write_bytes(gzip.compress(b"TP53\n"))
+    assert read_gene_list(path) == ["TP53"]
+    path = tmp_path / "genes.tsv.gz"
+    path.write_bytes(b"TP53\n")
+    assert read_gene_list(path) == ["TP53"]
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data in (b"gene\nTP53\n", gzip.compress(b"gene\nTP53\n")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+        assert read_gene_list("-") == ["TP53"]
+
+
+def test_open_streams_stay_open(tmp_path: Path) -> None:
+    path = tmp_path / "g.csv"
+    path.write_text("gene,x\nTP53,1\n", encoding="utf-8")
+    with open(path, "rb") as binary, open(path, encoding="utf-8") as text:
+        assert read_gene_list(binary) == read_gene_list(text) == ["TP53"]
+        assert not binary.closed
+        assert not text.closed
+    assert read_gene_list(io.StringIO("gene\nTP53\n")) == ["TP53"]
+
+
+_NAMES = st.text(
+    st.characters(exclude_categories=("C", "Z"), exclude_characters="\"'#\ufeff"), min_size=1
+)
+
+
+@given(
+    genes=st.lists(_NAMES, min_size=1),
+    header=st.sampled_from(["", "gene_id\tlogFC"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    other=st.sampled_from(["", "\t1.5", "\t\t'x'"]),
+    quote=st.sampled_from(["", '"', "'"]),
+    bom=st.booleans(),
+    packed=st.booleans(),
+    last=st.booleans(),
+)
+def test_whatever_is_written_is_read(
+    genes: list[str], header: str, end: str, other: str, quote: str,
+    bom: bool, packed: bool, last: bool,
+) -> None:  # fmt: skip
+    # A generated name may be a column name; after a header it is a gene all the same.
+    lines = [header or "#"] + [f"{quote}{gene}{quote}{other}" for gene in genes]
+    data = (end.join(lines) + (end if last else "")).encode("utf-8-sig" if bom else "utf-8")
+    assert read(gzip.compress(data) if packed else data) == genes
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "words"),
+    [
+        ("TP53\n".encode("utf-16"), 1, "UTF-16"),
+        ("gene\nTP53\n".encode("utf-16-le"), 1, "NUL"),
+        (b"TP53\nBR\0CA2\n", 2, "NUL"),
+        (b"PK\x03\x04\x14\0\x06\0", 1, "NUL"),
+        (b"TP53\nBRCA2\nMDM\xff2\n", 3, "0xff"),
+        (b"TP53\n" + b"A" * 1_000_001, 2, "longer than 1,000,000"),
+        (gzip.compress(b"TP53\n" * 1000)[:-9], None, "truncated or corrupt"),
+        (gzip.compress(b"TP53\n" * 1000)[:30] + b"\xff" * 20, None, "truncated or corrupt"),
+        (b"\x1f\x8bnot gzip at all", 1, "truncated or corrupt"),
+    ],
+)
+def test_what_is_no_utf8_text_is_refused(
+    tmp_path: Path, data: bytes, line: int | None, words: str
+) -> None:
+    path = tmp_path / "genes.tsv"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=words) as caught:
+        read_gene_list(path)
+    assert str(path) in str(caught.value)
+    assert caught.value.remedy
+    assert caught.value.line is not None
+    if line is not None:
+        assert caught.value.line == line
+
+
+def test_undecodable_text_streams_are_refused() -> None:
+    with pytest.raises(InputError, match="UTF-8"):
+        read_gene_list(io.TextIOWrapper(io.BytesIO(b"TP53\n\xff\n"), encoding="utf-8"))
+    with pytest.raises(InputError, match="UTF-8"):
+        read_gene_list(io.StringIO("TP53\n\udcff\n"))
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n\t\n", b"gene_id\tlogFC\n", gzip.compress(b"")])
+def test_a_list_without_genes_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match="no genes"):
+        read(data)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.tsv", tmp_path, "a\0b"):
+        with pytest.raises(InputError) as caught:
+            read_gene_list(path)
+        assert str(path) in str(caught.value)
+        assert caught.value.exit_code == 4
+
+
+# --- resolving ---------------------------------------------------------------------
+
+INDEX = GeneIndex.from_columns(
+    ids=["ENSG00000141510.17", "ENSG00000139618.14", "ENSG00000182378.13",
+         "ENSG00000182378.13_PAR_Y", "ENSG00000000001", "ENSG00000000002", "ENSG00000000003",
+         "ENSG00000000004", "ENSG00000000005", "ENSGR0000000005", "ENSG00000000006"],
+    symbols=["TP53", "BRCA2", "PLCXD1", "PLCXD1", "MATR3", "MATR3", "Y_RNA", "Y_RNA", "P2RY8",
+             "P2RY8", None],
+    biotypes=["protein_coding", "protein_coding", "protein_coding", "protein_coding",
+              "protein_coding", "lincRNA", "misc_RNA", "misc_RNA", "protein_coding",
+              "protein_coding", float("nan")],
+    aliases={"p53": "ENSG00000141510", "7157": "ENSG00000141510.2", "NM_000546.6":
+             "ENSG00000141510", "BRCA2": "ENSG00000141510", "GONE": "ENSG99999999999"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "row"),
+    [
+        ("ENSG00000141510", 0),
+        ("ENSG00000141510.3", 0),
+        ("TP53", 0),
+        (" TP53 ", 0),
+        ("p53", 0),
+        ("7157", 0),
+        ("NM_000546", 0),
+        ("NM_000546.5", 0),
+        ("BRCA2", 1),  # a symbol wins over an alias
+        ("PLCXD1", 2),  # both copies code: the one that is not on Y
+        ("ENSG00000182378.13_PAR_Y", 3),
+        ("MATR3", 4),  # the one that codes
+        ("P2RY8", 8),
+        ("ENSGR0000000005.2", 9),
+    ],
+)
+def test_spellings(query: str, row: int) -> None:
+    found = INDEX.resolve([query])
+    assert found.rows.tolist() == [row]
+    assert found.rows.dtype == np.int64
+    assert found.gene_ids == [INDEX.ids[row]]
+    assert found.symbols == [INDEX.symbols[row]]
+    assert found.status == ["ok"]
+
+
+@pytest.mark.parametrize("query", ["tp53", "GONE", "", "ENSG00000000099", "RP11-1.1", "TP53.1"])
+def test_unknown_genes_keep_their_text(query: str) -> None:
+    found = INDEX.resolve([query, query])
+    assert found.rows.tolist() == [-1, -1]
+    assert found.gene_ids == [query, query]
+    assert found.symbols == ["", ""]
+    assert found.status == ["unknown_gene", "unknown_gene"]
+
+
+def test_a_symbol_of_several_genes_is_ambiguous() -> None:
+    found = INDEX.resolve(["Y_RNA", "ENSG00000000003"])
+    assert found.status == ["ambiguous_symbol", "ok"]
+    assert found.rows.tolist() == [-1, 6]
+    assert found.gene_ids[0] == "Y_RNA"
+
+
+def test_the_coding_gene_is_found_among_a_par_pair_and_a_third() -> None:
+    index = GeneIndex.from_columns(
+        ["ENSG00000000001", "ENSG00000000001_PAR_Y", "ENSG00000000002"],
+        ["X", "X", "X"],
+        ["protein_coding", "protein_coding", "lincRNA"],
+    )
+    assert index.resolve(["X"]).rows.tolist() == [0]
+
+
+def test_duplicates_name_the_gene_and_keep_its_row() -> None:
+    found = INDEX.resolve(["TP53", "ENSG00000141510.1", "BRCA2", "p53"])
+    assert found.rows.tolist() == [0, 0, 1, 0]
+    duplicate = "duplicate_of:ENSG00000141510"
+    assert found.status == ["ok", duplicate, "ok", duplicate]
+
+
+def test_genes_without_features() -> None:
+    available = np.ones(len(INDEX), dtype=bool)
+    available[0] = False
+    found = INDEX.resolve(["TP53", "nope", "p53", "BRCA2"], available)
+    assert found.status == ["no_features", "unknown_gene", "no_features", "ok"]
+    assert found.rows.tolist() == [-1, -1, -1, 1]
+    assert found.gene_ids == ["ENSG00000141510", "nope", "ENSG00000141510", "ENSG00000139618"]
+    assert found.symbols == ["TP53", "", "TP53", "BRCA2"]
+
+
+def test_no_queries_give_no_rows() -> None:
+    found = INDEX.resolve([])
+    assert found.rows.shape == (0,)
+    assert found.rows.dtype == np.int64
+    assert INDEX.hint(found, []) is None
+
+
+def test_misuse_is_refused() -> None:
+    with pytest.raises(UsageError, match="one string"):
+        INDEX.resolve("TP53")
+    with pytest.raises(UsageError, match="shape"):
+        INDEX.resolve(["TP53"], np.ones(3, dtype=bool))
+    with pytest.raises(InputError, match="Gene 2 is nan"):
+        INDEX.resolve(["TP53", float("nan")])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="ENSG00000000001 occurs twice"):
+        GeneIndex.from_columns(["ENSG00000000001.1", "ENSG00000000001.2"])
+    with pytest.raises(InputError, match="2 ids, 1 symbols"):
+        GeneIndex.from_columns(["A", "B"], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("queries", "words"),
+    [
+        (["Tp53", "Brca2", "Zzz", "TP53"], "3 of 4 genes are unknown; 2 of them would match in "
+         "upper case: are these mouse symbols?"),
+        (["ENSMUSG00000059552.3"], "1 of 1 gene is unknown; 1 of them look like Ensembl ids of "
+         "mouse"),
+        (["ENSRNOG00000010756"], "of rat"),
+        (["ENSSSCG00000010756"], "another species"),
+        (["ENST00000269305.4", "NM_999999.1"], "2 of them look like transcript"),
+        (["672", "675"], "Entrez"),
+        (["2-Sep", "Mar-01", "2006-09-02 00:00:00"], "3 of them look like dates"),
+        (["ENSG00000999999.1"], "another release"),
+        (["foo", "bar", "foo"], "3 of 3 genes are unknown, such as 'foo', 'bar'"),
+    ],
+)  # fmt: skip
+def test_hints(queries: list[str], words: str) -> None:
+    hint = INDEX.hint(INDEX.resolve(queries), queries)
+    assert hint is not None
+    assert words in hint
+    assert "\n" not in hint
+
+
+def test_no_hint_for_a_few_unknown_genes() -> None:
+    queries = ["TP53"] * 19 + ["foo"]
+    assert INDEX.hint(INDEX.resolve(queries), queries) is None
+
+
+def test_an_index_of_all_genes_is_quick() -> None:
+    ids = [f"ENSG{n:011d}.{n % 9}" for n in range(58_000)]
+    symbols = [f"GENE{n}" for n in range(58_000)]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        index = GeneIndex.from_columns(ids, symbols, ["protein_coding"] * len(ids))
+        found = index.resolve(symbols)
+        times.append(time.perf_counter() - start)
+        assert found.rows.tolist() == list(range(58_000))
+    # About 0.12 s; a regression to quadratic work takes minutes.
+    assert min(times) < 2.0

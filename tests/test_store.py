@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from decode_zoo import store as store_module
+from decode_zoo.errors import ArtifactError, VerificationError
+from decode_zoo.registry import Artifact, FileEntry, Registry, hash_file, write_registry
+from decode_zoo.store import Store, builtin_registry_path, bundled_root, cache_root
+
+CONTENT = {"manifest.json": b"{}\n", "weights.npz": bytes(range(256)) * 20}
+WRONG = {"manifest.json": b"[]\n", "weights.npz": bytes(5120)}
+FOLDER = "models/tissue-v1"
+
+
+def entry(content: bytes) -> FileEntry:
+    return FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+
+
+REGISTRY = Registry(
+    artifacts={
+        "tissue-v1": Artifact(
+            "tissue-v1",
+            "model",
+            "Tissues",
+            "CC0-1.0",
+            "none",
+            None,
+            {name: entry(content) for name, content in CONTENT.items()},
+        )
+    },
+    mirrors=(),
+    default_model="tissue-v1",
+)
+
+
+def lay_out(root: Path, content: dict[str, bytes]) -> Path:
+    """Make a folder as a mirror, the cache and zoo/ have it."""
+    folder = root / FOLDER
+    folder.mkdir(parents=True)
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    return root
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if not path.is_dir())
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The first part of the path says how the answer goes wrong."""
+
+    agents: list[str]
+
+    def do_GET(self) -> None:
+        _, how, *_, name = self.path.split("/")
+        type(self).agents.append(self.headers["User-Agent"])
+        data = WRONG[name] if how == "wrong" else CONTENT[name]
+        if how == "long":
+            data += b"!"
+        if how == "missing":
+            self.send_error(404)
+            return
+        if how == "closed":
+            self.close_connection = True
+            return
+        if how == "moved":
+            self.send_response(302)
+            self.send_header("Location", self.path.replace("/moved/", "/good/"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        if how != "unsized":
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[:-1] if how in ("truncated", "unsized") else data)
+        self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    Handler.agents = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_address[1]}"
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(registry=REGISTRY, bundled=None, cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_bundled_file_is_used_where_it_lies(store: Store, tmp_path: Path) -> None:
+    bundled = lay_out(tmp_path / "bundled", CONTENT)
+    path = replace(store, bundled=bundled).locate("tissue", "weights.npz")
+    assert path == bundled / FOLDER / "weights.npz"
+    assert not store.cache.exists()
+
+
+@pytest.mark.parametrize("damage", [b"[]\n", b"{}", b"{} \n"])
+def test_corrupt_bundled_file_is_refused(store: Store, tmp_path: Path, damage: bytes) -> None:
+    bundled = lay_out(tmp_path / "bundled", {"manifest.json": damage})
+    good = lay_out(tmp_path / "mirror", CONTENT)
+    spoilt = replace(store, bundled=bundled, mirrors=(str(good),))
+    with pytest.raises(VerificationError, match=r"expected .*, got .*[\s\S]*reinstall") as caught:
+        spoilt.locate("tissue-v1", "manifest.json")
+    assert caught.value.exit_code == 5
+    assert (bundled / FOLDER / "manifest.json").read_bytes() == damage
+
+
+@pytest.mark.parametrize("fresh", [0, 10**12])
+def test_file_changed_after_it_was_verified_is_noticed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: int
+) -> None:
+    monkeypatch.setattr(store_module, "_FRESH", fresh)
+    bundled = lay_out(tmp_path / "bundled", CONTENT)
+    with_bundle = replace(store, bundled=bundled)
+    path = with_bundle.locate("tissue-v1", "weights.npz")
+    status = path.stat()
+    time.sleep(0.05)  # beyond one tick of the file system's clock
+    path.write_bytes(WRONG["weights.npz"])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(VerificationError, match="expected sha256"):
+        with_bundle.locate("tissue-v1", "weights.npz")
+
+
+@pytest.mark.parametrize(("fresh", "times"), [(0, 1), (10**12, 2)])
+def test_only_a_file_at_rest_is_hashed_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: int, times: int
+) -> None:
+    hashed: list[Path] = []
+
+    def count(path: Path) -> FileEntry:
+        hashed.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(store_module, "_FRESH", fresh)
+    monkeypatch.setattr(store_module, "hash_file", count)
+    with_bundle = replace(store, bundled=lay_out(tmp_path / "bundled", CONTENT))
+    path = with_bundle.locate("tissue-v1", "weights.npz")
+    assert with_bundle.locate("tissue-v1", "weights.npz") == path
+    assert hashed == [path] * times
+
+
+@pytest.mark.parametrize("scheme", ["folder", "file"])
+def test_folder_mirror_is_copied(store: Store, tmp_path: Path, scheme: str) -> None:
+    mirror = lay_out(tmp_path / "a mirror", CONTENT)
+    name = mirror.as_uri() if scheme == "file" else f"{mirror}/"
+    path = replace(store, mirrors=(name,)).locate("tissue-v1", "weights.npz")
+    assert path == store.cache / FOLDER / "weights.npz"
+    assert path.read_bytes() == CONTENT["weights.npz"]
+    assert files_in(store.cache) == ["weights.npz"]
+
+
+@pytest.mark.parametrize("how", ["good", "moved"])
+def test_url_mirror_is_fetched_once(store: Store, server: str, how: str) -> None:
+    online = replace(store, mirrors=(f"{server}/{how}",))
+    paths = online.fetch("tissue-v1")
+    assert [path.read_bytes() for path in paths] == list(CONTENT.values())
+    assert files_in(store.cache) == sorted(CONTENT)
+    requests = len(Handler.agents)
+    assert online.fetch("tissue-v1") == paths
+    assert len(Handler.agents) == requests
+    assert all(agent.startswith("decode-zoo/") for agent in Handler.agents)
+
+
+FAILURES = {
+    "missing": "404",
+    "closed": "",
+    "truncated": "",
+    "unsized": "expected 5120 bytes, got 5119",
+    "long": "more than the expected 5120 bytes",
+    "wrong": "expected sha256",
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_next_mirror_serves_when_one_fails(
+    store: Store, server: str, tmp_path: Path, how: str
+) -> None:
+    good = lay_out(tmp_path / "mirror", CONTENT)
+    path = replace(store, mirrors=(f"{server}/{how}", str(good))).locate("tissue", "weights.npz")
+    assert path.read_bytes() == CONTENT["weights.npz"]
+    assert files_in(store.cache) == ["weights.npz"]
+    assert len(Handler.agents) == 1
+
+
+def test_every_failed_attempt_is_told(store: Store, server: str, tmp_path: Path) -> None:
+    urls = [f"{server}/{how}" for how in FAILURES]
+    others = [str(tmp_path / "none"), "ftp://zoo.example", "file://elsewhere/zoo"]
+    with pytest.raises(ArtifactError) as caught:
+        replace(store, mirrors=(*urls, *others)).locate("tissue-v1", "weights.npz")
+    lines = caught.value.message.splitlines()
+    assert REGISTRY.artifacts["tissue-v1"].files["weights.npz"].sha256 in lines[0]
+    for line, mirror, reason in zip(
+        lines[1:],
+        [*urls, *others],
+        [*FAILURES.values(), "no such file", "neither", "neither"],
+        strict=True,
+    ):
+        assert line.startswith(f"  {mirror}/{FOLDER}/weights.npz: ")
+        assert reason in line
+    assert caught.value.remedy is not None
+    assert str(store.cache / FOLDER / "weights.npz") in caught.value.remedy
+    assert "DECODE_ZOO_MIRRORS" in caught.value.remedy
+    assert files_in(store.cache) == []
+
+
+def test_unreachable_mirror_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as reserved:  # bound but not listening: refused
+        reserved.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        with pytest.raises(ArtifactError, match="refused"):
+            replace(store, mirrors=(url,)).locate("tissue-v1", "weights.npz")
+
+
+def test_interrupted_transfer_leaves_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(source: str, sink: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_module, "_copy_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replace(store, mirrors=(str(tmp_path),)).locate("tissue-v1", "weights.npz")
+    assert files_in(store.cache) == []
+
+
+@pytest.mark.parametrize("content", [WRONG["weights.npz"], b"", CONTENT["weights.npz"][:-1]])
+def test_corrupt_cached_file_is_healed(store: Store, tmp_path: Path, content: bytes) -> None:
+    lay_out(store.cache, {"weights.npz": content})
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    path = replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
+    assert path.read_bytes() == CONTENT["weights.npz"]
+
+
+def test_corrupt_cached_file_is_never_handed_out(store: Store) -> None:
+    lay_out(store.cache, WRONG)
+    with pytest.raises(ArtifactError, match="no mirror is known"):
+        store.locate("tissue-v1", "weights.npz")
+    assert files_in(store.cache) == ["manifest.json"]
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_offline_opens_no_socket(store: Store) -> None:
+    url = "https://zoo.example/decode"
+    offline = replace(store, mirrors=(url,), offline=True)
+    with pytest.raises(ArtifactError) as caught:
+        offline.locate("tissue-v1", "weights.npz")
+    text = str(caught.value)
+    assert f"{url}/{FOLDER}/weights.npz: not tried, offline" in text
+    assert hashlib.sha256(CONTENT["weights.npz"]).hexdigest() in text
+    assert str(store.cache / FOLDER / "weights.npz") in text
+    assert "DECODE_ZOO_OFFLINE" in text
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_offline_still_reads_cache_and_folders(store: Store, tmp_path: Path) -> None:
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    offline = replace(store, mirrors=("HTTPS://zoo.example", str(mirror)), offline=True)
+    path = offline.locate("tissue-v1", "weights.npz")
+    assert replace(offline, mirrors=()).locate("tissue-v1", "weights.npz") == path
+
+
+def test_file_put_by_hand_is_found(store: Store) -> None:
+    assert not store.has("tissue-v1", "weights.npz")
+    lay_out(store.cache, CONTENT)
+    assert store.has("tissue", "weights.npz")
+    assert store.locate("tissue-v1", "weights.npz").parent == store.cache / FOLDER
+
+
+@pytest.mark.parametrize("name", ["", "../x", "/etc/hostname", "../tissue-v1/weights.npz", "x.npz"])
+def test_only_registered_names_are_opened(store: Store, tmp_path: Path, name: str) -> None:
+    asked = replace(store, bundled=lay_out(tmp_path / "bundled", CONTENT))
+    assert not asked.has("tissue-v1", name)
+    with pytest.raises(ArtifactError, match=r"has no file[\s\S]*weights\.npz"):
+        asked.locate("tissue-v1", name)
+    with pytest.raises(ArtifactError, match="has no file"):
+        asked.fetch("tissue-v1", ["weights.npz", name])
+    for ask in (asked.has, asked.locate):
+        with pytest.raises(ArtifactError, match="decode-zoo ls"):
+            ask("../models/tissue-v1", "weights.npz")
+
+
+def test_fetch_of_some_names_keeps_their_order(store: Store, tmp_path: Path) -> None:
+    bundled = replace(store, bundled=lay_out(tmp_path / "bundled", CONTENT))
+    paths = bundled.fetch("tissue-v1", ["weights.npz", "manifest.json"])
+    assert [path.name for path in paths] == ["weights.npz", "manifest.json"]
+
+
+def test_cache_that_cannot_be_made_is_told(store: Store, tmp_path: Path) -> None:
+    store.cache.write_bytes(b"a file where the folder should be")
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    with pytest.raises(ArtifactError, match="DECODE_ZOO_CACHE"):
+        replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
+
+
+def test_cache_that_cannot_be_written_is_told(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ArtifactError, match=r"Permission denied[\s\S]*DECODE_ZOO_CACHE"):
+        replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_cached_files_have_the_permissions_of_ordinary_ones(store: Store, tmp_path: Path) -> None:
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    path = replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
+    assert path.stat().st_mode == (mirror / FOLDER / "weights.npz").stat().st_mode
+
+
+def test_threads_may_fetch_the_same_file(store: Store, server: str) -> None:
+    online = replace(store, mirrors=(f"{server}/good",))
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(online.locate("tissue", "weights.npz").read_bytes())
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT["weights.npz"]] * 8
+    assert files_in(store.cache) == ["weights.npz"]
+
+
+def test_progress_bar_is_for_terminals(
+    store: Store,
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    online = replace(store, mirrors=(f"{server}/good",))
+    online.locate("tissue", "manifest.json", progress=True)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    online.locate("tissue", "weights.npz", progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "weights.npz" in err
+    assert "100%" in err
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pretend that the package lies in an empty folder."""
+    package = tmp_path / "site" / "decode_zoo"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(store_module, "_PACKAGE", package)
+    for name in ("DECODE_ZOO_CACHE", "DECODE_ZOO_MIRRORS", "DECODE_ZOO_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    return package
+
+
+def test_installed_package_carries_its_artifacts(installed: Path) -> None:
+    (installed / "bundled").mkdir()
+    write_registry(REGISTRY, installed / "bundled" / "registry.yaml")
+    assert builtin_registry_path() == installed / "bundled" / "registry.yaml"
+    assert bundled_root() == installed / "bundled"
+
+
+def test_checkout_is_its_own_bundle(installed: Path) -> None:
+    write_registry(REGISTRY, installed.parent / "registry.yaml")
+    assert builtin_registry_path() == installed.parent / "registry.yaml"
+    assert bundled_root() is None
+    (installed.parent / "zoo").mkdir()
+    assert bundled_root() == installed.parent / "zoo"
+
+
+def test_package_without_registry_is_told(installed: Path) -> None:
+    assert bundled_root() is None
+    with pytest.raises(ArtifactError, match="reinstall"):
+        builtin_registry_path()
+
+
+def test_default_store_reads_the_environment(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_mirror = replace(REGISTRY, mirrors=("https://zoo.example",))
+    write_registry(with_mirror, installed.parent / "registry.yaml")
+    plain = Store.default()
+    assert plain == Store(with_mirror, None, cache_root(), ("https://zoo.example",), False)
+    assert "decode-zoo" in plain.cache.parts
+    monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path / "c"))
+    monkeypatch.setenv("DECODE_ZOO_MIRRORS", " /a, http://b/c\t/d ,")
+    monkeypatch.setenv("DECODE_ZOO_OFFLINE", "1")
+    store = Store.default()
+    assert store.cache == tmp_path / "c"
+    assert store.mirrors == ("/a", "http://b/c", "/d", "https://zoo.example")
+    assert store.offline
+    monkeypatch.setenv("DECODE_ZOO_OFFLINE", "False")
+    assert not Store.default().offline
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, decode_zoo.store; "
+        "print(sorted({'pooch', 'requests', 'click', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
