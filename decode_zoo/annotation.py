@@ -38,6 +38,8 @@ _ATTRIBUTES = {
     "biotype": ("gene_type", "gene_biotype"),
     "accession": ("refseq_id",),
 }
+# What tells the exons of one transcript apart, and nothing else.
+_EXON_ATTRIBUTES = re.compile(r"exon_(?:number|id|version)[ =][^;]*;?")
 _EMPTY_STRINGS = ("", "unknown", "unassigned_transcript")
 
 
@@ -104,9 +106,7 @@ def _attribute(names: tuple[str, ...]) -> Callable[[str], str]:
     return find
 
 
-def read_gtf(
-    path: str | os.PathLike[str], genome: Genome, *, level: Level = "gene"
-) -> Annotation:
+def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "gene") -> Annotation:
     """Read gene models from the exon lines of a GTF file (plain or gzip).
 
     At gene level a gene is the union of the exons of all its transcripts. An id that lies at
@@ -182,8 +182,10 @@ def _exon_table(
     refuse(end > genome.lengths[chrom],
            f"exon ends past its chromosome's last base in {genome.build}",
            "The file is of another genome build; give its --chrom-sizes.")  # fmt: skip
-    # Exons of a transcript often carry the same text: look at each text once.
-    which, texts = pd.factorize(table["attributes"])
+    # All else being equal in the exons of a transcript, each text need be searched only once.
+    which, texts = pd.factorize(
+        np.array([_EXON_ATTRIBUTES.sub("", text) for text in table["attributes"]], object)
+    )
     ids = {
         key: [find(text) for text in texts]
         for key, find in ((key, _attribute(names)) for key, names in _ATTRIBUTES.items())
@@ -215,7 +217,8 @@ def _assemble(exons: pd.DataFrame, genome: Genome, level: Level) -> Annotation:
         id=("id", "first"), gene=("gene", "first"), symbol=("symbol", "first"),
         biotype=("biotype", "first"), chrom=("chrom", "first"), strand=("strand", "first"),
     )  # fmt: skip
-    loci = loci.assign(id=_unique_ids(loci, genome, level)).dropna(subset=["id"])
+    ids = _unique_ids(loci["id"].tolist(), loci["chrom"].tolist(), genome, level)
+    loci = loci.assign(id=pd.Series(ids, loci.index, dtype=object)).dropna(subset=["id"])
 
     # Union of exons, all loci at once: each locus is a stretch of its own on one axis.
     stretch = genome.span
@@ -231,12 +234,12 @@ def _assemble(exons: pd.DataFrame, genome: Genome, level: Level) -> Annotation:
     indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(loci)))))
     exon_starts, exon_ends = starts - base, ends - base
     strands = loci["strand"].to_numpy(np.int8)
-    ids = loci["id"].to_numpy(str)
-    genes = ids if level == "gene" else loci["gene"].to_numpy(str)
+    rows = loci["id"].to_numpy(str)
+    genes = rows if level == "gene" else loci["gene"].to_numpy(str)
     symbols = loci["symbol"].where(loci["symbol"] != "", loci["gene"])
     return Annotation(
         level=level,
-        ids=ids,
+        ids=rows,
         gene_ids=genes,
         symbols=symbols.to_numpy(str),
         biotypes=loci["biotype"].to_numpy(str),
@@ -249,15 +252,16 @@ def _assemble(exons: pd.DataFrame, genome: Genome, level: Level) -> Annotation:
     )
 
 
-def _unique_ids(loci: pd.DataFrame, genome: Genome, level: Level) -> list[str | None]:
+def _unique_ids(
+    ids: list[str], chroms: list[int], genome: Genome, level: Level
+) -> list[str | None]:
     """Name loci that share an id; None drops one (see `read_gtf`)."""
     names = genome.names
-    on_x = {row.id for row in loci.itertuples() if names[row.chrom] == "X"}
+    on_x = {name for name, chrom in zip(ids, chroms, strict=True) if names[chrom] == "X"}
     seen: dict[str, int] = {}
     unique: list[str | None] = []
-    for row in loci.itertuples():
-        name = str(row.id)
-        if names[row.chrom] == "Y" and name in on_x:
+    for name, chrom in zip(ids, chroms, strict=True):
+        if names[chrom] == "Y" and name in on_x:
             name += "_PAR_Y"
         copies = seen.get(name, 0)
         seen[name] = copies + 1
@@ -289,19 +293,27 @@ def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tupl
     Raises
     ------
     InputError
-        If a line is not BED6 with a strand.
+        If a line is not BED6 with a strand, or lies outside its chromosome.
     """
     table = read_columns(path, ("chrom", "start", "end", "id", "strand"), (0, 1, 2, 3, 5),
                          what="BED6")  # fmt: skip
     sites: dict[str, tuple[int, int, int]] = {}
-    for row in table.itertuples():
-        if row.strand not in ("+", "-"):
-            raise InputError("a start site's strand must be + or -", path=path, line=row.Index)
-        code = genome.code(row.chrom)
-        if code >= 0:
-            forward = row.strand == "+"
-            position = int(row.start) if forward else int(row.end) - 1
-            sites[strip_version(row.id)] = (code, position, 1 if forward else -1)
+    columns = (table[name].tolist() for name in table.columns)
+    for line, chrom, start, end, name, strand in zip(table.index.tolist(), *columns, strict=True):
+        if strand not in ("+", "-"):
+            raise InputError("a start site's strand must be + or -", path=path, line=line)
+        code = genome.code(chrom)
+        if code < 0:
+            continue
+        if not 0 <= start < end <= genome.lengths[code]:
+            raise InputError(
+                f"the start site does not lie on its chromosome in {genome.build}",
+                path=path,
+                line=line,
+                remedy="BED counts from 0. Is the file of another genome build?",
+            )
+        position, sign = (start, 1) if strand == "+" else (end - 1, -1)
+        sites[strip_version(name)] = (code, position, sign)
     if not sites:
         raise InputError(f"holds no start site on {genome.build}", path=path)
     return sites

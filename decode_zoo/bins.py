@@ -87,9 +87,7 @@ def _regions(
     if stranded:
         starts, ends = starts + reverse * genome.span, ends + reverse * genome.span
     order = np.lexsort((rows, ends, starts))
-    return Regions(
-        starts[order], ends[order], rows[order], reverse[order], bases[order], stranded
-    )
+    return Regions(starts[order], ends[order], rows[order], reverse[order], bases[order], stranded)
 
 
 def promoter_regions(

@@ -24,7 +24,7 @@ from decode_zoo.sites import Side, SiteFile, Track, read_sites
 from decode_zoo.tables import atomic_dir
 from decode_zoo.textfile import read_bytes
 
-__all__ = ["build_features", "merge_features", "read_aliases"]
+__all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
@@ -86,13 +86,16 @@ def build_features(
             layout, _rows(annotation, genome), tracks, dict(aliases or {}),
             decode_zoo.__version__, lambda name: Path(folder) / name,
         )  # fmt: skip
-        built.write(temporary, pieces, _clipped_windows(annotation, genome, layout))
+        exons = (
+            np.diff(annotation.exon_indptr),
+            annotation.exon_starts,
+            annotation.exon_ends - annotation.exon_starts,
+        )
+        built.write(temporary, pieces, _clipped_windows(annotation, genome, layout), exons)
     return FeatureSet.load(folder)
 
 
-def _side_regions(
-    side: Side, annotation: Annotation, genome: Genome, layout: Layout
-) -> Regions:
+def _side_regions(side: Side, annotation: Annotation, genome: Genome, layout: Layout) -> Regions:
     if side == "rna":
         return rna_regions(annotation, genome, stranded=layout.rna_stranded)
     return promoter_regions(
@@ -108,7 +111,7 @@ def _clip_files(
     n_rows: int,
     progress: Progress | None,
 ) -> tuple[tuple[Track, ...], SitePieces]:
-    """Read and clip all files of a side, two at a time: decompression and parsing release the GIL."""
+    """Read and clip all files of a side, in threads: decompression and parsing release the GIL."""
 
     def work(file: SiteFile) -> tuple[tuple[Track, ...], Pieces]:
         sites = read_sites(file, genome, stranded=regions.stranded)
@@ -247,8 +250,35 @@ def merge_features(
             builder_version=decode_zoo.__version__,
             locate=lambda name: Path(folder) / name,
         )
-        merged.write(temporary, pieces, base.clipped_windows())
+        merged.write(temporary, pieces, base.clipped_windows(), base.exons())
     return FeatureSet.load(folder)
+
+
+def annotation_of(features: FeatureSet, genome: Genome) -> Annotation:
+    """Gene models of a feature set, to build another one like it.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With positions (sites.npz).
+    genome : Genome
+        Its assembly.
+    """
+    rows = features.rows
+    counts, starts, lengths = features.exons()
+    return Annotation(
+        level=features.layout.level,
+        ids=np.array(rows.ids),
+        gene_ids=np.array(rows.gene_ids),
+        symbols=np.array(rows.symbols),
+        biotypes=np.array(rows.biotypes),
+        chroms=np.array([genome.code(name) for name in rows.chroms], np.int64),
+        strands=np.array(rows.strands, np.int8),
+        tss=np.array(rows.tss, np.int64),
+        exon_indptr=np.concatenate(([0], np.cumsum(counts))),
+        exon_starts=starts,
+        exon_ends=starts + lengths,
+    )
 
 
 def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -259,7 +289,11 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
     InputError
         If the header or a line is not as said.
     """
-    rows = list(csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig")), delimiter="\t"))
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text ({error})", path=path) from None
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t"))
     if not rows or rows[0][:2] != ["alias", "gene_id"]:
         raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
     aliases: dict[str, str] = {}

@@ -227,7 +227,7 @@ def split_by_chromosome(
     genes: Sequence[str],
     *,
     test: Sequence[str] = ("1",),
-    absent: Sequence[str] = ("8",),
+    absent: Sequence[str] = (),
     validation_fraction: float = 0.1,
     seed: int = 0,
 ) -> Split:
@@ -255,10 +255,10 @@ def split_by_chromosome(
     """
     where = np.array(chroms, dtype=object)
     rest = np.flatnonzero(~np.isin(where, [*test, *absent]))
-    names = sorted({genes[row] for row in rest})
+    names = sorted({genes[int(row)] for row in rest})
     chosen = np.random.default_rng(seed).permutation(len(names))
     validation = {names[i] for i in chosen[: round(validation_fraction * len(names))]}
-    held = np.array([genes[row] in validation for row in rest], bool)
+    held = np.array([genes[int(row)] in validation for row in rest], np.bool_)
     split = Split(rest[~held], rest[held], np.flatnonzero(np.isin(where, list(test))))
     split.check(chroms, test, genes)
     return split

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -328,6 +329,14 @@ class FeatureSet:
         """Rows whose promoter window leaves the chromosome: row, first and last local base."""
         return self._pooled["promoter_clipped"].astype(np.int64)
 
+    def exons(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Exons of all rows: how many each row has, their starts and lengths (needs sites.npz)."""
+        stored = self._sites
+        counts, starts, lengths = (
+            stored[f"exon_{what}"].astype(np.int64) for what in ("counts", "starts", "lengths")
+        )
+        return counts, starts, lengths
+
     def n_bins(self, side: Side) -> IntArray:
         """Bins of each row, shape (n_rows,); the last one of an RNA may be partial."""
         if _checked(side) == "promoter":
@@ -503,7 +512,8 @@ class FeatureSet:
             else np.array([self.row(gene) for gene in genes], np.int64)
         )
         columns = self.columns(side, tracks) if tracks is not None else None
-        out = np.empty((rows.size, kernel, 1 + len(tracks or self.side_tracks[side])), np.float32)
+        n_tracks = len(self.side_tracks[_checked(side)]) if columns is None else columns.size
+        out = np.empty((rows.size, kernel, 1 + n_tracks), np.float32)
         out[:, :, 0] = self.mask_sums(side, kernel)[rows]
         for k, matrix in enumerate(self.sums(side, kernel)):
             chosen = matrix[rows]
@@ -529,7 +539,13 @@ class FeatureSet:
 
     # -- writing -----------------------------------------------------------------------------
 
-    def write(self, folder: Path, pieces: Mapping[Side, SitePieces], clipped: IntArray) -> None:
+    def write(
+        self,
+        folder: Path,
+        pieces: Mapping[Side, SitePieces],
+        clipped: IntArray,
+        exons: tuple[IntArray, IntArray, IntArray],
+    ) -> None:
         """Write the set's files into an existing folder; the same set gives the same bytes.
 
         Parameters
@@ -540,8 +556,13 @@ class FeatureSet:
             Sites of both sides.
         clipped : ndarray of int64, shape (m, 3)
             Rows whose window leaves the chromosome: row, first and last local base inside it.
+        exons : tuple of ndarray of int64
+            As `exons` returns them.
         """
-        positions: dict[str, npt.NDArray[Any]] = {}
+        names = ("exon_counts", "exon_starts", "exon_lengths")
+        positions: dict[str, npt.NDArray[Any]] = {
+            name: _compact(values) for name, values in zip(names, exons, strict=True)
+        }
         pooled: dict[str, npt.NDArray[Any]] = {"promoter_clipped": _compact(clipped)}
         for side in SIDES:
             part, n_tracks = pieces[side], len(self.side_tracks[side])
@@ -553,8 +574,8 @@ class FeatureSet:
             for k in range(HEAD_BINS[side]):
                 head = head_bases(part, n_tracks, k, self.layout.bin)
                 _store_csr(pooled, f"{side}_head{k}", head)
-        np.savez_compressed(folder / "sites.npz", allow_pickle=False, **positions)
-        np.savez_compressed(folder / "pooled.npz", allow_pickle=False, **pooled)
+        write_arrays(folder / "sites.npz", positions)
+        write_arrays(folder / "pooled.npz", pooled)
         header = {
             "format_version": FORMAT_VERSION,
             "layout": asdict(self.layout),
@@ -579,8 +600,8 @@ def _checked(side: str) -> Side:
     raise UsageError(f"A side is 'promoter' or 'rna', not {side!r}.")
 
 
-def _compact(values: IntArray) -> npt.NDArray[Any]:
-    """Same values in the smallest unsigned type that holds them."""
+def _compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
+    """Store whole numbers in the smallest unsigned type that holds them."""
     top = int(values.max(initial=0))
     return values.astype(np.uint16 if top < 1 << 16 else np.uint32)
 
@@ -630,6 +651,14 @@ def _stored_csr(
     return sparse.csr_array((*parts, indptr), shape=shape)
 
 
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write plain arrays to a ``.npz`` file."""
+    # Not every NumPy that we support has the keyword allow_pickle here: an old one would store it
+    # as one more array. Its annotation would also claim the names of ours.
+    save: Callable[..., None] = np.savez_compressed
+    save(path, **arrays)
+
+
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read a ``.npz`` file of plain arrays; pickled objects are refused.
 
@@ -639,7 +668,8 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         If the file is damaged or holds objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here because np.load leaves a file that is no archive open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"cannot be read as arrays ({error})", path=path) from error

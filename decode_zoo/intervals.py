@@ -22,7 +22,8 @@ def ranges(starts: IntArray, counts: IntArray) -> IntArray:
     ndarray of int64, shape (counts.sum(),)
     """
     before = np.cumsum(counts) - counts
-    return np.arange(int(counts.sum()), dtype=np.int64) + np.repeat(starts - before, counts)
+    inside = np.arange(int(counts.sum()), dtype=np.int64)
+    return inside + np.repeat(starts - before, counts).astype(np.int64, copy=False)
 
 
 def merge(starts: IntArray, ends: IntArray) -> tuple[IntArray, IntArray]:

@@ -226,6 +226,8 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
             continue
         name = row.get("track") or (f"{regulator}@{cell}" if cell else regulator)
         rest = _stem(file).removeprefix(regulator).lstrip(".").removeprefix(cell).lstrip(".")
+        if row.get("track"):
+            rest = ""  # a name that was given is never changed
         described.append((SiteFile(file, Track(name, regulator, kind, cell, source)), rest))
     if not described:
         raise InputError("lists no files", path=path)
@@ -263,7 +265,8 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
         end, or no line at all lies on the genome's chromosomes. A file without lines is a track
         without sites, not an error.
     """
-    names, places = ("chrom", "start", "end"), (0, 1, 2)
+    names: tuple[str, ...] = ("chrom", "start", "end")
+    places: tuple[int, ...] = (0, 1, 2)
     if file.by_name:
         names, places = (*names, "name"), (*places, 3)
     if stranded:
@@ -272,6 +275,7 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
     table = read_columns(file.path, names, places, what=what)
     sha256 = hashlib.sha256(file.path.read_bytes()).hexdigest()
     described = replace(file.track, sha256=sha256)
+    tracks: tuple[Track, ...]
     if table.empty:
         none = np.zeros(0, np.int64)
         tracks = () if file.by_name else (described,)
@@ -297,6 +301,9 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
     refuse((chroms >= 0) & (ends > genome.lengths[chroms]),
            f"reaches past its chromosome's last base in {genome.build}",
            "The sites are of another genome build; lift them over first.")  # fmt: skip
+    if file.by_name:
+        refuse(table["name"].isin(("", ".")).to_numpy(), "a site without a name (column 4)",
+               "Here the name of a site tells its regulator.")  # fmt: skip
     strands = np.zeros(len(table), np.int8)
     if stranded:
         marks = table["strand"].cat

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -17,6 +19,8 @@ __all__ = ["read_bytes", "read_columns"]
 
 _NUMBERS = ("start", "end")
 _HEADERS = (b"#", b"track", b"browser")
+# What int() takes and files mean, within 64 bits.
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -88,7 +92,7 @@ def read_columns(
     InputError
         With the line of the first fault.
     """
-    data = read_bytes(path)
+    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
     header, position = _count_header(data)
     data = data[position:]
     if not data.strip():
@@ -144,7 +148,7 @@ def _read_carefully(
                 f"found {len(cells)}",
                 path=path,
                 line=number,
-                remedy="Columns are separated by tabs, not spaces." if " " in line.decode() else None,
+                remedy="Columns are separated by tabs, not spaces." if b" " in line else None,
             )
         values = dict(zip(names, (cells[place] for place in places), strict=True))
         if select and values[select[0]] != select[1]:
@@ -154,12 +158,11 @@ def _read_carefully(
             if name not in _NUMBERS:
                 row.append(value)
                 continue
-            try:
-                row.append(int(value))
-            except ValueError:
+            if not _WHOLE_NUMBER.fullmatch(value):
                 raise InputError(
                     f"{name} is not a whole number: {value[:40]!r}", path=path, line=number
-                ) from None
+                )
+            row.append(int(value))
         index.append(number)
         rows.append(tuple(row))
     table = pd.DataFrame(rows, columns=list(names), index=index)

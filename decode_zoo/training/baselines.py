@@ -27,7 +27,7 @@ def log_sums(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
 
 
 def bound_counts(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
-    """Number of promoter tracks with a site in the window, shape (n, 1)."""
+    """Count promoter tracks with a site in the window, shape (n, 1)."""
     columns = dataset.features.columns("promoter", dataset.inputs["promoter"].tracks)
     bound = dataset.features.sums("promoter")[0][dataset.rows[part]][:, columns] > 0
     return np.asarray(bound.sum(axis=1), np.float64)[:, None]

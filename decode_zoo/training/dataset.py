@@ -63,7 +63,7 @@ class Dataset:
     outputs: tuple[Output, ...]
 
     def pooled(self, part: IntArray) -> dict[str, FloatArray]:
-        """Inputs of some rows of `targets`, scaled, each of shape (n, kernel, 1 + n_tracks)."""
+        """Return scaled inputs of some rows, each of shape (n, kernel, 1 + n_tracks)."""
         found: dict[str, FloatArray] = {}
         for side, inputs in self.inputs.items():
             rows, columns = self.rows[part], self.features.columns(side, inputs.tracks)
@@ -86,7 +86,8 @@ class Dataset:
     def scaled_targets(self, part: IntArray) -> FloatArray:
         """Targets of some rows in the network's own units, shape (n, n_outputs)."""
         scale = np.array([output.scale for output in self.outputs])
-        return (self.targets.values[part] / scale).astype(np.float32)
+        scaled: FloatArray = (self.targets.values[part] / scale).astype(np.float32)
+        return scaled
 
 
 def make_dataset(
@@ -98,7 +99,7 @@ def make_dataset(
     exclude: Collection[str] = (),
     min_genes: int = 30,
     test: Sequence[str] = ("1",),
-    absent: Sequence[str] = ("8",),
+    absent: Sequence[str] = (),
     validation_fraction: float = 0.1,
     split_seed: int = 0,
 ) -> Dataset:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo.network import DecodeConfig
 from decode_zoo.training import import_keras
 from decode_zoo.training.dataset import Dataset
-from decode_zoo.training.decode import DecodeConfig, build_network
+from decode_zoo.training.decode import build_network
 
 __all__ = ["FitConfig", "Repeat", "fit_repeats"]
 
@@ -133,7 +134,7 @@ def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iter
 def layer_weights(model: Any) -> dict[str, npt.NDArray[np.float32]]:
     """Weights of a Keras model by ``layer/variable``."""
     return {
-        f"{layer.name}/{weight.name}": np.array(weight, np.float32)
+        f"{layer.name}/{weight.name}": weight.numpy().astype(np.float32)
         for layer in model.layers
         for weight in layer.weights
     }
@@ -146,14 +147,16 @@ def set_layer_weights(model: Any, weights: dict[str, npt.NDArray[np.float32]]) -
             weight.assign(weights[f"{layer.name}/{weight.name}"])
 
 
-def _padded_batches(dataset: Dataset, part: Sequence[int] | npt.NDArray[np.int64], size: int) -> Any:
+def _padded_batches(
+    dataset: Dataset, part: Sequence[int] | npt.NDArray[np.int64], size: int
+) -> Any:
     """Full matrices in batches of genes of similar length, for convolutions with ReLU."""
     keras = import_keras()
     part = np.asarray(part, np.int64)
     order = part[np.argsort(dataset.features.n_bins("rna")[dataset.rows[part]], kind="stable")]
     chunks = [order[i : i + size] for i in range(0, order.size, size)]
 
-    class PaddedBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    class PaddedBatches(keras.utils.PyDataset):  # type: ignore[name-defined,misc]
         def __len__(self) -> int:
             return len(chunks)
 

@@ -1,0 +1,205 @@
+"""``decode-zoo features``: build, info, merge."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from decode_zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from decode_zoo.features import FeatureSet
+    from decode_zoo.sites import Side, SiteFile
+
+__all__ = ["features"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def features() -> None:
+    """Make and inspect feature sets (covered bases of genes by tracks)."""
+
+
+@features.command()
+@click.option("--gtf", type=_PATH, help="Gene models (GENCODE, Ensembl or RefSeq style).")
+@click.option(
+    "--like",
+    metavar="ID|DIR",
+    help="Take gene models, bins and window from a feature set instead, so that the "
+    "result can be merged with it.",
+)
+@click.option("--tss", type=_PATH, help="BED6 of start sites (id in column 4) for promoters.")
+@click.option(
+    "--promoter",
+    type=_PATH,
+    multiple=True,
+    help="Sites on promoters: folder of BED files (stem = track), manifest, or file.",
+)
+@click.option("--rna", type=_PATH, multiple=True, help="Sites on RNAs: folder, manifest or file.")
+@click.option(
+    "--mirna",
+    type=_PATH,
+    multiple=True,
+    help="Sites on RNAs, one file whose name column holds the miRNA.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["gene", "transcript"]),
+    default="gene",
+    show_default=True,
+    help="A row is a gene (union of its exons) or a transcript.",
+)
+@click.option("--genome", default="hg38", show_default=True, help="Name of the assembly.")
+@click.option("--chrom-sizes", type=_PATH, help="Chromosome sizes, for assemblies but hg38.")
+@click.option("--bin", "bin_width", default=100, show_default=True, help="Bin width (bp, nt).")
+@click.option("--upstream", default=2000, show_default=True, help="Promoter window before the TSS.")
+@click.option("--downstream", default=1000, show_default=True, help="Promoter window after it.")
+@click.option(
+    "--boundary",
+    type=click.Choice(["clip", "within"]),
+    default="clip",
+    show_default=True,
+    help="Sites across an exon or window border count with the part inside (clip), or "
+    "not at all (within, as the original software did).",
+)
+@click.option(
+    "--promoter-strand", type=click.Choice(["ignore", "match"]), default="ignore", show_default=True
+)
+@click.option(
+    "--rna-strand", type=click.Choice(["ignore", "match"]), default="match", show_default=True
+)
+@click.option("--aliases", type=_PATH, help="Other names of genes: TSV with alias, gene_id.")
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder to write.")
+@click.option("--force", is_flag=True, help="Replace an existing feature set.")
+def build(
+    gtf: Path | None,
+    like: str | None,
+    tss: Path | None,
+    promoter: Sequence[Path],
+    rna: Sequence[Path],
+    mirna: Sequence[Path],
+    level: str,
+    genome: str,
+    chrom_sizes: Path | None,
+    bin_width: int,
+    upstream: int,
+    downstream: int,
+    boundary: str,
+    promoter_strand: str,
+    rna_strand: str,
+    aliases: Path | None,
+    output: Path,
+    force: bool,
+) -> None:
+    """Build a feature set from gene models and binding sites.
+
+    \b
+    Example:
+      decode-zoo features build --gtf gencode.gtf.gz --promoter chip/ --rna eclip.tsv -o my-set
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
+    from decode_zoo.builder import annotation_of, read_aliases
+    from decode_zoo.genome import Genome, read_chrom_sizes
+
+    if (gtf is None) == (like is None):
+        raise UsageError("Give either --gtf or --like.")
+    if not (promoter or rna or mirna):
+        raise UsageError("Give at least one of --promoter, --rna and --mirna.")
+    assembly = read_chrom_sizes(chrom_sizes, genome) if chrom_sizes else Genome.named(genome)
+    names = read_aliases(aliases) if aliases else {}
+    if like is not None:
+        base = dz.load_features(like)
+        annotation, layout = annotation_of(base, assembly), base.layout
+        names = {**base.aliases, **names}
+    else:
+        annotation = read_gtf(gtf, assembly, level=level)  # type: ignore[arg-type]
+        layout = dz.Layout(
+            bin=bin_width,
+            upstream=upstream,
+            downstream=downstream,
+            boundary=boundary,  # type: ignore[arg-type]
+            promoter_stranded=promoter_strand == "match",
+            rna_stranded=rna_strand == "match",
+        )
+    if tss:
+        annotation, moved = override_tss(annotation, read_tss_bed(tss, assembly))
+        click.echo(
+            f"{moved} of {len(annotation)} promoters moved to measured start sites", err=True
+        )
+    files: dict[Side, list[SiteFile]] = {"promoter": [], "rna": []}
+    for source in promoter:
+        files["promoter"] += dz.find_site_files(source, "promoter")
+    for source in rna:
+        files["rna"] += dz.find_site_files(source, "rna")
+    for source in mirna:
+        files["rna"] += dz.find_site_files(source, "rna", by_name=True)
+    total = sum(map(len, files.values()))
+    with click.progressbar(length=total, label="Reading sites", file=sys.stderr) as bar:
+        built = dz.build_features(
+            annotation,
+            assembly,
+            files,
+            output,
+            layout=layout,
+            aliases=names,
+            force=force,
+            progress=bar.update,
+        )
+    click.echo(f"{output}: {_summary(built)}", err=True)
+
+
+@features.command("info")
+@click.argument("source", metavar="ID|DIR")
+@click.option("--tracks", is_flag=True, help="List the tracks as a table.")
+def show(source: str, tracks: bool) -> None:
+    """Say what is in a feature set."""
+    import decode_zoo as dz
+    from decode_zoo.features import SIDES
+
+    found = dz.load_features(source)
+    if tracks:
+        click.echo("side\ttrack\tregulator\tkind\tcell\tsource")
+        for side in SIDES:
+            for t in found.side_tracks[side]:
+                click.echo(f"{side}\t{t.name}\t{t.regulator}\t{t.kind}\t{t.cell}\t{t.source}")
+        return
+    layout = found.layout
+    click.echo(f"genome      {layout.genome}")
+    click.echo(f"rows        {len(found)} {layout.level}s")
+    click.echo(f"promoter    -{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}")
+    click.echo(f"boundary    {layout.boundary}")
+    for side in SIDES:
+        kinds = Counter(track.kind for track in found.side_tracks[side])
+        parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        regulators = len({track.regulator for track in found.side_tracks[side]})
+        click.echo(f"{side:11} {sum(kinds.values())} tracks of {regulators} regulators ({parts})")
+    click.echo(f"built by    decode-zoo {found.builder_version}")
+    click.echo(f"sha256      {found.sha256}")
+
+
+@features.command()
+@click.argument("base", metavar="BASE")
+@click.argument("added", metavar="ADDED")
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder to write.")
+@click.option("--force", is_flag=True, help="Replace an existing feature set.")
+def merge(base: str, added: str, output: Path, force: bool) -> None:
+    """Add the tracks of feature set ADDED to those of BASE (ids or folders).
+
+    Both must describe the same gene models; see 'features build --like'.
+    """
+    import decode_zoo as dz
+
+    merged = dz.merge_features(dz.load_features(base), dz.load_features(added), output, force=force)
+    click.echo(f"{output}: {_summary(merged)}", err=True)
+
+
+def _summary(features: FeatureSet) -> str:
+    promoter, rna = (len(features.tracks(side)) for side in ("promoter", "rna"))
+    return f"{len(features)} {features.layout.level}s, {promoter} promoter and {rna} RNA tracks"

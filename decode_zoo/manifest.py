@@ -1,0 +1,177 @@
+"""Model bundles on disk: a folder with ``manifest.json``, ``weights.npz`` and ``model.onnx``.
+
+The manifest freezes everything that a prediction depends on: track names and their order, scales,
+bin and window, outputs and units. Arrays and JSON only; nothing in a bundle is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from decode_zoo.errors import VerificationError
+from decode_zoo.expression import Output
+from decode_zoo.features import Layout
+from decode_zoo.network import DecodeConfig
+from decode_zoo.sites import Side, Track
+
+__all__ = ["BUNDLE_FILES", "FrozenInputs", "KnownAnswers", "Manifest"]
+
+FORMAT_VERSION = 1
+BUNDLE_FILES = ("manifest.json", "weights.npz", "model.onnx")
+
+
+@dataclass(frozen=True)
+class FrozenInputs:
+    """What one side of the network eats.
+
+    Attributes
+    ----------
+    tracks : tuple of Track
+        In channel order; channel 0 is the mask channel and comes before them.
+    scale : tuple of float, length 1 + n_tracks
+        Inputs in bases are divided by it: the largest bin value over training genes.
+    kernel : int
+        Composite kernel width of the branch in bins.
+    background : float
+        Mask channel of the reference for attributions, in bases: the promoter window, or the
+        median RNA length of the training genes. All tracks are zero in the reference.
+    """
+
+    tracks: tuple[Track, ...]
+    scale: tuple[float, ...]
+    kernel: int
+    background: float
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """Genes whose predictions are known, to be recomputed by ``decode-zoo test``.
+
+    Attributes
+    ----------
+    genes : tuple of str
+        Ids in the feature set.
+    values : tuple of tuple of float
+        Predictions, genes × outputs, in the outputs' units.
+    """
+
+    genes: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Description of a model bundle.
+
+    Attributes
+    ----------
+    id : str
+    title : str
+    family : str
+        Kind of network; ``decode`` is the published one.
+    network : DecodeConfig
+        Hyper-parameters.
+    layout : Layout
+        Genome, bins and window of the inputs.
+    inputs : Mapping of Side to FrozenInputs
+    outputs : tuple of Output
+    pooling : {"exact", "none"}
+        Whether position sums give the same as full matrices.
+    features : dict
+        ``id`` and ``sha256`` (of features.json) of the feature set it was trained on.
+    training : dict
+        Data with sha256, split, seeds, versions, command, log of the repeats.
+    metrics : dict
+        By part of the split.
+    parity : dict
+        Largest differences between implementations, measured at export, relative to the standard
+        deviation of an output.
+    license, citation : str
+    sources : tuple of str
+        Where inputs and expression come from.
+    known_answers : KnownAnswers
+    files : Mapping of str to str
+        sha256 of the bundle's other files.
+    """
+
+    id: str
+    title: str
+    family: str
+    network: DecodeConfig
+    layout: Layout
+    inputs: Mapping[Side, FrozenInputs]
+    outputs: tuple[Output, ...]
+    pooling: str
+    features: Mapping[str, str]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    parity: Mapping[str, float]
+    license: str
+    citation: str
+    sources: tuple[str, ...]
+    known_answers: KnownAnswers
+    files: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """Return the text of manifest.json."""
+        content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def read(cls, locate: Callable[[str], Path]) -> Manifest:
+        """Read a bundle's manifest and check the bundle's other files against it.
+
+        Parameters
+        ----------
+        locate : callable
+            File name → path of a file of the bundle.
+
+        Raises
+        ------
+        VerificationError
+            If the manifest is not one, or a file is not the one it names.
+        """
+        path = locate("manifest.json")
+        try:
+            content = json.loads(path.read_bytes())
+            version = content.pop("format_version")
+            if version != FORMAT_VERSION:
+                raise VerificationError(
+                    f"{path}: bundle format {version}; this version reads {FORMAT_VERSION}.",
+                    remedy="Upgrade decode-zoo.",
+                )
+            manifest = cls(
+                **{
+                    **content,
+                    "network": DecodeConfig(**content["network"]),
+                    "layout": Layout(**content["layout"]),
+                    "inputs": {
+                        side: FrozenInputs(
+                            tuple(Track(**track) for track in frozen["tracks"]),
+                            tuple(frozen["scale"]), frozen["kernel"], frozen["background"],
+                        )
+                        for side, frozen in content["inputs"].items()
+                    },
+                    "outputs": tuple(Output(**output) for output in content["outputs"]),
+                    "sources": tuple(content["sources"]),
+                    "known_answers": KnownAnswers(
+                        tuple(content["known_answers"]["genes"]),
+                        tuple(tuple(row) for row in content["known_answers"]["values"]),
+                    ),
+                }
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise VerificationError(f"{path} is not a bundle's manifest ({error!r}).") from error
+        for name, sha256 in manifest.files.items():
+            found = hashlib.sha256(locate(name).read_bytes()).hexdigest()
+            if found != sha256:
+                raise VerificationError(
+                    f"{locate(name)} is not the file that its manifest names: "
+                    f"expected sha256 {sha256}, got {found}."
+                )
+        return manifest

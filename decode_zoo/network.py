@@ -1,0 +1,266 @@
+"""The mathematics of the DEcode network in NumPy: the full graph, and the same graph folded.
+
+Between its inputs and the first ReLU the published network is linear: convolutions, a sum over
+positions, a dense layer. A batch normalisation after a ReLU is linear too. So the whole network
+folds, exactly, into one matrix a kernel offset and three small dense layers (docs/exactness.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import VerificationError
+from decode_zoo.sites import Side
+
+__all__ = ["BATCH_NORM_EPSILON", "DecodeConfig", "DecodeNetwork", "FoldedNetwork",
+           "composite_kernel"]  # fmt: skip
+
+FloatArray = npt.NDArray[np.float64]
+
+# Keras' default, which the published software used.
+BATCH_NORM_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Hyper-parameters; the defaults are those of the published tissue model.
+
+    Source: Tasaki et al. 2020, Methods, 'Deep learning model', and the hyper-parameters that the
+    authors released with their tissue model (decode_tissue_gene_params.json).
+
+    Attributes
+    ----------
+    rna_channels, promoter_channels : int
+        Channels of each convolution.
+    rna_kernel, promoter_kernel : int
+        Width of each convolution in bins.
+    rna_layers, promoter_layers : int
+        Number of convolutions.
+    conv_relu : bool
+        ReLU after each convolution (ConvRelu; published: no). Position sums are then no longer
+        exact, and the network must see full matrices.
+    full_relu : bool
+        ReLU after each fully connected layer (FullRelu; published: yes).
+    dense_layers, dense_width : int
+        Fully connected layers before the output layer.
+    """
+
+    rna_channels: int = 160
+    rna_kernel: int = 2
+    rna_layers: int = 2
+    promoter_channels: int = 120
+    promoter_kernel: int = 1
+    promoter_layers: int = 5
+    conv_relu: bool = False
+    full_relu: bool = True
+    dense_layers: int = 2
+    dense_width: int = 160
+
+    @property
+    def kernels(self) -> dict[Side, int]:
+        """Composite kernel width of each branch in bins."""
+        return {
+            "promoter": self.promoter_layers * (self.promoter_kernel - 1) + 1,
+            "rna": self.rna_layers * (self.rna_kernel - 1) + 1,
+        }
+
+
+def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
+    """Fold a chain of linear convolutions into one.
+
+    Parameters
+    ----------
+    kernels : list of ndarray, each of shape (width, channels_in, channels_out)
+
+    Returns
+    -------
+    ndarray of float64, shape (Σ (width - 1) + 1, first channels_in, last channels_out)
+    """
+    folded = kernels[0].astype(np.float64)
+    for kernel in kernels[1:]:
+        out = np.zeros((len(folded) + len(kernel) - 1, folded.shape[1], kernel.shape[2]))
+        for i, left in enumerate(folded):
+            for j, right in enumerate(kernel.astype(np.float64)):
+                out[i + j] += left @ right
+        folded = out
+    return folded
+
+
+@dataclass(frozen=True)
+class FoldedNetwork:
+    """The network as a few matrices; takes position sums in bases, gives outputs in their units.
+
+    Attributes
+    ----------
+    first : dict of Side to ndarray of float64, shape (kernel, channels, width)
+        From position sums to the first hidden layer, before its ReLU.
+    bias : ndarray of float64, shape (width,)
+        Of the first hidden layer.
+    layers : tuple of (weights, bias)
+        The layers behind it, each preceded by a ReLU (unless the network has none).
+    relu : bool
+    """
+
+    first: dict[Side, FloatArray]
+    bias: FloatArray
+    layers: tuple[tuple[FloatArray, FloatArray], ...]
+    relu: bool
+
+    def forward(self, sums: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
+        """Predict.
+
+        Parameters
+        ----------
+        sums : Mapping of Side to ndarray, shape (n, kernel, channels)
+            Position sums in bases (`FeatureSet.pooled`), channel 0 the mask.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_outputs)
+        """
+        hidden = self.bias
+        for side, matrix in self.first.items():
+            values = sums[side]
+            flat = values.reshape(len(values), -1).astype(np.float64)
+            hidden = hidden + flat @ matrix.reshape(-1, matrix.shape[2])
+        for weights, bias in self.layers:
+            hidden = (np.maximum(hidden, 0) if self.relu else hidden) @ weights + bias
+        return hidden
+
+
+@dataclass(frozen=True)
+class DecodeNetwork:
+    """A trained DEcode network: its arrays, and what surrounds them.
+
+    Attributes
+    ----------
+    config : DecodeConfig
+    weights : Mapping of str to ndarray of float32
+        By ``layer/variable``, as in weights.npz.
+    input_scale : Mapping of Side to ndarray of float64, shape (channels,)
+        Inputs in bases are divided by it.
+    output_scale : ndarray of float64, shape (n_outputs,)
+        The last layer's outputs are multiplied by it.
+    """
+
+    config: DecodeConfig
+    weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)
+    input_scale: Mapping[Side, FloatArray] = field(repr=False)
+    output_scale: FloatArray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit the hyper-parameters."""
+        expected = self.expected_shapes()
+        found = {name: array.shape for name, array in self.weights.items()}
+        if found != expected:
+            wrong = sorted(
+                name
+                for name in expected.keys() | found.keys()
+                if expected.get(name) != found.get(name)
+            )
+            raise VerificationError(
+                f"{len(wrong)} arrays do not fit the network's description, e.g. '{wrong[0]}': "
+                f"expected shape {expected.get(wrong[0])}, found {found.get(wrong[0])}."
+            )
+        if not all(np.isfinite(array).all() for array in self.weights.values()):
+            raise VerificationError("The network's weights are not all finite.")
+
+    def expected_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array by name."""
+        config, shapes = self.config, dict[str, tuple[int, ...]]()
+        for side, layers, kernel, width in self._branches():
+            channels = len(self.input_scale[side])
+            for i in range(layers):
+                shapes[f"{side}_conv{i}/kernel"] = (kernel, channels, width)
+                channels = width
+        width = config.rna_channels + config.promoter_channels
+        for i in range(config.dense_layers):
+            shapes[f"dense{i}/kernel"] = (width, config.dense_width)
+            shapes[f"dense{i}/bias"] = (config.dense_width,)
+            width = config.dense_width
+            for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+                shapes[f"norm{i}/{name}"] = (width,)
+        shapes["outputs/kernel"] = (width, len(self.output_scale))
+        shapes["outputs/bias"] = (len(self.output_scale),)
+        return shapes
+
+    def _branches(self) -> tuple[tuple[Side, int, int, int], ...]:
+        c = self.config
+        return (
+            ("rna", c.rna_layers, c.rna_kernel, c.rna_channels),
+            ("promoter", c.promoter_layers, c.promoter_kernel, c.promoter_channels),
+        )
+
+    def _array(self, name: str) -> FloatArray:
+        return self.weights[name].astype(np.float64)
+
+    def _kernels(self, side: Side, layers: int) -> list[FloatArray]:
+        return [self._array(f"{side}_conv{i}/kernel") for i in range(layers)]
+
+    def _affine(self, i: int) -> tuple[FloatArray, FloatArray]:
+        """Batch normalisation i as a factor and a shift."""
+        factor = self._array(f"norm{i}/gamma") / np.sqrt(
+            self._array(f"norm{i}/moving_variance") + BATCH_NORM_EPSILON
+        )
+        return factor, self._array(f"norm{i}/beta") - self._array(f"norm{i}/moving_mean") * factor
+
+    def forward(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
+        """Run the graph as it is written, layer by layer, in float64.
+
+        Parameters
+        ----------
+        inputs : Mapping of Side to ndarray, shape (n, bins, channels)
+            In bases, channel 0 the mask. Either full matrices with kernel - 1 empty bins on the
+            right, or position sums; for linear convolutions both give the same.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_outputs)
+            In the outputs' units.
+        """
+        branches = []
+        for side, layers, _, _ in self._branches():
+            hidden = inputs[side].astype(np.float64) / self.input_scale[side]
+            for kernel in self._kernels(side, layers):
+                length = hidden.shape[1] - len(kernel) + 1
+                hidden = sum(hidden[:, k : k + length] @ kernel[k] for k in range(len(kernel)))
+                if self.config.conv_relu:
+                    hidden = np.maximum(hidden, 0)
+            branches.append(hidden.sum(axis=1))
+        hidden = np.concatenate(branches, axis=1)
+        for i in range(self.config.dense_layers):
+            hidden = hidden @ self._array(f"dense{i}/kernel") + self._array(f"dense{i}/bias")
+            if self.config.full_relu:
+                hidden = np.maximum(hidden, 0)
+            factor, shift = self._affine(i)
+            hidden = hidden * factor + shift
+        hidden = hidden @ self._array("outputs/kernel") + self._array("outputs/bias")
+        return hidden * self.output_scale
+
+    def fold(self) -> FoldedNetwork:
+        """Fold all that is linear; only for networks without ReLU in their convolutions."""
+        if self.config.conv_relu:
+            raise ValueError("a network with ReLU in its convolutions does not fold")
+        dense = [
+            (self._array(f"dense{i}/kernel"), self._array(f"dense{i}/bias"))
+            for i in range(self.config.dense_layers)
+        ]
+        dense.append((self._array("outputs/kernel"), self._array("outputs/bias")))
+        for i in range(self.config.dense_layers):  # each norm goes into the layer behind it
+            factor, shift = self._affine(i)
+            weights, bias = dense[i + 1]
+            dense[i + 1] = (factor[:, None] * weights, bias + shift @ weights)
+        weights, bias = dense[-1]
+        dense[-1] = (weights * self.output_scale, bias * self.output_scale)
+        first: dict[Side, FloatArray] = {}
+        row = 0
+        for side, layers, _, width in self._branches():
+            kernel = composite_kernel(self._kernels(side, layers))
+            scaled = kernel / self.input_scale[side][None, :, None]
+            first[side] = scaled @ dense[0][0][row : row + width]
+            row += width
+        return FoldedNetwork(first, dense[0][1], tuple(dense[1:]), self.config.full_relu)

@@ -1,0 +1,179 @@
+"""Back ends that run a model: ONNX Runtime (CPU, CUDA) and NumPy.
+
+Matrix libraries choose their kernels by shape, so the last bits of a gene's prediction could
+depend on how many genes are asked for. Every back end therefore runs blocks of one fixed shape,
+filled up with empty rows: the same gene gives the same bits whatever its neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import DeviceError, MissingExtraError, UsageError
+from decode_zoo.network import DecodeNetwork
+from decode_zoo.sites import Side
+
+__all__ = ["BLOCK", "Backend", "BackendName", "Device", "NumpyBackend", "OnnxBackend",
+           "open_backend"]  # fmt: skip
+
+FloatArray = npt.NDArray[np.float32]
+Device = Literal["auto", "cpu", "cuda"]
+BackendName = Literal["auto", "onnxruntime", "numpy"]
+
+# Genes in a block: enough to keep matrix products busy, few enough that one gene costs little.
+BLOCK = 256
+
+
+class Backend(Protocol):
+    """Runs a network on blocks."""
+
+    name: str
+
+    def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
+        """Predict one block.
+
+        Parameters
+        ----------
+        block : Mapping of Side to ndarray of float32, shape (n, bins, channels)
+            In bases, channel 0 the mask.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_outputs)
+            In the outputs' units.
+        """
+        ...
+
+
+class NumpyBackend:
+    """The network in NumPy, in float64, rounded once at the end."""
+
+    name = "numpy"
+
+    def __init__(self, network: DecodeNetwork) -> None:
+        self._network = network if network.config.conv_relu else network.fold()
+
+    def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
+        """Predict one block (see `Backend`)."""
+        return self._network.forward(block).astype(np.float32)
+
+
+class OnnxBackend:
+    """The network in ONNX Runtime.
+
+    Parameters
+    ----------
+    path : Path
+        model.onnx.
+    device : {"cpu", "cuda"}
+        With ``cuda`` everything must run there: ONNX Runtime would otherwise fall back to the CPU
+        and only log it.
+
+    Raises
+    ------
+    DeviceError
+        If CUDA was asked for and cannot be had.
+    """
+
+    def __init__(self, path: Path, device: Literal["cpu", "cuda"]) -> None:
+        ort = _import_onnxruntime()
+        options = ort.SessionOptions()
+        # The default asks the machine, not the process, and fails where cpusets or a batch
+        # system allow fewer cores than there are.
+        options.intra_op_num_threads = _allowed_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if device == "cpu":
+            providers: list[Any] = ["CPUExecutionProvider"]
+        else:
+            if "CUDAExecutionProvider" not in ort.get_available_providers():
+                raise DeviceError(
+                    "CUDA was asked for, but this ONNX Runtime has no CUDA provider "
+                    f"(it has {', '.join(ort.get_available_providers())}).",
+                    remedy="Install it with: pip uninstall onnxruntime; "
+                    "pip install 'decode-zoo[gpu]'",
+                )
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            # TF32 would change predictions in the third digit; exhaustive search would re-tune
+            # for seconds at the first block.
+            providers = [("CUDAExecutionProvider",
+                          {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]  # fmt: skip
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises several unrelated types
+            if device == "cuda":
+                raise DeviceError(f"CUDA was asked for, but cannot be used: {error}") from error
+            raise
+        used = self._session.get_providers()
+        if device == "cuda" and "CUDAExecutionProvider" not in used:
+            raise DeviceError(f"CUDA was asked for, but the session uses {', '.join(used)}.")
+        self.name = f"onnxruntime-{device}"
+
+    def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
+        """Predict one block (see `Backend`)."""
+        outputs = self._session.run(["prediction"], dict(block))
+        return np.asarray(outputs[0], np.float32)
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "cpu") from error
+    return onnxruntime
+
+
+def _allowed_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_backend(
+    network: DecodeNetwork, graph: Path, *, backend: BackendName = "auto", device: Device = "auto"
+) -> Backend:
+    """Open the back end that was asked for, or the best there is.
+
+    Parameters
+    ----------
+    network : DecodeNetwork
+        For NumPy.
+    graph : Path
+        model.onnx, for ONNX Runtime.
+    backend : {"auto", "onnxruntime", "numpy"}
+        ``auto`` takes ONNX Runtime if it is installed.
+    device : {"auto", "cpu", "cuda"}
+        ``auto`` takes CUDA if ONNX Runtime has it and a session can be made on it.
+
+    Raises
+    ------
+    MissingExtraError
+        If ONNX Runtime was asked for and is not installed.
+    DeviceError
+        If CUDA was asked for and cannot be had.
+    UsageError
+        If CUDA is asked of NumPy.
+    """
+    if backend == "numpy":
+        if device == "cuda":
+            raise UsageError("The NumPy back end runs on the CPU only.",
+                             remedy="Use --backend onnxruntime --device cuda.")  # fmt: skip
+        return NumpyBackend(network)
+    try:
+        ort = _import_onnxruntime()
+    except MissingExtraError:
+        if backend == "onnxruntime" or device == "cuda":
+            raise
+        return NumpyBackend(network)
+    if device == "auto" and "CUDAExecutionProvider" in ort.get_available_providers():
+        try:
+            return OnnxBackend(graph, "cuda")
+        except DeviceError:  # a GPU build on a machine without a GPU
+            return OnnxBackend(graph, "cpu")
+    return OnnxBackend(graph, "cuda" if device == "cuda" else "cpu")

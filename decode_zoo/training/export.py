@@ -1,0 +1,170 @@
+"""From a trained network to an ONNX graph, with proof that both say the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import MissingExtraError, VerificationError
+from decode_zoo.network import DecodeNetwork
+from decode_zoo.runtime import NumpyBackend, OnnxBackend
+from decode_zoo.sites import Side
+from decode_zoo.training import import_keras
+from decode_zoo.training.decode import build_network
+from decode_zoo.training.fit import set_layer_weights
+
+__all__ = ["check_parity", "export_onnx", "keras_function"]
+
+FloatArray = npt.NDArray[np.float32]
+
+# 17 has all the operators of the network; ONNX Runtime reads it since 1.12.
+OPSET = 17
+TOLERANCE = 1e-5
+
+
+def keras_function(network: DecodeNetwork) -> Any:
+    """Wrap the Keras network so that it takes bases and gives the outputs' units.
+
+    Returns
+    -------
+    tf.function
+        ``(rna, promoter) → prediction``, all float32, batch and bins of any length.
+    """
+    import_keras()
+    import tensorflow as tf
+
+    channels = {side: len(scale) for side, scale in network.input_scale.items()}
+    model = build_network(network.config, channels, len(network.output_scale))
+    set_layer_weights(model, dict(network.weights))
+    input_scale = {side: scale.astype(np.float32) for side, scale in network.input_scale.items()}
+    output_scale = network.output_scale.astype(np.float32)
+
+    def specification(side: Side) -> Any:
+        return tf.TensorSpec((None, None, channels[side]), tf.float32, name=side)
+
+    @tf.function(input_signature=[specification("rna"), specification("promoter")])  # type: ignore[untyped-decorator]
+    def predict(rna: Any, promoter: Any) -> Any:
+        scaled = {
+            "rna": rna / input_scale["rna"],
+            "promoter": promoter / input_scale["promoter"],
+        }
+        return model(scaled, training=False) * output_scale
+
+    return predict
+
+
+def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+    """Convert a network to ONNX with tf2onnx.
+
+    Inputs ``rna`` (batch, rna_bins, channels) and ``promoter`` (batch, promoter_bins, channels) in
+    bases; output ``prediction`` (batch, outputs) in the outputs' units.
+
+    Parameters
+    ----------
+    network : DecodeNetwork
+    path : Path
+        Where to write the graph.
+    metadata : Mapping of str to str
+        Goes into the graph's metadata.
+
+    Raises
+    ------
+    MissingExtraError
+        If tf2onnx is not installed.
+    """
+    function = keras_function(network)
+    try:
+        import onnx
+        import tf2onnx
+    except ImportError as error:
+        raise MissingExtraError("tf2onnx", "train") from error
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    graph, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=OPSET
+    )
+    (output,) = graph.graph.output
+    for node in graph.graph.node:
+        node.output[:] = ["prediction" if name == output.name else name for name in node.output]
+    output.name = "prediction"
+    output.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for value in graph.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        value.type.tensor_type.shape.dim[1].dim_param = f"{value.name}_bins"
+    # Shapes that the converter inferred carry its own made-up dimension names.
+    del graph.graph.value_info[:]
+    graph.graph.name = "decode"
+    graph.producer_name, graph.producer_version = "decode-zoo", metadata["decode_zoo"]
+    for key, text in sorted(metadata.items()):
+        graph.metadata_props.add(key=key, value=text)
+    onnx.checker.check_model(graph, full_check=True)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def check_parity(
+    network: DecodeNetwork,
+    graph: Path,
+    pooled: Mapping[Side, FloatArray],
+    full: Mapping[Side, FloatArray],
+    same: npt.NDArray[np.int64],
+) -> dict[str, float]:
+    """Compare the implementations of a network, and position sums with full matrices.
+
+    Parameters
+    ----------
+    network : DecodeNetwork
+    graph : Path
+        Its ONNX graph.
+    pooled : Mapping of Side to ndarray of float32, shape (n, kernel, channels)
+        Position sums of genes, in bases.
+    full : Mapping of Side to ndarray of float32, shape (m, bins + kernel - 1, channels)
+        Full matrices of some of them.
+    same : ndarray of int64, shape (m,)
+        Which of `pooled` they are.
+
+    Returns
+    -------
+    dict of str to float
+        Largest difference of each comparison, relative to the output's standard deviation (over
+        training genes: `DecodeNetwork.output_scale`).
+
+    Raises
+    ------
+    VerificationError
+        If Keras, ONNX Runtime and NumPy differ by more than 1e-5, or full matrices from sums by
+        more than 1e-4 in float32 or 1e-10 in float64.
+    """
+    function, onnx = keras_function(network), OnnxBackend(graph, "cpu")
+
+    def keras(block: Mapping[Side, FloatArray]) -> FloatArray:
+        return np.asarray(function(block["rna"], block["promoter"]))
+
+    pooled_numpy = NumpyBackend(network).run(pooled)
+    pooled_keras, pooled_onnx = keras(pooled), onnx.run(pooled)
+
+    def differ(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+        return float((np.abs(a.astype(np.float64) - b) / network.output_scale).max())
+
+    rest: dict[Side, FloatArray] = {side: values[same] for side, values in pooled.items()}
+    found = {
+        "keras_onnx": differ(pooled_keras, pooled_onnx),
+        "keras_numpy": differ(pooled_keras, pooled_numpy),
+        "onnx_numpy": differ(pooled_onnx, pooled_numpy),
+        "full_pooled_keras_float32": differ(keras(full), pooled_keras[same]),
+        "full_pooled_onnx_float32": differ(onnx.run(full), pooled_onnx[same]),
+        "full_pooled_numpy_float64": differ(network.forward(full), network.forward(rest)),
+    }
+    for name, value in found.items():
+        limit = TOLERANCE
+        if name.startswith("full"):
+            limit = 1e-10 if name.endswith("64") else 1e-4
+        if not value <= limit:
+            raise VerificationError(
+                f"The exported graph is not the network: {name} differ by {value:.2g} of an "
+                f"output's standard deviation (at most {limit:.0e} is allowed). {found}"
+            )
+    return found

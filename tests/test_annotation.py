@@ -1,0 +1,375 @@
+"""Gene models from GTF in three styles, and start sites from BED."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_bed
+from decode_zoo.errors import InputError
+from decode_zoo.genome import Genome, canonical_name, read_chrom_sizes
+
+TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})
+
+GENCODE = """\
+##description: evidence-based annotation
+chr1\tHAVANA\tgene\t101\t900\t.\t+\t.\tgene_id "ENSG00000000001.5"; gene_name "AAA";
+chr1\tHAVANA\ttranscript\t101\t900\t.\t+\t.\tgene_id "ENSG00000000001.5";
+chr1\tHAVANA\texon\t101\t200\t.\t+\t.\tgene_id "ENSG00000000001.5"; transcript_id \
+"ENST00000000011.2"; gene_type "protein_coding"; gene_name "AAA"; exon_number 1; exon_id \
+"ENSE00000000111.1"; level 2;
+chr1\tHAVANA\tCDS\t120\t200\t.\t+\t0\tgene_id "ENSG00000000001.5";
+chr1\tHAVANA\texon\t801\t900\t.\t+\t.\tgene_id "ENSG00000000001.5"; transcript_id \
+"ENST00000000011.2"; gene_type "protein_coding"; gene_name "AAA"; exon_number 2;
+chr1\tHAVANA\texon\t151\t250\t.\t+\t.\tgene_id "ENSG00000000001.5"; transcript_id \
+"ENST00000000012.1"; gene_type "protein_coding"; gene_name "AAA"; exon_number 1;
+chr2\tHAVANA\texon\t301\t400\t.\t-\t.\tgene_id "ENSG00000000002.1"; transcript_id \
+"ENST00000000021.1"; gene_type "lncRNA"; gene_name "BBB"; exon_number 2;
+chr2\tHAVANA\texon\t501\t600\t.\t-\t.\tgene_id "ENSG00000000002.1"; transcript_id \
+"ENST00000000021.1"; gene_type "lncRNA"; gene_name "BBB"; exon_number 1;
+"""
+# The same two genes as Ensembl and NCBI would write them.
+ENSEMBL = """\
+#!genome-build toy
+1\tensembl\texon\t101\t200\t.\t+\t.\tgene_id "ENSG00000000001"; gene_version "5"; transcript_id \
+"ENST00000000011"; transcript_version "2"; exon_number "1"; gene_name "AAA"; gene_biotype \
+"protein_coding"; exon_id "ENSE00000000111"; exon_version "1";
+1\tensembl\texon\t801\t900\t.\t+\t.\tgene_id "ENSG00000000001"; gene_version "5"; transcript_id \
+"ENST00000000011"; exon_number "2"; gene_name "AAA"; gene_biotype "protein_coding";
+1\tensembl\texon\t151\t250\t.\t+\t.\tgene_id "ENSG00000000001"; gene_version "5"; transcript_id \
+"ENST00000000012"; exon_number "1"; gene_name "AAA"; gene_biotype "protein_coding";
+2\tensembl\texon\t501\t600\t.\t-\t.\tgene_id "ENSG00000000002"; gene_version "1"; transcript_id \
+"ENST00000000021"; exon_number "1"; gene_name "BBB"; gene_biotype "lncRNA";
+2\tensembl\texon\t301\t400\t.\t-\t.\tgene_id "ENSG00000000002"; gene_version "1"; transcript_id \
+"ENST00000000021"; exon_number "2"; gene_name "BBB"; gene_biotype "lncRNA";
+"""
+REFSEQ = """\
+#gtf-version 2.2
+NC_000001.11\tBestRefSeq\tgene\t101\t900\t.\t+\t.\tgene_id "AAA"; transcript_id ""; gbkey "Gene";
+NC_000001.11\tBestRefSeq\texon\t101\t200\t.\t+\t.\tgene_id "AAA"; transcript_id "NM_000011.2"; \
+db_xref "GeneID:1"; gbkey "mRNA"; gene "AAA"; product "a; b"; exon_number "1";
+NC_000001.11\tBestRefSeq\texon\t801\t900\t.\t+\t.\tgene_id "AAA"; transcript_id "NM_000011.2"; \
+db_xref "GeneID:1"; gbkey "mRNA"; gene "AAA"; exon_number "2";
+NC_000001.11\tBestRefSeq\texon\t151\t250\t.\t+\t.\tgene_id "AAA"; transcript_id "NM_000012.1"; \
+gene "AAA"; exon_number "1";
+NC_000002.12\tGnomon\texon\t501\t600\t.\t-\t.\tgene_id "BBB"; transcript_id "XR_000021.1"; \
+gene "BBB"; exon_number "1";
+NC_000002.12\tGnomon\texon\t301\t400\t.\t-\t.\tgene_id "BBB"; transcript_id "XR_000021.1"; \
+gene "BBB"; exon_number "2";
+"""
+
+
+def exon(
+    chrom: str, start: int, end: int, strand: str, gene: str, transcript: str = "", more: str = ""
+) -> str:
+    attributes = f'gene_id "{gene}"; transcript_id "{transcript}"; {more}'
+    return f"{chrom}\ttoy\texon\t{start}\t{end}\t.\t{strand}\t.\t{attributes}\n"
+
+
+def read(tmp_path: Path, text: str, level: str = "gene") -> Annotation:
+    path = tmp_path / "genes.gtf"
+    path.write_text(text, encoding="utf-8")
+    return read_gtf(path, TOY, level=level)  # type: ignore[arg-type]
+
+
+def exons(annotation: Annotation) -> dict[str, list[tuple[int, int]]]:
+    pairs = list(zip(annotation.exon_starts.tolist(), annotation.exon_ends.tolist(), strict=True))
+    edges = annotation.exon_indptr.tolist()
+    return {
+        str(name): pairs[edges[i] : edges[i + 1]] for i, name in enumerate(annotation.ids.tolist())
+    }
+
+
+# -- chromosome names ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("chr1", "1"), ("1", "1"), ("Chr1", "1"), ("NC_000001.11", "1"), ("NC_000022.11", "22"),
+        ("NC_000023.11", "X"), ("NC_000024.10", "Y"), ("NC_012920.1", "M"), ("chrM", "M"),
+        ("chrMT", "M"), ("MT", "M"), ("chrUn_KI270302v1", "Un_KI270302v1"),
+        ("NT_187361.1", "NT_187361.1"),
+    ],
+)  # fmt: skip
+def test_canonical_names(name: str, expected: str) -> None:
+    assert canonical_name(name) == expected
+
+
+def test_linear_axis_keeps_neighbouring_chromosomes_apart() -> None:
+    assert TOY.offsets.tolist() == [0, 10_001, 15_002, 20_003, 25_004]
+    assert TOY.span == 25_405
+    assert TOY.code("chrMT") == 4
+    assert TOY.code("chr3") == -1
+
+
+def test_chrom_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "sizes"
+    path.write_text("# name length\nchr1\t100\n\nchrM 16 x\n")
+    genome = read_chrom_sizes(path, "mine")
+    assert genome.build == "mine"
+    assert dict(genome.sizes) == {"1": 100, "M": 16}
+
+
+@pytest.mark.parametrize("bad", ["chr2", "chr2\tten", "chr2\t0", "chr2\t-5"])
+def test_chrom_sizes_name_the_bad_line(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "sizes"
+    path.write_text(f"chr1\t100\n{bad}\n")
+    with pytest.raises(InputError, match="sizes, line 2: expected a chromosome name"):
+        read_chrom_sizes(path, "mine")
+
+
+# -- styles --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "symbols", "biotypes"),
+    [
+        (GENCODE, ["ENSG00000000001", "ENSG00000000002"], ["AAA", "BBB"],
+         ["protein_coding", "lncRNA"]),
+        (ENSEMBL, ["ENSG00000000001", "ENSG00000000002"], ["AAA", "BBB"],
+         ["protein_coding", "lncRNA"]),
+        (REFSEQ, ["AAA", "BBB"], ["AAA", "BBB"], ["", ""]),
+    ],
+    ids=["gencode", "ensembl", "refseq"],
+)  # fmt: skip
+def test_gene_level_is_the_union_of_transcripts_in_every_style(
+    tmp_path: Path, text: str, ids: list[str], symbols: list[str], biotypes: list[str]
+) -> None:
+    genes = read(tmp_path, text)
+    assert genes.ids.tolist() == genes.gene_ids.tolist() == ids
+    assert genes.symbols.tolist() == symbols
+    assert genes.biotypes.tolist() == biotypes
+    assert genes.chroms.tolist() == [0, 1]
+    assert genes.strands.tolist() == [1, -1]
+    assert genes.tss.tolist() == [100, 599]
+    assert list(exons(genes).values()) == [[(100, 250), (800, 900)], [(300, 400), (500, 600)]]
+    assert genes.rna_lengths.tolist() == [250, 200]
+    assert len(genes) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "gene_ids"),
+    [
+        (GENCODE, ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
+         ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"]),
+        (ENSEMBL, ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
+         ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"]),
+        (REFSEQ, ["NM_000011", "NM_000012", "XR_000021"], ["AAA", "AAA", "BBB"]),
+    ],
+    ids=["gencode", "ensembl", "refseq"],
+)  # fmt: skip
+def test_transcript_level_makes_each_transcript_a_row(
+    tmp_path: Path, text: str, ids: list[str], gene_ids: list[str]
+) -> None:
+    rows = read(tmp_path, text, "transcript")
+    assert rows.ids.tolist() == ids
+    assert rows.gene_ids.tolist() == gene_ids
+    assert list(exons(rows).values()) == [
+        [(100, 200), (800, 900)], [(150, 250)], [(300, 400), (500, 600)],
+    ]  # fmt: skip
+    assert rows.tss.tolist() == [100, 150, 599]
+
+
+def test_gzip_and_windows_line_ends_read_the_same(tmp_path: Path) -> None:
+    plain = read(tmp_path, GENCODE)
+    for name, content in (
+        ("genes.gtf.gz", gzip.compress(GENCODE.encode())),
+        ("no-suffix", gzip.compress(GENCODE.encode())),
+        ("windows.gtf", GENCODE.replace("\n", "\r\n").encode()),
+        ("bom.gtf", b"\xef\xbb\xbf" + GENCODE.encode()),
+    ):
+        (tmp_path / name).write_bytes(content)
+        other = read_gtf(tmp_path / name, TOY)
+        assert exons(other) == exons(plain)
+        assert other.symbols.tolist() == plain.symbols.tolist()
+
+
+def test_line_order_within_a_gene_does_not_matter(tmp_path: Path) -> None:
+    lines = GENCODE.splitlines(keepends=True)
+    backwards = read(tmp_path, "".join(lines[::-1]))
+    assert exons(backwards) == exons(read(tmp_path, GENCODE))
+    assert backwards.ids.tolist() == ["ENSG00000000002", "ENSG00000000001"]
+
+
+def test_exon_numbers_do_not_hide_what_follows_them(tmp_path: Path) -> None:
+    text = ('1\tx\texon\t1\t50\t.\t+\t.\texon_number "1"; exon_id "E1"; gene_id "G1"; '
+            'transcript_id "T1"; gene_name "S1"\n')  # fmt: skip
+    genes = read(tmp_path, text)
+    assert (genes.ids.tolist(), genes.symbols.tolist()) == (["G1"], ["S1"])
+
+
+def test_gene_without_symbol_is_called_by_its_id(tmp_path: Path) -> None:
+    assert read(tmp_path, exon("1", 1, 9, "+", "ENSG00000000003.7")).symbols.tolist() == [
+        "ENSG00000000003"
+    ]
+
+
+# -- ids at several places -----------------------------------------------------------------------
+
+
+def test_y_copies_of_par_genes_get_a_suffix(tmp_path: Path) -> None:
+    text = (
+        exon("chrY", 11, 20, "+", "ENSG00000000007.3")
+        + exon("chrX", 101, 150, "+", "ENSG00000000007.3")
+        + exon("chrY", 31, 40, "+", "ENSG00000000008.2_PAR_Y")
+        + exon("chrX", 201, 250, "+", "ENSG00000000008.2")
+        + exon("chrY", 51, 60, "+", "ENSG00000000009.1")
+    )
+    genes = read(tmp_path, text)
+    assert exons(genes) == {
+        "ENSG00000000007_PAR_Y": [(10, 20)],
+        "ENSG00000000007": [(100, 150)],
+        "ENSG00000000008_PAR_Y": [(30, 40)],
+        "ENSG00000000008": [(200, 250)],
+        "ENSG00000000009": [(50, 60)],
+    }
+
+
+def test_a_gene_at_two_places_keeps_the_first(tmp_path: Path) -> None:
+    text = (
+        exon("chr2", 101, 150, "+", "G1")
+        + exon("chr1", 11, 20, "+", "G1")
+        + exon("chr2", 301, 350, "-", "G1")
+        + exon("chr2", 201, 250, "+", "G1")
+        + exon("chr1", 31, 40, "+", "G2")
+    )
+    genes = read(tmp_path, text)
+    assert exons(genes) == {"G1": [(100, 150), (200, 250)], "G2": [(30, 40)]}
+    assert genes.chroms.tolist() == [1, 0]
+
+
+def test_transcripts_that_share_an_id_are_kept_apart(tmp_path: Path) -> None:
+    text = (
+        exon("1", 101, 150, "+", "G1", "T1", 'refseq_id "NM_000001.4";')
+        + exon("1", 301, 350, "+", "G1", "T1", 'refseq_id "NM_000002.1";')
+        + exon("1", 201, 250, "+", "G1", "T1", 'refseq_id "NM_000001.4";')
+        + exon("2", 11, 50, "-", "G1", "T1", 'refseq_id "NM_000001.4";')
+        + exon("1", 11, 50, "+", "G3", "unassigned_transcript")
+    )
+    rows = read(tmp_path, text, "transcript")
+    assert exons(rows) == {
+        "T1": [(100, 150), (200, 250)],
+        "NM_000002": [(300, 350)],
+        "T1_dup1": [(10, 50)],
+        "G3": [(10, 50)],
+    }
+    assert rows.gene_ids.tolist() == ["G1", "G1", "G1", "G3"]
+
+
+def test_sequences_outside_the_genome_are_left_out(tmp_path: Path) -> None:
+    text = exon("chrUn_X", 1, 50, "+", "G0") + exon("chr1", 1, 50, "+", "G1")
+    assert read(tmp_path, text).ids.tolist() == ["G1"]
+
+
+# -- faults --------------------------------------------------------------------------------------
+
+GOOD = exon("chr1", 1, 50, "+", "G1")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (exon("chr1", 50, 1, "+", "G2"), "not a 1-based closed interval"),
+        (exon("chr1", 0, 9, "+", "G2"), "not a 1-based closed interval"),
+        (exon("chr1", 1, 9, ".", "G2"), r"strand must be \+ or -"),
+        (exon("chr1", 9_990, 10_001, "+", "G2"), "past its chromosome's last base in toy"),
+        (exon("chr1", 1, 9, "+", ""), "exon without gene_id"),
+        ("chr1\ttoy\texon\t1\t9\t.\t+\t.\tnothing here\n", "exon without gene_id"),
+        ("chr1\ttoy\texon\tone\t9\t.\t+\t.\tx\n", "start is not a whole number: 'one'"),
+        ("chr1\ttoy\texon\t1\t9.5\t.\t+\t.\tx\n", "end is not a whole number: '9.5'"),
+        (f"chr1\ttoy\texon\t1\t{10**25}\t.\t+\t.\tx\n", "end is not a whole number"),
+        ("chr1\ttoy\texon\t1\t9\n", "expected GTF with at least 9 .* columns, found 5"),
+    ],
+)
+def test_bad_line_is_named(tmp_path: Path, bad: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"(?s)genes.gtf, line 5: .*{message}") as caught:
+        read(tmp_path, f"#!header\n{GOOD}# a comment\n\n{bad}{GOOD}")
+    assert caught.value.line == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no exon lines"),
+        ("# nothing\n", "has no exon lines"),
+        ("chr1\ttoy\tgene\t1\t9\t.\t+\t.\tx\n", "has no exon lines"),
+        (exon("Mito", 1, 9, "+", "G1"), r"none of its sequences \(Mito, …\) is in genome 'toy'"),
+    ],
+)
+def test_file_without_usable_exons(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text)
+
+
+def test_spaces_for_tabs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 2: (?s:.*)separated by tabs, not spaces"):
+        read(tmp_path, "#!header\nchr1 toy exon 1 9 . + . x\n")
+
+
+def test_missing_and_damaged_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_gtf(tmp_path / "none.gtf", TOY)
+    (tmp_path / "cut.gtf.gz").write_bytes(gzip.compress(GENCODE.encode())[:-12])
+    with pytest.raises(InputError, match="gzip stream is damaged"):
+        read_gtf(tmp_path / "cut.gtf.gz", TOY)
+
+
+# -- start sites ---------------------------------------------------------------------------------
+
+
+def test_start_sites_move_promoters_and_nothing_else(tmp_path: Path) -> None:
+    genes = read(tmp_path, GENCODE)
+    path = tmp_path / "tss.bed.gz"
+    path.write_bytes(gzip.compress(
+        b"#chrom\n"
+        b"chr1\t90\t93\tENSG00000000001.9\t0\t+\n"
+        b"chr2\t640\t643\tENSG00000000002\t0\t-\n"
+        b"chr9\t640\t643\tENSG00000000003\t0\t-\n"
+    ))  # fmt: skip
+    sites = read_tss_bed(path, TOY)
+    assert sites == {"ENSG00000000001": (0, 90, 1), "ENSG00000000002": (1, 642, -1)}
+    moved, count = override_tss(genes, sites)
+    assert count == 2
+    assert moved.tss.tolist() == [90, 642]
+    assert exons(moved) == exons(genes)
+    assert np.array_equal(moved.rna_lengths, genes.rna_lengths)
+    assert genes.tss.tolist() == [100, 599]
+
+
+@pytest.mark.parametrize("line", ["chr1\t90\t91\tENSG00000000001\t0\t-\n",
+                                  "chr2\t90\t91\tENSG00000000001\t0\t+\n",
+                                  "chr1\t90\t91\tENSG00000000099\t0\t+\n"],
+                         ids=["strand", "chromosome", "id"])  # fmt: skip
+def test_start_sites_elsewhere_are_ignored(tmp_path: Path, line: str) -> None:
+    genes = read(tmp_path, GENCODE)
+    (tmp_path / "tss.bed").write_text(line)
+    moved, count = override_tss(genes, read_tss_bed(tmp_path / "tss.bed", TOY))
+    assert count == 0
+    assert moved.tss.tolist() == genes.tss.tolist()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("chr1\t90\t91\tG2\t0\t.\n", r"strand must be \+ or -"),
+        ("chr1\t90\t91\tG2\n", "expected BED6 with at least 6"),
+        ("chr1\tx\t91\tG2\t0\t+\n", "start is not a whole number"),
+        ("chr1\t9999\t10001\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
+        ("chr1\t91\t91\tG2\t0\t-\n", "does not lie on its chromosome in toy"),
+        ("chr1\t-1\t91\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
+    ],
+)
+def test_bad_start_site_is_named(tmp_path: Path, bad: str, message: str) -> None:
+    (tmp_path / "tss.bed").write_text(f"chr1\t90\t91\tG1\t0\t+\n{bad}")
+    with pytest.raises(InputError, match=f"tss.bed, line 2: .*{message}"):
+        read_tss_bed(tmp_path / "tss.bed", TOY)
+
+
+def test_start_sites_of_another_genome(tmp_path: Path) -> None:
+    (tmp_path / "tss.bed").write_text("scaffold_1\t90\t91\tG1\t0\t+\n")
+    with pytest.raises(InputError, match="holds no start site on toy"):
+        read_tss_bed(tmp_path / "tss.bed", TOY)

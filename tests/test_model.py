@@ -1,0 +1,196 @@
+"""Models from the zoo: gene lists, feature sets of one's own, known answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-v1")
+
+
+def test_the_lines_of_the_readme(model):
+    table = dz.load("gtex-tissue-v1").predict(["TP53", "ENSG00000139618"])
+    assert list(table.columns[:3]) == ["gene_id", "symbol", "status"]
+    assert table["gene_id"].tolist() == ["ENSG00000141510", "ENSG00000139618"]
+    assert table["symbol"].tolist() == ["TP53", "BRCA2"]
+    assert list(table.columns[3:]) == model.outputs
+    assert len(model.outputs) == 54
+    assert model.outputs[-1] == "median_log2_tpm"
+
+
+def test_every_row_is_answered(model):
+    table = model.predict(["TP53", "ENSG00000139618.15", "nope", "TP53", "ENSG00000141510.3"])
+    assert table["status"].tolist() == [
+        "ok", "ok", "unknown_gene", "duplicate_of:ENSG00000141510", "duplicate_of:ENSG00000141510",
+    ]  # fmt: skip
+    values = table[model.outputs].to_numpy()
+    assert np.isnan(values[2]).all()
+    assert np.isfinite(values[[0, 1, 3, 4]]).all()
+    np.testing.assert_array_equal(values[3], values[0])
+    assert table["gene_id"][2] == "nope"
+
+
+def test_predictions_say_something_of_biology(model):
+    """Not accuracy, which the card has: only that outputs are not mixed up."""
+    table = model.predict(["ALB", "HBB", "TTR"], outputs=["Liver", "Brain_Cortex"])
+    assert list(table.columns[3:]) == ["Liver", "Brain_Cortex"]
+    assert (table["Liver"] > table["Brain_Cortex"]).sum() >= 2
+
+
+def test_wrong_calls(model):
+    with pytest.raises(UsageError, match="not a single string"):
+        model.predict("TP53")
+    with pytest.raises(UsageError, match="no output Livr"):
+        model.predict(["TP53"], outputs=["Livr"])
+    with pytest.raises(ArtifactError, match="gtex-tissue"):
+        dz.load("gtex-tisue-v1")
+    with pytest.raises(ArtifactError, match="feature set"):
+        dz.load("hg38-open-v1")
+    with pytest.raises(ArtifactError, match="model"):
+        dz.load_features("gtex-tissue-v1")
+
+
+def test_zero_genes_give_zero_rows(model):
+    table = model.predict([])
+    assert table.shape == (0, 57)
+
+
+def test_names_without_version_mean_the_newest():
+    assert dz.load("gtex-tissue-decode").id == "gtex-tissue-decode-v1"
+    assert dz.load("gtex-tissue").id == dz.load("gtex-tissue-v1").id
+
+
+def test_known_answers_hold_and_swapped_weights_fail(model, tmp_path):
+    for backend in ("numpy", "onnxruntime"):
+        assert model.check_known_answers(model.backend(backend, "cpu")) <= 1e-5
+    assert len(model.manifest.known_answers.genes) >= 10
+    # Weights of another network under the right names and with matching hashes.
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in ("manifest.json", "weights.npz", "model.onnx"):
+        shutil.copy(model.locate(name), folder / name)
+    arrays = dict(model.network.weights)
+    arrays["outputs/bias"] = arrays["outputs/bias"][::-1].copy()
+    np.savez_compressed(folder / "weights.npz", **arrays)
+    with pytest.raises(VerificationError, match=r"weights\.npz is not the file"):
+        dz.load(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    from hashlib import sha256
+
+    manifest["files"]["weights.npz"] = sha256((folder / "weights.npz").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    swapped = dz.load(folder)
+    with pytest.raises(VerificationError, match="known answers"):
+        swapped.check_known_answers(swapped.backend("numpy"))
+
+
+@pytest.fixture(scope="module")
+def own_features(model, tmp_path_factory):
+    """Ten genes of the published set as a feature set of one's own, tracks reordered."""
+    from dataclasses import replace
+
+    from decode_zoo.features import SIDES, Rows, SitePieces
+
+    base = model.features
+    rows = np.arange(1000, 1010)
+    folder = tmp_path_factory.mktemp("own") / "features"
+
+    def write(drop: int) -> dz.FeatureSet:
+        path = folder.with_name(f"features{drop}")
+        path.mkdir()
+        tracks, pieces = {}, {}
+        rng = np.random.default_rng(5)
+        for side in SIDES:
+            order = rng.permutation(len(base.side_tracks[side]))[drop:]
+            place = np.full(len(base.side_tracks[side]), -1)
+            place[order] = np.arange(order.size)
+            part = base.pieces(side).take(rows)
+            owner, track = part.rows(), place[part.tracks]
+            kept = np.flatnonzero(track >= 0)
+            kept = kept[np.lexsort((part.starts[kept], track[kept], owner[kept]))]
+            counts = np.bincount(owner[kept], minlength=rows.size)
+            tracks[side] = tuple(base.side_tracks[side][i] for i in order)
+            pieces[side] = SitePieces(
+                np.concatenate(([0], np.cumsum(counts))), track[kept], part.starts[kept],
+                part.ends[kept],
+            )  # fmt: skip
+        columns = {
+            name: [getattr(base.rows, name)[i] for i in rows] for name in Rows.__dataclass_fields__
+        }
+        small = replace(base, rows=Rows(**columns), side_tracks=tracks, aliases={})
+        none = np.zeros(0, np.int64)
+        small.write(
+            path, pieces, np.zeros((0, 3), np.int64), (np.zeros(rows.size, int), none, none)
+        )
+        return dz.FeatureSet.load(path)
+
+    return write
+
+
+def test_tracks_are_matched_by_name_not_by_order(model, own_features):
+    own = own_features(0)
+    genes = list(own.genes)
+    assert own.tracks("promoter") != model.features.tracks("promoter")
+    ours, theirs = model.predict(genes, features=own), model.predict(genes)
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+def test_missing_tracks_are_an_error_unless_filled(model, own_features):
+    own = own_features(40)
+    with pytest.raises(InputError, match=r"tracks that model .* needs are not in") as error:
+        model.predict(list(own.genes), features=own)
+    missing = {
+        track.name
+        for side in ("promoter", "rna")
+        for track in model.manifest.inputs[side].tracks
+        if track.name not in set(own.tracks(side))
+    }
+    assert missing
+    assert all(name in str(error.value) for name in missing)
+    filled = model.predict(list(own.genes), features=own, fill_missing=True)
+    assert (filled["status"] == "ok").all()
+    bound = model.bind(own, fill_missing=True)
+    assert {name for names in bound.missing.values() for name in names} == missing
+    # As if those tracks had no sites: the same as zeroing their columns by hand.
+    sums = {}
+    for side in ("promoter", "rna"):
+        names = [track.name for track in model.manifest.inputs[side].tracks]
+        full = model.features.pooled(
+            list(own.genes), side, kernel=bound.kernels[side], tracks=names
+        )
+        gone = [1 + i for i, name in enumerate(names) if name in bound.missing[side]]
+        full[:, :, gone] = 0
+        sums[side] = full
+    expected = model.backend("numpy").run(sums)
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    off = (filled[model.outputs].to_numpy() - expected) / scale
+    assert np.abs(off).max() <= 1e-5
+
+
+def test_known_genes_without_features_say_so(model, own_features):
+    own = own_features(1)
+    table = model.predict([own.genes[0], "TP53", "nope"], features=own, fill_missing=True)
+    assert table["status"].tolist() == ["ok", "no_features", "unknown_gene"]
+    assert table["symbol"].tolist()[1] == "TP53"
+
+
+def test_other_bins_are_refused(model, own_features):
+    from dataclasses import replace
+
+    own = own_features(2)
+    other = replace(own, layout=replace(own.layout, bin=50))
+    with pytest.raises(InputError, match="does not fit model"):
+        model.predict(["TP53"], features=other)

@@ -1,0 +1,110 @@
+"""Back ends: same digits, same bits whatever the neighbours, strict devices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.errors import DeviceError, MissingExtraError, UsageError
+from decode_zoo.runtime import BLOCK, NumpyBackend, open_backend
+
+onnxruntime = pytest.importorskip("onnxruntime")
+BACKENDS = ["numpy", "onnxruntime"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-decode-v1")
+
+
+@pytest.fixture(scope="module")
+def rows(model):
+    """A thousand genes from all over the genome, in no order."""
+    return np.random.default_rng(0).permutation(len(model.features))[:1000]
+
+
+def test_back_ends_agree(model, rows):
+    bound = model.bind()
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    a, b = (model.predict_rows(rows, bound, model.backend(name, "cpu")) for name in BACKENDS)
+    assert np.abs((a - b) / scale).max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("size", [1, 2, 255, BLOCK, 257])
+def test_prediction_does_not_depend_on_batch_order_chunk_or_neighbours(model, rows, name, size):
+    bound, backend = model.bind(), model.backend(name, "cpu")
+    whole = model.predict_rows(rows, bound, backend)
+    order = np.random.default_rng(size).permutation(rows.size)
+    np.testing.assert_array_equal(model.predict_rows(rows[order], bound, backend), whole[order])
+    np.testing.assert_array_equal(model.predict_rows(rows[-size:], bound, backend), whole[-size:])
+    parts = [model.predict_rows(rows[i : i + size], bound, backend) for i in range(0, 20, size)]
+    joined = np.concatenate(parts)
+    np.testing.assert_array_equal(joined, whole[: len(joined)])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_onnx_prediction_does_not_depend_on_threads(model, rows, threads, monkeypatch):
+    from decode_zoo import runtime
+
+    bound = model.bind()
+    expected = model.predict_rows(rows[:300], bound, model.backend("onnxruntime", "cpu"))
+    monkeypatch.setattr(runtime, "_allowed_cores", lambda: threads)
+    other = runtime.OnnxBackend(model.locate("model.onnx"), "cpu")
+    np.testing.assert_array_equal(model.predict_rows(rows[:300], bound, other), expected)
+
+
+def test_full_matrices_and_position_sums_agree_in_every_back_end(model):
+    """The same graph takes a gene's hundreds of bins or its three sums."""
+    features, bound = model.features, model.bind()
+    if not (features_with_positions(features)):
+        pytest.skip("no positions (sites.npz)")
+    lengths = np.array(features.rows.rna_lengths)
+    rows = np.concatenate([np.argsort(lengths)[[0, 5, 30000, -200, -1]], [100, 2000, 41000]])
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    network = model.network
+    for row in rows:
+        full = bound.full(int(row))
+        sums = {
+            side: features.pooled(
+                [features.rows.ids[row]], side, kernel=bound.kernels[side],
+                tracks=[track.name for track in model.manifest.inputs[side].tracks],
+            )
+            for side in ("promoter", "rna")
+        }  # fmt: skip
+        exact = network.forward(full)
+        assert np.abs((network.forward(sums) - exact) / scale).max() <= 1e-10
+        for name in BACKENDS:
+            backend = model.backend(name, "cpu")
+            if name == "onnxruntime":  # the NumPy back end is folded: it takes sums only
+                assert np.abs((backend.run(full) - exact) / scale).max() <= 1e-4
+            assert np.abs((backend.run(sums) - exact) / scale).max() <= 1e-5
+
+
+def features_with_positions(features) -> bool:
+    try:
+        return features.locate("sites.npz").is_file()
+    except dz.DecodeZooError:
+        return False
+
+
+def test_cuda_is_strict(model):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(DeviceError, match="CUDA was asked for"):
+        model.backend("onnxruntime", "cuda")
+    with pytest.raises(UsageError, match="CPU only"):
+        model.backend("numpy", "cuda")
+
+
+def test_without_onnxruntime_numpy_answers(model, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    graph = model.locate("model.onnx")
+    assert isinstance(open_backend(model.network, graph), NumpyBackend)
+    with pytest.raises(MissingExtraError, match=r"decode-zoo\[cpu\]"):
+        open_backend(model.network, graph, backend="onnxruntime")
+    with pytest.raises(MissingExtraError, match="onnxruntime"):
+        open_backend(model.network, graph, device="cuda")

@@ -1,0 +1,319 @@
+"""Sites from BED3, BED6 and narrowPeak; tracks from folders, manifests and name columns."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decode_zoo.errors import InputError
+from decode_zoo.genome import Genome
+from decode_zoo.sites import SiteFile, Sites, Track, find_site_files, read_sites
+from decode_zoo.textfile import read_columns
+
+TOY = Genome("toy", {"1": 1_000, "2": 500})
+TRACK = Track("t", "R", "tf", "K562", "here")
+Row = tuple[int, int, int, int]
+
+BED3 = "chr1\t10\t20\nchr2\t30\t45\nchr1\t0\t5\n"
+BED6 = "chr1\t10\t20\ta\t0\t+\nchr2\t30\t45\tb\t7\t-\nchr1\t0\t5\tc\t1\t+\n"
+NARROW = (
+    "chr1\t10\t20\ta\t0\t+\t5.1\t3.2\t-1\t5\n"
+    "chr2\t30\t45\tb\t7\t-\t4.8\t0.1\t-1\t7\n"
+    "chr1\t0\t5\tc\t1\t+\t1\t2\t-1\t-1\n"
+)
+UNSTRANDED: list[Row] = [(0, 10, 20, 0), (1, 30, 45, 0), (0, 0, 5, 0)]
+STRANDED: list[Row] = [(0, 10, 20, 1), (1, 30, 45, -1), (0, 0, 5, 1)]
+
+
+def read(
+    tmp_path: Path, content: str | bytes, *, stranded: bool = False, by_name: bool = False
+) -> Sites:
+    path = tmp_path / "sites.bed"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_sites(SiteFile(path, TRACK, by_name), TOY, stranded=stranded)
+
+
+def rows(sites: Sites) -> list[Row]:
+    arrays = (sites.chroms, sites.starts, sites.ends, sites.strands)
+    return list(zip(*(array.tolist() for array in arrays), strict=True))
+
+
+# -- formats -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [BED3, BED6, NARROW], ids=["bed3", "bed6", "narrowPeak"])
+def test_without_strand(tmp_path: Path, text: str) -> None:
+    sites = read(tmp_path, text)
+    assert rows(sites) == UNSTRANDED
+    assert sites.codes.tolist() == [0, 0, 0]
+    (track,) = sites.tracks
+    assert (track.name, track.regulator, track.cell) == ("t", "R", "K562")
+    assert track.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("text", [BED6, NARROW], ids=["bed6", "narrowPeak"])
+def test_with_strand(tmp_path: Path, text: str) -> None:
+    assert rows(read(tmp_path, text, stranded=True)) == STRANDED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(BED6.encode()),
+        gzip.compress(BED6[:20].encode()) + gzip.compress(BED6[20:].encode()),
+        BED6.replace("\n", "\r\n"),
+        BED6.rstrip("\n"),
+        "\ufeff" + BED6,
+        'browser position chr1:1-9\ntrack name="x" type=bed\n#chrom\tstart\n\n' + BED6,
+        BED6.replace("\nchr2", "\n# in the middle\n\n#chr1\t1\t2\tx\t0\t+\n   \nchr2"),
+        BED6.replace("chr", ""),
+        BED6.replace("chr1", "NC_000001.11").replace("chr2", "NC_000002.12"),
+        BED6 + "chrUn_gl000220\t5\t9000000\tx\t0\t+\n",
+        BED6.replace("c\t1", "\t"),
+        BED6.replace("c\t1\t+", "c\t1\t+\t.\t."),
+        BED6.replace("\tb\t", '\t"b\t').replace("\tc\t", '\t"c\t'),
+    ],
+    ids=["gzip", "gzip-members", "crlf", "no-last-newline", "bom", "headers", "comments", "bare",
+         "refseq", "scaffold", "empty-cells", "ragged", "quotes"],
+)  # fmt: skip
+def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
+    assert rows(read(tmp_path, content, stranded=True)) == STRANDED
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"track x\n# no more\n", gzip.compress(b"")])
+@pytest.mark.parametrize("stranded", [False, True])
+def test_file_without_lines_is_a_track_without_sites(
+    tmp_path: Path, content: bytes, stranded: bool
+) -> None:
+    sites = read(tmp_path, content, stranded=stranded)
+    assert rows(sites) == []
+    assert [track.name for track in sites.tracks] == ["t"]
+    assert read(tmp_path, content, by_name=True).tracks == ()
+
+
+LINE = st.one_of(
+    st.builds(
+        "{}\t{}\t{}\t{}\t0\t{}".format,
+        st.sampled_from(["chr1", "2", "chrUn"]), st.integers(-3, 99), st.integers(-3, 99),
+        st.sampled_from(["a", "NA", "", '"', " "]), st.sampled_from(["+", "-", "."]),
+    ),
+    st.builds("chr1\t{}\t{}".format, st.integers(0, 99), st.integers(0, 99)),
+    st.sampled_from(["#c", "", "chr1\t7\tx\ta\t0\t+", "chr1\t7", "chr1 1 2", "track x"]),
+)  # fmt: skip
+
+
+@given(st.lists(LINE, max_size=6), st.booleans(), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+def test_reading_fast_and_carefully_agree(
+    lines: list[str], stranded: bool, comment: bool, newline: str
+) -> None:
+    """A comment in the middle forces the careful reader; nothing else may change."""
+
+    def outcome(text: str) -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.bed"
+            path.write_bytes(text.encode())
+            names: tuple[str, ...] = ("chrom", "start", "end")
+            places: tuple[int, ...] = (0, 1, 2)
+            if stranded:
+                names, places = (*names, "strand"), (*places, 5)
+            try:
+                table = read_columns(path, names, places, what="BED")
+            except InputError as error:
+                return error.line, error.message.partition(": ")[2]
+            return [tuple(str(cell) for cell in row) for row in table.itertuples()]
+
+    ending = newline + "#" if comment else ""
+    first = "chr1\t1\t2\ta\t0\t+" + newline
+    plain = outcome(first + newline.join(lines))
+    assert plain == outcome(first + newline.join(lines) + ending)
+
+
+# -- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("chr1\tten\t20\ta\t0\t+", "start is not a whole number: 'ten'"),
+        ("chr1\t10\t20x\ta\t0\t+", "end is not a whole number: '20x'"),
+        ("chr1\t\t20\ta\t0\t+", "start is not a whole number: ''"),
+        ("chr1\t1_0\t20\ta\t0\t+", "start is not a whole number: '1_0'"),
+        (f"chr1\t10\t{10**20}\ta\t0\t+", "end is not a whole number: '1000"),
+        ("chr1\t-1\t20\ta\t0\t+", "not a 0-based half-open interval"),
+        ("chr1\t30\t20\ta\t0\t+", "not a 0-based half-open interval"),
+        ("chr1\t990\t1001\ta\t0\t+", "reaches past its chromosome's last base in toy"),
+        ("chr1\t10\t20\ta\t0\t.", "without strand"),
+        ("chr1\t10\t20\ta\t0\t", "without strand"),
+        ("chr1\t10\t20\ta\t0\tforward", "without strand"),
+        ("chr1\t10\t20\ta\t0", "expected BED6 .stranded. with at least 6 .*, found 5"),
+        ("chr1 10 20 a 0 +", "separated by tabs, not spaces"),
+        ("track name=second", "expected BED6"),
+        ("chr1\t10\t20\t\0\t0\t+", "holds NUL bytes"),
+    ],
+)
+def test_bad_line_is_named(tmp_path: Path, bad: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"(?s)sites.bed, line 6: .*{message}") as caught:
+        read(tmp_path, f"track x\n{BED6}\n{bad}\n{BED6}", stranded=True)
+    assert caught.value.line == 6
+
+
+def test_last_base_of_a_chromosome_is_inside(tmp_path: Path) -> None:
+    assert rows(read(tmp_path, "chr1\t999\t1000\n")) == [(0, 999, 1000, 0)]
+
+
+def test_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
+    content = b"chr1\t1\t2\ta\t0\t+\nchr1\t1\t2\t\xe9\t0\t+\n"
+    with pytest.raises(InputError, match=r"line 2: is not BED6 .* text in UTF-8"):
+        read(tmp_path, content, stranded=True, by_name=True)
+
+
+def test_sites_of_another_genome(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none of its chromosomes \(Mito, …\) is in toy"):
+        read(tmp_path, "Mito\t1\t2\n")
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="gzip stream is damaged"):
+        read(tmp_path, gzip.compress(BED6.encode())[:-9])
+
+
+# -- tracks --------------------------------------------------------------------------------------
+
+
+def test_folder_names_tracks_by_stem(tmp_path: Path) -> None:
+    for name in ("SPI1@GM12878.bed", "CTCF.K562.narrowPeak.gz", "MYC.BED", "notes.txt"):
+        (tmp_path / name).write_text("")
+    files = find_site_files(tmp_path, "promoter")
+    assert [(f.track.name, f.track.regulator, f.track.cell) for f in files] == [
+        ("CTCF.K562", "CTCF", "K562"),
+        ("MYC", "MYC", ""),
+        ("SPI1@GM12878", "SPI1", "GM12878"),
+    ]
+    assert {f.track.kind for f in files} == {"tf"}
+    assert {f.track.kind for f in find_site_files(tmp_path, "rna")} == {"rbp"}
+
+
+def test_folder_with_the_same_stem_twice(tmp_path: Path) -> None:
+    (tmp_path / "MYC.bed").write_text("")
+    (tmp_path / "MYC.bed.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(InputError, match="1 track names occur more than once: MYC"):
+        find_site_files(tmp_path, "promoter")
+
+
+def test_folder_without_sites_and_missing_source(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no BED files"):
+        find_site_files(tmp_path, "promoter")
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_site_files(tmp_path / "none", "promoter")
+
+
+def test_single_file(tmp_path: Path) -> None:
+    (tmp_path / "MYC.bed").write_text(BED3)
+    (file,) = find_site_files(tmp_path / "MYC.bed", "promoter")
+    assert (file.track.name, file.by_name) == ("MYC", False)
+    (file,) = find_site_files(tmp_path / "MYC.bed", "rna", by_name=True)
+    assert (file.track.kind, file.by_name) == ("mirna", True)
+
+
+def manifest(tmp_path: Path, text: str, *files: str) -> Path:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("")
+    path = tmp_path / "manifest.tsv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("column", ["regulator", "factor"])
+def test_manifest(tmp_path: Path, column: str) -> None:
+    text = (
+        f"file\t{column}\tcell\tkind\tsource\tpeaks\n"
+        "a.bed\tSPI1\tGM12878\ttf\tENCODE\t12\n"
+        "\n"
+        "deep/b.bed\tH3K4me3\t\thistone\t\t3\n"
+        "c.bed\tMYC\n"
+    )
+    files = find_site_files(manifest(tmp_path, text, "a.bed", "deep/b.bed", "c.bed"), "promoter")
+    assert [file.track for file in files] == [
+        Track("SPI1@GM12878", "SPI1", "tf", "GM12878", "ENCODE"),
+        Track("H3K4me3", "H3K4me3", "histone", "", "b.bed"),
+        Track("MYC", "MYC", "tf", "", "c.bed"),
+    ]
+    assert [file.path.relative_to(tmp_path).as_posix() for file in files] == [
+        "a.bed", "deep/b.bed", "c.bed",
+    ]  # fmt: skip
+
+
+def test_manifest_in_gzip_with_track_column(tmp_path: Path) -> None:
+    (tmp_path / "a.bed").write_text("")
+    path = tmp_path / "manifest.tsv.gz"
+    path.write_bytes(gzip.compress("\ufeffFile\tTrack\tRegulator\r\na.bed\tmine\tMYC\r\n".encode()))
+    assert [f.track.name for f in find_site_files(path, "promoter")] == ["mine"]
+
+
+def test_experiments_of_one_regulator_in_one_cell_are_told_apart(tmp_path: Path) -> None:
+    text = (
+        "file\tregulator\tcell\n"
+        "FUS.K562.ENCFF1.bed\tFUS\tK562\nFUS.K562.ENCFF2.bed\tFUS\tK562\nTIA1.K562.X.bed\tTIA1\tK562\n"
+    )
+    names = ("FUS.K562.ENCFF1.bed", "FUS.K562.ENCFF2.bed", "TIA1.K562.X.bed")
+    files = find_site_files(manifest(tmp_path, text, *names), "rna")
+    assert [file.track.name for file in files] == [
+        "FUS@K562:ENCFF1", "FUS@K562:ENCFF2", "TIA1@K562",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: is neither a BED file .* nor a manifest"),
+        ("file\tcell\n", "line 1: is neither a BED file .* nor a manifest"),
+        ("file\tregulator\n", "lists no files"),
+        ("file\tregulator\na.bed\tA\n\nb.bed\tB\n", "line 4: names a file that does not exist: b"),
+        ("file\tregulator\n\tA\n", "line 2: no file is named"),
+        ("file\tregulator\na.bed\t\n", "line 2: no regulator is named"),
+        ("file\tregulator\na.bed\tA\na.bed\tA\n", "1 track names occur more than once: A"),
+        (
+            "file\tregulator\ttrack\na.bed\tA\tx\na.bed\tB\tx\n",
+            "1 track names occur more than once: x\n",
+        ),
+    ],
+)
+def test_bad_manifest(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"manifest.tsv(: |, ){message}"):
+        find_site_files(manifest(tmp_path, text, "a.bed"), "promoter")
+
+
+@pytest.mark.parametrize("mark", ["*", "name column (miRNA)"])
+def test_name_column_tells_the_regulator(tmp_path: Path, mark: str) -> None:
+    path = manifest(tmp_path, f"file\tregulator\tcell\tkind\nm.bed\t{mark}\t\tmirna\n", "m.bed")
+    lines = ["chr1\t10\t20\tmiR-7\t0\t+", "chr1\t30\t40\tlet-7\t0\t-", "chr2\t1\t9\tmiR-7\t0\t+"]
+    (tmp_path / "m.bed").write_text("\n".join(lines))
+    (file,) = find_site_files(path, "rna")
+    sites = read_sites(file, TOY, stranded=True)
+    assert [(t.name, t.regulator, t.kind) for t in sites.tracks] == [
+        ("let-7", "let-7", "mirna"), ("miR-7", "miR-7", "mirna"),
+    ]  # fmt: skip
+    assert sites.codes.tolist() == [1, 0, 1]
+    # Line order decides neither the tracks nor their order.
+    (tmp_path / "m.bed").write_text("\n".join(lines[::-1]))
+    again = read_sites(file, TOY, stranded=True)
+    assert [t.name for t in again.tracks] == ["let-7", "miR-7"]
+    assert again.codes.tolist() == [1, 0, 1]
+
+
+def test_name_column_carries_the_cell(tmp_path: Path) -> None:
+    sites = read(tmp_path, "chr1\t1\t2\tNA\t0\t+\nchr1\t3\t4\tnan\t0\t+\n", by_name=True)
+    assert [track.name for track in sites.tracks] == ["NA@K562", "nan@K562"]
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_site_without_the_name_it_needs(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="line 2: a site without a name"):
+        read(tmp_path, f"chr1\t1\t2\ta\t0\t+\nchr1\t1\t2\t{name}\t0\t+\n", by_name=True)

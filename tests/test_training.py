@@ -1,0 +1,229 @@
+"""Training, export and parity, on real genes of chromosomes 20 to 22."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.errors import InputError, VerificationError
+from decode_zoo.expression import MEDIAN, Targets
+from decode_zoo.network import DecodeConfig
+from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
+from decode_zoo.training.dataset import make_dataset
+from decode_zoo.training.fit import FitConfig
+
+SMALL = DecodeConfig(rna_channels=8, promoter_channels=6, dense_width=10)
+
+
+@pytest.fixture(scope="module")
+def features():
+    found = dz.load_features("hg38-open-v1")
+    try:
+        found.locate("sites.npz")
+    except dz.DecodeZooError:
+        pytest.skip("no positions (sites.npz)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def targets(features):
+    """Made-up expression that follows real binding, so that there is something to learn."""
+    chroms = np.array(features.rows.chroms)
+    bound = np.asarray((features.sums("promoter")[0] > 0).sum(axis=1)).ravel()
+    rows = np.flatnonzero(np.isin(chroms, ["20", "21", "22"]) & (bound > 0))[::4]
+    rng = np.random.default_rng(0)
+    signal = np.log1p(features.sums("promoter")[0][rows][:, [0, 50, 100, 200]].toarray())
+    values = signal @ rng.normal(size=(4, 5)) * 0.1 + rng.normal(size=(rows.size, 5)) * 0.2
+    median = np.log1p(bound[rows])[:, None]
+    fold = values - np.median(values, axis=1, keepdims=True)
+    names = (*(f"t{i}" for i in range(5)), MEDIAN)
+    return Targets([features.rows.ids[i] for i in rows], names, np.hstack([fold, median]))
+
+
+@pytest.fixture(scope="module")
+def dataset(features, targets):
+    return make_dataset(
+        features, targets, kernels=SMALL.kernels, kinds={"tf", "rbp"}, test=("22",), min_genes=30
+    )
+
+
+def test_inputs_are_frozen_from_training_genes(dataset, features):
+    training = dataset.rows[dataset.split.training]
+    assert {features.rows.chroms[i] for i in training} == {"20", "21"}
+    for side, inputs in dataset.inputs.items():
+        columns = features.columns(side, inputs.tracks)
+        annotated = (features.sums(side)[0][training][:, columns] > 0).sum(axis=0)
+        assert annotated.min() >= 30
+        assert {features.side_tracks[side][i].kind for i in columns} <= {"tf", "rbp"}
+        left = set(features.tracks(side)) - set(inputs.tracks)
+        assert left  # tracks with fewer genes, and other kinds
+        # The scale is the largest bin, counted here from full matrices.
+        some = training[:60]
+        largest = features.matrix(some, side)[:, :, 1 + columns].max(axis=(0, 1))
+        np.testing.assert_array_equal(features.largest_bin(some, side)[columns], largest)
+        assert (inputs.scale[1:] >= largest).all()
+        assert inputs.scale[0] == 100
+
+
+def test_pooled_and_full_inputs_agree(dataset):
+    part = dataset.split.validation[:5]
+    for side, sums in dataset.pooled(part).items():
+        full = dataset.full(part)[side]
+        for k in range(sums.shape[1]):
+            np.testing.assert_allclose(full[:, k:].sum(axis=1), sums[:, k], rtol=1e-5, atol=1e-4)
+
+
+def test_no_common_gene_is_an_error(features, targets):
+    strangers = replace(targets, gene_ids=[f"X{i}" for i in range(len(targets.gene_ids))])
+    with pytest.raises(InputError, match="no gene of the expression matrix"):
+        make_dataset(features, strangers, kernels=SMALL.kernels)
+    with pytest.raises(InputError, match="no promoter track"):
+        make_dataset(features, targets, kernels=SMALL.kernels, min_genes=10**6)
+
+
+def test_ridge_against_the_normal_equations(dataset):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 7)) + 3, rng.normal(size=(60, 2))
+    fit = fit_ridge(x, y, x, y, [5.0])
+    z = (x - x.mean(0)) / x.std(0)
+    direct = np.linalg.solve(z.T @ z + 5 * np.eye(7), z.T @ (y - y.mean(0)))
+    np.testing.assert_allclose(fit.predict(x), z @ direct + y.mean(0))
+    assert fit_ridge(x, y, x, y, [1.0, 100.0]).alpha == 1.0
+    features = log_sums(dataset, dataset.split.validation)
+    assert features.shape[1] == 1 + sum(len(i.tracks) for i in dataset.inputs.values())
+    counts = bound_counts(dataset, dataset.split.validation)
+    n_promoter = len(dataset.inputs["promoter"].tracks)
+    np.testing.assert_array_equal(counts[:, 0], (features[:, -n_promoter:] > 0).sum(1) * 1.0
+                                  if list(dataset.inputs)[-1] == "promoter"
+                                  else (features[:, 1 : 1 + n_promoter] > 0).sum(1))  # fmt: skip
+
+
+# --- with TensorFlow -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bundle(features, targets, tmp_path_factory):
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("tf2onnx")
+    from decode_zoo.training.pipeline import Description, train_bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "small-v1"
+    model = train_bundle(
+        features, targets, folder,
+        Description("small-v1", "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
+                    {"x.tsv": "0" * 64}, ("pytest",)),
+        network=SMALL, fit=FitConfig(seeds=(1, 2), max_epochs=4), kinds={"tf", "rbp"},
+        test=("22",),
+    )  # fmt: skip
+    return folder, model
+
+
+def test_a_bundle_is_whole_and_its_implementations_agree(bundle):
+    folder, model = bundle
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "manifest.json",
+        "model.onnx",
+        "weights.npz",
+    ]
+    parity = model.manifest.parity
+    assert max(parity[k] for k in ("keras_onnx", "keras_numpy", "onnx_numpy")) <= 1e-5
+    assert parity["full_pooled_keras_float32"] <= 1e-4
+    assert parity["full_pooled_numpy_float64"] <= 1e-10
+    log = model.manifest.training["repeats"]
+    assert [repeat["seed"] for repeat in log] == [1, 2]
+    best = min(log, key=lambda repeat: repeat["validation_loss"])
+    assert model.manifest.training["best_seed"] == best["seed"]
+    assert best["history"]["val_loss"][best["best_epoch"] - 1] == best["validation_loss"]
+    assert set(model.manifest.metrics) == {"validation", "test"}
+    again = dz.load(folder)
+    table = again.predict(["APP", "SOD1"])
+    assert list(table.columns[3:]) == ["t0", "t1", "t2", "t3", "t4", MEDIAN]
+    assert again.check_known_answers(again.backend("onnxruntime", "cpu")) <= 1e-5
+
+
+def test_the_graph_is_clean(bundle):
+    import onnx
+
+    folder, model = bundle
+    graph = onnx.load(folder / "model.onnx")
+    inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.graph.input}
+    assert set(inputs) == {"rna", "promoter"}
+    for side, (batch, bins, channels) in inputs.items():
+        assert (batch.dim_param, bins.dim_param) == ("batch", f"{side}_bins")
+        assert channels.dim_value == 1 + len(model.manifest.inputs[side].tracks)
+    assert [value.name for value in graph.graph.output] == ["prediction"]
+    metadata = {item.key: item.value for item in graph.metadata_props}
+    assert metadata["id"] == "small-v1"
+    assert json.loads(metadata["outputs"]) == model.outputs
+
+
+def test_a_graph_that_differs_is_refused(bundle, dataset):
+    from decode_zoo.training.export import check_parity
+    from decode_zoo.training.pipeline import _in_bases
+
+    folder, model = bundle
+    weights = dict(model.network.weights)
+    weights["outputs/bias"] = weights["outputs/bias"] + np.float32(1e-3)
+    other = replace(model.network, weights=weights)
+    genes = dataset.split.validation[:20]
+    pooled, full = (_in_bases(dataset, genes, full=full) for full in (False, True))
+    same = np.arange(20)
+    assert check_parity(model.network, folder / "model.onnx", pooled, full, same)
+    with pytest.raises(VerificationError, match="keras_onnx"):
+        check_parity(other, folder / "model.onnx", pooled, full, same)
+
+
+def test_training_repeats_exactly(bundle, dataset):
+    from decode_zoo.training.fit import fit_repeats
+
+    _, model = bundle
+    fit = FitConfig(seeds=(1,), max_epochs=4)
+    (repeat,) = fit_repeats(dataset, SMALL, fit)
+    log = model.manifest.training["repeats"][0]
+    assert repeat.history["val_loss"] == log["history"]["val_loss"]
+
+
+def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
+    pytest.importorskip("tf2onnx")
+    from decode_zoo.training.pipeline import Description, train_bundle
+
+    few = targets.take(np.arange(0, len(targets.gene_ids), 4))
+    config = replace(SMALL, conv_relu=True, rna_channels=4, promoter_channels=4)
+    model = train_bundle(
+        features, few, tmp_path / "relu",
+        Description("relu-v1", "a test", "CC0-1.0", "nobody", (), "hg38-open-v1", {}, ()),
+        network=config, fit=FitConfig(seeds=(1,), max_epochs=1), kinds={"rbp", "tf"},
+        test=("22",), min_genes=3,
+    )  # fmt: skip
+    assert model.manifest.pooling == "none"
+    a, b = (
+        model.predict(["APP", "SOD1", "PRNP"], backend=name).iloc[:, 3:].to_numpy()
+        for name in ("numpy", "onnxruntime")
+    )
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    assert np.abs((a - b) / scale).max() <= 1e-5
+    alone = model.predict(["SOD1"], backend="onnxruntime").iloc[:, 3:].to_numpy()
+    np.testing.assert_array_equal(alone[0], b[1])
+
+
+def test_train_from_the_command_line(features, targets, tmp_path):
+    pytest.importorskip("tf2onnx")
+    from tests.test_cli import run
+
+    log2 = targets.values[:, :-1] + targets.values[:, -1:]
+    lines = ["gene_id\t" + "\t".join(targets.names[:-1])]
+    lines += ["\t".join([g, *(f"{v:.3f}" for v in row)])
+              for g, row in zip(targets.gene_ids, log2, strict=True)]  # fmt: skip
+    (tmp_path / "x.tsv").write_text("\n".join(lines) + "\n")
+    run("train", "--features", "hg38-open-v1", "--expression", tmp_path / "x.tsv",
+        "--scale", "log2tpm", "--id", "mine-v1", "--license", "CC0-1.0", "--kinds", "rbp,tf",
+        "--test-chrom", "22", "--repeats", 1, "--max-epochs", 1, "--dense-width", 8,
+        "--rna-channels", 4, "--promoter-channels", 4, "-o", tmp_path / "mine")  # fmt: skip
+    done = run("predict", "--model", tmp_path / "mine", "-", stdin="APP\n")
+    assert done.stdout.splitlines()[0].split("\t")[-1] == MEDIAN
+    assert Path(tmp_path / "mine" / "manifest.json").is_file()
