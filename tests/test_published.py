@@ -1,0 +1,80 @@
+"""What the repository publishes is in step with itself: registry, cards, README, sizes."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+import decode_zoo as dz
+from conversion import publish
+from decode_zoo.registry import load_registry
+
+ROOT = Path(__file__).resolve().parents[1]
+CARD = (ROOT / "model_cards/gtex-tissue-decode-v1.md").read_text(encoding="utf-8")
+
+
+def test_registry_describes_the_files_in_zoo():
+    assert load_registry(ROOT / "registry.yaml") == publish.make_registry()
+
+
+def test_cards_state_the_facts_of_the_artifacts():
+    for path, text in publish.cards().items():
+        assert path.read_text(encoding="utf-8") == text, f"run conversion/publish.py ({path.name})"
+
+
+def test_a_card_without_its_block_is_an_error():
+    with pytest.raises(ValueError, match="lacks the lines"):
+        publish.with_facts("no block here", "facts")
+
+
+def test_scores_on_card_and_readme_are_those_measured():
+    path = ROOT / "docs/gtex-tissue-decode-v1.scores.tsv"
+    with path.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    for name, label in (
+        ("decode", "this network"),
+        ("decode_mean_of_repeats", "mean of the ten repeats"),
+        ("ridge", "ridge regression"),
+        ("bound_tf_count", "number of bound promoter tracks"),
+    ):
+        scores = {
+            row["output"]: float(row["spearman"])
+            for row in rows
+            if row["model"] == name and row["part"] == "test"
+        }
+        median = scores.pop("median_log2_tpm")
+        assert len(scores) == 53
+        found = re.search(rf"\| {label}[^|]*\| ([\d.]+) \| ([\d.]+) \|", CARD)
+        assert found, label
+        assert float(found[1]) == pytest.approx(sum(scores.values()) / 53, abs=6e-4)
+        assert float(found[2]) == pytest.approx(median, abs=6e-4)
+    metrics = dz.load("gtex-tissue-decode-v1").manifest.metrics["test"]
+    line = f"{metrics['fold_change_spearman']:.3f} / {metrics['median_spearman']:.3f}"
+    assert line in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_training_never_saw_chr1_or_chr8():
+    manifest = dz.load("gtex-tissue-decode-v1").manifest
+    assert manifest.training["split"]["test"] == ["1"]
+    assert manifest.training["split"]["absent"] == ["8"]
+    assert len(manifest.training["repeats"]) == 10
+
+
+def test_artifacts_keep_to_their_sizes():
+    files = load_registry(ROOT / "registry.yaml").resolve("hg38-open-v1").files
+    assert files["sites.npz"].size < 60e6
+    assert files["pooled.npz"].size < 20e6
+
+
+def test_published_features_name_every_track():
+    features = dz.load_features("hg38-open-v1")
+    assert len(features) == 57992
+    for side, count in (("promoter", 870), ("rna", 1223)):
+        tracks = features.side_tracks[side]
+        assert len({track.name for track in tracks}) == len(tracks) == count
+        assert all(track.regulator and track.kind and track.source for track in tracks)
+        assert all(len(track.sha256) == 64 for track in tracks)
+    assert "SPI1@GM12878" in features.tracks("promoter")
