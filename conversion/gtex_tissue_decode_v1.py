@@ -22,7 +22,7 @@ from decode_zoo.expression import make_targets, read_expression
 from decode_zoo.features import FeatureSet
 from decode_zoo.metrics import score, summarise
 from decode_zoo.network import DecodeConfig
-from decode_zoo.tables import atomic_dir, atomic_path
+from decode_zoo.output import atomic_dir, atomic_path
 from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
 from decode_zoo.training.dataset import Dataset, make_dataset
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats

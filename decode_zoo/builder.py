@@ -20,8 +20,8 @@ from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_r
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import SIDES, FeatureSet, Layout, Rows, SitePieces
 from decode_zoo.genome import Genome
+from decode_zoo.output import atomic_dir
 from decode_zoo.sites import Side, SiteFile, Track, read_sites
-from decode_zoo.tables import atomic_dir
 from decode_zoo.textfile import read_bytes
 
 __all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
@@ -115,10 +115,7 @@ def _clip_files(
 
     def work(file: SiteFile) -> tuple[tuple[Track, ...], Pieces]:
         sites = read_sites(file, genome, stranded=regions.stranded)
-        pieces = clip_sites(sites, regions, genome, layout.boundary)
-        if progress:
-            progress(1)
-        return sites.tracks, pieces
+        return sites.tracks, clip_sites(sites, regions, genome, layout.boundary)
 
     tracks: list[Track] = []
     parts: list[Pieces] = []
@@ -127,6 +124,8 @@ def _clip_files(
             for found, part in pool.map(work, files):
                 parts.append(replace(part, tracks=part.tracks + len(tracks)))
                 tracks.extend(found)
+                if progress:
+                    progress(1)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -135,10 +135,18 @@ class Model:
 
         Raises
         ------
+        ArtifactError
+            If it cannot be had.
         VerificationError
             If it is not the one that the manifest names.
         """
-        features = self.open_features()
+        try:
+            features = self.open_features()
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"{error}\n(wanted because model {self.id} was trained on it)",
+                remedy="Or give a feature set of your own with --features (Python: features=…).",
+            ) from error
         if features.sha256 != self.manifest.features["sha256"]:
             raise VerificationError(
                 f"Model {self.id} was trained on another {self.manifest.features['id']}: "

@@ -7,16 +7,11 @@ import importlib.metadata
 import importlib.util
 import io
 import json
-import math
 import os
-import platform
 import re
-import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,235 +22,14 @@ from decode_zoo.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "atomic_dir",
-    "atomic_path",
-    "check_output",
-    "provenance",
-    "provenance_path",
-    "write_table",
-]
+from decode_zoo.output import atomic_path, check_folder
+from decode_zoo.provenance import plain, provenance_path
+
+__all__ = ["check_output", "write_table"]
 
 _CHUNK_ROWS = 2048
 _SUFFIXES = (".tsv", ".txt", ".tsv.gz", ".csv", ".parquet", ".h5ad")
 _NEEDS = {".parquet": "pyarrow", ".h5ad": "anndata"}
-_PACKAGES = ("numpy", "scipy", "pandas", "onnxruntime", "onnxruntime-gpu", "tensorflow")
-# A folder is replaced only if one of these files says that decode-zoo made it.
-_OWN_MARKS = {
-    "features.json": "format_version",
-    "manifest.json": "format_version",
-    "provenance.json": "decode_zoo",
-}
-
-
-# --- atomic output -----------------------------------------------------------------
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary file name that becomes `path` if the block succeeds.
-
-    The name is unique and in the same folder, so that writers never meet and the
-    final rename is atomic. The data reach the disk before the name does. On any
-    error, Ctrl-C included, the temporary file is removed and `path` is untouched.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file to write; a symbolic link stays, its target is replaced.
-
-    Yields
-    ------
-    pathlib.Path
-        A name that does not exist yet; the block must create it.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = _sibling(target)
-    try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
-
-
-@contextmanager
-def atomic_dir(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` if the block succeeds.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The folder to make. An empty one may exist.
-    force : bool
-        Replace an existing folder, provided that decode-zoo made it.
-
-    Yields
-    ------
-    pathlib.Path
-        An empty folder next to `path`, removed on any error.
-
-    Raises
-    ------
-    UsageError
-        If `path` exists and may not be replaced, or cannot be made there.
-    """
-    target = Path(os.path.realpath(path))
-    _check_folder(target.parent, path)
-    _check_replaceable(target, path, force)
-    temporary = _sibling(target)
-    aside = _sibling(target)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        _check_replaceable(target, path, force)
-        if target.exists():
-            os.rename(target, aside)
-        os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if aside.exists():
-            if target.exists():
-                shutil.rmtree(aside, ignore_errors=True)
-            else:  # the second rename failed: put the old folder back
-                os.rename(aside, target)
-    _sync_folder(target.parent)
-
-
-def _sibling(target: Path) -> Path:
-    return target.with_name(f".decode-zoo-{uuid.uuid4().hex}.tmp")
-
-
-def _sync(file: Path) -> None:
-    with open(file, "rb+") as stream:  # Windows syncs only what is open for writing
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # Some systems cannot sync a folder; the rename has happened all the same.
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _check_folder(folder: Path, path: str | os.PathLike[str]) -> None:
-    if not folder.is_dir():
-        raise UsageError(
-            f"Cannot write {os.fspath(path)}: there is no folder {folder}.",
-            remedy=f"Make it first: mkdir -p '{folder}'",
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"Cannot write {os.fspath(path)}: the folder {folder} is not writable.",
-            remedy="Choose another folder with -o, or change its permissions.",
-        )
-
-
-def _check_replaceable(target: Path, path: str | os.PathLike[str], force: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise UsageError(
-            f"{os.fspath(path)} exists and is not a folder.", remedy="Choose another name with -o."
-        )
-    if not any(target.iterdir()):
-        return
-    if not force:
-        raise UsageError(
-            f"The folder {os.fspath(path)} exists and is not empty.",
-            remedy="Choose another name with -o, or replace it with --force.",
-        )
-    if not any(_says(target / name, key) for name, key in _OWN_MARKS.items()):
-        raise UsageError(
-            f"The folder {os.fspath(path)} was not made by decode-zoo; "
-            "--force does not replace it.",
-            remedy="Choose another name with -o, or remove the folder yourself.",
-        )
-
-
-def _says(file: Path, key: str) -> bool:
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and key in content
-
-
-# --- provenance --------------------------------------------------------------------
-
-
-def provenance(command: Sequence[str], **facts: object) -> dict[str, Any]:
-    """Describe how a result came about, in JSON-able terms.
-
-    Parameters
-    ----------
-    command : sequence of str
-        The command line or call.
-    **facts
-        What else a reader must know: artifact sha256s, back end, seeds. Paths,
-        NumPy values and other objects are turned into plain ones.
-
-    Returns
-    -------
-    dict
-        `command`, `decode_zoo` (version), `python`, `packages` (name to version),
-        `platform`, `created` (UTC, ISO 8601), and the facts.
-    """
-    packages = {name: version for name in _PACKAGES if (version := _version(name))}
-    return {
-        "command": [str(word) for word in command],
-        "decode_zoo": _own_version(),
-        "python": platform.python_version(),
-        "packages": packages,
-        "platform": platform.platform(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **_plain(facts),
-    }
-
-
-def provenance_path(path: str | os.PathLike[str]) -> Path:
-    """Return where the provenance of the output `path` is written."""
-    return Path(f"{os.fspath(path)}.provenance.json")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _own_version() -> str:
-    import decode_zoo
-
-    return _version("decode-zoo") or str(getattr(decode_zoo, "__version__", "unknown"))
-
-
-def _plain(value: object) -> Any:
-    """Turn a value into what JSON has; NaN and infinity, which it lacks, into null."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((_plain(item) for item in value), key=str)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
-
-
-# --- tables ------------------------------------------------------------------------
 
 
 def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> None:
@@ -282,8 +56,8 @@ def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> No
     if suffix in _NEEDS and importlib.util.find_spec(_NEEDS[suffix]) is None:
         raise MissingExtraError(_NEEDS[suffix], "tables")
     target = Path(os.path.realpath(path))
-    _check_folder(target.parent, path)
-    _check_folder(Path(os.path.abspath(path)).parent, path)  # of the provenance, beside a link
+    check_folder(target.parent, path)
+    check_folder(Path(os.path.abspath(path)).parent, path)  # of the provenance, beside a link
     if not target.exists():
         return
     if not target.is_file():
@@ -343,7 +117,7 @@ def write_table(
         _print(frame)
         return
     check_output(path, force)
-    record = _plain({**provenance, **({"units": units} if units else {})})
+    record = plain({**provenance, **({"units": units} if units else {})})
     write = _WRITERS[_suffix(path)]
     sidecar = provenance_path(path)
     fresh = not os.path.exists(path)

@@ -231,7 +231,7 @@ def test_rnas_of_the_slice(models: Mapping[str, Model], built: FeatureSet, tmp_p
         regulator, cell, *_ = path.name.split(".")
         sites[f"{regulator}@{cell}"] = path
     assert set(sites) <= set(built.tracks("rna"))
-    assert assert_equal(built, "rna", models, sites, tmp_path, rna_bins(models)) > 1000
+    assert assert_equal(built, "rna", models, sites, tmp_path, rna_bins(models)) > 200
 
 
 def test_mirnas_of_the_slice(
@@ -239,16 +239,17 @@ def test_mirnas_of_the_slice(
 ) -> None:
     names = sorted({row[3] for row in lines(DATA / "mirna.bed.gz")})
     assert names == [t.name for t in built.side_tracks["rna"] if t.kind == "mirna"]
-    sites = by_name(DATA / "mirna.bed.gz", names[::10], tmp_path)
-    assert len(sites) > 5
-    assert assert_equal(built, "rna", models, sites, tmp_path, rna_bins(models)) > 100
+    sites = by_name(DATA / "mirna.bed.gz", names[::4], tmp_path)
+    assert len(sites) > 20
+    assert assert_equal(built, "rna", models, sites, tmp_path, rna_bins(models)) > 50
 
 
 # -- on the published set --------------------------------------------------------------------------
 
 PROMOTER = {
     "CTCF@K562": "CTCF.K562", "H3K4me3@NHEK": "H3K4me3.NHEK", "EP300@IMR90": "EP300.IMR90",
-    "REST@HepG2": "REST.HepG2", "TAF1@HepG2": "TAF1.HepG2", "DNase-seq@GM12878": "DNase-seq.GM12878",
+    "REST@HepG2": "REST.HepG2", "TAF1@HepG2": "TAF1.HepG2",
+    "DNase-seq@GM12878": "DNase-seq.GM12878",
 }  # fmt: skip
 RNA = {
     "PRPF8@HepG2": "PRPF8.HepG2.ENCFF048YPA", "BCLAF1@HepG2": "BCLAF1.HepG2.ENCFF810EUA",
@@ -301,4 +302,4 @@ def test_published_set(shared: Path, tmp_path: Path) -> None:
     for stem, names in MIRNA.items():
         (tmp_path / stem).mkdir()
         sites |= by_name(binding / "mirna" / f"{stem}.bed.gz", names, tmp_path / stem)
-    assert assert_equal(features, "rna", models, sites, tmp_path, rna_bins(models)) > 1000
+    assert assert_equal(features, "rna", models, sites, tmp_path, rna_bins(models)) > 200

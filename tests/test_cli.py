@@ -134,6 +134,9 @@ def test_build_info_merge(tmp_path):
     run("features", "build", "--gtf", "genes.gtf", "--promoter", "chip", "--rna", "clip",
         "-o", "one", **at)  # fmt: skip
     run("features", "build", "--like", "one", "--mirna", "mirna.bed", "-o", "two", **at)
+    refused = run("features", "build", "--like", "one", "--mirna", "mirna.bed", "--bin", 50,
+                  "-o", "x", code=2, **at)  # fmt: skip
+    assert "--bin cannot be combined with --like" in refused.stderr
     run("features", "merge", "one", "two", "-o", "both", **at)
     text = run("features", "info", "both", **at).stdout
     assert "2 genes" in text

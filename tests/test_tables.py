@@ -18,14 +18,9 @@ import pytest
 
 from decode_zoo import tables
 from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.tables import (
-    atomic_dir,
-    atomic_path,
-    check_output,
-    provenance,
-    provenance_path,
-    write_table,
-)
+from decode_zoo.output import atomic_dir, atomic_path
+from decode_zoo.provenance import provenance, provenance_path
+from decode_zoo.tables import check_output, write_table
 
 RECORD = {"command": ["decode-zoo", "predict"], "seed": 1}
 
@@ -194,7 +189,7 @@ def test_provenance_is_plain_and_complete() -> None:
 
 def test_provenance_imports_no_back_end() -> None:
     code = (
-        "import sys; from decode_zoo.tables import provenance; provenance([]);"
+        "import sys; from decode_zoo.provenance import provenance; provenance([]);"
         "print([m for m in ('pandas', 'onnxruntime', 'tensorflow', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -112,13 +112,15 @@ def build(
         raise UsageError("Give either --gtf or --like.")
     if not (promoter or rna or mirna):
         raise UsageError("Give at least one of --promoter, --rna and --mirna.")
-    assembly = read_chrom_sizes(chrom_sizes, genome) if chrom_sizes else Genome.named(genome)
     names = read_aliases(aliases) if aliases else {}
     if like is not None:
+        _refuse_layout_options()
         base = dz.load_features(like)
-        annotation, layout = annotation_of(base, assembly), base.layout
-        names = {**base.aliases, **names}
+        genome, layout = base.layout.genome, base.layout
+        assembly = read_chrom_sizes(chrom_sizes, genome) if chrom_sizes else Genome.named(genome)
+        annotation, names = annotation_of(base, assembly), {**base.aliases, **names}
     else:
+        assembly = read_chrom_sizes(chrom_sizes, genome) if chrom_sizes else Genome.named(genome)
         annotation = read_gtf(gtf, assembly, level=level)  # type: ignore[arg-type]
         layout = dz.Layout(
             bin=bin_width,
@@ -198,6 +200,16 @@ def merge(base: str, added: str, output: Path, force: bool) -> None:
 
     merged = dz.merge_features(dz.load_features(base), dz.load_features(added), output, force=force)
     click.echo(f"{output}: {_summary(merged)}", err=True)
+
+
+def _refuse_layout_options() -> None:
+    """With --like the layout is the other set's: options that would change it are an error."""
+    context = click.get_current_context()
+    for name in ("level", "genome", "bin_width", "upstream", "downstream", "boundary",
+                 "promoter_strand", "rna_strand", "tss"):  # fmt: skip
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = {"bin_width": "bin"}.get(name, name).replace("_", "-")
+            raise UsageError(f"--{option} cannot be combined with --like, which settles it.")
 
 
 def _summary(features: FeatureSet) -> str:

@@ -84,8 +84,9 @@ def predict(
       printf 'TP53\\nGATA1\\n' | decode-zoo predict --model gtex-tissue-v1 - --outputs Whole_Blood
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.genes import read_gene_list
-    from decode_zoo.tables import check_output, provenance, write_table
+    from decode_zoo.genelist import read_gene_list
+    from decode_zoo.provenance import provenance
+    from decode_zoo.tables import check_output, write_table
 
     if all_genes == (genes is not None):
         raise UsageError("Give either a file of genes or --all-genes.")

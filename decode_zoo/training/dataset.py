@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import InputError
+from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Output, Split, Targets, split_by_chromosome
 from decode_zoo.features import SIDES, FeatureSet
 from decode_zoo.sites import Side
@@ -125,7 +125,11 @@ def make_dataset(
     ------
     InputError
         If no gene has both, the split leaks, or no track is left on a side.
+    UsageError
+        If the rows of the feature set are transcripts.
     """
+    if features.layout.level != "gene":
+        raise UsageError("Models of gene expression train on feature sets at gene level.")
     place = {name: i for i, name in enumerate(features.rows.gene_ids)}
     known = np.array([i for i, gene in enumerate(targets.gene_ids) if gene in place], np.int64)
     if not known.size:

@@ -24,9 +24,9 @@ from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest
 from decode_zoo.metrics import score, summarise
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig, DecodeNetwork
+from decode_zoo.output import atomic_dir
 from decode_zoo.runtime import NumpyBackend
 from decode_zoo.sites import Side
-from decode_zoo.tables import atomic_dir
 from decode_zoo.training.dataset import Dataset, make_dataset
 from decode_zoo.training.export import check_parity, export_onnx
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats

@@ -64,10 +64,10 @@ def main(data: Path, out: Path) -> None:
         groups.setdefault((rows[0][0], rows[0][6], len(rows) > 1), []).append(gene_id)
     chosen: set[str] = set()
     for _, members in sorted(groups.items()):
-        # Half of them coding, which have more sites.
+        # Most of them coding, which have more sites.
         coding = [g for g in members if 'gene_type "protein_coding"' in exons[g][0][8]]
         draw = random.Random(0)
-        chosen |= set(draw.sample(coding, min(GENES_PER_GROUP // 2, len(coding))))
+        chosen |= set(draw.sample(coding, min(3 * GENES_PER_GROUP // 4, len(coding))))
         rest = [gene for gene in members if gene not in chosen]
         missing = GENES_PER_GROUP - sum(gene in chosen for gene in members)
         chosen |= set(draw.sample(rest, min(missing, len(rest))))

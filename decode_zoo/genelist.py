@@ -1,0 +1,204 @@
+"""Lists of genes as users bring them: the first column of a text file, gzip or stdin."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TextIO
+
+from decode_zoo.errors import InputError
+
+__all__ = ["read_gene_list"]
+
+_MAX_LINE = 1_000_000
+_HEADERS = frozenset(
+    """
+    gene genes geneid geneids geneidentifier geneaccession genename genenames genesymbol
+    genesymbols genestableid genestableidversion id ids symbol symbols name names identifier
+    identifiers feature features featureid featurename index rowname rownames unnamed0 ensembl
+    ensemblid ensemblids ensemblgene ensemblgenes ensemblgeneid ensemblgeneids
+    ensembltranscriptid hgnc hgncid hgncsymbol approvedsymbol officialgenesymbol entrez entrezid
+    entrezids entrezgene entrezgeneid transcript transcripts transcriptid transcriptstableid
+    transcriptstableidversion targetid refseq refseqid
+    """.split()  # noqa: SIM905 (a list literal of these takes half a page)
+)
+_NOT_TEXT = (
+    "Save it as UTF-8 text, one gene a line (from a spreadsheet: export as tab-separated UTF-8)."
+)
+
+
+def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[str]:
+    """Read the first column of a gene table.
+
+    Columns are separated by tabs; in a file named `.csv` or `.csv.gz` whose first line
+    has no tab, by commas. Gzip is recognised by its content. The first non-blank line
+    is a header only if its first cell is a well-known column name, empty, or starts
+    with '#': a gene (such as IDS) is never taken for a header. Blank lines are skipped; a row with
+    an empty first cell but other content is kept as ''.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or file object
+        A path, '-' for standard input, or an open text or binary stream, which is
+        read to its end and left open.
+
+    Returns
+    -------
+    list of str
+        One entry a row, in file order, duplicates kept.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no UTF-8 text, its gzip data are damaged, a
+        line is longer than 1 MB, or it names no genes.
+    """
+    name, display = _names(source)
+    csv = name.lower().endswith((".csv", ".csv.gz"))
+    genes: list[str] = []
+    separator, first = "\t", True
+    with _opened(source, display) as stream:
+        for number, line in _lines(stream, display):
+            if first and csv and b"\t" not in line and line.strip():
+                separator = ","
+            cell = _first_cell(line, separator, display, number)
+            if cell is None:
+                continue
+            if not first or not _is_header(cell):
+                genes.append(cell)
+            first = False
+    if not genes:
+        raise InputError(
+            "no genes in it.",
+            path=display,
+            remedy="Give one gene a line: Ensembl ids or symbols in the first column.",
+        )
+    return genes
+
+
+def _names(source: str | os.PathLike[str] | TextIO | BinaryIO) -> tuple[str, str]:
+    """Return the file name (for its suffix) and what error messages call it."""
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        return (name, name) if name != "-" else ("", "standard input")
+    label = getattr(source, "name", None)
+    return (label, label) if isinstance(label, str) else ("", "the gene list")
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | TextIO | BinaryIO, display: str
+) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """Open `source` as plain bytes, decompressed if need be."""
+    stream: io.BufferedReader
+    if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
+        try:
+            stream = open(source, "rb")  # noqa: SIM115 (closed below, once unpacked)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise InputError(
+                f"cannot be read: {reason}.",
+                path=display,
+                remedy="Check the path; '-' reads genes from standard input.",
+            ) from error
+    else:
+        # Read whole, so that a wrapper of ours never buffers ahead in, or closes,
+        # a stream that belongs to the caller.
+        handle = sys.stdin.buffer if isinstance(source, (str, os.PathLike)) else source
+        try:
+            data = handle.read()
+        except UnicodeDecodeError as error:
+            raise InputError("is not UTF-8 text.", path=display, remedy=_NOT_TEXT) from error
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogatepass")
+        stream = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type,unused-ignore]
+    with stream:
+        if stream.peek(2)[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                yield unpacked
+        else:
+            yield stream
+
+
+def _lines(stream: io.BufferedReader | gzip.GzipFile, display: str) -> Iterator[tuple[int, bytes]]:
+    """Yield numbered lines without their ends (LF, CRLF or CR)."""
+    number = 0
+    while True:
+        try:
+            block = stream.readline(_MAX_LINE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                "the gzip data are truncated or corrupt.",
+                path=display,
+                line=number + 1,
+                remedy="Fetch or compress the file again ('gzip -t' checks it).",
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"cannot be read: {error.strerror}.",
+                path=display,
+                line=number + 1,
+                remedy="Check the path; '-' reads genes from standard input.",
+            ) from error
+        if not block:
+            return
+        if number == 0 and block.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InputError("is UTF-16 text, not UTF-8.", path=display, line=1, remedy=_NOT_TEXT)
+        if len(block) > _MAX_LINE:
+            raise InputError(
+                f"the line is longer than {_MAX_LINE:,} bytes.",
+                path=display,
+                line=number + 1,
+                remedy="Give one gene a line; keep only the first columns (cut -f1).",
+            )
+        for line in block.splitlines():
+            number += 1
+            if b"\0" in line:
+                raise InputError(
+                    "has NUL bytes: a spreadsheet, UTF-16 or another binary format.",
+                    path=display,
+                    line=number,
+                    remedy=_NOT_TEXT,
+                )
+            yield number, line
+
+
+def _first_cell(line: bytes, separator: str, display: str, number: int) -> str | None:
+    """Return the first cell without quotes and white space, None for a blank line."""
+    # Only the first cell is decoded: the other columns are ignored, whatever they hold.
+    cell, _, rest = line.partition(separator.encode())
+    opening = cell.lstrip(b"\xef\xbb\xbf ").startswith(b'"')
+    if separator == "," and opening and cell.count(b'"') == 1:
+        # A separator inside a quoted cell; cutting there would drop half of it.
+        quoted, closed, tail = rest.partition(b'"')
+        if closed:
+            cell, rest = cell + separator.encode() + quoted + closed, tail
+    try:
+        text = cell.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"byte 0x{error.object[error.start]:02x} is not UTF-8 text.",
+            path=display,
+            line=number,
+            remedy=_NOT_TEXT,
+        ) from error
+    # Concatenated files carry byte order marks in the middle.
+    text = text.lstrip("\ufeff").strip()
+    if not text and not rest.strip(separator.encode() + b" \t\r\v\f"):
+        return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text
+
+
+def _is_header(cell: str) -> bool:
+    """Tell whether the first cell of the first line is a column name."""
+    if cell == "IDS":  # iduronate 2-sulfatase: the one symbol that reads as a column name
+        return False
+    word = "".join(filter(str.isalnum, cell.lower()))
+    return not cell or cell.startswith("#") or word in _HEADERS

@@ -1,0 +1,173 @@
+"""Output files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from decode_zoo.errors import UsageError
+
+__all__ = ["atomic_dir", "atomic_path", "check_folder"]
+
+# A folder is replaced only if one of these files says that decode-zoo made it.
+_OWN_MARKS = {
+    "features.json": "format_version",
+    "manifest.json": "format_version",
+    "provenance.json": "decode_zoo",
+}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary file name that becomes `path` if the block succeeds.
+
+    The name is unique and in the same folder, so that writers never meet and the
+    final rename is atomic. The data reach the disk before the name does. On any
+    error, Ctrl-C included, the temporary file is removed and `path` is untouched.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file to write; a symbolic link stays, its target is replaced.
+
+    Yields
+    ------
+    pathlib.Path
+        A name that does not exist yet; the block must create it.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = _sibling(target)
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_dir(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` if the block succeeds.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder to make. An empty one may exist.
+    force : bool
+        Replace an existing folder, provided that decode-zoo made it.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty folder next to `path`, removed on any error.
+
+    Raises
+    ------
+    UsageError
+        If `path` exists and may not be replaced, or cannot be made there.
+    """
+    target = Path(os.path.realpath(path))
+    check_folder(target.parent, path)
+    _check_replaceable(target, path, force)
+    temporary = _sibling(target)
+    aside = _sibling(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        _check_replaceable(target, path, force)
+        if target.exists():
+            os.rename(target, aside)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if aside.exists():
+            if target.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:  # the second rename failed: put the old folder back
+                os.rename(aside, target)
+    _sync_folder(target.parent)
+
+
+def _sibling(target: Path) -> Path:
+    return target.with_name(f".decode-zoo-{uuid.uuid4().hex}.tmp")
+
+
+def _sync(file: Path) -> None:
+    with open(file, "rb+") as stream:  # Windows syncs only what is open for writing
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some systems cannot sync a folder; the rename has happened all the same.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_folder(folder: Path, path: str | os.PathLike[str]) -> None:
+    """Refuse a folder that nothing can be written to.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    path : str or os.PathLike
+        The output that was to go there, for the message.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist or is not writable.
+    """
+    if not folder.is_dir():
+        raise UsageError(
+            f"Cannot write {os.fspath(path)}: there is no folder {folder}.",
+            remedy=f"Make it first: mkdir -p '{folder}'",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"Cannot write {os.fspath(path)}: the folder {folder} is not writable.",
+            remedy="Choose another folder with -o, or change its permissions.",
+        )
+
+
+def _check_replaceable(target: Path, path: str | os.PathLike[str], force: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise UsageError(
+            f"{os.fspath(path)} exists and is not a folder.", remedy="Choose another name with -o."
+        )
+    if not any(target.iterdir()):
+        return
+    if not force:
+        raise UsageError(
+            f"The folder {os.fspath(path)} exists and is not empty.",
+            remedy="Choose another name with -o, or replace it with --force.",
+        )
+    if not any(_says(target / name, key) for name, key in _OWN_MARKS.items()):
+        raise UsageError(
+            f"The folder {os.fspath(path)} was not made by decode-zoo; "
+            "--force does not replace it.",
+            remedy="Choose another name with -o, or remove the folder yourself.",
+        )
+
+
+def _says(file: Path, key: str) -> bool:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and key in content

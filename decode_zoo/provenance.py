@@ -1,0 +1,83 @@
+"""Where a result comes from: versions, arguments, artifacts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["plain", "provenance", "provenance_path"]
+
+_PACKAGES = ("numpy", "scipy", "pandas", "onnxruntime", "onnxruntime-gpu", "tensorflow")
+
+
+def provenance(command: Sequence[str], **facts: object) -> dict[str, Any]:
+    """Describe how a result came about, in JSON-able terms.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The command line or call.
+    **facts
+        What else a reader must know: artifact sha256s, back end, seeds. Paths,
+        NumPy values and other objects are turned into plain ones.
+
+    Returns
+    -------
+    dict
+        `command`, `decode_zoo` (version), `python`, `packages` (name to version),
+        `platform`, `created` (UTC, ISO 8601), and the facts.
+    """
+    packages = {name: version for name in _PACKAGES if (version := _version(name))}
+    return {
+        "command": [str(word) for word in command],
+        "decode_zoo": _own_version(),
+        "python": platform.python_version(),
+        "packages": packages,
+        "platform": platform.platform(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **plain(facts),
+    }
+
+
+def provenance_path(path: str | os.PathLike[str]) -> Path:
+    """Return where the provenance of the output `path` is written."""
+    return Path(f"{os.fspath(path)}.provenance.json")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _own_version() -> str:
+    import decode_zoo
+
+    return _version("decode-zoo") or str(getattr(decode_zoo, "__version__", "unknown"))
+
+
+def plain(value: object) -> Any:
+    """Turn a value into what JSON has; NaN and infinity, which it lacks, into null."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=str)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
