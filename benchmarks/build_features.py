@@ -6,8 +6,9 @@ DATA is the folder with annotation/ and binding/. Two measurements in one run:
 
 1. The whole feature set, all genes and tracks: seconds and peak memory, in a process of its own.
 2. A few tracks, from compressed file to covered bases of all bins of all genes: this package
-   against ``bedtools sort | merge | coverage -sorted``. Gene models are read once beforehand and
-   counted for neither; nor is writing the bins that bedtools reads.
+   against ``bedtools sort | merge | coverage -sorted``, best of three against one run. Gene models
+   and their windows are made once beforehand and counted for neither; nor is writing the bins
+   that bedtools reads. Covered bases and filled bins must be equal.
 """
 
 from __future__ import annotations

@@ -18,8 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -31,13 +29,14 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from decode_zoo.arrays import compact, read_arrays, store_csr, stored_csr, write_arrays
 from decode_zoo.bins import bin_widths, covered_bases
 from decode_zoo.errors import ArtifactError, InputError, UsageError
 from decode_zoo.genes import GeneIndex
-from decode_zoo.intervals import ranges
+from decode_zoo.pooling import SitePieces, head_bases, total_bases
 from decode_zoo.sites import Side, Track
 
-__all__ = ["SIDES", "FeatureSet", "Layout", "Rows", "SitePieces"]
+__all__ = ["SIDES", "FeatureSet", "Layout", "Rows"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -123,37 +122,6 @@ class Rows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.ids)
-
-
-@dataclass(frozen=True)
-class SitePieces:
-    """Sites of one side, grouped by row.
-
-    Attributes
-    ----------
-    indptr : ndarray of int64, shape (n_rows + 1,)
-        Row i owns entries ``indptr[i]:indptr[i + 1]``.
-    tracks, starts, ends : ndarray of int64, shape (n,)
-        Track index and local half-open interval, sorted by track, then start.
-    """
-
-    indptr: IntArray
-    tracks: IntArray
-    starts: IntArray
-    ends: IntArray
-
-    def rows(self) -> IntArray:
-        """Row of each entry, shape (n,)."""
-        return np.repeat(np.arange(self.indptr.size - 1, dtype=np.int64), np.diff(self.indptr))
-
-    def take(self, rows: IntArray) -> SitePieces:
-        """Return the pieces of some rows, in their order."""
-        counts = self.indptr[rows + 1] - self.indptr[rows]
-        entries = ranges(self.indptr[rows], counts)
-        return SitePieces(
-            np.concatenate(([0], np.cumsum(counts))),
-            self.tracks[entries], self.starts[entries], self.ends[entries],
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -463,8 +431,8 @@ class FeatureSet:
         shape = (len(self), len(self.side_tracks[side]))
         if kernel - 1 <= HEAD_BINS[side]:
             stored = self._pooled
-            total = _stored_csr(stored, f"{side}_total", shape)
-            heads = [_stored_csr(stored, f"{side}_head{k}", shape) for k in range(kernel - 1)]
+            total = stored_csr(stored, f"{side}_total", shape)
+            heads = [stored_csr(stored, f"{side}_head{k}", shape) for k in range(kernel - 1)]
         else:
             pieces = self.pieces(side)
             total = total_bases(pieces, shape[1])
@@ -561,19 +529,19 @@ class FeatureSet:
         """
         names = ("exon_counts", "exon_starts", "exon_lengths")
         positions: dict[str, npt.NDArray[Any]] = {
-            name: _compact(values) for name, values in zip(names, exons, strict=True)
+            name: compact(values) for name, values in zip(names, exons, strict=True)
         }
-        pooled: dict[str, npt.NDArray[Any]] = {"promoter_clipped": _compact(clipped)}
+        pooled: dict[str, npt.NDArray[Any]] = {"promoter_clipped": compact(clipped)}
         for side in SIDES:
             part, n_tracks = pieces[side], len(self.side_tracks[side])
-            positions[f"{side}_counts"] = _compact(np.diff(part.indptr))
-            positions[f"{side}_tracks"] = _compact(part.tracks)
-            positions[f"{side}_starts"] = _compact(part.starts)
-            positions[f"{side}_lengths"] = _compact(part.ends - part.starts)
-            _store_csr(pooled, f"{side}_total", total_bases(part, n_tracks))
+            positions[f"{side}_counts"] = compact(np.diff(part.indptr))
+            positions[f"{side}_tracks"] = compact(part.tracks)
+            positions[f"{side}_starts"] = compact(part.starts)
+            positions[f"{side}_lengths"] = compact(part.ends - part.starts)
+            store_csr(pooled, f"{side}_total", total_bases(part, n_tracks))
             for k in range(HEAD_BINS[side]):
                 head = head_bases(part, n_tracks, k, self.layout.bin)
-                _store_csr(pooled, f"{side}_head{k}", head)
+                store_csr(pooled, f"{side}_head{k}", head)
         write_arrays(folder / "sites.npz", positions)
         write_arrays(folder / "pooled.npz", pooled)
         header = {
@@ -598,78 +566,3 @@ def _checked(side: str) -> Side:
     if side == "rna":
         return "rna"
     raise UsageError(f"A side is 'promoter' or 'rna', not {side!r}.")
-
-
-def _compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
-    """Store whole numbers in the smallest unsigned type that holds them."""
-    top = int(values.max(initial=0))
-    return values.astype(np.uint16 if top < 1 << 16 else np.uint32)
-
-
-def total_bases(pieces: SitePieces, n_tracks: int) -> sparse.csr_array:
-    """Covered bases of each row and track over all positions, shape (n_rows, n_tracks)."""
-    return _csr(pieces.rows(), pieces.tracks, pieces.ends - pieces.starts,
-                (pieces.indptr.size - 1, n_tracks))  # fmt: skip
-
-
-def head_bases(pieces: SitePieces, n_tracks: int, k: int, width: int) -> sparse.csr_array:
-    """Covered bases of each row and track in bin k, shape (n_rows, n_tracks)."""
-    bases = np.minimum(pieces.ends, (k + 1) * width) - np.maximum(pieces.starts, k * width)
-    inside = bases > 0
-    return _csr(pieces.rows()[inside], pieces.tracks[inside], bases[inside],
-                (pieces.indptr.size - 1, n_tracks))  # fmt: skip
-
-
-def _csr(
-    rows: IntArray, columns: IntArray, values: IntArray, shape: tuple[int, int]
-) -> sparse.csr_array:
-    """Sum entries that are already sorted by row and column."""
-    key = rows * shape[1] + columns
-    if key.size:
-        starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        values = np.add.reduceat(values, starts)
-        rows, columns = rows[starts], columns[starts]
-    counts = np.bincount(rows, minlength=shape[0])
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    return sparse.csr_array(
-        (values.astype(np.int32), columns.astype(np.int32), indptr), shape=shape
-    )
-
-
-def _store_csr(arrays: dict[str, npt.NDArray[Any]], name: str, matrix: sparse.csr_array) -> None:
-    arrays[f"{name}_counts"] = _compact(np.diff(matrix.indptr))
-    arrays[f"{name}_tracks"] = _compact(matrix.indices)
-    arrays[f"{name}_bases"] = _compact(matrix.data)
-
-
-def _stored_csr(
-    arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]
-) -> sparse.csr_array:
-    counts = arrays[f"{name}_counts"].astype(np.int32)
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    parts = (arrays[f"{name}_bases"].astype(np.int32), arrays[f"{name}_tracks"].astype(np.int32))
-    return sparse.csr_array((*parts, indptr), shape=shape)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write plain arrays to a ``.npz`` file."""
-    # Not every NumPy that we support has the keyword allow_pickle here: an old one would store it
-    # as one more array. Its annotation would also claim the names of ours.
-    save: Callable[..., None] = np.savez_compressed
-    save(path, **arrays)
-
-
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read a ``.npz`` file of plain arrays; pickled objects are refused.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or holds objects.
-    """
-    try:
-        # Opened here because np.load leaves a file that is no archive open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"cannot be read as arrays ({error})", path=path) from error

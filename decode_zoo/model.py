@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from decode_zoo.arrays import read_arrays
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
-from decode_zoo.features import SIDES, FeatureSet, read_arrays
+from decode_zoo.features import SIDES, FeatureSet
 from decode_zoo.genes import Resolution
 from decode_zoo.manifest import Manifest
 from decode_zoo.network import DecodeNetwork

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decode_zoo.annotation import Annotation
+from decode_zoo.annotation import Annotation, read_gtf
 from decode_zoo.builder import annotation_of, build_features, merge_features, read_aliases
 from decode_zoo.errors import ArtifactError, InputError, UsageError
 from decode_zoo.features import SIDES, FeatureSet, Layout
@@ -550,6 +550,28 @@ def test_set_without_tracks_or_sites(tmp_path: Path) -> None:
     assert features.bins("F", "rna").shape == (5, 0)
     assert features.pooled(None, "rna", kernel=3).shape == (3, 3, 1)
     assert features.largest_bin(np.arange(3), "promoter").tolist() == [0]
+
+
+def test_transcript_level(tmp_path: Path) -> None:
+    gtf = "".join(
+        f'chr1\tx\texon\t{start}\t{end}\t.\t+\t.\tgene_id "G"; transcript_id "{name}"; '
+        f'gene_name "SYM";\n'
+        for name, start, end in (("T1", 101, 125), ("T2", 111, 125), ("T1", 183, 200))
+    )
+    (tmp_path / "genes.gtf").write_text(gtf)
+    rows = read_gtf(tmp_path / "genes.gtf", TOY, level="transcript")
+    files = {
+        "rna": find_site_files(write_tracks(tmp_path / "t", {"T": [Peak("1", 112, 190)]}), "rna")
+    }
+    features = build_features(rows, TOY, files, tmp_path / "set", layout=SMALL)  # type: ignore[arg-type]
+    assert features.layout.level == "transcript"
+    assert features.genes.name == "transcript_id"
+    assert features.rna_lengths.to_dict() == {"T1": 43, "T2": 15}
+    assert features.rows.gene_ids == ["G", "G"]
+    assert column(features, "T1", "rna") == [0, 8, 10, 3, 0]
+    assert column(features, "T2", "rna") == [8, 5]
+    with pytest.raises(UsageError, match="ambiguous"):
+        features.bins("SYM", "rna")
 
 
 def test_aliases_file(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 import decode_zoo
+from decode_zoo.arrays import write_arrays
 from decode_zoo.errors import UsageError
 from decode_zoo.expression import Targets
 from decode_zoo.features import SIDES, FeatureSet
@@ -190,7 +191,7 @@ def write_bundle(
     """
     best = best_repeat(repeats)
     network = make_network(dataset, config, best)
-    np.savez_compressed(folder / "weights.npz", allow_pickle=False, **network.weights)
+    write_arrays(folder / "weights.npz", network.weights)
     export_onnx(
         network, folder / "model.onnx",
         {"id": description.id, "decode_zoo": decode_zoo.__version__,

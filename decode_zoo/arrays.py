@@ -1,0 +1,66 @@
+"""Arrays in ``.npz`` files: no pickles, small types, sparse matrices as three columns."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from decode_zoo.errors import InputError
+
+__all__ = ["compact", "read_arrays", "store_csr", "stored_csr", "write_arrays"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+def compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
+    """Store whole numbers in the smallest unsigned type that holds them."""
+    top = int(values.max(initial=0))
+    return values.astype(np.uint16 if top < 1 << 16 else np.uint32)
+
+
+def store_csr(arrays: dict[str, npt.NDArray[Any]], name: str, matrix: sparse.csr_array) -> None:
+    """Put a matrix among `arrays` as ``<name>_counts`` (by row), ``_tracks`` and ``_bases``."""
+    arrays[f"{name}_counts"] = compact(np.diff(matrix.indptr))
+    arrays[f"{name}_tracks"] = compact(matrix.indices)
+    arrays[f"{name}_bases"] = compact(matrix.data)
+
+
+def stored_csr(
+    arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Get a matrix of int32 that `store_csr` put among `arrays`."""
+    counts = arrays[f"{name}_counts"].astype(np.int32)
+    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    parts = (arrays[f"{name}_bases"].astype(np.int32), arrays[f"{name}_tracks"].astype(np.int32))
+    return sparse.csr_array((*parts, indptr), shape=shape)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write plain arrays to a ``.npz`` file."""
+    # Not every NumPy that we support has the keyword allow_pickle here: an old one would store it
+    # as one more array. Its annotation would also claim the names of ours.
+    save: Callable[..., None] = np.savez_compressed
+    save(path, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read a ``.npz`` file of plain arrays; pickled objects are refused.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or holds objects.
+    """
+    try:
+        # Opened here because np.load leaves a file that is no archive open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"cannot be read as arrays ({error})", path=path) from error
