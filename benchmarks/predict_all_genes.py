@@ -104,8 +104,10 @@ def main(model_id: str, keras_genes: int, runs: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     products = bare_products(model, n)
     keras = keras_padded(model, keras_genes) * n
-    click.echo(f"{n} genes, {len(model.outputs)} outputs; loading {loading:.2f} s; "
-               f"peak memory {peak:.2f} GB")
+    click.echo(
+        f"{n} genes, {len(model.outputs)} outputs; loading {loading:.2f} s; "
+        f"peak memory {peak:.2f} GB"
+    )
     click.echo("back end\tseconds\tratio to bare products\tKeras padded / this")
     for name, seconds in ours.items():
         click.echo(f"{name}\t{seconds:.2f}\t{seconds / products:.2f}\t{keras / seconds:.0f}")

@@ -20,6 +20,7 @@ from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_r
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import SIDES, FeatureSet, Layout, Rows
 from decode_zoo.genome import Genome
+from decode_zoo.intervals import ranges
 from decode_zoo.output import atomic_dir
 from decode_zoo.pooling import SitePieces
 from decode_zoo.sites import Side, SiteFile, Track, read_sites
@@ -219,12 +220,15 @@ def merge_features(
             remedy="Build it on the same gene models: decode-zoo features build --like BASE.",
         )
     order = np.array([place[name] for name in base.rows.ids], np.int64)
-    for what in ("tss", "rna_lengths", "strands"):
-        theirs = np.array(getattr(added.rows, what))[order]
-        wrong = np.flatnonzero(theirs != np.array(getattr(base.rows, what)))
-        if wrong.size:
+    differing = {
+        what: np.array(getattr(added.rows, what))[order] != np.array(getattr(base.rows, what))
+        for what in ("chroms", "strands", "tss", "rna_lengths")
+    }
+    differing["exons"] = _differing_exons(base, added, order)
+    for what, wrong in differing.items():
+        if wrong.any():
             raise UsageError(
-                f"{wrong.size} genes differ in {what}, e.g. {base.rows.ids[wrong[0]]}.",
+                f"{wrong.sum()} genes differ in {what}, e.g. {base.rows.ids[wrong.argmax()]}.",
                 remedy="Build the added tracks on the same gene models and start sites.",
             )
     tracks: dict[Side, tuple[Track, ...]] = {}
@@ -252,6 +256,21 @@ def merge_features(
         )
         merged.write(temporary, pieces, base.clipped_windows(), base.exons())
     return FeatureSet.load(folder)
+
+
+def _differing_exons(base: FeatureSet, added: FeatureSet, order: IntArray) -> npt.NDArray[np.bool_]:
+    """Tell which rows of `base` have other exons in `added`, whose rows `order` lists."""
+    counts, *ours = base.exons()
+    their_counts, *theirs = added.exons()
+    differing: npt.NDArray[np.bool_] = counts != their_counts[order]
+    first = (np.cumsum(their_counts) - their_counts)[order]
+    same = np.flatnonzero(~differing)
+    mine = ranges((np.cumsum(counts) - counts)[same], counts[same])
+    other = ranges(first[same], counts[same])
+    owner = np.repeat(same, counts[same])
+    for our_values, their_values in zip(ours, theirs, strict=True):
+        differing[owner[our_values[mine] != their_values[other]]] = True
+    return differing
 
 
 def annotation_of(features: FeatureSet, genome: Genome) -> Annotation:

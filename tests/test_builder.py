@@ -490,6 +490,12 @@ def test_merging_refuses_what_does_not_fit(tmp_path: Path) -> None:
         merge("tss", [FORWARD, SHORT._replace(exons=((61, 68),)), BACKWARD], mine)
     with pytest.raises(UsageError, match=r"1 genes differ in rna_lengths, e\.g\. S"):
         merge("lengths", [FORWARD, SHORT._replace(exons=((60, 68),)), BACKWARD], mine)
+    shifted = FORWARD._replace(exons=((100, 125), (183, 201)))  # same start, same length
+    with pytest.raises(UsageError, match=r"1 genes differ in exons, e\.g\. F"):
+        merge("exons", [FORWARD, SHORT, BACKWARD][1:] + [shifted], mine)
+    split = FORWARD._replace(exons=((100, 120), (150, 155), (182, 200)))
+    with pytest.raises(UsageError, match=r"1 genes differ in exons, e\.g\. F"):
+        merge("parts", [split, SHORT, BACKWARD], mine)
     assert not (tmp_path / "merged").exists()
 
 
