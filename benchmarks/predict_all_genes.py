@@ -2,10 +2,10 @@
 
     python benchmarks/predict_all_genes.py [--model gtex-tissue-v1] [--keras-genes 1024]
 
-Prints one table of ratios from one run. Keras predicts a sample of genes the way the original software
-does: full-length matrices in batches of 128, padded to the longest gene of the batch, matrices made
-beforehand (so their making is not counted against Keras). The bare products are the network's own
-layers as float32 matrix products on inputs that are already there.
+Prints one table of ratios from one run. Keras predicts a sample of genes the way the original
+software does: full-length matrices in batches of 128, padded to the longest gene of the batch. The
+matrices are made beforehand, so their making is not counted against Keras. The bare products are the
+network's own layers as float32 matrix products on inputs that are already there.
 """
 
 from __future__ import annotations
