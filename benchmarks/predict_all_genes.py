@@ -4,8 +4,8 @@
 
 Prints one table of ratios from one run. Keras predicts a sample of genes the way the original
 software does: full-length matrices in batches of 128, padded to the longest gene of the batch. The
-matrices are made beforehand, so their making is not counted against Keras. The bare products are the
-network's own layers as float32 matrix products on inputs that are already there.
+matrices are made beforehand, so their making is not counted against Keras. The bare products are
+the network's own layers as float32 matrix products on inputs that are already there.
 """
 
 from __future__ import annotations
