@@ -30,7 +30,8 @@ from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_b
 from decode_zoo.bins import clip_sites, covered_bases, promoter_regions, rna_regions
 from decode_zoo.builder import build_features
 from decode_zoo.genome import Genome
-from decode_zoo.sites import Side, SiteFile, find_site_files, read_sites
+from decode_zoo.layout import Side
+from decode_zoo.sites import SiteFile, find_site_files, read_sites
 
 UPSTREAM, DOWNSTREAM, BIN = 2000, 1000, 100
 BUDGET_SECONDS, BUDGET_RATIO = 90, 20

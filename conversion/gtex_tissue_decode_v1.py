@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict
+import subprocess
 from pathlib import Path
 
 import click
@@ -24,7 +24,7 @@ from decode_zoo.metrics import score, summarise
 from decode_zoo.network import DecodeConfig
 from decode_zoo.output import atomic_dir, atomic_path
 from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
-from decode_zoo.training.dataset import Dataset, make_dataset
+from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
 from decode_zoo.training.pipeline import (
     Description,
@@ -36,10 +36,20 @@ from decode_zoo.training.pipeline import (
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = "hg38-open-v1"
-# Binding only, as in the paper: no chromatin. Of the two miRNA sources, the paper's.
-KINDS = ("tf", "rbp", "rbp_other", "mirna")
-EXCLUDED = ("miRBase Targets (miRanda predictions), lifted hg18 to hg38",)
+SELECTION = Selection(
+    # Binding only, as in the paper: no chromatin. Of the two miRNA sources, the paper's.
+    kinds=("tf", "rbp", "rbp_other", "mirna"),
+    excluded_sources=("miRBase Targets (miRanda predictions), lifted hg18 to hg38",),
+    test=("1",),
+    absent=("8",),
+)
 ALPHAS = tuple(10.0**k for k in np.arange(1.0, 6.01, 0.25))
+
+
+def current_commit() -> str:
+    """Commit that this script belongs to, marked if the code differs from it."""
+    described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+    return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def compare(dataset: Dataset, config: DecodeConfig, repeats: list[Repeat]) -> pd.DataFrame:
@@ -92,9 +102,7 @@ def main(expression: Path, folder: Path, scores: Path, force: bool) -> None:
     features = FeatureSet.load(ROOT / "zoo/features" / FEATURES)
     targets = make_targets(read_expression(expression))
     config, fit = DecodeConfig(), FitConfig()
-    dataset = make_dataset(
-        features, targets, kernels=config.kernels, kinds=KINDS, exclude=EXCLUDED, absent=("8",)
-    )
+    dataset = make_dataset(features, targets, config.kernels, SELECTION)
     description = Description(
         id="gtex-tissue-decode-v1",
         title="Tissue expression from binding sites: the published DEcode network on open data",
@@ -112,14 +120,11 @@ def main(expression: Path, folder: Path, scores: Path, force: bool) -> None:
         features_id=FEATURES,
         data={expression.name: hashlib.sha256(expression.read_bytes()).hexdigest()},
         command=("python", "conversion/gtex_tissue_decode_v1.py", expression.name),
+        commit=current_commit(),
     )
-    repeats = list(fit_repeats(dataset, config, fit))
     with atomic_dir(folder, force) as temporary:
-        write_bundle(temporary, dataset, config, repeats, description, {
-            "fit": asdict(fit), "kinds": list(KINDS), "excluded_sources": list(EXCLUDED),
-            "split": {"test": ["1"], "absent": ["8"], "validation_fraction": 0.1, "seed": 0},
-            "min_genes": 30,
-        })  # fmt: skip
+        repeats = list(fit_repeats(dataset, config, fit))
+        write_bundle(temporary, dataset, config, fit, repeats, description)
     with atomic_path(scores) as temporary:
         compare(dataset, config, repeats).to_csv(
             temporary, sep="\t", index=False, float_format="%.4f", lineterminator="\n"

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from decode_zoo.features import SIDES, FeatureSet
+from decode_zoo.features import FeatureSet
+from decode_zoo.layout import SIDES
 from decode_zoo.manifest import Manifest
 from decode_zoo.registry import Artifact, Registry, entry_for, write_registry
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from decode_zoo.builder import build_features, merge_features
     from decode_zoo.errors import DecodeZooError
     from decode_zoo.expression import make_targets, read_expression
-    from decode_zoo.features import FeatureSet, Layout
+    from decode_zoo.features import FeatureSet
     from decode_zoo.genome import Genome
+    from decode_zoo.layout import Layout
     from decode_zoo.model import Model, load, load_features
     from decode_zoo.sites import find_site_files
     from decode_zoo.store import Store
@@ -28,7 +29,7 @@ _HOME = {
     "DecodeZooError": "errors",
     "FeatureSet": "features",
     "Genome": "genome",
-    "Layout": "features",
+    "Layout": "layout",
     "Model": "model",
     "Store": "store",
     "build_features": "builder",

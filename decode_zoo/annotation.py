@@ -40,6 +40,9 @@ _ATTRIBUTES = {
 }
 # What tells the exons of one transcript apart, and nothing else.
 _EXON_ATTRIBUTES = re.compile(r"exon_(?:number|id|version)[ =][^;]*;?")
+# Exons of one id further apart than this are two places of it. The longest human intron has about
+# 1.2 million bases.
+_MAX_INTRON = 2_000_000
 _EMPTY_STRINGS = ("", "unknown", "unassigned_transcript")
 
 
@@ -109,10 +112,12 @@ def _attribute(names: tuple[str, ...]) -> Callable[[str], str]:
 def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "gene") -> Annotation:
     """Read gene models from the exon lines of a GTF file (plain or gzip).
 
-    At gene level a gene is the union of the exons of all its transcripts. An id that lies at
-    several places is kept once: of a chrX/chrY pair (pseudo-autosomal region) the Y copy gets
-    the suffix ``_PAR_Y``, as GENCODE does; of other duplicates, genes keep the first place in
-    the file and transcripts get their RefSeq accession or a suffix ``_dup<n>``.
+    At gene level a gene is the union of the exons of all its transcripts. An id can lie at
+    several places: on several chromosomes, on both strands, or with exons more than 2 million
+    bases apart, which no intron spans. Of a chrX/chrY pair (pseudo-autosomal region) the Y copy
+    gets the suffix ``_PAR_Y``, as GENCODE does; of other places, genes keep the first in the file
+    (what is left out is logged as a warning) and transcripts get their RefSeq accession or a
+    suffix ``_dup<n>``.
 
     Parameters
     ----------
@@ -131,8 +136,8 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
     Raises
     ------
     InputError
-        If a line is not GTF, an exon has no id, lies past the chromosome's end (another genome
-        build), or no exon is left.
+        If a line is not GTF, an exon has no id, lies past the chromosome's end or on a chromosome
+        of another genome build, or no exon is left.
     """
     table = read_columns(path, ("chrom", "feature", "start", "end", "strand", "attributes"),
                          (0, 2, 3, 4, 6, 8), select=("feature", "exon"), what="GTF")  # fmt: skip
@@ -140,6 +145,7 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
         raise InputError(
             "has no exon lines", path=path, remedy="Gene models are read from lines of type exon."
         )
+    genome.refuse_other_builds(table["chrom"].unique(), path)
     codes = {name: genome.code(name) for name in table["chrom"].unique()}
     known = table["chrom"].map(codes).to_numpy() >= 0
     if not known.any():
@@ -160,7 +166,7 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
         exons["id"] = _distinct_transcripts(exons)
     else:
         exons["id"] = exons["gene"]
-    return _assemble(exons, genome, level)
+    return _assemble(exons, genome, level, path)
 
 
 def _exon_table(
@@ -209,16 +215,38 @@ def _distinct_transcripts(exons: pd.DataFrame) -> pd.Series[str]:
     return ids.where(accession == first, accession)
 
 
-def _assemble(exons: pd.DataFrame, genome: Genome, level: Level) -> Annotation:
+def _number_loci(exons: pd.DataFrame, genome: Genome) -> IntArray:
+    """Tell for each exon which place of its id it is at, numbered by first appearance."""
+    group = exons.groupby(["id", "chrom", "strand"], sort=False, observed=True).ngroup()
+    shift = group.to_numpy(np.int64) * genome.span
+    starts, ends = exons["start"].to_numpy() + shift, exons["end"].to_numpy() + shift
+    order = np.argsort(starts, kind="stable")
+    gap = starts[order[1:]] - np.maximum.accumulate(ends[order])[:-1]
+    apart = (gap > _MAX_INTRON) | (np.diff(shift[order]) > 0)
+    locus = np.empty(len(exons), np.int64)
+    locus[order] = np.concatenate(([0], np.cumsum(apart)))
+    return pd.factorize(locus)[0].astype(np.int64)
+
+
+def _assemble(
+    exons: pd.DataFrame, genome: Genome, level: Level, path: str | os.PathLike[str]
+) -> Annotation:
     """Group exon rows into gene models."""
-    locus = exons.groupby(["id", "chrom", "strand"], sort=False, observed=True).ngroup()
-    exons = exons.assign(locus=locus)
+    exons = exons.assign(locus=_number_loci(exons, genome))
     loci = exons.groupby("locus", sort=True).agg(
         id=("id", "first"), gene=("gene", "first"), symbol=("symbol", "first"),
         biotype=("biotype", "first"), chrom=("chrom", "first"), strand=("strand", "first"),
     )  # fmt: skip
     ids = _unique_ids(loci["id"].tolist(), loci["chrom"].tolist(), genome, level)
-    loci = loci.assign(id=pd.Series(ids, loci.index, dtype=object)).dropna(subset=["id"])
+    named = np.array([name is not None for name in ids])
+    if not named.all():
+        further = loci[~named]
+        _log.warning(
+            "%s: %d further places of %d genes left out (a gene has one place, the first in the "
+            "file), such as %s on chromosome %s", path, len(further), further["id"].nunique(),
+            further["id"].iloc[0], genome.names[further["chrom"].iloc[0]],
+        )  # fmt: skip
+    loci = loci.assign(id=pd.Series(ids, loci.index, dtype=object))[named]
 
     # Union of exons, all loci at once: each locus is a stretch of its own on one axis.
     stretch = genome.span
@@ -269,9 +297,6 @@ def _unique_ids(
             unique.append(name)
         else:
             unique.append(f"{name}_dup{copies}" if level == "transcript" else None)
-    dropped = sum(name is None for name in unique)
-    if dropped:
-        _log.info("%d further places of genes that lie at several places left out", dropped)
     return unique
 
 
@@ -293,10 +318,12 @@ def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tupl
     Raises
     ------
     InputError
-        If a line is not BED6 with a strand, or lies outside its chromosome.
+        If a line is not BED6 with a strand, or lies outside its chromosome or on one of another
+        genome build.
     """
     table = read_columns(path, ("chrom", "start", "end", "id", "strand"), (0, 1, 2, 3, 5),
                          what="BED6")  # fmt: skip
+    genome.refuse_other_builds(table["chrom"].unique(), path)
     sites: dict[str, tuple[int, int, int]] = {}
     columns = (table[name].tolist() for name in table.columns)
     for line, chrom, start, end, name, strand in zip(table.index.tolist(), *columns, strict=True):
@@ -327,9 +354,17 @@ def override_tss(
     Only the promoter window follows the new start; exons stay as annotated, because a start site
     says nothing about splicing. A site on another chromosome or strand than the gene is ignored.
 
+    Parameters
+    ----------
+    annotation : Annotation
+        Gene models; left as they are.
+    sites : Mapping[str, (int, int, int)]
+        Chromosome code, 0-based position and strand by id (`read_tss_bed`).
+
     Returns
     -------
     annotation : Annotation
+        The same rows with the new start sites.
     moved : int
         How many rows were matched.
     """

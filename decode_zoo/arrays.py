@@ -20,8 +20,16 @@ IntArray = npt.NDArray[np.int64]
 
 
 def compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
-    """Store whole numbers in the smallest unsigned type that holds them."""
+    """Store whole numbers, not negative and below 2**32, in the smallest type that holds them.
+
+    Raises
+    ------
+    OverflowError
+        If a number is outside that range.
+    """
     top = int(values.max(initial=0))
+    if values.min(initial=0) < 0 or top >= 1 << 32:
+        raise OverflowError("positions and counts must lie between 0 and 2**32 - 1")
     return values.astype(np.uint16 if top < 1 << 16 else np.uint32)
 
 
@@ -35,11 +43,25 @@ def store_csr(arrays: dict[str, npt.NDArray[Any]], name: str, matrix: sparse.csr
 def stored_csr(
     arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]
 ) -> sparse.csr_array:
-    """Get a matrix of int32 that `store_csr` put among `arrays`."""
-    counts = arrays[f"{name}_counts"].astype(np.int32)
+    """Get a matrix of int32 that `store_csr` put among `arrays`.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not there or do not describe a matrix of this shape.
+    """
+    try:
+        counts, tracks, bases = (
+            arrays[f"{name}_{part}"].astype(np.int32) for part in ("counts", "tracks", "bases")
+        )
+    except KeyError as error:
+        raise InputError(f"a feature set's arrays lack {error}") from None
+    fits = counts.shape == shape[:1] and counts.sum() == len(tracks) == len(bases)
+    if not fits or tracks.max(initial=0) >= max(shape[1], 1):
+        raise InputError(f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and "
+                         f"{shape[1]} tracks")  # fmt: skip
     indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    parts = (arrays[f"{name}_bases"].astype(np.int32), arrays[f"{name}_tracks"].astype(np.int32))
-    return sparse.csr_array((*parts, indptr), shape=shape)
+    return sparse.csr_array((bases, tracks, indptr), shape=shape)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -97,6 +97,22 @@ def promoter_regions(
 
     The start site itself is local coordinate ``upstream``. A window that runs off its chromosome
     is clipped; the bins outside are empty, and the others keep their places.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        Start sites and strands of n rows.
+    genome : Genome
+        Chromosome lengths and the axis.
+    upstream, downstream : int
+        Bases before the start site, and from it on.
+    stranded : bool
+        Whether sites must be on the gene's strand.
+
+    Returns
+    -------
+    Regions
+        One for each row.
     """
     reverse = annotation.strands < 0
     left = np.where(reverse, annotation.tss + 1 - downstream, annotation.tss - upstream)
@@ -110,7 +126,22 @@ def promoter_regions(
 
 
 def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Regions:
-    """Exons, placed end to end along the spliced RNA."""
+    """Exons, placed end to end along the spliced RNA.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        Exons and strands of n rows.
+    genome : Genome
+        The axis.
+    stranded : bool
+        Whether sites must be on the RNA's strand.
+
+    Returns
+    -------
+    Regions
+        One for each exon; local coordinate 0 is the 5' end of the RNA.
+    """
     lengths = annotation.exon_ends - annotation.exon_starts
     counts = np.diff(annotation.exon_indptr)
     rows = np.repeat(np.arange(len(annotation), dtype=np.int64), counts)

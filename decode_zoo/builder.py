@@ -18,12 +18,13 @@ import decode_zoo
 from decode_zoo.annotation import Annotation
 from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_regions
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.features import SIDES, FeatureSet, Layout, Rows
+from decode_zoo.features import FeatureSet, Rows
 from decode_zoo.genome import Genome
 from decode_zoo.intervals import ranges
+from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.output import atomic_dir
 from decode_zoo.pooling import SitePieces
-from decode_zoo.sites import Side, SiteFile, Track, read_sites
+from decode_zoo.sites import SiteFile, Track, read_sites
 from decode_zoo.textfile import read_bytes
 
 __all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]

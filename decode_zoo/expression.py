@@ -6,9 +6,12 @@ over tissues, and each tissue's log2 fold change against that median.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.errors import InputError
+from decode_zoo.errors import InputError, UsageError
 from decode_zoo.genes import strip_version
+from decode_zoo.genome import canonical_name
 from decode_zoo.textfile import read_bytes
 
 __all__ = ["MEDIAN", "Output", "Split", "Targets", "make_targets", "read_expression",
@@ -28,6 +32,10 @@ IntArray = npt.NDArray[np.int64]
 
 MEDIAN = "median_log2_tpm"
 PSEUDOCOUNT = 0.25
+
+_QUOTED = re.compile(rb'(?m)(?:^|(?<=\t))"([^"\t\r\n]*)"(?=\t|\r?$)')
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,8 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     path : path-like
-        Tab-separated, plain or gzip; header; first column gene ids.
+        Tab-separated, plain or gzip; a header with a name for each column, that of the gene ids
+        included; first column gene ids. Blank lines and quotes around cells are ignored.
 
     Returns
     -------
@@ -111,30 +120,84 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a cell is not a finite number, or a gene or column occurs twice.
+        If a line has more or fewer cells than the header, a cell is not a finite number, or a gene
+        or column occurs twice or has no name.
     """
+    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data:
+        raise InputError("is not tab-separated text (it holds NUL bytes)", path=path)
+    if b'"' in data:
+        data = _QUOTED.sub(rb"\1", data)
+    lines = {n: line for n, line in enumerate(data.splitlines(), 1) if line.strip()}
+    header = min(lines, default=1)
+    names = _column_names(lines.pop(header, b""), path, header)
+    for number, line in lines.items():
+        if (tabs := line.count(b"\t")) != len(names):
+            raise InputError(
+                f"has {tabs + 1} cells, but the header has {len(names) + 1}",
+                path=path,
+                line=number,
+                remedy="The header names each column, that of the gene ids included.",
+            )
+    if not lines:
+        raise InputError("holds no genes", path=path)
+    places = range(len(names) + 1)
     try:
-        frame = pd.read_csv(io.BytesIO(read_bytes(path)), sep="\t", index_col=0,
-                            dtype={0: str}, keep_default_na=False)  # fmt: skip
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"is not a tab-separated matrix ({error})", path=path) from None
-    frame.index = pd.Index([strip_version(str(name)) for name in frame.index], name="gene_id")
-    numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    bad = ~np.isfinite(numbers)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"column '{frame.columns[column]}', gene {frame.index[row]}: "
-            f"not a finite number: {frame.iat[row, column]!r}",
-            path=path,
-            line=int(row) + 2,
-        )
-    for what, labels in (("gene", frame.index), ("column", frame.columns)):
-        if labels.has_duplicates:
-            raise InputError(f"{what} '{labels[labels.duplicated()][0]}' occurs twice", path=path)
-    if not numbers.size:
-        raise InputError("holds no numbers", path=path)
-    return pd.DataFrame(numbers, index=frame.index, columns=frame.columns)
+        frame = pd.read_csv(
+            io.BytesIO(b"\n".join(lines.values())), sep="\t", header=None, names=list(places),
+            index_col=False, dtype={i: np.float64 if i else str for i in places},
+            quoting=3, na_filter=False, engine="c", low_memory=False,
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not text in UTF-8 ({error})", path=path) from None
+    except ValueError as error:
+        _check_numbers(lines, names, path)
+        raise InputError(f"holds something that is not a number ({error})", path=path) from None
+    numbers = frame.loc[:, 1:].to_numpy(np.float64)
+    # pandas takes a column of nothing but True and False as 1 and 0; its first cell tells.
+    first = next(iter(lines))
+    _check_numbers(lines if not np.isfinite(numbers).all() else {first: lines[first]}, names, path)
+    genes = [strip_version(name) for name in frame[0]]
+    seen: set[str] = set()
+    for number, gene in zip(lines, genes, strict=True):
+        if not gene.strip():
+            raise InputError("the gene has no name", path=path, line=number)
+        if gene in seen:
+            raise InputError(f"gene '{gene}' occurs twice", path=path, line=number)
+        seen.add(gene)
+    return pd.DataFrame(numbers, index=pd.Index(genes, name="gene_id"), columns=names)
+
+
+def _column_names(line: bytes, path: str | os.PathLike[str], number: int) -> list[str]:
+    """Names of the columns after the first, checked."""
+    try:
+        names = line.decode("utf-8").split("\t")[1:]
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not text in UTF-8 ({error})", path=path, line=number) from None
+    if not names:
+        raise InputError("is not a tab-separated matrix: its first line has no two columns",
+                         path=path, line=number)  # fmt: skip
+    for name, times in Counter(names).items():
+        if not name.strip():
+            raise InputError("a column has no name", path=path, line=number)
+        if times > 1:
+            raise InputError(f"column '{name}' occurs twice", path=path, line=number)
+    return names
+
+
+def _check_numbers(
+    lines: Mapping[int, bytes], names: Sequence[str], path: str | os.PathLike[str]
+) -> None:
+    """Raise InputError at the first cell that is not a finite number."""
+    for number, line in lines.items():
+        gene, *cells = line.decode("utf-8", "replace").split("\t")
+        for name, cell in zip(names, cells, strict=True):
+            if not (_NUMBER.fullmatch(cell) and np.isfinite(float(cell))):
+                raise InputError(
+                    f"column '{name}', gene {strip_version(gene)}: not a finite number: {cell!r}",
+                    path=path,
+                    line=number,
+                )
 
 
 def make_targets(
@@ -154,8 +217,17 @@ def make_targets(
     Raises
     ------
     InputError
-        If TPM are negative, or no gene is expressed.
+        If TPM are negative, no gene is expressed, or two outputs would have one name.
     """
+    names = (*(str(name) for name in matrix.columns), MEDIAN)
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InputError(
+            f"two outputs would be named '{twice[0]}'",
+            remedy=f"Rename the column; '{MEDIAN}' is the output that is added to the matrix's own."
+            if twice[0] == MEDIAN
+            else "Rename one of the columns.",
+        )
     values = matrix.to_numpy(np.float64)
     if scale == "tpm":
         if (values < 0).any():
@@ -170,7 +242,7 @@ def make_targets(
     median = np.median(values, axis=1, keepdims=True)
     return Targets(
         [str(name) for name in matrix.index[kept]],
-        (*(str(name) for name in matrix.columns), MEDIAN),
+        names,
         np.concatenate([values - median, median], axis=1),
     )
 
@@ -189,32 +261,43 @@ class Split:
     validation: IntArray
     test: IntArray
 
-    def check(self, chroms: Sequence[str], held_out: Sequence[str], genes: Sequence[str]) -> None:
+    def check(
+        self,
+        chroms: Sequence[str],
+        held_out: Sequence[str],
+        genes: Sequence[str],
+        absent: Sequence[str] = (),
+    ) -> None:
         """Refuse a split that leaks.
 
         Parameters
         ----------
         chroms : sequence of str
-            Chromosome of each row.
+            Chromosome of each row, in any naming style (as in `held_out` and `absent`).
         held_out : sequence of str
             Chromosomes that must not be trained or selected on.
         genes : sequence of str
             Gene of each row.
+        absent : sequence of str
+            Chromosomes that must not be in any part.
 
         Raises
         ------
         InputError
             If a row or a gene is in two parts, a gene of a held-out chromosome is trained or
-            selected on, a test gene lies elsewhere, or a chromosome is not known.
+            selected on, a test gene lies elsewhere, a gene of an absent chromosome is in any part,
+            or a chromosome is not known.
         """
+        where = _canonical(chroms)
+        held, left_out = set(_canonical(held_out)), set(_canonical(absent))
         parts = {"training": self.training, "validation": self.validation, "test": self.test}
         owner: dict[str, str] = {}
         for part, rows in parts.items():
             for row in rows:
-                gene, chrom = genes[row], chroms[row]
+                gene, chrom = genes[row], where[row]
                 if not chrom:
                     raise InputError(f"gene {gene} has no chromosome, so it cannot be split by it")
-                if (chrom in held_out) != (part == "test"):
+                if chrom in left_out or (chrom in held) != (part == "test"):
                     raise InputError(f"gene {gene} on chromosome {chrom} leaks into {part}")
                 if owner.setdefault(gene, part) != part:
                     raise InputError(f"gene {gene} is in both {owner[gene]} and {part}")
@@ -236,13 +319,13 @@ def split_by_chromosome(
     Parameters
     ----------
     chroms : sequence of str
-        Chromosome of each row, without ``chr``.
+        Chromosome of each row; here and below, ``chr1``, ``1`` and ``NC_000001.11`` are the same.
     genes : sequence of str
         Gene of each row; rows of one gene (its transcripts) stay together.
     test : sequence of str
-        Held-out chromosomes.
+        Held-out chromosomes; with none there is no test part.
     absent : sequence of str
-        Chromosomes left out altogether.
+        Chromosomes left out altogether; there may be no row on them.
     validation_fraction : float
         Of the genes that are neither.
     seed : int
@@ -250,15 +333,54 @@ def split_by_chromosome(
 
     Raises
     ------
+    UsageError
+        If no row lies on a test chromosome, a chromosome is both `test` and `absent`, or a name
+        is none.
     InputError
-        If the split leaks (`Split.check`).
+        If no gene is left for training, or the split leaks (`Split.check`).
     """
-    where = np.array(chroms, dtype=object)
-    rest = np.flatnonzero(~np.isin(where, [*test, *absent]))
+    where = np.array(_canonical(chroms), dtype=object)
+    held_out, left_out = _chosen(test, "test"), _chosen(absent, "absent")
+    there = sorted(set(where) - {""}, key=_in_order)
+    for name in held_out:
+        if name not in there:
+            raise UsageError(f"No gene lies on the test chromosome '{name}'.",
+                             remedy=f"There are: {', '.join(there)}.")  # fmt: skip
+        if name in left_out:
+            raise UsageError(f"Chromosome '{name}' cannot be both tested on and left out.")
+    rest = np.flatnonzero(~np.isin(where, [*held_out, *left_out]))
     names = sorted({genes[int(row)] for row in rest})
     chosen = np.random.default_rng(seed).permutation(len(names))
     validation = {names[i] for i in chosen[: round(validation_fraction * len(names))]}
     held = np.array([genes[int(row)] in validation for row in rest], np.bool_)
-    split = Split(rest[~held], rest[held], np.flatnonzero(np.isin(where, list(test))))
-    split.check(chroms, test, genes)
+    split = Split(rest[~held], rest[held], np.flatnonzero(np.isin(where, held_out)))
+    if not split.training.size:
+        raise InputError(
+            f"no gene is left for training: of {len(where)}, {split.test.size} are on test "
+            f"chromosomes, {split.validation.size} are for validation, and the others are left out",
+            remedy="Test on fewer chromosomes, or leave fewer out.",
+        )
+    split.check(chroms, held_out, genes, left_out)
     return split
+
+
+def _canonical(names: Sequence[str]) -> list[str]:
+    known = {name: canonical_name(name) for name in set(names)}
+    return [known[name] for name in names]
+
+
+def _chosen(names: Sequence[str], what: str) -> list[str]:
+    """Canonical names of the chromosomes that the caller chose."""
+    # A single text would be taken letter by letter: '12' as chromosomes 1 and 2.
+    if isinstance(names, str):
+        raise UsageError(f"Give a list of {what} chromosomes, not a single text.",
+                         remedy=f"{what}=({names!r},)")  # fmt: skip
+    for name in names:
+        if not _CHROMOSOME.fullmatch(canonical_name(name)):
+            raise UsageError(f"{name!r} is no name of a chromosome ({what}).",
+                             remedy="Name one at a time, for example: chr8")  # fmt: skip
+    return _canonical(names)
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdecimal() else (1 << 31, name)

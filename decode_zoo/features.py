@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,67 +31,21 @@ from scipy import sparse
 
 from decode_zoo.arrays import compact, read_arrays, store_csr, stored_csr, write_arrays
 from decode_zoo.bins import bin_widths, covered_bases
-from decode_zoo.errors import ArtifactError, InputError, UsageError
+from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.genes import GeneIndex
-from decode_zoo.pooling import SitePieces, head_bases, total_bases
-from decode_zoo.sites import Side, Track
+from decode_zoo.layout import SIDES, Layout, Side
+from decode_zoo.pooling import PooledRows, SitePieces, head_bases, take_columns, total_bases
+from decode_zoo.sites import Track
 
-__all__ = ["SIDES", "FeatureSet", "Layout", "Rows"]
+__all__ = ["FeatureSet", "Rows"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 FORMAT_VERSION = 1
-SIDES: tuple[Side, Side] = ("promoter", "rna")
 # Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
-# needs (its RNA kernels span three bins, its promoter kernels one). See DESIGN in docs/.
+# needs (its RNA kernels span three bins, its promoter kernels one).
 HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How positions become bins.
-
-    Attributes
-    ----------
-    genome : str
-        Assembly, e.g. ``hg38``.
-    level : {"gene", "transcript"}
-        What a row is.
-    bin : int
-        Bin width in bases (nt).
-    upstream, downstream : int
-        Promoter window in bases around the start site, in the direction of transcription.
-    boundary : {"clip", "within"}
-        What became of sites across an exon or window border.
-    promoter_stranded, rna_stranded : bool
-        Whether sites had to be on the gene's strand.
-    """
-
-    genome: str = "hg38"
-    level: Literal["gene", "transcript"] = "gene"
-    bin: int = 100
-    upstream: int = 2000
-    downstream: int = 1000
-    boundary: Literal["clip", "within"] = "clip"
-    promoter_stranded: bool = False
-    rna_stranded: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse layouts that make no bins."""
-        if self.bin < 1 or self.upstream < 0 or self.downstream < 0:
-            raise UsageError("Bin width must be positive, window sizes must not be negative.")
-        if self.window < 1 or self.window % self.bin:
-            raise UsageError(
-                f"The promoter window ({self.window} bp) is not a whole number of bins of "
-                f"{self.bin} bp.",
-                remedy="Choose --upstream, --downstream and --bin so that it divides.",
-            )
-
-    @property
-    def window(self) -> int:
-        """Length of the promoter window in bases."""
-        return self.upstream + self.downstream
 
 
 @dataclass(frozen=True)
@@ -124,7 +78,7 @@ class Rows:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureSet:
     """Covered bases of many genes for many tracks.
 
@@ -145,7 +99,9 @@ class FeatureSet:
     locate : callable
         File name → path of a file of this set.
     sha256 : str
-        Of features.json, which holds those of the arrays.
+        Of features.json.
+    array_sha256 : Mapping[str, str]
+        Of the files with arrays, as features.json names them.
     """
 
     layout: Layout
@@ -155,6 +111,20 @@ class FeatureSet:
     builder_version: str
     locate: Callable[[str], Path] = field(repr=False, compare=False)
     sha256: str = ""
+    array_sha256: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return a line that says what this is."""
+        promoter, rna = (len(self.side_tracks[side]) for side in SIDES)
+        return (
+            f"FeatureSet({len(self)} {self.layout.level}s of {self.layout.genome}, "
+            f"{promoter} promoter and {rna} RNA tracks)"
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the folder that the set is in; the id of a published set."""
+        return self.locate("features.json").resolve().parent.name
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -189,7 +159,18 @@ class FeatureSet:
 
     @classmethod
     def open(cls, locate: Callable[[str], Path]) -> FeatureSet:
-        """Open a feature set whose files a function finds (see `load`)."""
+        """Open a feature set whose files a function finds (see `load`).
+
+        Parameters
+        ----------
+        locate : callable
+            File name → path.
+
+        Raises
+        ------
+        InputError
+            If features.json does not describe a feature set, or one of a newer format.
+        """
         path = locate("features.json")
         content = path.read_bytes()
         try:
@@ -209,6 +190,7 @@ class FeatureSet:
                 header["builder_version"],
                 locate,
                 hashlib.sha256(content).hexdigest(),
+                dict(header["arrays"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"is not a feature set's description ({error!r})", path=path) from None
@@ -260,9 +242,21 @@ class FeatureSet:
 
     # -- positions ---------------------------------------------------------------------------
 
+    def _read(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Read arrays that features.json vouches for."""
+        path = self.locate(name)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != self.array_sha256.get(name):
+            raise VerificationError(
+                f"{path} does not belong to this feature set: expected sha256 "
+                f"{self.array_sha256.get(name)}, got {found}.",
+                remedy="Build or fetch the feature set again.",
+            )
+        return read_arrays(path)
+
     @cached_property
     def _sites(self) -> Mapping[str, npt.NDArray[Any]]:
-        return read_arrays(self.locate("sites.npz"))
+        return self._read("sites.npz")
 
     @cached_property
     def _pieces(self) -> dict[Side, SitePieces]:
@@ -339,7 +333,13 @@ class FeatureSet:
         return pd.DataFrame(dense, columns=self.tracks(side)).rename_axis(index="bin")
 
     def matrix(
-        self, rows: IntArray, side: Side, *, pad: int = 0, dtype: npt.DTypeLike = np.float32
+        self,
+        rows: IntArray,
+        side: Side,
+        *,
+        columns: IntArray | None = None,
+        pad: int = 0,
+        dtype: npt.DTypeLike = np.float32,
     ) -> npt.NDArray[Any]:
         """Full matrices of some rows, channel 0 the mask (bin width).
 
@@ -347,6 +347,8 @@ class FeatureSet:
         ----------
         rows : ndarray of int64, shape (n,)
         side : {"promoter", "rna"}
+        columns : ndarray of int64, optional
+            Tracks wanted; all if not given. One past the last stands for a track without sites.
         pad : int
             Empty bins to add behind the last bin of the longest row.
         dtype : dtype-like
@@ -360,14 +362,16 @@ class FeatureSet:
         side = _checked(side)
         width = self.layout.bin
         length = int(self.n_bins(side)[rows].max(initial=0)) + pad
-        out = np.zeros((rows.size, length, 1 + len(self.side_tracks[side])), dtype)
+        out = np.zeros((rows.size, length, 2 + len(self.side_tracks[side])), dtype)
         pieces = self.pieces(side).take(rows)
         interval, bins, bases = covered_bases(pieces.starts, pieces.ends, width)
         np.add.at(out, (pieces.rows()[interval], bins, 1 + pieces.tracks[interval]), bases)
         first, last = self._extent(side)
         for i, row in enumerate(rows):
             out[i, :, 0] = bin_widths(first[row], last[row], width, length)
-        return out
+        if columns is None:
+            return out[:, :, :-1]
+        return out[:, :, np.concatenate(([0], 1 + columns))]
 
     def largest_bin(self, rows: IntArray, side: Side) -> IntArray:
         """Largest bin value of each track over some rows, shape (n_tracks,), in bases."""
@@ -391,7 +395,7 @@ class FeatureSet:
 
     @cached_property
     def _pooled(self) -> Mapping[str, npt.NDArray[Any]]:
-        return read_arrays(self.locate("pooled.npz"))
+        return self._read("pooled.npz")
 
     def mask_sums(self, side: Side, kernel: int) -> IntArray:
         """Position sums of the mask channel (see `sums`), shape (n_rows, kernel), in bases."""
@@ -480,13 +484,26 @@ class FeatureSet:
             else np.array([self.row(gene) for gene in genes], np.int64)
         )
         columns = self.columns(side, tracks) if tracks is not None else None
-        n_tracks = len(self.side_tracks[_checked(side)]) if columns is None else columns.size
-        out = np.empty((rows.size, kernel, 1 + n_tracks), np.float32)
-        out[:, :, 0] = self.mask_sums(side, kernel)[rows]
-        for k, matrix in enumerate(self.sums(side, kernel)):
-            chosen = matrix[rows]
-            out[:, k, 1:] = (chosen if columns is None else chosen[:, columns]).toarray()
-        return out
+        return self.pooled_rows(rows, side, kernel, columns).dense()
+
+    def pooled_rows(
+        self, rows: IntArray, side: Side, kernel: int, columns: IntArray | None = None
+    ) -> PooledRows:
+        """Position sums of some rows, sparse.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+        side : {"promoter", "rna"}
+        kernel : int
+        columns : ndarray of int64, optional
+            As for `matrix`.
+        """
+        sums = (matrix[rows].astype(np.float32) for matrix in self.sums(side, kernel))
+        return PooledRows(
+            self.mask_sums(side, kernel)[rows],
+            tuple(part if columns is None else take_columns(part, columns) for part in sums),
+        )
 
     def columns(self, side: Side, tracks: Sequence[str]) -> IntArray:
         """Columns of named tracks, shape (len(tracks),).

@@ -35,11 +35,12 @@ _NOT_TEXT = (
 def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[str]:
     """Read the first column of a gene table.
 
-    Columns are separated by tabs; in a file named `.csv` or `.csv.gz` whose first line
-    has no tab, by commas. Gzip is recognised by its content. The first non-blank line
-    is a header only if its first cell is a well-known column name, empty, or starts
-    with '#': a gene (such as IDS) is never taken for a header. Blank lines are skipped; a row with
-    an empty first cell but other content is kept as ''.
+    Columns are separated by tabs; by commas if the first line (header or gene) has no tab but a
+    comma, or the file is named `.csv` or `.csv.gz`. Gzip is recognised by its content. Lines at
+    the top that start with '#' are comments, or the header if a well-known column name follows
+    (`#gene_id`). The first other line is a header only if its first cell is such a name, or
+    empty: a gene (such as IDS) is never taken for a header. Blank lines are skipped; a row with an
+    empty first cell but other content is kept as ''.
 
     Parameters
     ----------
@@ -61,17 +62,23 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
     name, display = _names(source)
     csv = name.lower().endswith((".csv", ".csv.gz"))
     genes: list[str] = []
-    separator, first = "\t", True
+    separator = ""  # not known yet
+    top, headed = True, False
     with _opened(source, display) as stream:
         for number, line in _lines(stream, display):
-            if first and csv and b"\t" not in line and line.strip():
-                separator = ","
-            cell = _first_cell(line, separator, display, number)
+            guess = separator or ("," if b"\t" not in line and (csv or b"," in line) else "\t")
+            cell = _first_cell(line, guess, display, number)
             if cell is None:
                 continue
-            if not first or not _is_header(cell):
+            if top and cell.startswith("#"):
+                # '# genes of the screen' is prose, '#gene_id' the header.
+                if not headed and _is_column(cell[1:]) and not cell[1:2].isspace():
+                    separator, headed = guess, True
+                continue
+            separator = guess
+            if not top or headed or not (cell == "" or _is_column(cell)):
                 genes.append(cell)
-            first = False
+            top = False
     if not genes:
         raise InputError(
             "no genes in it.",
@@ -196,9 +203,8 @@ def _first_cell(line: bytes, separator: str, display: str, number: int) -> str |
     return text
 
 
-def _is_header(cell: str) -> bool:
-    """Tell whether the first cell of the first line is a column name."""
+def _is_column(cell: str) -> bool:
+    """Tell whether a cell is a well-known column name."""
     if cell == "IDS":  # iduronate 2-sulfatase: the one symbol that reads as a column name
         return False
-    word = "".join(filter(str.isalnum, cell.lower()))
-    return not cell or cell.startswith("#") or word in _HEADERS
+    return "".join(filter(str.isalnum, cell.lower())) in _HEADERS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +32,20 @@ _HG38 = {
     "21": 46709983, "22": 50818468, "X": 156040895, "Y": 57227415, "M": 16569,
 }  # fmt: skip
 
-# NCBI RefSeq accessions of human chromosomes; the version tells the build, so it is kept out.
-_REFSEQ = re.compile(r"NC_0000(\d\d)\.\d+")
-_REFSEQ_SPECIAL = {"23": "X", "24": "Y"}
+# The versions of RefSeq accessions tell GRCh38 from its neighbours (GRCh37 has NC_000001.10).
+_HG38_ACCESSIONS = {
+    "NC_000001.11": "1", "NC_000002.12": "2", "NC_000003.12": "3", "NC_000004.12": "4",
+    "NC_000005.10": "5", "NC_000006.12": "6", "NC_000007.14": "7", "NC_000008.11": "8",
+    "NC_000009.12": "9", "NC_000010.11": "10", "NC_000011.10": "11", "NC_000012.12": "12",
+    "NC_000013.11": "13", "NC_000014.9": "14", "NC_000015.10": "15", "NC_000016.10": "16",
+    "NC_000017.11": "17", "NC_000018.10": "18", "NC_000019.10": "19", "NC_000020.11": "20",
+    "NC_000021.9": "21", "NC_000022.11": "22", "NC_000023.11": "X", "NC_000024.10": "Y",
+    "NC_012920.1": "M",
+}  # fmt: skip
+
+# NCBI RefSeq accessions of human chromosomes (NC_000067 is one of the mouse).
+_REFSEQ = re.compile(r"NC_0000(0[1-9]|1\d|2[0-4])\.\d+|NC_012920\.\d+")
+_REFSEQ_SPECIAL = {"23": "X", "24": "Y", None: "M"}
 
 # Bases of nothing between neighbours on the linear axis, so that an interval that ends on one
 # chromosome's last base and one that starts on the next one's first base never touch.
@@ -55,11 +66,9 @@ def canonical_name(name: str) -> str:
         The Ensembl-style name; the mitochondrion is ``M``. Unknown names are returned as they
         are (less a leading ``chr``).
     """
-    if name.startswith("NC_012920"):
-        return "M"
     match = _REFSEQ.fullmatch(name)
     if match:
-        return _REFSEQ_SPECIAL.get(match[1], str(int(match[1])))
+        return _REFSEQ_SPECIAL.get(match[1]) or match[1].lstrip("0")
     bare = name[3:] if name[:3].lower() == "chr" else name
     return "M" if bare == "MT" else bare
 
@@ -74,11 +83,14 @@ class Genome:
         Name of the assembly, e.g. ``hg38``.
     sizes : Mapping[str, int]
         Length in bases by canonical chromosome name (`canonical_name`).
+    spellings : Mapping[str, str]
+        Canonical name by the name that the assembly itself gives a sequence. Where that is a
+        RefSeq accession, other versions of it belong to other builds.
     """
 
     build: str
     sizes: Mapping[str, int]
-    _codes: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    spellings: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def named(cls, build: str) -> Genome:
@@ -94,7 +106,7 @@ class Genome:
                 f"No chromosome sizes are built in for genome '{build}' (only hg38).",
                 remedy="Give a two-column file of chromosome sizes with --chrom-sizes.",
             )
-        return cls(build, _HG38)
+        return cls(build, _HG38, _HG38_ACCESSIONS)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -117,15 +129,63 @@ class Genome:
         """Length of the linear axis in bases."""
         return int((self.lengths + _GAP).sum())
 
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        by_name = {name: i for i, name in enumerate(self.names)}
+        return by_name | {given: by_name[name] for given, name in self.spellings.items()}
+
+    @cached_property
+    def _accessions(self) -> dict[str, str]:
+        """RefSeq accession with version by canonical name, as far as it is known."""
+        return {name: given for given, name in self.spellings.items() if _REFSEQ.fullmatch(given)}
+
+    def _is_of_other_build(self, name: str) -> bool:
+        if name in self._codes or not _REFSEQ.fullmatch(name):
+            return False
+        return canonical_name(name) in self._accessions
+
     def code(self, name: str) -> int:
-        """Code of a chromosome in any naming style, -1 if the assembly lacks it."""
-        if not self._codes:
-            self._codes.update({known: i for i, known in enumerate(self.names)})
-        return self._codes.get(canonical_name(name), -1)
+        """Code of a chromosome in any naming style, -1 if the assembly lacks it.
+
+        A RefSeq accession in a version that is another build's is lacking too.
+        """
+        if self._is_of_other_build(name):
+            return -1
+        return self._codes.get(name, self._codes.get(canonical_name(name), -1))
+
+    def refuse_other_builds(self, names: Iterable[str], path: str | os.PathLike[str]) -> None:
+        """Check that the sequence names of a file are not another build's.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Sequence names, as in the file.
+        path : path-like
+            The file, for the message.
+
+        Raises
+        ------
+        InputError
+            If one is a RefSeq accession of a chromosome of this assembly in another version.
+        """
+        for name in names:
+            if self._is_of_other_build(name):
+                chrom = canonical_name(name)
+                raise InputError(
+                    f"{name} is chromosome {chrom} of another genome build: the accession version "
+                    f"of {self.build} is {self._accessions[chrom]}",
+                    path=path,
+                    remedy=f"Give a file on {self.build}, or the chromosome sizes of this file's "
+                    "assembly with --chrom-sizes.",
+                )
 
 
 def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
     """Read a UCSC ``chrom.sizes`` file: name and length, separated by white space.
+
+    Sequences are known by the names in the file and in the other styles (`canonical_name`). Of
+    two that are one chromosome in another style (hg19 has a chrM and a chrMT), the second goes by
+    the name in the file alone.
 
     Parameters
     ----------
@@ -137,9 +197,11 @@ def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
     Raises
     ------
     InputError
-        If the file is missing, or a line is not a name and a positive whole number.
+        If the file is missing, a line is not a name and a positive whole number, or a name
+        occurs twice.
     """
     sizes: dict[str, int] = {}
+    spellings: dict[str, str] = {}
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -154,7 +216,11 @@ def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
                 path=path,
                 line=number,
             )
-        sizes[canonical_name(cells[0])] = int(cells[1])
+        given = cells[0]
+        name = given if canonical_name(given) in sizes else canonical_name(given)
+        if given in spellings or name in sizes:
+            raise InputError(f"{given} occurs twice", path=path, line=number)
+        spellings[given], sizes[name] = name, int(cells[1])
     if not sizes:
         raise InputError("holds no chromosome sizes", path=path)
-    return Genome(build, sizes)
+    return Genome(build, sizes, spellings)

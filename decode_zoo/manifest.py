@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from decode_zoo.errors import VerificationError
+from decode_zoo.errors import UsageError, VerificationError
 from decode_zoo.expression import Output
-from decode_zoo.features import Layout
-from decode_zoo.network import DecodeConfig
-from decode_zoo.sites import Side, Track
+from decode_zoo.layout import Layout, Side
+from decode_zoo.network import FAMILIES, DecodeConfig
+from decode_zoo.sites import Track
 
 __all__ = ["BUNDLE_FILES", "FrozenInputs", "KnownAnswers", "Manifest"]
 
@@ -56,11 +56,14 @@ class KnownAnswers:
     ----------
     genes : tuple of str
         Ids in the feature set.
+    outputs : tuple of str
+        Names of the outputs, so that exchanged labels are found too.
     values : tuple of tuple of float
         Predictions, genes × outputs, in the outputs' units.
     """
 
     genes: tuple[str, ...]
+    outputs: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
 
 
@@ -148,7 +151,7 @@ class Manifest:
             manifest = cls(
                 **{
                     **content,
-                    "network": DecodeConfig(**content["network"]),
+                    "network": FAMILIES[content["family"]](**content["network"]),
                     "layout": Layout(**content["layout"]),
                     "inputs": {
                         side: FrozenInputs(
@@ -161,12 +164,18 @@ class Manifest:
                     "sources": tuple(content["sources"]),
                     "known_answers": KnownAnswers(
                         tuple(content["known_answers"]["genes"]),
+                        tuple(content["known_answers"]["outputs"]),
                         tuple(tuple(row) for row in content["known_answers"]["values"]),
                     ),
                 }
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
             raise VerificationError(f"{path} is not a bundle's manifest ({error!r}).") from error
+        if set(manifest.files) != set(BUNDLE_FILES) - {"manifest.json"}:
+            raise VerificationError(
+                f"{path} vouches for {sorted(manifest.files)} instead of the bundle's files "
+                f"{', '.join(BUNDLE_FILES[1:])}."
+            )
         for name, sha256 in manifest.files.items():
             found = hashlib.sha256(locate(name).read_bytes()).hexdigest()
             if found != sha256:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,69 +13,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
 from decode_zoo.arrays import read_arrays
-from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
-from decode_zoo.features import SIDES, FeatureSet
+from decode_zoo.errors import ArtifactError, UsageError, VerificationError
+from decode_zoo.features import FeatureSet
 from decode_zoo.genes import Resolution
-from decode_zoo.manifest import Manifest
+from decode_zoo.inputs import BoundFeatures, bind
+from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.network import DecodeNetwork
 from decode_zoo.runtime import BLOCK, Backend, BackendName, Device, open_backend
-from decode_zoo.sites import Side
 from decode_zoo.store import Store
 
-__all__ = ["BoundFeatures", "Model", "load", "load_features"]
+__all__ = ["Model", "load", "load_features"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class BoundFeatures:
-    """A feature set seen through a model's inputs: its tracks, in its order.
-
-    Attributes
-    ----------
-    features : FeatureSet
-    columns : Mapping of Side to ndarray of int64, shape (n_tracks,)
-        Column of each of the model's tracks; one past the last for a track that is missing.
-    kernels : Mapping of Side to int
-        Composite kernel widths of the model.
-    missing : Mapping of Side to tuple of str
-        Tracks that the feature set lacks.
-    """
-
-    features: FeatureSet
-    columns: Mapping[Side, IntArray] = field(repr=False)
-    kernels: Mapping[Side, int]
-    missing: Mapping[Side, tuple[str, ...]]
-
-    def sums(self, rows: IntArray) -> dict[Side, list[sparse.csr_array]]:
-        """Position sums of some rows for the model's tracks, in bases."""
-        chosen: dict[Side, list[sparse.csr_array]] = {}
-        for side, columns in self.columns.items():
-            chosen[side] = []
-            for matrix in self.features.sums(side, self.kernels[side]):
-                part = matrix[rows].astype(np.float32)
-                if self.missing[side]:
-                    empty = sparse.csr_array((rows.size, 1), dtype=np.float32)
-                    part = sparse.csr_array(sparse.hstack([part, empty], format="csr"))
-                chosen[side].append(part[:, columns])
-        return chosen
-
-    def full(self, row: int) -> dict[Side, FloatArray]:
-        """Full matrices of one row, padded by kernel - 1 empty bins on the right."""
-        found: dict[Side, FloatArray] = {}
-        for side, columns in self.columns.items():
-            dense = self.features.matrix(np.array([row]), side, pad=self.kernels[side] - 1)
-            if self.missing[side]:
-                dense = np.pad(dense, ((0, 0), (0, 0), (0, 1)))
-            found[side] = dense[:, :, np.concatenate(([0], 1 + columns))]
-        return found
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A model bundle, ready to predict.
 
@@ -108,6 +64,10 @@ class Model:
         """
         manifest = Manifest.read(locate)
         return cls(manifest, locate, lambda: open_features(manifest.features["id"]))
+
+    def __repr__(self) -> str:
+        """Return a line that says what this is."""
+        return f"Model({self.id}: {len(self.outputs)} outputs, {self.manifest.family})"
 
     @property
     def id(self) -> str:
@@ -160,11 +120,31 @@ class Model:
         return {}
 
     def backend(self, backend: BackendName = "auto", device: Device = "auto") -> Backend:
-        """Open (once) the back end that runs this model (see `runtime.open_backend`)."""
+        """Open (once) the back end that runs this model.
+
+        Parameters
+        ----------
+        backend : {"auto", "onnxruntime", "numpy"}
+        device : {"auto", "cpu", "cuda"}
+
+        Raises
+        ------
+        MissingExtraError, DeviceError, UsageError
+            As `runtime.open_backend` does.
+        VerificationError
+            If the graph is damaged, or names other outputs than the manifest.
+        """
         key = (backend, device)
         if key not in self._backends:
             graph = self.locate("model.onnx")
-            self._backends[key] = open_backend(self.network, graph, backend=backend, device=device)
+            opened = open_backend(self.network, graph, backend=backend, device=device)
+            named = getattr(opened, "outputs", None)
+            if named is not None and list(named) != self.outputs:
+                raise VerificationError(
+                    f"{graph} has other outputs than the manifest of {self.id}: "
+                    f"{', '.join(named[:3])}, … instead of {', '.join(self.outputs[:3])}, …"
+                )
+            self._backends[key] = opened
         return self._backends[key]
 
     def bind(
@@ -184,32 +164,16 @@ class Model:
         InputError
             If genome, bins or window are not the model's, or tracks are missing and not filled.
         """
-        features = self.features if features is None else features
-        # Gene- and transcript-level rows are described in the same way.
-        wanted = replace(self.manifest.layout, level=features.layout.level)
-        if features.layout != wanted:
-            raise InputError(
-                f"the feature set does not fit model {self.id}: it is {features.layout}, "
-                f"the model needs {wanted}",
-                remedy="Build it with the model's genome, bins and window.",
-            )
-        columns: dict[Side, IntArray] = {}
-        missing: dict[Side, tuple[str, ...]] = {}
-        for side in SIDES:
-            place = {name: i for i, name in enumerate(features.tracks(side))}
-            names = [track.name for track in self.manifest.inputs[side].tracks]
-            missing[side] = tuple(name for name in names if name not in place)
-            columns[side] = np.array([place.get(name, len(place)) for name in names], np.int64)
-        absent = [name for side in SIDES for name in missing[side]]
-        if absent and not fill_missing:
-            raise InputError(
-                f"{len(absent)} tracks that model {self.id} needs are not in the feature set: "
-                + ", ".join(absent),
-                remedy="Add them with 'decode-zoo features merge', or take them as without sites "
-                "with --fill-missing.",
-            )
-        kernels = {side: self.manifest.inputs[side].kernel for side in SIDES}
-        return BoundFeatures(features, columns, kernels, missing)
+        return bind(
+            self.features if features is None else features,
+            {
+                side: [track.name for track in frozen.tracks]
+                for side, frozen in self.manifest.inputs.items()
+            },
+            {side: frozen.kernel for side, frozen in self.manifest.inputs.items()},
+            layout=self.manifest.layout,
+            fill_missing=fill_missing,
+        )
 
     def predict(
         self,
@@ -240,8 +204,10 @@ class Model:
         Returns
         -------
         DataFrame
-            One row a gene asked for, in their order: ``gene_id, symbol, status``, then the outputs
-            as float32 in their units (log2 fold change against the gene's median, log2 TPM).
+            One row a gene asked for, in their order: ``gene_id`` (``transcript_id`` with a feature
+            set at transcript level, whose rows are asked for by transcript), ``symbol``,
+            ``status``, then the outputs as float32 in their units (log2 fold change against the
+            gene's median, log2 TPM).
             ``status`` is ``ok``, ``unknown_gene``, ``ambiguous_symbol``, ``no_features``, or
             ``duplicate_of:<gene_id>`` (with values). Rows without a prediction hold NaN.
 
@@ -255,11 +221,7 @@ class Model:
         if isinstance(genes, str):
             raise UsageError("Give a list of genes, not a single string.",
                              remedy=f"model.predict([{genes!r}])")  # fmt: skip
-        names = self.outputs
-        unknown = [name for name in outputs or () if name not in names]
-        if unknown:
-            raise UsageError(f"Model {self.id} has no output {', '.join(unknown)}.",
-                             remedy=f"See: decode-zoo info {self.id}")  # fmt: skip
+        chosen = self._chosen(outputs)
         bound = self.bind(features, fill_missing=fill_missing)
         index = bound.features.index
         queries = bound.features.rows.ids if genes is None else list(genes)
@@ -267,16 +229,28 @@ class Model:
         # Each gene is predicted once, however often it is asked for.
         rows, place = np.unique(found.rows[found.rows >= 0], return_inverse=True)
         predicted = self.predict_rows(rows, bound, self.backend(backend, device))
-        values = np.full((len(queries), len(names)), np.nan, np.float32)
+        values = np.full((len(queries), len(self.outputs)), np.nan, np.float32)
         values[found.rows >= 0] = predicted[place]
-        table = pd.DataFrame(values, columns=names)
-        if outputs is not None:
-            table = table[list(outputs)]
-        table.insert(0, "gene_id", found.gene_ids)
+        table = pd.DataFrame(values, columns=self.outputs)[chosen]
+        table.insert(0, f"{bound.features.layout.level}_id", found.gene_ids)
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
         table.attrs["hint"] = index.hint(found, queries)
         return table
+
+    def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
+        """Check the outputs that were asked for."""
+        if outputs is None:
+            return self.outputs
+        unknown = [name for name in outputs if name not in self.outputs]
+        twice = sorted({name for name in outputs if list(outputs).count(name) > 1})
+        for message, bad in (("has no output", unknown), ("was asked twice for", twice)):
+            if bad:
+                raise UsageError(f"Model {self.id} {message} {', '.join(map(repr, bad))}.",
+                                 remedy=f"See: decode-zoo info {self.id}")  # fmt: skip
+        if not outputs:
+            raise UsageError("The list of outputs is empty.")
+        return list(outputs)
 
     def _resolve(self, queries: Sequence[str], features: FeatureSet) -> Resolution:
         """Find genes; those that only the model's own feature set knows have no features here."""
@@ -312,30 +286,24 @@ class Model:
         """
         predicted = np.empty((rows.size, len(self.manifest.outputs)), np.float32)
         if self.manifest.pooling != "exact":
-            for i, row in enumerate(rows):
-                predicted[i] = backend.run(bound.full(int(row)))[0]
+            for i in range(rows.size):
+                predicted[i] = backend.run(bound.full(rows[i : i + 1]))[0]
             return predicted
-        masks = {
-            side: bound.features.mask_sums(side, kernel)[rows]
-            for side, kernel in bound.kernels.items()
-        }
-        sums = bound.sums(rows)
-        block: dict[Side, FloatArray] = {
-            side: np.zeros((BLOCK, bound.kernels[side], 1 + bound.columns[side].size), np.float32)
-            for side in SIDES
-        }
+        sides = bound.pooled(rows)
         for start in range(0, rows.size, BLOCK):
             stop = min(start + BLOCK, rows.size)
-            for side, values in block.items():
-                values[: stop - start, :, 0] = masks[side][start:stop]
-                values[stop - start :] = 0
-                for k, matrix in enumerate(sums[side]):
-                    values[: stop - start, k, 1:] = matrix[start:stop].toarray()
+            block = {side: _filled_up(sums.dense(start, stop)) for side, sums in sides.items()}
             predicted[start:stop] = backend.run(block)[: stop - start]
         return predicted
 
-    def check_known_answers(self, backend: Backend) -> float:
+    def check_known_answers(self, backend: Backend, *, features: FeatureSet | None = None) -> float:
         """Recompute the bundle's known answers.
+
+        Parameters
+        ----------
+        backend : Backend
+        features : FeatureSet, optional
+            A copy of the feature set that the model was trained on; found by its id if not given.
 
         Returns
         -------
@@ -345,10 +313,16 @@ class Model:
         Raises
         ------
         VerificationError
-            If it exceeds 1e-5: these are not the weights or features of this model.
+            If it exceeds 1e-5, or the outputs are named otherwise: these are not the weights,
+            labels or features of this model.
         """
         answers = self.manifest.known_answers
-        bound = self.bind()
+        if list(answers.outputs) != self.outputs:
+            raise VerificationError(
+                f"The outputs of model {self.id} are not those that its known answers name.",
+                remedy="The bundle is mixed up; fetch it again.",
+            )
+        bound = self.bind(features)
         rows = np.array([bound.features.row(gene) for gene in answers.genes], np.int64)
         scale = np.array([output.scale for output in self.manifest.outputs])
         off = self.predict_rows(rows, bound, backend) - np.array(answers.values)
@@ -363,12 +337,22 @@ class Model:
 
     def provenance(self, bound: BoundFeatures, backend: Backend) -> dict[str, Any]:
         """Return what a result's provenance says of this model."""
+        manifest = hashlib.sha256(self.locate("manifest.json").read_bytes()).hexdigest()
         return {
-            "model": {"id": self.id, "files": dict(self.manifest.files)},
-            "features": {"sha256": bound.features.sha256},
+            "model": {"id": self.id, "files": {"manifest.json": manifest, **self.manifest.files}},
+            "features": {
+                "id": bound.features.name,
+                "sha256": bound.features.sha256,
+            },
             "missing_tracks": {side: list(names) for side, names in bound.missing.items()},
             "backend": backend.name,
         }
+
+
+def _filled_up(values: FloatArray) -> FloatArray:
+    """Add empty rows up to the size of a block (see `runtime`)."""
+    lacking = BLOCK - len(values)
+    return np.pad(values, ((0, lacking), (0, 0), (0, 0))) if lacking else values
 
 
 def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
@@ -399,18 +383,38 @@ def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
     >>> model.predict(["TP53"])["status"].item()
     'ok'
     """
-    folder = Path(model)
-    if folder.is_dir():
-        return Model.open(lambda name: folder / name, lambda name: load_features(name, store=store))
     store = Store.default() if store is None else store
-    artifact = store.registry.resolve(os.fspath(model))
+    name = os.fspath(model)
+    if _is_folder(name, store):
+        folder = Path(model)
+        return Model.open(
+            lambda file: _in_folder(folder, file), lambda other: load_features(other, store=store)
+        )
+    artifact = store.registry.resolve(name)
     if artifact.kind != "model":
         raise ArtifactError(f"'{artifact.id}' is a feature set, not a model.",
                             remedy="List the models with: decode-zoo ls")  # fmt: skip
     return Model.open(
-        lambda name: store.locate(artifact.id, name),
-        lambda name: load_features(name, store=store),
+        lambda file: store.locate(artifact.id, file),
+        lambda other: FeatureSet.open(lambda file: store.locate(other, file)),
     )
+
+
+def _is_folder(name: str, store: Store) -> bool:
+    """Tell whether a name means a folder; what the registry knows is never shadowed by one."""
+    try:
+        store.registry.resolve(name)
+    except ArtifactError:
+        return Path(name).is_dir()
+    return False
+
+
+def _in_folder(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{folder} is not a whole model bundle: it has no {name}.",
+                            remedy=f"A bundle has {', '.join(BUNDLE_FILES)}.")  # fmt: skip
+    return path
 
 
 def load_features(features: str | os.PathLike[str], *, store: Store | None = None) -> FeatureSet:
@@ -428,11 +432,12 @@ def load_features(features: str | os.PathLike[str], *, store: Store | None = Non
     ArtifactError
         If there is no such feature set, or it cannot be had.
     """
-    if Path(features).is_dir():
-        return FeatureSet.load(features)
     store = Store.default() if store is None else store
-    artifact = store.registry.resolve(os.fspath(features))
+    name = os.fspath(features)
+    if _is_folder(name, store):
+        return FeatureSet.load(features)
+    artifact = store.registry.resolve(name)
     if artifact.kind != "features":
         raise ArtifactError(f"'{artifact.id}' is a model, not a feature set.",
                             remedy="List the feature sets with: decode-zoo ls")  # fmt: skip
-    return FeatureSet.open(lambda name: store.locate(artifact.id, name))
+    return FeatureSet.open(lambda file: store.locate(artifact.id, file))

@@ -13,11 +13,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import VerificationError
-from decode_zoo.sites import Side
+from decode_zoo.errors import UsageError, VerificationError
+from decode_zoo.layout import Side
 
-__all__ = ["BATCH_NORM_EPSILON", "DecodeConfig", "DecodeNetwork", "FoldedNetwork",
-           "composite_kernel"]  # fmt: skip
+__all__ = [
+    "BATCH_NORM_EPSILON",
+    "FAMILIES",
+    "DecodeConfig",
+    "DecodeNetwork",
+    "FoldedNetwork",
+    "composite_kernel",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -59,6 +65,12 @@ class DecodeConfig:
     full_relu: bool = True
     dense_layers: int = 2
     dense_width: int = 160
+
+    def __post_init__(self) -> None:
+        """Refuse networks that cannot be built."""
+        for name, value in vars(self).items():
+            if not isinstance(value, bool) and value < 1:
+                raise UsageError(f"A network's {name} must be at least 1, not {value}.")
 
     @property
     def kernels(self) -> dict[Side, int]:
@@ -264,3 +276,7 @@ class DecodeNetwork:
             first[side] = scaled @ dense[0][0][row : row + width]
             row += width
         return FoldedNetwork(first, dense[0][1], tuple(dense[1:]), self.config.full_relu)
+
+
+# What a manifest's `family` may be, and how its hyper-parameters are described.
+FAMILIES: Mapping[str, type[DecodeConfig]] = {"decode": DecodeConfig}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from decode_zoo.errors import UsageError
 
-__all__ = ["atomic_dir", "atomic_path", "check_folder"]
+__all__ = ["atomic_dir", "atomic_path", "check_folder", "discard_stdout"]
 
 # A folder is replaced only if one of these files says that decode-zoo made it.
 _OWN_MARKS = {
@@ -141,6 +142,17 @@ def check_folder(folder: Path, path: str | os.PathLike[str]) -> None:
             f"Cannot write {os.fspath(path)}: the folder {folder} is not writable.",
             remedy="Choose another folder with -o, or change its permissions.",
         )
+
+
+def discard_stdout() -> None:
+    """Send what is still to be printed nowhere, for standard output has failed.
+
+    Python flushes it once more at exit, which would fail again and turn into the exit code 120.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _check_replaceable(target: Path, path: str | os.PathLike[str], force: bool) -> None:

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from decode_zoo.intervals import ranges
 
-__all__ = ["SitePieces", "head_bases", "total_bases"]
+__all__ = ["PooledRows", "SitePieces", "head_bases", "take_columns", "total_bases"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -44,6 +44,39 @@ class SitePieces:
             np.concatenate(([0], np.cumsum(counts))),
             self.tracks[entries], self.starts[entries], self.ends[entries],
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PooledRows:
+    """Position sums of some rows of one side, kept sparse until they are needed.
+
+    Attributes
+    ----------
+    masks : ndarray of int64, shape (n, kernel)
+        Sums of the mask channel, in bases.
+    sums : tuple of csr_array of float32, each of shape (n, n_tracks)
+        Sums of the tracks (`FeatureSet.sums`), in bases.
+    """
+
+    masks: IntArray
+    sums: tuple[sparse.csr_array, ...]
+
+    def dense(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
+        """Return rows ``start:stop`` as a network eats them, shape (n, kernel, 1 + n_tracks)."""
+        masks = self.masks[start:stop]
+        out = np.empty((*masks.shape, 1 + self.sums[0].shape[1]), np.float32)
+        out[:, :, 0] = masks
+        for k, matrix in enumerate(self.sums):
+            out[:, k, 1:] = matrix[start:stop].toarray()
+        return out
+
+
+def take_columns(matrix: sparse.csr_array, columns: IntArray) -> sparse.csr_array:
+    """Choose columns of a matrix; one past the last stands for an empty column."""
+    if columns.max(initial=-1) >= matrix.shape[1]:
+        empty = sparse.csr_array((matrix.shape[0], 1), dtype=matrix.dtype)
+        matrix = sparse.csr_array(sparse.hstack([matrix, empty], format="csr"))
+    return matrix[:, columns]
 
 
 def total_bases(pieces: SitePieces, n_tracks: int) -> sparse.csr_array:

@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +18,14 @@ from typing import Any
 import yaml
 
 from decode_zoo.errors import ArtifactError, InputError
+from decode_zoo.output import atomic_path
 
 __all__ = [
     "FORMAT_VERSION",
     "Artifact",
     "FileEntry",
     "Registry",
+    "check_id",
     "entry_for",
     "hash_file",
     "load_registry",
@@ -94,7 +95,7 @@ class Artifact:
 
     def __post_init__(self) -> None:
         """Refuse values that are missing or unsafe as parts of a path."""
-        _check_id(self.id, "id")
+        check_id(self.id, "id")
         if self.kind not in _FOLDERS:
             raise InputError(f"kind: must be one of {', '.join(_FOLDERS)}, got {self.kind!r}")
         for key in ("title", "license", "citation"):
@@ -102,7 +103,7 @@ class Artifact:
         if self.features is not None:
             if self.kind != "model":
                 raise InputError("features: only a model names the feature set that it reads")
-            _check_id(self.features, "features")
+            check_id(self.features, "features")
         if not self.files:
             raise InputError("files: is empty")
         for name in self.files:
@@ -157,7 +158,7 @@ class Registry:
                         f"artifacts.{key}.features: {artifact.features!r} is no feature set here"
                     )
         for key, target in self.same_as.items():
-            _check_id(key, f"artifacts.{key}")
+            check_id(key, f"artifacts.{key}")
             if key in self.artifacts:
                 raise InputError(f"artifacts.{key}: is an artifact and a same_as")
             if target not in self.artifacts:
@@ -165,7 +166,7 @@ class Registry:
                     f"artifacts.{key}.same_as: {target!r} is no artifact here "
                     "(a same_as of a same_as is not followed)"
                 )
-        _check_id(self.default_model, "default_model")
+        check_id(self.default_model, "default_model")
         try:
             kind = self.resolve(self.default_model).kind
         except ArtifactError:
@@ -350,14 +351,8 @@ def write_registry(registry: Registry, path: str | os.PathLike[str]) -> None:
         default_flow_style=None,
         width=1 << 16,
     )
-    partial = f"{os.fspath(path)}.{secrets.token_hex(4)}.part"
-    try:
-        with open(partial, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -396,7 +391,7 @@ def _registry(document: object) -> Registry:
         where = f"artifacts.{key}"
         if "same_as" in _mapping(value, where, (), None):
             target = _mapping(value, where, ("same_as",), ())["same_as"]
-            _check_id(target, f"{where}.same_as")
+            check_id(target, f"{where}.same_as")
             same_as[key] = target
         else:
             artifacts[key] = _artifact(key, value, where)
@@ -442,7 +437,21 @@ def _mapping(
     return value
 
 
-def _check_id(value: object, where: str) -> None:
+def check_id(value: object, where: str = "id") -> None:
+    """Refuse what is no id.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    where : str
+        What it is, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is not one.
+    """
     if not (isinstance(value, str) and _ID.fullmatch(value)):
         raise InputError(
             f"{where}: {value!r} is no id (lowercase letters, digits, '-', first no '-')"

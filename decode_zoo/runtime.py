@@ -7,6 +7,7 @@ filled up with empty rows: the same gene gives the same bits whatever its neighb
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import DeviceError, MissingExtraError, UsageError
+from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.layout import Side
 from decode_zoo.network import DecodeNetwork
-from decode_zoo.sites import Side
 
 __all__ = ["BLOCK", "Backend", "BackendName", "Device", "NumpyBackend", "OnnxBackend",
            "open_backend"]  # fmt: skip
@@ -28,6 +29,9 @@ BackendName = Literal["auto", "onnxruntime", "numpy"]
 
 # Genes in a block: enough to keep matrix products busy, few enough that one gene costs little.
 BLOCK = 256
+
+# The two packages overwrite each other: one must go before the other comes.
+_GPU_REMEDY = "Install it with: pip uninstall -y onnxruntime; pip install 'decode-zoo[gpu]'"
 
 
 class Backend(Protocol):
@@ -75,14 +79,25 @@ class OnnxBackend:
         With ``cuda`` everything must run there: ONNX Runtime would otherwise fall back to the CPU
         and only log it.
 
+    Attributes
+    ----------
+    name : str
+    outputs : tuple of str or None
+        Names of the outputs, in column order, as the graph's metadata have them; None if they do
+        not tell.
+
     Raises
     ------
     DeviceError
         If CUDA was asked for and cannot be had.
+    MissingExtraError
+        If ONNX Runtime is not installed (on the CPU).
+    VerificationError
+        If the file is not the graph of a model.
     """
 
     def __init__(self, path: Path, device: Literal["cpu", "cuda"]) -> None:
-        ort = _import_onnxruntime()
+        ort = _import_onnxruntime(device)
         options = ort.SessionOptions()
         # The default asks the machine, not the process, and fails where cpusets or a batch
         # system allow fewer cores than there are.
@@ -96,8 +111,7 @@ class OnnxBackend:
                 raise DeviceError(
                     "CUDA was asked for, but this ONNX Runtime has no CUDA provider "
                     f"(it has {', '.join(ort.get_available_providers())}).",
-                    remedy="Install it with: pip uninstall onnxruntime; "
-                    "pip install 'decode-zoo[gpu]'",
+                    remedy=_GPU_REMEDY,
                 )
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             # TF32 would change predictions in the third digit; exhaustive search would re-tune
@@ -108,12 +122,18 @@ class OnnxBackend:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises several unrelated types
             if device == "cuda":
+                OnnxBackend(path, "cpu")  # a graph that the CPU refuses too is to blame itself
                 raise DeviceError(f"CUDA was asked for, but cannot be used: {error}") from error
-            raise
+            raise VerificationError(
+                f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}",
+                remedy="It is damaged (fetch or export it again), or ONNX Runtime is too old for "
+                "it (pip install -U onnxruntime).",
+            ) from error
         used = self._session.get_providers()
         if device == "cuda" and "CUDAExecutionProvider" not in used:
             raise DeviceError(f"CUDA was asked for, but the session uses {', '.join(used)}.")
         self.name = f"onnxruntime-{device}"
+        self.outputs = _outputs(self._session, path)
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
         """Predict one block (see `Backend`)."""
@@ -121,10 +141,36 @@ class OnnxBackend:
         return np.asarray(outputs[0], np.float32)
 
 
-def _import_onnxruntime() -> Any:
+def _outputs(session: Any, path: Path) -> tuple[str, ...] | None:
+    """Names of the outputs in a graph's metadata, once its inputs and output are the right ones."""
+    inputs = sorted(item.name for item in session.get_inputs())
+    results = [item.name for item in session.get_outputs()]
+    if inputs != ["promoter", "rna"] or results != ["prediction"]:
+        raise VerificationError(
+            f"{path} is not the graph of a model: it turns {', '.join(inputs)} into "
+            f"{', '.join(results)}, not promoter and rna into prediction."
+        )
+    text = session.get_modelmeta().custom_metadata_map.get("outputs")
+    if text is None:
+        return None
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise VerificationError(f"{path}: 'outputs' in its metadata is no list of names.")
+    return tuple(names)
+
+
+def _import_onnxruntime(device: Device) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
+        if device == "cuda":
+            raise DeviceError(
+                f"CUDA was asked for, but ONNX Runtime cannot be imported ({error}).",
+                remedy=_GPU_REMEDY,
+            ) from error
         raise MissingExtraError("onnxruntime", "cpu") from error
     return onnxruntime
 
@@ -154,9 +200,11 @@ def open_backend(
     Raises
     ------
     MissingExtraError
-        If ONNX Runtime was asked for and is not installed.
+        If ONNX Runtime was asked for (not on CUDA) and is not installed.
     DeviceError
         If CUDA was asked for and cannot be had.
+    VerificationError
+        If model.onnx is not the graph of a model.
     UsageError
         If CUDA is asked of NumPy.
     """
@@ -166,9 +214,9 @@ def open_backend(
                              remedy="Use --backend onnxruntime --device cuda.")  # fmt: skip
         return NumpyBackend(network)
     try:
-        ort = _import_onnxruntime()
+        ort = _import_onnxruntime(device)
     except MissingExtraError:
-        if backend == "onnxruntime" or device == "cuda":
+        if backend == "onnxruntime":
             raise
         return NumpyBackend(network)
     if device == "auto" and "CUDAExecutionProvider" in ort.get_available_providers():

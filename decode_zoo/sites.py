@@ -10,27 +10,30 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import InputError
 from decode_zoo.genome import Genome
+from decode_zoo.layout import Side
 from decode_zoo.textfile import read_bytes, read_columns
 
-__all__ = ["Side", "SiteFile", "Sites", "Track", "find_site_files", "read_sites"]
+__all__ = ["SiteFile", "Sites", "Track", "find_site_files", "read_sites"]
 
 IntArray = npt.NDArray[np.int64]
-Side = Literal["promoter", "rna"]
+
+_log = logging.getLogger(__name__)
 
 _BED_SUFFIXES = (".bed", ".narrowpeak", ".broadpeak", ".bed3", ".bed6")
 _DEFAULT_KIND = {"promoter": "tf", "rna": "rbp"}
+_MANIFESTS = ("manifest.tsv", "manifest.tsv.gz")
 # Column names of manifests, ours first.
 _REGULATOR_COLUMNS = ("regulator", "factor")
 
@@ -127,7 +130,8 @@ def find_site_files(
     Parameters
     ----------
     source : path-like
-        A folder (each BED file a track named by its stem), a manifest (tab-separated, header
+        A folder (each BED file a track named by its stem, ``regulator@cell:rest`` or
+        ``regulator.cell.rest``; a manifest in it is not used), a manifest (tab-separated, header
         ``file regulator cell kind``, optionally ``track`` and ``source``; ``factor`` is accepted
         for ``regulator``; a regulator of ``*`` or starting with ``name column`` means that each
         line's name column tells it; paths relative to the manifest), or one BED file.
@@ -158,6 +162,12 @@ def find_site_files(
                 "the folder holds no BED files", path=path,
                 remedy=f"Files are recognised by their suffix: {', '.join(_BED_SUFFIXES)} (.gz).",
             )  # fmt: skip
+        unused = next((path / name for name in _MANIFESTS if (path / name).is_file()), None)
+        if unused:
+            _log.warning(
+                "%s is not used, tracks are named by their files; give the manifest itself to have "
+                "them named regulator@cell and classed by it", unused,
+            )  # fmt: skip
     elif not path.exists():
         raise InputError("no such file or folder", path=path)
     elif by_name:
@@ -171,12 +181,10 @@ def find_site_files(
 
 
 def _track_of_stem(stem: str, side: Side) -> Track:
-    """``SPI1@GM12878`` or ``SPI1.GM12878``: regulator, then cell."""
-    for separator in ("@", "."):
-        regulator, found, cell = stem.partition(separator)
-        if found:
-            return Track(stem, regulator, _DEFAULT_KIND[side], cell, stem)
-    return Track(stem, stem, _DEFAULT_KIND[side], "", stem)
+    """``SPI1@GM12878:ENCFF1`` or ``SPI1.GM12878.ENCFF1``: regulator, cell, then what may."""
+    at, end = ("@", ":") if "@" in stem else (".", ".")
+    regulator, _, rest = stem.partition(at)
+    return Track(stem, regulator, _DEFAULT_KIND[side], rest.partition(end)[0], stem)
 
 
 def _refuse_duplicates(names: Iterable[str], path: str | os.PathLike[str]) -> None:
@@ -262,8 +270,8 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
     ------
     InputError
         If a line is not BED, has no strand where one is needed, reaches past its chromosome's
-        end, or no line at all lies on the genome's chromosomes. A file without lines is a track
-        without sites, not an error.
+        end, a chromosome is another build's, or no line at all lies on the genome's chromosomes.
+        A file without lines is a track without sites, which is warned of.
     """
     names: tuple[str, ...] = ("chrom", "start", "end")
     places: tuple[int, ...] = (0, 1, 2)
@@ -277,6 +285,7 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
     described = replace(file.track, sha256=sha256)
     tracks: tuple[Track, ...]
     if table.empty:
+        _log.warning("%s: holds no sites, its track will be empty", file.path)
         none = np.zeros(0, np.int64)
         tracks = () if file.by_name else (described,)
         return Sites(tracks, none, none, none, none, np.zeros(0, np.int8))
@@ -287,6 +296,7 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
             raise InputError(message, path=file.path, line=line, remedy=remedy)
 
     chrom_names = [str(name) for name in table["chrom"].cat.categories]
+    genome.refuse_other_builds(chrom_names, file.path)
     by_category = np.array([genome.code(name) for name in chrom_names], np.int64)
     chroms = by_category[table["chrom"].cat.codes.to_numpy()]
     starts, ends = table["start"].to_numpy(np.int64), table["end"].to_numpy(np.int64)

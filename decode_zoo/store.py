@@ -29,6 +29,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _TIMEOUT = (10, 30)  # seconds: to connect, between two reads
 _BLOCK = 1 << 20
 _FRESH = 2_000_000_000  # ns
+_RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
 
 # What was hashed in this process, by path, size, inode, mtime and ctime.
 _hashed: dict[tuple[str, int, int, int, int], FileEntry] = {}
@@ -173,6 +174,38 @@ class Store:
             if root is not None
         )
 
+    def check(self, artifact_id: str, name: str) -> Path | None:
+        """Verify a file that is here, and leave it as it is, whatever comes of that.
+
+        Parameters
+        ----------
+        artifact_id : str
+            As `Registry.resolve` takes it.
+        name : str
+            File name.
+
+        Returns
+        -------
+        Path or None
+            The file that `locate` would look at first; None if it is not here.
+
+        Raises
+        ------
+        ArtifactError
+            If there is no such artifact or file.
+        VerificationError
+            If the file is not what the registry says.
+        """
+        artifact = self.registry.resolve(artifact_id)
+        entry = _entry(artifact, name)
+        if self.bundled is not None and os.path.isfile(self.bundled / artifact.folder / name):
+            return self.locate(artifact.id, name)
+        path = self.cache / artifact.folder / name
+        if not os.path.isfile(path):
+            return None
+        _verify(path, entry, "Delete it; it is fetched again when it is needed.")
+        return path
+
     def fetch(
         self, artifact_id: str, names: Iterable[str] | None = None, *, progress: bool = False
     ) -> list[Path]:
@@ -240,7 +273,7 @@ class Store:
         if self.bundled is not None:
             path = self.bundled / artifact.folder / name
             if os.path.isfile(path):
-                _verify(path, entry)
+                _verify(path, entry, _RESTORE)
                 return path
         target = self.cache / artifact.folder / name
         if os.path.isfile(target):
@@ -284,8 +317,9 @@ class Store:
         raise ArtifactError(
             f"Could not get {name} of {artifact.id}"
             f" ({entry.size} bytes, sha256 {entry.sha256}):{tried}",
-            remedy=f"Put the file at {target} by hand, or name a mirror that has it (a URL or a"
-            " folder laid out like zoo/) in DECODE_ZOO_MIRRORS"
+            remedy="Name a mirror that has it in DECODE_ZOO_MIRRORS, a URL or a folder; the folder"
+            " zoo/ of a checkout of decode-zoo is one: DECODE_ZOO_MIRRORS=/path/to/decode-zoo/zoo."
+            f" Or put the file at {target} by hand"
             + (", or allow the network: unset DECODE_ZOO_OFFLINE." if self.offline else "."),
         )
 
@@ -361,13 +395,12 @@ def _entry(artifact: Artifact, name: str) -> FileEntry:
         ) from None
 
 
-def _verify(path: Path, entry: FileEntry) -> None:
+def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
     """Raise VerificationError unless `path` is what `entry` says."""
     if difference := _difference(path, entry):
         raise VerificationError(
             f"{path} is not the published file: {difference}.",
-            remedy="It is damaged or was changed. Restore it, or reinstall with: "
-            "pip install --force-reinstall --no-deps decode-zoo",
+            remedy=f"It is damaged or was changed. {remedy}",
         )
 
 

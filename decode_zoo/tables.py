@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.metadata
 import importlib.util
 import io
 import json
@@ -11,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,7 +20,7 @@ from decode_zoo.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-from decode_zoo.output import atomic_path, check_folder
+from decode_zoo.output import atomic_path, check_folder, discard_stdout
 from decode_zoo.provenance import plain, provenance_path
 
 __all__ = ["check_output", "write_table"]
@@ -46,7 +44,7 @@ def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> No
     ------
     UsageError
         If the suffix is not one that can be written, the folder is missing or not
-        writable, or the file exists.
+        writable, or the file or its provenance exists.
     MissingExtraError
         If the format needs a package that is not installed.
     """
@@ -58,18 +56,17 @@ def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> No
     target = Path(os.path.realpath(path))
     check_folder(target.parent, path)
     check_folder(Path(os.path.abspath(path)).parent, path)  # of the provenance, beside a link
-    if not target.exists():
-        return
-    if not target.is_file():
-        raise UsageError(
-            f"{os.fspath(path)} exists and is not a regular file.",
-            remedy="Choose another name with -o.",
-        )
-    if not force:
-        raise UsageError(
-            f"{os.fspath(path)} exists.",
-            remedy="Choose another name with -o, or replace it with --force.",
-        )
+    for file in (Path(path), provenance_path(path)):
+        if not file.exists():
+            continue
+        if not file.is_file():
+            raise UsageError(
+                f"{file} exists and is not a regular file.", remedy="Choose another name with -o."
+            )
+        if not force:
+            raise UsageError(
+                f"{file} exists.", remedy="Choose another name with -o, or replace it with --force."
+            )
 
 
 def write_table(
@@ -109,7 +106,7 @@ def write_table(
     Raises
     ------
     UsageError
-        As for `check_output`, or if the disk refuses the data.
+        As for `check_output`, or if the disk or standard output refuses the data.
     MissingExtraError
         If the format needs a package that is not installed.
     """
@@ -119,22 +116,33 @@ def write_table(
     check_output(path, force)
     record = plain({**provenance, **({"units": units} if units else {})})
     write = _WRITERS[_suffix(path)]
-    sidecar = provenance_path(path)
-    fresh = not os.path.exists(path)
+    sidecar = Path(os.path.realpath(provenance_path(path)))
+    try:
+        before = sidecar.read_bytes() if sidecar.exists() else None
+    except OSError as error:
+        raise _refused(path, error) from error
     try:
         with atomic_path(path) as table:
             write(frame, table, record, units or {}, [c for c in id_columns if c in frame.columns])
             with atomic_path(sidecar) as notes:
                 notes.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except BaseException as error:
-        if fresh:  # the provenance is renamed first, so that no table is ever without
+        # The provenance is renamed first, so that no table is ever without.
+        if before is None:
             sidecar.unlink(missing_ok=True)
+        elif sidecar.read_bytes() != before:
+            with atomic_path(sidecar) as notes:
+                notes.write_bytes(before)
         if isinstance(error, OSError):
-            raise UsageError(
-                f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
-                remedy="Choose another folder with -o, or free some space.",
-            ) from error
+            raise _refused(path, error) from error
         raise
+
+
+def _refused(path: str | os.PathLike[str], error: OSError) -> UsageError:
+    return UsageError(
+        f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
+        remedy="Choose another folder with -o, or free some space.",
+    )
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
@@ -149,6 +157,8 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 def _print(frame: pd.DataFrame) -> None:
+    if sys.stdout is None:  # closed by the caller (>&-)
+        raise UsageError("Standard output is closed.", remedy="Name an output file with -o.")
     try:
         sys.stdout.flush()
         # Past the text layer: it would encode to the locale and translate line ends.
@@ -159,13 +169,13 @@ def _print(frame: pd.DataFrame) -> None:
             else:
                 stream.write(text.encode())
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python flushes once more at exit,
-        # which must not fail either.
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
-            os.close(null)
+    except OSError as error:
+        discard_stdout()
+        if not isinstance(error, BrokenPipeError):  # the reader (head, less) has seen enough
+            raise UsageError(
+                f"Cannot write to standard output: {error.strerror or error}.",
+                remedy="Name an output file with -o, or free some space.",
+            ) from error
 
 
 def _text(frame: pd.DataFrame, separator: str) -> Iterator[str]:

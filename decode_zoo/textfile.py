@@ -70,8 +70,8 @@ def read_columns(
     Parameters
     ----------
     path : path-like
-        The file; leading ``#``, ``track`` and ``browser`` lines, and ``#`` and blank lines
-        anywhere, are skipped.
+        The file, with line ends of any system; leading ``#``, ``track`` and ``browser`` lines,
+        and ``#`` and blank lines anywhere, are skipped.
     names : tuple of str
         What to call the columns; ``start`` and ``end`` are parsed as whole numbers.
     places : tuple of int
@@ -93,6 +93,8 @@ def read_columns(
         With the line of the first fault.
     """
     data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    if b"\r" in data:  # Windows or old Macintosh line ends
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     header, position = _count_header(data)
     data = data[position:]
     if not data.strip():
@@ -103,19 +105,23 @@ def read_columns(
                          remedy="Save it as UTF-8 text.")  # fmt: skip
     texts = object if select else "category"
     try:
-        # The fast path; whatever it stumbles over is looked at again, line by line, below.
+        # The fast path; whatever it stumbles over is looked at again, line by line, below. What a
+        # number is, it must find out itself: told to expect one, it takes True and 1e3 for one.
         table = pd.read_csv(
             io.BytesIO(data), sep="\t", header=None, usecols=list(places), names=list(names),
-            dtype={n: np.int64 if n in _NUMBERS and not select else texts for n in names},
+            dtype={n: texts for n in names if n not in _NUMBERS},
             quoting=3, skip_blank_lines=False, na_filter=False, engine="c", low_memory=False,
         )  # fmt: skip
         table.index += header + 1
         if select:
+            # Other lines may hold anything there, which makes texts of all the numbers.
             table = table[table[select[0]] == select[1]]
-            table = table.astype({n: np.int64 for n in names if n in _NUMBERS})
+            table = table.assign(**{n: pd.to_numeric(table[n]) for n in names if n in _NUMBERS})
         strings = {n: set(table[n].unique()) for n in names if n not in _NUMBERS}
-        if not any("" in found for found in strings.values()) and not any(
-            name.startswith("#") for name in strings[names[0]]
+        if (
+            all(table[n].dtype == np.int64 for n in names if n in _NUMBERS)
+            and not any("" in found for found in strings.values())
+            and not any(name.startswith("#") for name in strings[names[0]])
         ):
             return table
     except (ValueError, OverflowError):
@@ -139,7 +145,7 @@ def _read_carefully(
         if not line.strip() or line.startswith(b"#"):
             continue
         try:
-            cells = line.decode("utf-8").rstrip("\r\n").split("\t")
+            cells = line.decode("utf-8").split("\t")
         except UnicodeDecodeError:
             raise InputError(f"is not {what} text in UTF-8", path=path, line=number) from None
         if len(cells) <= places[-1]:

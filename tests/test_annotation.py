@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_bed
 from decode_zoo.errors import InputError
-from decode_zoo.genome import Genome, canonical_name, read_chrom_sizes
+from decode_zoo.genome import Genome
 
 TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})
 
@@ -83,45 +84,6 @@ def exons(annotation: Annotation) -> dict[str, list[tuple[int, int]]]:
     }
 
 
-# -- chromosome names ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("chr1", "1"), ("1", "1"), ("Chr1", "1"), ("NC_000001.11", "1"), ("NC_000022.11", "22"),
-        ("NC_000023.11", "X"), ("NC_000024.10", "Y"), ("NC_012920.1", "M"), ("chrM", "M"),
-        ("chrMT", "M"), ("MT", "M"), ("chrUn_KI270302v1", "Un_KI270302v1"),
-        ("NT_187361.1", "NT_187361.1"),
-    ],
-)  # fmt: skip
-def test_canonical_names(name: str, expected: str) -> None:
-    assert canonical_name(name) == expected
-
-
-def test_linear_axis_keeps_neighbouring_chromosomes_apart() -> None:
-    assert TOY.offsets.tolist() == [0, 10_001, 15_002, 20_003, 25_004]
-    assert TOY.span == 25_405
-    assert TOY.code("chrMT") == 4
-    assert TOY.code("chr3") == -1
-
-
-def test_chrom_sizes(tmp_path: Path) -> None:
-    path = tmp_path / "sizes"
-    path.write_text("# name length\nchr1\t100\n\nchrM 16 x\n")
-    genome = read_chrom_sizes(path, "mine")
-    assert genome.build == "mine"
-    assert dict(genome.sizes) == {"1": 100, "M": 16}
-
-
-@pytest.mark.parametrize("bad", ["chr2", "chr2\tten", "chr2\t0", "chr2\t-5"])
-def test_chrom_sizes_name_the_bad_line(tmp_path: Path, bad: str) -> None:
-    path = tmp_path / "sizes"
-    path.write_text(f"chr1\t100\n{bad}\n")
-    with pytest.raises(InputError, match="sizes, line 2: expected a chromosome name"):
-        read_chrom_sizes(path, "mine")
-
-
 # -- styles --------------------------------------------------------------------------------------
 
 
@@ -174,12 +136,14 @@ def test_transcript_level_makes_each_transcript_a_row(
     assert rows.tss.tolist() == [100, 150, 599]
 
 
-def test_gzip_and_windows_line_ends_read_the_same(tmp_path: Path) -> None:
+def test_compression_line_ends_and_other_lines_do_not_matter(tmp_path: Path) -> None:
     plain = read(tmp_path, GENCODE)
     for name, content in (
         ("genes.gtf.gz", gzip.compress(GENCODE.encode())),
         ("no-suffix", gzip.compress(GENCODE.encode())),
         ("windows.gtf", GENCODE.replace("\n", "\r\n").encode()),
+        ("macintosh.gtf", GENCODE.replace("\n", "\r").encode()),
+        ("notes.gtf", GENCODE.encode() + b"1\tx\tnote\tnone\t\t.\t+\t.\tx\n###\n"),
         ("bom.gtf", b"\xef\xbb\xbf" + GENCODE.encode()),
     ):
         (tmp_path / name).write_bytes(content)
@@ -229,7 +193,9 @@ def test_y_copies_of_par_genes_get_a_suffix(tmp_path: Path) -> None:
     }
 
 
-def test_a_gene_at_two_places_keeps_the_first(tmp_path: Path) -> None:
+def test_a_gene_at_two_places_keeps_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = (
         exon("chr2", 101, 150, "+", "G1")
         + exon("chr1", 11, 20, "+", "G1")
@@ -240,6 +206,15 @@ def test_a_gene_at_two_places_keeps_the_first(tmp_path: Path) -> None:
     genes = read(tmp_path, text)
     assert exons(genes) == {"G1": [(100, 150), (200, 250)], "G2": [(30, 40)]}
     assert genes.chroms.tolist() == [1, 0]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        f"{tmp_path / 'genes.gtf'}: 2 further places of 1 genes left out (a gene has one place, "
+        "the first in the file), such as G1 on chromosome 1"
+    )
+    caplog.clear()
+    read(tmp_path, text, "transcript")
+    assert not caplog.records
 
 
 def test_transcripts_that_share_an_id_are_kept_apart(tmp_path: Path) -> None:
@@ -260,9 +235,72 @@ def test_transcripts_that_share_an_id_are_kept_apart(tmp_path: Path) -> None:
     assert rows.gene_ids.tolist() == ["G1", "G1", "G1", "G3"]
 
 
-def test_sequences_outside_the_genome_are_left_out(tmp_path: Path) -> None:
+def test_places_of_one_id_on_one_strand_are_told_by_their_distance(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    genome = Genome("toy", {"1": 10_000_000, "2": 10_000_000})
+    path = tmp_path / "genes.gtf"
+    # A nested exon last in order must not make the gap behind the long one look wider.
+    text = (
+        exon("1", 5_000_001, 5_000_100, "-", "G1", "T1")
+        + exon("2", 1, 100, "-", "G2", "T2")
+        + exon("1", 11, 50, "-", "G1", "T1")
+        + exon("1", 1, 2_000_000, "-", "G1", "T1")
+        + exon("1", 4_000_001, 4_000_010, "-", "G1", "T1")
+        + exon("1", 7_000_102, 7_000_110, "-", "G1", "T1")
+        + exon("1", 9_999_991, 10_000_000, "-", "G1", "T1")
+    )
+    path.write_text(text, encoding="utf-8")
+    first = [(0, 2_000_000), (4_000_000, 4_000_010), (5_000_000, 5_000_100)]
+    assert exons(read_gtf(path, genome)) == {"G1": first, "G2": [(0, 100)]}
+    assert "2 further places of 1 genes left out" in caplog.text
+    rows = read_gtf(path, genome, level="transcript")
+    assert exons(rows) == {
+        "T1": first,
+        "T2": [(0, 100)],
+        "T1_dup1": [(7_000_101, 7_000_110)],
+        "T1_dup2": [(9_999_990, 10_000_000)],
+    }
+    assert rows.tss.tolist() == [5_000_099, 99, 7_000_109, 9_999_999]
+    assert rows.gene_ids.tolist() == ["G1", "G2", "G1", "G1"]
+
+
+@pytest.mark.parametrize("gap", [2_000_000, 2_000_001])
+def test_an_intron_is_at_most_two_million_bases(tmp_path: Path, gap: int) -> None:
+    path = tmp_path / "genes.gtf"
+    # Two genes at the ends of neighbouring chromosomes are near on the axis, not in truth.
+    path.write_text(
+        exon("1", 991, 1_000, "+", "G1") + exon("1", 1_001 + gap, 1_010 + gap, "+", "G1")
+        + exon("2", 1, 10, "+", "G1") + exon("2", 1, 10, "+", "G2")
+    )  # fmt: skip
+    genome = Genome("toy", {"1": 1_010 + gap, "2": 5_000})
+    kept = exons(read_gtf(path, genome))["G1"]
+    assert kept[0] == (990, 1_000)
+    assert len(kept) == (2 if gap == 2_000_000 else 1)
+
+
+def test_sequences_outside_the_genome_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = exon("chrUn_X", 1, 50, "+", "G0") + exon("chr1", 1, 50, "+", "G1")
-    assert read(tmp_path, text).ids.tolist() == ["G1"]
+    with caplog.at_level(logging.INFO):
+        assert read(tmp_path, text).ids.tolist() == ["G1"]
+    (record,) = caplog.records
+    assert (record.levelno, "1 exons on 1 sequences" in record.getMessage()) == (logging.INFO, True)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_refseq_transcripts_are_distinct(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = shared / "data/annotation/refseq.transcripts.hg38.gtf.gz"
+    rows = read_gtf(path, Genome.named("hg38"), level="transcript")
+    assert len(rows) == len(set(rows.ids.tolist())) == 56_091
+    assert not caplog.records
+    genes = read_gtf(path, Genome.named("hg38"))
+    assert "67 further places of 65 genes left out" in caplog.text
+    # GRCh38 holds U2AF1 twice, 37 million bases apart.
+    (u2af1,) = np.flatnonzero(genes.symbols == "U2AF1")
+    assert np.ptp(genes.exon_starts[slice(*genes.exon_indptr[u2af1 : u2af1 + 2])]) < 20_000
 
 
 # -- faults --------------------------------------------------------------------------------------
@@ -282,6 +320,9 @@ GOOD = exon("chr1", 1, 50, "+", "G1")
         ("chr1\ttoy\texon\tone\t9\t.\t+\t.\tx\n", "start is not a whole number: 'one'"),
         ("chr1\ttoy\texon\t1\t9.5\t.\t+\t.\tx\n", "end is not a whole number: '9.5'"),
         (f"chr1\ttoy\texon\t1\t{10**25}\t.\t+\t.\tx\n", "end is not a whole number"),
+        ("chr1\ttoy\texon\t1_0\t20\t.\t+\t.\tx\n", "start is not a whole number: '1_0'"),
+        ("chr1\ttoy\texon\tTrue\t20\t.\t+\t.\tx\n", "start is not a whole number: 'True'"),
+        ("chr1\ttoy\texon\t1\t1e3\t.\t+\t.\tx\n", "end is not a whole number: '1e3'"),
         ("chr1\ttoy\texon\t1\t9\n", "expected GTF with at least 9 .* columns, found 5"),
     ],
 )
@@ -303,6 +344,18 @@ def test_bad_line_is_named(tmp_path: Path, bad: str, message: str) -> None:
 def test_file_without_usable_exons(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
+
+
+def test_refseq_accessions_of_another_build_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "genes.gtf"
+    # The mitochondrion is the same in both builds, so not all of the file is foreign.
+    path.write_text(exon("NC_012920.1", 1, 9, "+", "M1") + exon("NC_000001.10", 1, 9, "+", "G1"))
+    with pytest.raises(InputError, match=r"genes.gtf: NC_000001.10 is chromosome 1 of another"):
+        read_gtf(path, Genome.named("hg38"))
+    path = tmp_path / "tss.bed"
+    path.write_text("NC_000001.10\t90\t91\tG1\t0\t+\n")
+    with pytest.raises(InputError, match=r"tss.bed: NC_000001.10 is chromosome 1 of another"):
+        read_tss_bed(path, Genome.named("hg38"))
 
 
 def test_spaces_for_tabs_are_told(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
 from decode_zoo.builder import build_features
 from decode_zoo.features import FeatureSet
 from decode_zoo.genome import Genome
-from decode_zoo.sites import Side, find_site_files
+from decode_zoo.layout import Side
+from decode_zoo.sites import find_site_files
 
 DATA = Path(__file__).parent / "data"
 ZOO = Path(__file__).parents[1] / "zoo" / "features"

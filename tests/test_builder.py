@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from decode_zoo.annotation import Annotation, read_gtf
 from decode_zoo.builder import annotation_of, build_features, merge_features, read_aliases
 from decode_zoo.errors import ArtifactError, InputError, UsageError
-from decode_zoo.features import SIDES, FeatureSet, Layout
+from decode_zoo.features import FeatureSet
 from decode_zoo.genome import Genome
-from decode_zoo.sites import Side, find_site_files
+from decode_zoo.layout import SIDES, Layout, Side
+from decode_zoo.sites import find_site_files
 
 TOY = Genome("toy", {"1": 400, "2": 130})
 # Bins of 10 bases; windows of 4 bins before and 2 bins from the start site on.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decode_zoo.errors import InputError
+from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import (
     MEDIAN,
     Split,
@@ -57,12 +57,28 @@ def test_scales_come_from_training_genes_only():
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
-        ("g\ta\nG1\t1\nG2\tx\n", "not a finite number", 3),
-        ("g\ta\nG1\t1\nG1\t2\n", "occurs twice", None),
-        ("g\ta\nENSG00000000001.1\t1\nENSG00000000001.2\t2\n", "occurs twice", None),
-        ("g\ta\nG1\t\n", "not a finite number", 2),
+        ("g\ta\nG1\t1\nG2\tx\n", "column 'a', gene G2: not a finite number: 'x'", 3),
+        ("g\ta\n\nG1\t1\r\n\nG2\tx\n", "not a finite number", 5),
+        ("g\ta\nG1\t1\nG1\t2\n", "'G1' occurs twice", 3),
+        ("g\ta\nENSG00000000001.1\t1\nENSG00000000001.2\t2\n", "occurs twice", 3),
+        ("g\ta\nG1\t\n", "not a finite number: ''", 2),
         ("g\ta\nG1\tinf\n", "not a finite number", 2),
+        ("g\ta\nG1\tnan\n", "not a finite number", 2),
+        ("g\ta\nG1\tNA\n", "not a finite number", 2),
+        ("g\ta\nG1\t1e999\n", "not a finite number", 2),
+        ("g\ta\nG1\t1_0\n", "not a finite number", 2),
+        ("g\ta\nG1\t1,5\n", "not a finite number", 2),
+        ("g\ta\nG1\tTrue\nG2\tFalse\n", "not a finite number: 'True'", 2),
+        ("g\ta\tb\nG1\t1\t2\t3\nG2\t1\t2\t3\n", "has 4 cells, but the header has 3", 2),
+        ("g\ta\tb\nG1\t1\t2\nG2\t1\n", "has 2 cells, but the header has 3", 3),
+        ("a\tb\nG1\t1\t2\n", "that of the gene ids included", 2),
+        ("g\tLiver\tLung\tLiver\nG1\t1\t2\t3\n", "column 'Liver' occurs twice", 1),
+        ("g\ta\t\nG1\t1\t2\n", "a column has no name", 1),
+        ("g\ta\n\t1\n", "the gene has no name", 2),
+        ("g\ta\n", "holds no genes", None),
+        ("g\ta\nG1\t1\0002\n", "NUL", None),
         ("", "not a tab-separated matrix", None),
+        ("g,a\nG1,1\n", "not a tab-separated matrix", 1),
     ],
 )
 def test_bad_matrices(tmp_path, text, message, line):
@@ -75,6 +91,43 @@ def test_bad_matrices(tmp_path, text, message, line):
         assert error.value.line == line
 
 
+def test_quotes_blank_lines_and_byte_order_marks_change_nothing(tmp_path):
+    plain, dressed = tmp_path / "plain.tsv", tmp_path / "dressed.tsv"
+    plain.write_text("g\tA b\tc\nENSG00000000001.2\t1\t-2.5e0\nG2\t3\t4\n")
+    dressed.write_bytes(
+        b'\xef\xbb\xbf"g"\t"A b"\t"c"\r\n\r\n"ENSG00000000001.2"\t1\t-2.5e0\r\n"G2"\t"3"\t4\r\n\r\n'
+    )
+    expected = pd.DataFrame(
+        [[1.0, -2.5], [3.0, 4.0]], pd.Index(["ENSG00000000001", "G2"], name="gene_id"), ["A b", "c"]
+    )
+    pd.testing.assert_frame_equal(read_expression(plain), expected)
+    pd.testing.assert_frame_equal(read_expression(dressed), expected)
+
+
+def test_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "m.tsv"
+    for data in (b"g\t\xe9\nG1\t1\n", b"g\ta\n\xe9\t1\n"):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="UTF-8"):
+            read_expression(path)
+
+
+@pytest.mark.shared
+def test_the_tissue_matrix_reads_as_pandas_would(shared):
+    path = shared / "data" / "expression" / "gtex_tissue_log2tpm.tsv.gz"
+    found = read_expression(path)
+    assert found.shape == (24727, 53)
+    np.testing.assert_array_equal(found, pd.read_csv(path, sep="\t", index_col=0))
+
+
+@pytest.mark.parametrize("name", [MEDIAN, "t0"])
+def test_no_two_outputs_have_one_name(name):
+    twice = matrix([[5.0, 6, 7]])
+    twice.columns = ["t0", "t1", name]
+    with pytest.raises(InputError, match=f"two outputs would be named '{name}'"):
+        make_targets(twice)
+
+
 def test_negative_tpm_and_silent_genes_are_refused():
     with pytest.raises(InputError, match="negative"):
         make_targets(matrix([[-1.0, 5]]), scale="tpm")
@@ -85,20 +138,50 @@ def test_negative_tpm_and_silent_genes_are_refused():
 CHROMS = [str(c) for c in range(1, 23)] + ["X"]
 
 
+def style(chrom: str, how: int) -> str:
+    number = {"X": 23}.get(chrom) or int(chrom)
+    return (chrom, f"chr{chrom}", f"Chr{chrom}", f"NC_{number:06}.11")[how % 4]
+
+
 @given(st.lists(st.sampled_from(CHROMS), min_size=30, max_size=200), st.integers(0, 5))
 def test_split_is_a_partition_by_chromosome(chroms, seed):
+    chroms = ["1", *(["2"] * 5), *chroms]
     genes = [f"g{i // 2}" for i in range(len(chroms))]
     chroms = [chroms[i // 2] for i in range(len(chroms))]  # a gene's rows share a chromosome
     split = split_by_chromosome(chroms, genes, absent=("8",), seed=seed)
     where = np.array(chroms)
-    assert set(where[split.test]) <= {"1"}
+    assert set(where[split.test]) == {"1"}
     together = np.concatenate([split.training, split.validation, split.test])
     assert len(set(together)) == len(together) == (where != "8").sum()
     assert not {"1", "8"} & set(where[split.training]) | {"1", "8"} & set(where[split.validation])
     names = np.array(genes)
     assert not set(names[split.training]) & set(names[split.validation])
-    again = split_by_chromosome(chroms, genes, absent=("8",), seed=seed)
-    np.testing.assert_array_equal(again.validation, split.validation)
+    styled = [style(chrom, i) for i, chrom in enumerate(chroms)]
+    for again in (
+        split_by_chromosome(chroms, genes, absent=("8",), seed=seed),
+        split_by_chromosome(styled, genes, test=("chr1",), absent=("NC_000008.11",), seed=seed),
+    ):
+        for part in ("training", "validation", "test"):
+            np.testing.assert_array_equal(getattr(again, part), getattr(split, part))
+
+
+def test_chromosomes_that_would_split_nothing_are_refused():
+    chroms, genes = ["chr10", "chr2", "chrX", "chr2"], ["a", "b", "c", "d"]
+    with pytest.raises(UsageError, match=r"test chromosome '1'[\s\S]*There are: 2, 10, X\."):
+        split_by_chromosome(chroms, genes)
+    for wrong in ("X,2", "", " X", "chr"):
+        for what in ({"test": (wrong,)}, {"test": ("X",), "absent": (wrong,)}):
+            with pytest.raises(UsageError, match=r"no name of a chromosome|No gene lies on"):
+                split_by_chromosome(chroms, genes, **what)
+    with pytest.raises(UsageError, match="not a single text"):
+        split_by_chromosome(chroms, genes, test="10")
+    with pytest.raises(UsageError, match="both tested on and left out"):
+        split_by_chromosome(chroms, genes, test=("X",), absent=("chrX",))
+    with pytest.raises(InputError, match="no gene is left for training"):
+        split_by_chromosome(chroms, genes, test=("2", "10"), absent=("X",))
+    split = split_by_chromosome(chroms, genes, test=("X",), absent=("Y", "chrUn_KI270742v1"))
+    assert split.test.tolist() == [2]
+    assert split_by_chromosome(chroms, genes, test=(), absent=("X",)).test.size == 0
 
 
 def test_leaks_are_found():
@@ -120,3 +203,8 @@ def test_leaks_are_found():
             bad.check(chroms, ["1"], genes)
     with pytest.raises(InputError, match="in both"):
         split([1], [2], [0]).check(chroms, ["1"], ["a", "b", "b", "d"])
+    for left_out, part in (("chr1", "test"), ("2", "training"), ("NC_000003.12", "validation")):
+        with pytest.raises(InputError, match=f"leaks into {part}"):
+            split([1], [2], [0]).check(chroms, ["1"], genes, [left_out])
+    with pytest.raises(InputError, match="leaks into training"):
+        split([0, 1], [2], []).check(["chr1", "chr2", "chr3"], ["1"], genes)

@@ -65,6 +65,13 @@ def read(data: bytes) -> list[str]:
         b'""\t"baseMean"\n"TP53"\t1\n"BRCA2"\t2\n',
         b"\tbaseMean\nTP53\t1\nBRCA2\t2\n",
         b"# made by hand\nTP53\n\nBRCA2\n\n",
+        b"# made by hand, in haste\n#\n\n## again\ngene_id\tlogFC\nTP53\t1\nBRCA2\t2\n",
+        b"# genes\ngene_id\tlogFC\nTP53\t1\nBRCA2\t2\n",
+        b"# made by hand\n#gene_id\tlogFC\n# up\nTP53\t1\nBRCA2\t2\n",
+        b"gene_id,logFC\nTP53,1.5\nBRCA2,-2\n",
+        b"TP53,1.5\nBRCA2,-2\n",
+        b"# a\tb\n#gene_id,logFC\nTP53,1.5\nBRCA2,-2\n",
+        b'# made by hand\n"","baseMean"\n"TP53",1\n"BRCA2",2\n',
         b"\n\n  \t \nGene stable ID version\tName\n TP53 \tp\n'BRCA2'\tb\n",
         b"TP53\t\xe9 in a column that is ignored\nBRCA2\n",
         gzip.compress(b"symbol\nTP53\nBRCA2\n"),
@@ -92,6 +99,10 @@ def test_a_first_gene_is_never_taken_for_a_header(gene: str) -> None:
     assert read(f"{gene}\nBRCA2\n".encode()) == [gene, "BRCA2"]
 
 
+def test_after_a_header_that_is_commented_out_all_is_data() -> None:
+    assert read(b"#gene_id\tx\n#gene\tx\ngene\t1\n\t2\n") == ["gene", ""]
+
+
 def test_only_the_first_line_can_be_a_header() -> None:
     assert read(b"gene\nTP53\ngene\n#x\n") == ["TP53", "gene", "#x"]
 
@@ -112,10 +123,13 @@ def test_duplicates_and_order_are_kept() -> None:
         ("g.csv", '"","x"\n"TP53","1"\n', ["TP53"]),
         ("g.csv", "gene\tx,y\nTP53\t1,2\n", ["TP53"]),
         ("g.tsv", "gene\tx\nTP53,MDM2\t1\n", ["TP53,MDM2"]),
+        ("g.tsv", "gene,x\nTP53,1\n", ["TP53"]),
+        ("g", "# a, b\nTP53,1\nBRCA2,2\n", ["TP53", "BRCA2"]),
+        ("g", "# a, b\nTP53\nBRCA2\n", ["TP53", "BRCA2"]),
         ("g.tsv", 'gene\tx\n"5UTR\tsay "x"\n', ['"5UTR']),
     ],
 )
-def test_commas_separate_only_in_csv_files(
+def test_commas_separate_where_the_first_line_has_no_tab(
     tmp_path: Path, name: str, text: str, genes: list[str]
 ) -> None:
     plain = tmp_path / name
@@ -136,7 +150,7 @@ def test_gzip_is_told_by_content_not_by_name(tmp_path: Path) -> None:
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    for data in (b"gene\nTP53\n", gzip.compress(b"gene\nTP53\n")):
+    for data in (b"gene\nTP53\n", gzip.compress(b"gene\nTP53\n"), b"gene,x\nTP53,1\n"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
         assert read_gene_list("-") == ["TP53"]
 
@@ -158,7 +172,7 @@ _NAMES = st.text(
 
 @given(
     genes=st.lists(_NAMES, min_size=1),
-    header=st.sampled_from(["", "gene_id\tlogFC"]),
+    header=st.sampled_from(["#gene_id\tlogFC", "#gene_id", "gene_id\tlogFC", "gene_id"]),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
     other=st.sampled_from(["", "\t1.5", "\t\t'x'"]),
     quote=st.sampled_from(["", '"', "'"]),
@@ -171,7 +185,7 @@ def test_whatever_is_written_is_read(
     bom: bool, packed: bool, last: bool,
 ) -> None:  # fmt: skip
     # A generated name may be a column name; after a header it is a gene all the same.
-    lines = [header or "#"] + [f"{quote}{gene}{quote}{other}" for gene in genes]
+    lines = [header] + [f"{quote}{gene}{quote}{other}" for gene in genes]
     data = (end.join(lines) + (end if last else "")).encode("utf-8-sig" if bom else "utf-8")
     assert read(gzip.compress(data) if packed else data) == genes
 

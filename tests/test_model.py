@@ -102,7 +102,8 @@ def own_features(model, tmp_path_factory):
     """Ten genes of the published set as a feature set of one's own, tracks reordered."""
     from dataclasses import replace
 
-    from decode_zoo.features import SIDES, Rows
+    from decode_zoo.features import Rows
+    from decode_zoo.layout import SIDES
     from decode_zoo.pooling import SitePieces
 
     base = model.features

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +180,21 @@ def test_written_registry_reads_back_and_is_deterministic(path: Path, tmp_path: 
     assert one.read_bytes() == two.read_bytes()
     assert f"manifest.json: {{sha256: {SHA}, size: 12}}\n" in one.read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.yaml", "registry.yaml", "two.yaml"]
+
+
+def test_registry_that_cannot_be_written_leaves_the_old_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = load_registry(path)
+
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_registry(registry, path)
+    assert path.read_text(encoding="utf-8") == TEXT
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_values_that_look_like_numbers_survive(tmp_path: Path) -> None:

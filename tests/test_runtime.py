@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.errors import DeviceError, MissingExtraError, UsageError
-from decode_zoo.runtime import BLOCK, NumpyBackend, open_backend
+from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.runtime import BLOCK, NumpyBackend, OnnxBackend, open_backend
 
 onnxruntime = pytest.importorskip("onnxruntime")
 BACKENDS = ["numpy", "onnxruntime"]
@@ -65,7 +67,7 @@ def test_full_matrices_and_position_sums_agree_in_every_back_end(model):
     scale = np.array([output.scale for output in model.manifest.outputs])
     network = model.network
     for row in rows:
-        full = bound.full(int(row))
+        full = bound.full(np.array([row]))
         sums = {
             side: features.pooled(
                 [features.rows.ids[row]], side, kernel=bound.kernels[side],
@@ -106,5 +108,88 @@ def test_without_onnxruntime_numpy_answers(model, monkeypatch):
     assert isinstance(open_backend(model.network, graph), NumpyBackend)
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[cpu\]"):
         open_backend(model.network, graph, backend="onnxruntime")
-    with pytest.raises(MissingExtraError, match="onnxruntime"):
-        open_backend(model.network, graph, device="cuda")
+    for backend in ("auto", "onnxruntime"):
+        with pytest.raises(
+            DeviceError, match=r"cannot be imported[\s\S]*decode-zoo\[gpu\]"
+        ) as error:
+            open_backend(model.network, graph, backend=backend, device="cuda")
+        assert error.value.exit_code == 6
+
+
+@pytest.fixture
+def graph() -> Path:
+    return dz.Store.default().locate("gtex-tissue-v1", "model.onnx")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.999])
+def test_a_damaged_graph_is_named(graph, tmp_path, kept):
+    data = graph.read_bytes()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data[: int(kept * len(data)) if kept < 1 else kept])
+    with pytest.raises(VerificationError, match=r"model\.onnx cannot be loaded") as error:
+        OnnxBackend(path, "cpu")
+    assert str(path) in error.value.message
+    assert error.value.exit_code == 5
+
+
+def test_a_damaged_graph_is_no_fault_of_the_device(graph, tmp_path, monkeypatch):
+    """CUDA is pretended: its sessions always fail."""
+    session = onnxruntime.InferenceSession
+
+    def open_session(path, options, providers):
+        if providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("no driver")
+        return session(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(DeviceError, match="no driver"):
+        OnnxBackend(graph, "cuda")
+    assert open_backend(None, graph, device="auto").name == "onnxruntime-cpu"
+    (tmp_path / "model.onnx").write_bytes(graph.read_bytes()[:1000])
+    for device in ("cuda", "auto"):
+        with pytest.raises(VerificationError, match="cannot be loaded"):
+            open_backend(None, tmp_path / "model.onnx", device=device)
+
+
+def test_a_graph_tells_its_outputs(graph, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    names = OnnxBackend(graph, "cpu").outputs
+    assert len(names) == 54
+    assert names[-1] == "median_log2_tpm"
+
+    def changed(change) -> Path:
+        content = onnx.load(str(graph))
+        change(content)
+        onnx.save(content, str(tmp_path / "model.onnx"))
+        return tmp_path / "model.onnx"
+
+    def tell(text):
+        def change(content):
+            kept = [item for item in content.metadata_props if item.key != "outputs"]
+            del content.metadata_props[:]
+            content.metadata_props.extend(kept)
+            if text is not None:
+                content.metadata_props.add(key="outputs", value=text)
+
+        return change
+
+    def rename(old, new):
+        def change(content):
+            graph = content.graph
+            for item in (*graph.input, *graph.output):
+                item.name = new if item.name == old else item.name
+            for node in graph.node:
+                for places in (node.input, node.output):
+                    places[:] = [new if name == old else name for name in places]
+
+        return change
+
+    assert OnnxBackend(changed(tell(None)), "cpu").outputs is None
+    assert OnnxBackend(changed(tell('["a", "b"]')), "cpu").outputs == ("a", "b")
+    for text in ("Liver", '"Liver"', "[1]", '{"a": 1}'):
+        with pytest.raises(VerificationError, match="no list of names"):
+            OnnxBackend(changed(tell(text)), "cpu")
+    for old, new in (("rna", "dna"), ("promoter", "enhancer"), ("prediction", "output")):
+        with pytest.raises(VerificationError, match=f"not the graph of a model.*{new}"):
+            OnnxBackend(changed(rename(old, new)), "cpu")

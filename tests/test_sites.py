@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import tempfile
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def test_with_strand(tmp_path: Path, text: str) -> None:
         gzip.compress(BED6.encode()),
         gzip.compress(BED6[:20].encode()) + gzip.compress(BED6[20:].encode()),
         BED6.replace("\n", "\r\n"),
+        BED6.replace("\n", "\r"),
+        ("track x\n#chrom\n" + BED6).replace("\n", "\r"),
         BED6.rstrip("\n"),
         "\ufeff" + BED6,
         'browser position chr1:1-9\ntrack name="x" type=bed\n#chrom\tstart\n\n' + BED6,
@@ -79,8 +82,8 @@ def test_with_strand(tmp_path: Path, text: str) -> None:
         BED6.replace("c\t1\t+", "c\t1\t+\t.\t."),
         BED6.replace("\tb\t", '\t"b\t').replace("\tc\t", '\t"c\t'),
     ],
-    ids=["gzip", "gzip-members", "crlf", "no-last-newline", "bom", "headers", "comments", "bare",
-         "refseq", "scaffold", "empty-cells", "ragged", "quotes"],
+    ids=["gzip", "gzip-members", "crlf", "cr", "cr-headers", "no-last-newline", "bom", "headers",
+         "comments", "bare", "refseq", "scaffold", "empty-cells", "ragged", "quotes"],
 )  # fmt: skip
 def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
     assert rows(read(tmp_path, content, stranded=True)) == STRANDED
@@ -89,14 +92,18 @@ def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b"track x\n# no more\n", gzip.compress(b"")])
 @pytest.mark.parametrize("stranded", [False, True])
 def test_file_without_lines_is_a_track_without_sites(
-    tmp_path: Path, content: bytes, stranded: bool
+    tmp_path: Path, content: bytes, stranded: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     sites = read(tmp_path, content, stranded=stranded)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"{tmp_path / 'sites.bed'}: holds no sites")
     assert rows(sites) == []
     assert [track.name for track in sites.tracks] == ["t"]
     assert read(tmp_path, content, by_name=True).tracks == ()
 
 
+NUMBERS = ["1e3", "1e1", "True", "false", "+5", " 7", "7 ", "007", "1_0", "1.0", "0x1", "٣", "-0"]
 LINE = st.one_of(
     st.builds(
         "{}\t{}\t{}\t{}\t0\t{}".format,
@@ -104,11 +111,14 @@ LINE = st.one_of(
         st.sampled_from(["a", "NA", "", '"', " "]), st.sampled_from(["+", "-", "."]),
     ),
     st.builds("chr1\t{}\t{}".format, st.integers(0, 99), st.integers(0, 99)),
+    st.builds("chr1\t{}\t{}\ta\t0\t+".format, st.sampled_from(NUMBERS), st.sampled_from(NUMBERS)),
     st.sampled_from(["#c", "", "chr1\t7\tx\ta\t0\t+", "chr1\t7", "chr1 1 2", "track x"]),
 )  # fmt: skip
 
 
-@given(st.lists(LINE, max_size=6), st.booleans(), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+@given(
+    st.lists(LINE, max_size=6), st.booleans(), st.booleans(), st.sampled_from(["\n", "\r\n", "\r"])
+)
 def test_reading_fast_and_carefully_agree(
     lines: list[str], stranded: bool, comment: bool, newline: str
 ) -> None:
@@ -144,6 +154,10 @@ def test_reading_fast_and_carefully_agree(
         ("chr1\t10\t20x\ta\t0\t+", "end is not a whole number: '20x'"),
         ("chr1\t\t20\ta\t0\t+", "start is not a whole number: ''"),
         ("chr1\t1_0\t20\ta\t0\t+", "start is not a whole number: '1_0'"),
+        ("chr1\t1e1\t20\ta\t0\t+", "start is not a whole number: '1e1'"),
+        ("chr1\t10\t1e2\ta\t0\t+", "end is not a whole number: '1e2'"),
+        ("chr1\tTrue\t20\ta\t0\t+", "start is not a whole number: 'True'"),
+        ("chr1\t10\t20.0\ta\t0\t+", "end is not a whole number: '20.0'"),
         (f"chr1\t10\t{10**20}\ta\t0\t+", "end is not a whole number: '1000"),
         ("chr1\t-1\t20\ta\t0\t+", "not a 0-based half-open interval"),
         ("chr1\t30\t20\ta\t0\t+", "not a 0-based half-open interval"),
@@ -178,6 +192,26 @@ def test_sites_of_another_genome(tmp_path: Path) -> None:
         read(tmp_path, "Mito\t1\t2\n")
 
 
+@pytest.mark.parametrize("value", ["True", "1e0", "1.0"])
+def test_no_line_has_a_number(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InputError, match=f"line 1: start is not a whole number: '{value}'"):
+        read(tmp_path, f"chr1\t{value}\t20\n" * 3)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_lines_count_alike_whatever_ends_them(tmp_path: Path, newline: str) -> None:
+    lines = ["track x", "#chrom", "chr1\t1\t2", "", "chr1\t9\t5", ""]
+    with pytest.raises(InputError, match=r"line 5: start and end are not"):
+        read(tmp_path, newline.join(lines))
+
+
+def test_accessions_of_another_build(tmp_path: Path) -> None:
+    path = tmp_path / "sites.bed"
+    path.write_text("chr1\t1\t2\nNC_000001.10\t1\t2\n")
+    with pytest.raises(InputError, match=r"sites.bed: NC_000001.10 is chromosome 1 of another"):
+        read_sites(SiteFile(path, TRACK), Genome.named("hg38"), stranded=False)
+
+
 def test_damaged_gzip(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gzip stream is damaged"):
         read(tmp_path, gzip.compress(BED6.encode())[:-9])
@@ -187,16 +221,35 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 
 
 def test_folder_names_tracks_by_stem(tmp_path: Path) -> None:
-    for name in ("SPI1@GM12878.bed", "CTCF.K562.narrowPeak.gz", "MYC.BED", "notes.txt"):
+    for name in ("SPI1@GM12878.bed", "CTCF.K562.narrowPeak.gz", "MYC.BED", "notes.txt",
+                 "GTF2F1.HepG2.ENCFF002HYO.bed.gz", "H2A.Z@K562:1.bed"):  # fmt: skip
         (tmp_path / name).write_text("")
     files = find_site_files(tmp_path, "promoter")
     assert [(f.track.name, f.track.regulator, f.track.cell) for f in files] == [
         ("CTCF.K562", "CTCF", "K562"),
+        ("GTF2F1.HepG2.ENCFF002HYO", "GTF2F1", "HepG2"),
+        ("H2A.Z@K562:1", "H2A.Z", "K562"),
         ("MYC", "MYC", ""),
         ("SPI1@GM12878", "SPI1", "GM12878"),
     ]
     assert {f.track.kind for f in files} == {"tf"}
     assert {f.track.kind for f in find_site_files(tmp_path, "rna")} == {"rbp"}
+
+
+@pytest.mark.parametrize("name", ["manifest.tsv", "manifest.tsv.gz"])
+def test_folder_with_a_manifest_that_is_not_used(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "MYC.K562.bed").write_text("")
+    find_site_files(tmp_path, "promoter")
+    assert not caplog.records
+    (tmp_path / name).write_text("")
+    (file,) = find_site_files(tmp_path, "promoter")
+    assert file.track.name == "MYC.K562"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"{tmp_path / name} is not used")
+    assert "regulator@cell" in record.getMessage()
 
 
 def test_folder_with_the_same_stem_twice(tmp_path: Path) -> None:

@@ -232,7 +232,8 @@ def test_every_failed_attempt_is_told(store: Store, server: str, tmp_path: Path)
         assert reason in line
     assert caught.value.remedy is not None
     assert str(store.cache / FOLDER / "weights.npz") in caught.value.remedy
-    assert "DECODE_ZOO_MIRRORS" in caught.value.remedy
+    assert "DECODE_ZOO_MIRRORS=" in caught.value.remedy
+    assert "zoo/ of a checkout" in caught.value.remedy
     assert files_in(store.cache) == []
 
 
@@ -270,6 +271,27 @@ def test_corrupt_cached_file_is_never_handed_out(store: Store) -> None:
     with pytest.raises(ArtifactError, match="no mirror is known"):
         store.locate("tissue-v1", "weights.npz")
     assert files_in(store.cache) == ["manifest.json"]
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_check_verifies_without_healing(store: Store, tmp_path: Path) -> None:
+    mirrored = replace(store, mirrors=(str(lay_out(tmp_path / "mirror", CONTENT)),))
+    assert mirrored.check("tissue", "weights.npz") is None
+    assert not store.cache.exists()
+    lay_out(store.cache, {**CONTENT, "weights.npz": WRONG["weights.npz"]})
+    path = store.cache / FOLDER / "weights.npz"
+    assert mirrored.check("tissue", "manifest.json") == path.with_name("manifest.json")
+    with pytest.raises(VerificationError, match=r"expected sha256[\s\S]*Delete it"):
+        mirrored.check("tissue", "weights.npz")
+    assert path.read_bytes() == WRONG["weights.npz"]
+    bundled = replace(mirrored, bundled=lay_out(tmp_path / "bundled", CONTENT))
+    assert bundled.check("tissue", "weights.npz") == tmp_path / "bundled" / FOLDER / "weights.npz"
+    assert path.read_bytes() == WRONG["weights.npz"]
+    spoilt = replace(mirrored, bundled=lay_out(tmp_path / "spoilt", WRONG))
+    with pytest.raises(VerificationError, match="reinstall"):
+        spoilt.check("tissue", "weights.npz")
+    with pytest.raises(ArtifactError, match="has no file"):
+        store.check("tissue", "../weights.npz")
 
 
 @pytest.mark.usefixtures("no_sockets")

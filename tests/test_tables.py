@@ -321,6 +321,31 @@ def test_an_existing_output_needs_force(tmp_path: Path, frame: pd.DataFrame) -> 
     assert len(names(tmp_path)) == 2
 
 
+def test_an_existing_provenance_needs_force_too(tmp_path: Path, frame: pd.DataFrame) -> None:
+    path = tmp_path / "o.tsv"
+    provenance_path(path).write_text("old")
+    for refuse in (check_output, lambda path: write_table(frame, path, provenance=RECORD)):
+        with pytest.raises(UsageError, match=r"provenance\.json exists[\s\S]*--force"):
+            refuse(path)
+    assert names(tmp_path) == ["o.tsv.provenance.json"]
+    assert provenance_path(path).read_text() == "old"
+    write_table(frame, path, provenance=RECORD, force=True)
+    assert json.loads(provenance_path(path).read_text()) == RECORD
+
+
+def test_a_folder_in_the_place_of_the_provenance_is_refused(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    path = tmp_path / "o.tsv"
+    provenance_path(path).mkdir()
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"provenance\.json exists and is not a regular file"):
+            check_output(path, force)
+        with pytest.raises(UsageError, match="not a regular file"):
+            write_table(frame, path, provenance=RECORD, force=force)
+    assert names(tmp_path) == ["o.tsv.provenance.json"]
+
+
 @pytest.mark.parametrize(("name", "package"), [("o.parquet", "pyarrow"), ("o.h5ad", "anndata")])
 def test_a_missing_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str
@@ -349,6 +374,7 @@ def test_places_that_cannot_be_written_are_refused(
 @pytest.mark.parametrize("old", [None, "old"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError(28, "No space left")])
 @pytest.mark.parametrize("step", ["text", "sidecar", "table"])
+@pytest.mark.parametrize("notes", [None, "old notes"])
 def test_a_failure_at_any_step_leaves_nothing_new(
     tmp_path: Path,
     frame: pd.DataFrame,
@@ -356,10 +382,13 @@ def test_a_failure_at_any_step_leaves_nothing_new(
     step: str,
     error: Any,
     old: str | None,
+    notes: str | None,
 ) -> None:
     path = tmp_path / "o.tsv"
     if old:
         path.write_text(old)
+    if notes:
+        provenance_path(path).write_text(notes)
     before = names(tmp_path)
     if step == "text":
         monkeypatch.setattr(tables, "_cells", _raiser(error))
@@ -376,11 +405,9 @@ def test_a_failure_at_any_step_leaves_nothing_new(
     expected = UsageError if isinstance(error, OSError) else error
     with pytest.raises(expected):
         write_table(frame, path, provenance=RECORD, force=True)
-    if old:
-        assert path.read_text() == old
-        assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
-    else:
-        assert names(tmp_path) == before == []
+    assert names(tmp_path) == before
+    assert not old or path.read_text() == old
+    assert not notes or provenance_path(path).read_text() == notes
 
 
 def _raiser(error: Any) -> Any:
@@ -424,6 +451,31 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("rows", [1, 50_000])
+def test_standard_output_that_is_full_is_told(rows: int) -> None:
+    code = (
+        "import pandas as pd; from decode_zoo.errors import UsageError;"
+        "from decode_zoo.tables import write_table\n"
+        f"try: write_table(pd.DataFrame({{'x': ['a'] * {rows}}}), '-', provenance={{}})\n"
+        "except UsageError as error: raise SystemExit(error.message)"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Cannot write to standard output: No space left on device.\n"
+
+
+def test_standard_output_that_is_closed_is_told(
+    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UsageError, match="closed"):
+        write_table(frame, "-", provenance=RECORD)
 
 
 def test_a_wide_table_is_written_in_little_time(tmp_path: Path) -> None:

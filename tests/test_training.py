@@ -14,9 +14,10 @@ from decode_zoo.errors import InputError, VerificationError
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.network import DecodeConfig
 from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
-from decode_zoo.training.dataset import make_dataset
+from decode_zoo.training.dataset import Selection, make_dataset
 from decode_zoo.training.fit import FitConfig
 
+SELECTION = Selection(kinds=("tf", "rbp"), test=("22",))
 SMALL = DecodeConfig(rna_channels=8, promoter_channels=6, dense_width=10)
 
 
@@ -47,27 +48,25 @@ def targets(features):
 
 @pytest.fixture(scope="module")
 def dataset(features, targets):
-    return make_dataset(
-        features, targets, kernels=SMALL.kernels, kinds={"tf", "rbp"}, test=("22",), min_genes=30
-    )
+    return make_dataset(features, targets, SMALL.kernels, SELECTION)
 
 
 def test_inputs_are_frozen_from_training_genes(dataset, features):
     training = dataset.rows[dataset.split.training]
     assert {features.rows.chroms[i] for i in training} == {"20", "21"}
-    for side, inputs in dataset.inputs.items():
-        columns = features.columns(side, inputs.tracks)
+    for side, tracks in dataset.tracks.items():
+        columns = features.columns(side, tracks)
         annotated = (features.sums(side)[0][training][:, columns] > 0).sum(axis=0)
         assert annotated.min() >= 30
         assert {features.side_tracks[side][i].kind for i in columns} <= {"tf", "rbp"}
-        left = set(features.tracks(side)) - set(inputs.tracks)
+        left = set(features.tracks(side)) - set(tracks)
         assert left  # tracks with fewer genes, and other kinds
         # The scale is the largest bin, counted here from full matrices.
         some = training[:60]
         largest = features.matrix(some, side)[:, :, 1 + columns].max(axis=(0, 1))
         np.testing.assert_array_equal(features.largest_bin(some, side)[columns], largest)
-        assert (inputs.scale[1:] >= largest).all()
-        assert inputs.scale[0] == 100
+        assert (dataset.scale[side][1:] >= largest).all()
+        assert dataset.scale[side][0] == 100
 
 
 def test_pooled_and_full_inputs_agree(dataset):
@@ -81,9 +80,9 @@ def test_pooled_and_full_inputs_agree(dataset):
 def test_no_common_gene_is_an_error(features, targets):
     strangers = replace(targets, gene_ids=[f"X{i}" for i in range(len(targets.gene_ids))])
     with pytest.raises(InputError, match="no gene of the expression matrix"):
-        make_dataset(features, strangers, kernels=SMALL.kernels)
+        make_dataset(features, strangers, SMALL.kernels, SELECTION)
     with pytest.raises(InputError, match="no promoter track"):
-        make_dataset(features, targets, kernels=SMALL.kernels, min_genes=10**6)
+        make_dataset(features, targets, SMALL.kernels, replace(SELECTION, min_genes=10**6))
 
 
 def test_ridge_against_the_normal_equations(dataset):
@@ -95,12 +94,10 @@ def test_ridge_against_the_normal_equations(dataset):
     np.testing.assert_allclose(fit.predict(x), z @ direct + y.mean(0))
     assert fit_ridge(x, y, x, y, [1.0, 100.0]).alpha == 1.0
     features = log_sums(dataset, dataset.split.validation)
-    assert features.shape[1] == 1 + sum(len(i.tracks) for i in dataset.inputs.values())
+    n_promoter, n_rna = (len(dataset.tracks[side]) for side in ("promoter", "rna"))
+    assert features.shape[1] == 1 + n_promoter + n_rna
     counts = bound_counts(dataset, dataset.split.validation)
-    n_promoter = len(dataset.inputs["promoter"].tracks)
-    np.testing.assert_array_equal(counts[:, 0], (features[:, -n_promoter:] > 0).sum(1) * 1.0
-                                  if list(dataset.inputs)[-1] == "promoter"
-                                  else (features[:, 1 : 1 + n_promoter] > 0).sum(1))  # fmt: skip
+    np.testing.assert_array_equal(counts[:, 0], (features[:, 1 : 1 + n_promoter] > 0).sum(axis=1))
 
 
 # --- with TensorFlow -----------------------------------------------------------------
@@ -117,8 +114,7 @@ def bundle(features, targets, tmp_path_factory):
         features, targets, folder,
         Description("small-v1", "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
                     {"x.tsv": "0" * 64}, ("pytest",)),
-        network=SMALL, fit=FitConfig(seeds=(1, 2), max_epochs=4), kinds={"tf", "rbp"},
-        test=("22",),
+        network=SMALL, fit=FitConfig(seeds=(1, 2), max_epochs=4), selection=SELECTION,
     )  # fmt: skip
     return folder, model
 
@@ -164,18 +160,16 @@ def test_the_graph_is_clean(bundle):
 
 def test_a_graph_that_differs_is_refused(bundle, dataset):
     from decode_zoo.training.export import check_parity
-    from decode_zoo.training.pipeline import _in_bases
 
     folder, model = bundle
     weights = dict(model.network.weights)
     weights["outputs/bias"] = weights["outputs/bias"] + np.float32(1e-3)
     other = replace(model.network, weights=weights)
     genes = dataset.split.validation[:20]
-    pooled, full = (_in_bases(dataset, genes, full=full) for full in (False, True))
-    same = np.arange(20)
-    assert check_parity(model.network, folder / "model.onnx", pooled, full, same)
+    pooled, full, same = dataset.pooled(genes), dataset.full(genes), np.arange(20)
+    assert check_parity(model.network, folder / "model.onnx", full, pooled, same)
     with pytest.raises(VerificationError, match="keras_onnx"):
-        check_parity(other, folder / "model.onnx", pooled, full, same)
+        check_parity(other, folder / "model.onnx", full, pooled, same)
 
 
 def test_training_repeats_exactly(bundle, dataset):
@@ -197,10 +191,10 @@ def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
     model = train_bundle(
         features, few, tmp_path / "relu",
         Description("relu-v1", "a test", "CC0-1.0", "nobody", (), "hg38-open-v1", {}, ()),
-        network=config, fit=FitConfig(seeds=(1,), max_epochs=1), kinds={"rbp", "tf"},
-        test=("22",), min_genes=3,
+        network=config, fit=FitConfig(seeds=(1,), max_epochs=1), selection=replace(SELECTION, min_genes=3),
     )  # fmt: skip
     assert model.manifest.pooling == "none"
+    assert max(model.manifest.parity.values()) <= 1e-5
     a, b = (
         model.predict(["APP", "SOD1", "PRNP"], backend=name).iloc[:, 3:].to_numpy()
         for name in ("numpy", "onnxruntime")

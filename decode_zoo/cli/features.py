@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.features import FeatureSet
-    from decode_zoo.sites import Side, SiteFile
+    from decode_zoo.layout import Side
+    from decode_zoo.sites import SiteFile
 
-__all__ = ["features"]
+__all__ = ["describe", "features"]
 
 _PATH = click.Path(path_type=Path)
 
@@ -143,7 +145,8 @@ def build(
     for source in mirna:
         files["rna"] += dz.find_site_files(source, "rna", by_name=True)
     total = sum(map(len, files.values()))
-    with click.progressbar(length=total, label="Reading sites", file=sys.stderr) as bar:
+    bar = click.progressbar(length=total, label="Reading sites", file=sys.stderr)
+    with bar if sys.stderr.isatty() else nullcontext():
         built = dz.build_features(
             annotation,
             assembly,
@@ -152,7 +155,7 @@ def build(
             layout=layout,
             aliases=names,
             force=force,
-            progress=bar.update,
+            progress=bar.update if sys.stderr.isatty() else None,
         )
     click.echo(f"{output}: {_summary(built)}", err=True)
 
@@ -163,7 +166,7 @@ def build(
 def show(source: str, tracks: bool) -> None:
     """Say what is in a feature set."""
     import decode_zoo as dz
-    from decode_zoo.features import SIDES
+    from decode_zoo.layout import SIDES
 
     found = dz.load_features(source)
     if tracks:
@@ -172,18 +175,27 @@ def show(source: str, tracks: bool) -> None:
             for t in found.side_tracks[side]:
                 click.echo(f"{side}\t{t.name}\t{t.regulator}\t{t.kind}\t{t.cell}\t{t.source}")
         return
-    layout = found.layout
-    click.echo(f"genome      {layout.genome}")
-    click.echo(f"rows        {len(found)} {layout.level}s")
-    click.echo(f"promoter    -{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}")
-    click.echo(f"boundary    {layout.boundary}")
-    for side in SIDES:
-        kinds = Counter(track.kind for track in found.side_tracks[side])
+    for line in describe(found):
+        click.echo(line)
+
+
+def describe(features: FeatureSet) -> list[str]:
+    """Lines that say what is in a feature set."""
+    layout = features.layout
+    lines = [
+        f"genome      {layout.genome}",
+        f"rows        {len(features)} {layout.level}s",
+        f"window      -{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}",
+        f"boundary    {layout.boundary}",
+    ]
+    for side, tracks in features.side_tracks.items():
+        kinds = Counter(track.kind for track in tracks)
         parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-        regulators = len({track.regulator for track in found.side_tracks[side]})
-        click.echo(f"{side:11} {sum(kinds.values())} tracks of {regulators} regulators ({parts})")
-    click.echo(f"built by    decode-zoo {found.builder_version}")
-    click.echo(f"sha256      {found.sha256}")
+        regulators = len({track.regulator for track in tracks})
+        lines.append(f"{side:11} {len(tracks)} tracks of {regulators} regulators ({parts})")
+    lines.append(f"built by    decode-zoo {features.builder_version}")
+    lines.append(f"sha256      {features.sha256}")
+    return lines
 
 
 @features.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +15,8 @@ import click
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from decode_zoo.layout import Side
     from decode_zoo.runtime import BackendName, Device
-    from decode_zoo.sites import Side
 
 __all__ = ["predict"]
 
@@ -95,7 +97,7 @@ def predict(
     model = dz.load(model_id)
     own = dz.load_features(features_source) if features_source else None
     bound = model.bind(own, fill_missing=fill_missing)
-    chosen = [name.strip() for name in outputs.split(",")] if outputs else None
+    chosen = None if outputs is None else [name.strip() for name in outputs.split(",")]
     table = model.predict(
         queries,
         features=own,
@@ -109,12 +111,23 @@ def predict(
         table,
         output,
         provenance=provenance(
-            ["decode-zoo", *sys.argv[1:]], requested_model=model_id, **model.provenance(bound, used)
+            ["decode-zoo", *sys.argv[1:]],
+            requested_model=model_id,
+            genes=_origin(genes),
+            **model.provenance(bound, used),
         ),
         force=force,
+        id_columns=list(table.columns[:3]),
         units={item.name: item.unit for item in model.manifest.outputs if item.name in table},
     )
     _report(table["status"].tolist(), table.attrs["hint"], bound.missing, used.name)
+
+
+def _origin(genes: Path | None) -> dict[str, str] | None:
+    """Name and sha256 of the file of genes; None for all genes and for stdin."""
+    if genes is None or not genes.is_file():
+        return None
+    return {"file": genes.name, "sha256": hashlib.sha256(genes.read_bytes()).hexdigest()}
 
 
 def _report(
@@ -126,8 +139,7 @@ def _report(
     click.echo(f"{len(status)} rows ({parts}), {backend}", err=True)
     for side, names in missing.items():
         if names:
-            click.echo(
-                f"{len(names)} {side} tracks taken as without sites: {', '.join(names)}", err=True
-            )
+            listed = textwrap.fill(", ".join(names), 100, break_on_hyphens=False)
+            click.echo(f"{len(names)} {side} tracks taken as without sites:\n{listed}", err=True)
     if hint:
         click.echo(hint, err=True)

@@ -98,14 +98,16 @@ def train(  # one parameter an option
     import decode_zoo as dz
     from decode_zoo.network import DecodeConfig
     from decode_zoo.training import import_keras
+    from decode_zoo.training.dataset import Selection
     from decode_zoo.training.fit import FitConfig
     from decode_zoo.training.pipeline import Description, train_bundle
 
     import_keras()
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     targets = dz.make_targets(dz.read_expression(expression), scale=scale)  # type: ignore[arg-type]
+    features = dz.load_features(features_source)
     model = train_bundle(
-        dz.load_features(features_source),
+        features,
         targets,
         output,
         Description(
@@ -114,7 +116,7 @@ def train(  # one parameter an option
             license_id,
             citation,
             (str(expression.name),),
-            features_source,
+            features.name,
             {expression.name: hashlib.sha256(expression.read_bytes()).hexdigest()},
             ("decode-zoo", *sys.argv[1:]),
         ),
@@ -122,10 +124,12 @@ def train(  # one parameter an option
         fit=FitConfig(
             learning_rate, batch_size, max_epochs, patience, tuple(range(1, repeats + 1))
         ),
-        kinds=[kind.strip() for kind in kinds.split(",")] if kinds else None,
-        test=test_chrom,
-        absent=absent_chrom,
-        split_seed=split_seed,
+        selection=Selection(
+            kinds=tuple(kind.strip() for kind in kinds.split(",")) if kinds else None,
+            test=test_chrom,
+            absent=absent_chrom,
+            split_seed=split_seed,
+        ),
         force=force,
     )
     for part, values in model.manifest.metrics.items():

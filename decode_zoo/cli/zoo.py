@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from decode_zoo.errors import UsageError
+from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from decode_zoo.manifest import Manifest
     from decode_zoo.registry import Artifact
     from decode_zoo.store import Store
 
@@ -44,34 +46,63 @@ def ls() -> None:
 
 
 @click.command()
-@click.argument("artifact_id", metavar="ID")
-def info(artifact_id: str) -> None:
+@click.argument("source", metavar="ID|DIR")
+def info(source: str) -> None:
     """Say what a model or feature set is, how good, and where it comes from."""
     import decode_zoo as dz
+    from decode_zoo.cli.features import describe
     from decode_zoo.store import Store
 
-    store = Store.default()
-    artifact = store.registry.resolve(artifact_id)
-    click.echo(f"{artifact.id}: {artifact.title}")
-    click.echo(f"licence     {artifact.license}")
-    click.echo(f"size        {_megabytes(artifact)} ({_place(store, artifact)})")
-    if artifact.kind == "model":
-        manifest = dz.load(artifact.id, store=store).manifest
-        click.echo(f"family      {manifest.family}")
-        click.echo(f"features    {manifest.features['id']} ({manifest.layout.genome})")
-        for side, frozen in manifest.inputs.items():
-            regulators = len({track.regulator for track in frozen.tracks})
-            click.echo(f"{side:11} {len(frozen.tracks)} tracks of {regulators} regulators")
-        for part, values in manifest.metrics.items():
-            click.echo(
-                f"{part:11} Spearman's rho {values['fold_change_spearman']:.3f} (mean over fold "
-                f"changes), {values['median_spearman']:.3f} (median), {values['n_genes']} genes"
-            )
-        names = ", ".join(output.name for output in manifest.outputs)
-        click.echo(f"outputs     {len(manifest.outputs)}: {names}")
-        for source in manifest.sources:
-            click.echo(f"source      {source}")
-    click.echo(f"cite        {artifact.citation}")
+    folder = Path(source)
+    if folder.is_dir():
+        if (folder / "manifest.json").is_file():
+            manifest = dz.load(folder).manifest
+            lines = [
+                f"{manifest.id}: {manifest.title}",
+                f"licence     {manifest.license}",
+                *_describe_model(manifest),
+                f"cite        {manifest.citation}",
+            ]
+        elif (folder / "features.json").is_file():
+            lines = describe(dz.load_features(folder))
+        else:
+            raise InputError("holds neither a model (manifest.json) nor a feature set "
+                             "(features.json)", path=folder)  # fmt: skip
+    else:
+        store = Store.default()
+        artifact = store.registry.resolve(source)
+        place = _place(store, artifact)
+        lines = [
+            f"{artifact.id}: {artifact.title}",
+            f"licence     {artifact.license}",
+            f"size        {_megabytes(artifact)} ({place})",
+        ]
+        if place == "to fetch":
+            lines.append(f"more        once it is here: decode-zoo fetch {artifact.id}")
+        elif artifact.kind == "model":
+            lines += _describe_model(dz.load(artifact.id, store=store).manifest)
+        else:
+            lines += describe(dz.load_features(artifact.id, store=store))
+        lines.append(f"cite        {artifact.citation}")
+    for line in lines:
+        click.echo(line)
+
+
+def _describe_model(manifest: Manifest) -> Iterator[str]:
+    yield f"family      {manifest.family}"
+    yield f"features    {manifest.features['id']} ({manifest.layout.genome})"
+    for side, frozen in manifest.inputs.items():
+        regulators = len({track.regulator for track in frozen.tracks})
+        yield f"{side:11} {len(frozen.tracks)} tracks of {regulators} regulators"
+    for part, values in manifest.metrics.items():
+        yield (
+            f"{part:11} Spearman's rho {values['fold_change_spearman']:.3f} (mean over fold "
+            f"changes), {values['median_spearman']:.3f} (median), {values['n_genes']} genes"
+        )
+    names = ", ".join(output.name for output in manifest.outputs)
+    yield f"outputs     {len(manifest.outputs)}: {names}"
+    for source in manifest.sources:
+        yield f"source      {source}"
 
 
 @click.command()
@@ -90,32 +121,66 @@ def fetch(artifact_ids: Sequence[str]) -> None:
 @click.argument("artifact_ids", metavar="ID...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every artifact that is here.")
 def verify(artifact_ids: Sequence[str], everything: bool) -> None:
-    """Hash the files that are here again and compare with the registry."""
+    """Hash the files that are here again and compare with the registry; change nothing."""
     from decode_zoo.store import Store
 
     store = Store.default()
     if everything == bool(artifact_ids):
         raise UsageError("Give either ids or --all.")
-    for artifact_id in artifact_ids or sorted(store.registry.artifacts):
-        artifact = store.registry.resolve(artifact_id)
-        here = [name for name in artifact.files if store.has(artifact.id, name)]
-        for name in here:
-            store.locate(artifact.id, name)
-        click.echo(f"{artifact.id}\t{len(here)} of {len(artifact.files)} files here, verified")
+    artifacts = [_registered(store, name) for name in artifact_ids or store.registry.artifacts]
+    bad, absent = [], []
+    for _, artifact in sorted({artifact.id: artifact for artifact in artifacts}.items()):
+        good, spoilt = 0, 0
+        for name in artifact.files:
+            try:
+                good += store.check(artifact.id, name) is not None
+            except VerificationError as error:
+                spoilt += 1
+                click.echo(f"Error: {error}", err=True)
+        parts = [f"{good} of {len(artifact.files)} files here, verified"] if good else []
+        parts += [f"{spoilt} damaged"] if spoilt else []
+        click.echo(f"{artifact.id}\t{', '.join(parts) or 'not here'}")
+        bad += [artifact.id] * spoilt
+        absent += [artifact.id] if not parts else []
+    if bad:
+        raise VerificationError(f"{len(bad)} of the files here are not the published ones "
+                                f"({', '.join(dict.fromkeys(bad))}).")  # fmt: skip
+    if absent and not everything:
+        raise ArtifactError(f"Nothing to verify: no file of {', '.join(absent)} is here.",
+                            remedy=f"Fetch it: decode-zoo fetch {' '.join(absent)}")  # fmt: skip
+
+
+def _registered(store: Store, name: str) -> Artifact:
+    try:
+        return store.registry.resolve(name)
+    except ArtifactError:
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name} is a folder, and the hashes of the registry are not about it.",
+                remedy=f"Test the model in it: decode-zoo test {name}",
+            ) from None
+        raise
 
 
 @click.command()
-@click.argument("model_ids", metavar="ID...", nargs=-1, required=True)
-def test(model_ids: Sequence[str]) -> None:
+@click.argument("models", metavar="ID|DIR...", nargs=-1, required=True)
+@click.option(
+    "--features",
+    "features_source",
+    metavar="ID|DIR",
+    help="The feature set that the models were trained on, if it is elsewhere.",
+)
+def test(models: Sequence[str], features_source: str | None) -> None:
     """Recompute a model's known answers with each installed back end."""
     import decode_zoo as dz
 
     installed = importlib.util.find_spec("onnxruntime") is not None
-    for name in model_ids:
+    own = dz.load_features(features_source) if features_source else None
+    for name in models:
         model = dz.load(name)
         genes = len(model.manifest.known_answers.genes)
         for backend in ("numpy", "onnxruntime") if installed else ("numpy",):
             opened = model.backend(backend)
-            off = model.check_known_answers(opened)
+            off = model.check_known_answers(opened, features=own)
             click.echo(f"{model.id}\t{opened.name}\t{genes} genes\tlargest difference {off:.1e} "
                        "of an output's scale")  # fmt: skip

@@ -20,15 +20,14 @@ def log_sums(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
     """log(1 + covered bases) of all tracks and of the RNA length, shape (n, n_features)."""
     rows = dataset.rows[part]
     blocks = [np.log1p(dataset.features.mask_sums("rna", 1)[rows].astype(np.float64))]
-    for side, inputs in dataset.inputs.items():
-        columns = dataset.features.columns(side, inputs.tracks)
+    for side, columns in dataset.bound.columns.items():
         blocks.append(np.log1p(dataset.features.sums(side)[0][rows][:, columns].toarray()))
     return np.concatenate(blocks, axis=1)
 
 
 def bound_counts(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
     """Count promoter tracks with a site in the window, shape (n, 1)."""
-    columns = dataset.features.columns("promoter", dataset.inputs["promoter"].tracks)
+    columns = dataset.bound.columns["promoter"]
     bound = dataset.features.sums("promoter")[0][dataset.rows[part]][:, columns] > 0
     return np.asarray(bound.sum(axis=1), np.float64)[:, None]
 

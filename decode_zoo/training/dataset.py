@@ -1,8 +1,8 @@
-"""What a network trains on: pooled inputs and scaled targets of the same genes."""
+"""What a network trains on: inputs and scaled targets of the same genes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,78 +10,95 @@ import numpy.typing as npt
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Output, Split, Targets, split_by_chromosome
-from decode_zoo.features import SIDES, FeatureSet
-from decode_zoo.sites import Side
+from decode_zoo.features import FeatureSet
+from decode_zoo.inputs import BoundFeatures, bind
+from decode_zoo.layout import SIDES, Side
 
-__all__ = ["Dataset", "Inputs", "make_dataset"]
+__all__ = ["Dataset", "Selection", "make_dataset"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Frozen inputs of one side.
+class Selection:
+    """Which tracks and genes to use, and for what.
 
     Attributes
     ----------
-    tracks : tuple of str
-        Names, in channel order; channel 0 is the mask channel and comes before them.
-    scale : ndarray of float64, shape (1 + n_tracks,)
-        Largest bin value over training genes; inputs are divided by it.
-    kernel : int
-        Composite kernel width in bins.
+    kinds : tuple of str, optional
+        Classes of tracks; all if not given.
+    excluded_sources : tuple of str
+        Sources of tracks not to use.
+    min_genes : int
+        Tracks annotated in fewer training genes are dropped.
+    test, absent : tuple of str
+        Chromosomes to test on, and to leave out altogether.
+    validation_fraction : float
+        Of the genes that are neither.
+    split_seed : int
+        Of the random choice of validation genes.
     """
 
-    tracks: tuple[str, ...]
-    scale: npt.NDArray[np.float64]
-    kernel: int
+    kinds: tuple[str, ...] | None = None
+    excluded_sources: tuple[str, ...] = ()
+    min_genes: int = 30
+    test: tuple[str, ...] = ("1",)
+    absent: tuple[str, ...] = ()
+    validation_fraction: float = 0.1
+    split_seed: int = 0
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Genes with features and expression.
+    """Genes with features and expression. Made by `make_dataset`.
 
     Attributes
     ----------
-    features : FeatureSet
+    selection : Selection
+        How tracks and genes were chosen.
     targets : Targets
         Of the genes that are in the feature set, n of them.
     rows : ndarray of int64, shape (n,)
         Their rows in the feature set.
     split : Split
         Rows of `targets`.
-    inputs : dict of Side to Inputs
+    tracks : Mapping of Side to tuple of str
+        Names of the tracks, in channel order; channel 0 is the mask channel, before them.
+    scale : Mapping of Side to ndarray of float64, shape (1 + n_tracks,)
+        Largest bin value over training genes, in bases; networks divide their inputs by it.
+    bound : BoundFeatures
+        The feature set, seen through these tracks.
     outputs : tuple of Output
     """
 
-    features: FeatureSet
+    selection: Selection
     targets: Targets
     rows: IntArray
     split: Split
-    inputs: dict[Side, Inputs]
+    tracks: Mapping[Side, tuple[str, ...]]
+    scale: Mapping[Side, npt.NDArray[np.float64]]
+    bound: BoundFeatures
     outputs: tuple[Output, ...]
 
-    def pooled(self, part: IntArray) -> dict[str, FloatArray]:
-        """Return scaled inputs of some rows, each of shape (n, kernel, 1 + n_tracks)."""
-        found: dict[str, FloatArray] = {}
-        for side, inputs in self.inputs.items():
-            rows, columns = self.rows[part], self.features.columns(side, inputs.tracks)
-            out = np.empty((rows.size, inputs.kernel, 1 + columns.size), np.float32)
-            out[:, :, 0] = self.features.mask_sums(side, inputs.kernel)[rows]
-            for k, sums in enumerate(self.features.sums(side, inputs.kernel)):
-                out[:, k, 1:] = sums[rows][:, columns].toarray()
-            found[side] = (out / inputs.scale).astype(np.float32)
-        return found
+    @property
+    def features(self) -> FeatureSet:
+        """The feature set."""
+        return self.bound.features
 
-    def full(self, part: IntArray) -> dict[str, FloatArray]:
-        """Full matrices of some rows of `targets`, scaled and padded by kernel - 1 empty bins."""
-        found: dict[str, FloatArray] = {}
-        for side, inputs in self.inputs.items():
-            columns = np.concatenate(([0], 1 + self.features.columns(side, inputs.tracks)))
-            dense = self.features.matrix(self.rows[part], side, pad=inputs.kernel - 1)
-            found[side] = (dense[:, :, columns] / inputs.scale).astype(np.float32)
-        return found
+    def pooled(self, part: IntArray) -> dict[Side, FloatArray]:
+        """Position sums of some rows of `targets` in bases, shape (n, kernel, 1 + n_tracks)."""
+        return {side: sums.dense() for side, sums in self.bound.pooled(self.rows[part]).items()}
+
+    def full(self, part: IntArray) -> dict[Side, FloatArray]:
+        """Full matrices of some rows of `targets` in bases, padded by kernel - 1 empty bins."""
+        return self.bound.full(self.rows[part])
+
+    def scaled(self, inputs: Mapping[Side, FloatArray]) -> dict[str, FloatArray]:
+        """Divide inputs in bases by their scale; by name, as the Keras network takes them."""
+        return {
+            side: (values / self.scale[side]).astype(np.float32) for side, values in inputs.items()
+        }
 
     def scaled_targets(self, part: IntArray) -> FloatArray:
         """Targets of some rows in the network's own units, shape (n, n_outputs)."""
@@ -93,41 +110,28 @@ class Dataset:
 def make_dataset(
     features: FeatureSet,
     targets: Targets,
-    *,
-    kernels: dict[Side, int],
-    kinds: Collection[str] | None = None,
-    exclude: Collection[str] = (),
-    min_genes: int = 30,
-    test: Sequence[str] = ("1",),
-    absent: Sequence[str] = (),
-    validation_fraction: float = 0.1,
-    split_seed: int = 0,
+    kernels: Mapping[Side, int],
+    selection: Selection | None = None,
 ) -> Dataset:
     """Join features and targets, split, and freeze what inputs are.
 
     Parameters
     ----------
     features : FeatureSet
-        With positions (sites.npz): the largest bin scales the inputs.
+        At gene level, with positions (sites.npz): the largest bin scales the inputs.
     targets : Targets
-    kernels : dict of Side to int
-        Composite kernel width of the network's branches in bins.
-    kinds : collection of str, optional
-        Classes of tracks to use; all if not given.
-    exclude : collection of str
-        Sources of tracks not to use.
-    min_genes : int
-        Tracks annotated in fewer training genes are dropped.
-    test, absent, validation_fraction, split_seed
-        See `decode_zoo.expression.split_by_chromosome`.
+    kernels : Mapping of Side to int
+        Composite kernel widths of the network's branches in bins.
+    selection : Selection, optional
 
     Raises
     ------
     InputError
         If no gene has both, the split leaks, or no track is left on a side.
     UsageError
-        If the rows of the feature set are transcripts.
+        If the rows of the feature set are transcripts, or a chromosome to test on is not there.
     """
+    selection = selection or Selection()
     if features.layout.level != "gene":
         raise UsageError("Models of gene expression train on feature sets at gene level.")
     place = {name: i for i, name in enumerate(features.rows.gene_ids)}
@@ -138,26 +142,42 @@ def make_dataset(
     targets = targets.take(known)
     rows = np.array([place[gene] for gene in targets.gene_ids], np.int64)
     split = split_by_chromosome(
-        [features.rows.chroms[row] for row in rows], targets.gene_ids, test=test, absent=absent,
-        validation_fraction=validation_fraction, seed=split_seed,
+        [features.rows.chroms[row] for row in rows], targets.gene_ids, test=selection.test,
+        absent=selection.absent, validation_fraction=selection.validation_fraction,
+        seed=selection.split_seed,
     )  # fmt: skip
     training = rows[split.training]
-    inputs: dict[Side, Inputs] = {}
-    for side in SIDES:
-        annotated = (features.sums(side)[0][training] > 0).sum(axis=0)
-        wanted = [
-            i
-            for i, track in enumerate(features.side_tracks[side])
-            if annotated[i] >= min_genes
-            and (kinds is None or track.kind in kinds)
-            and track.source not in exclude
-        ]
-        if not wanted:
-            raise InputError(f"no {side} track is annotated in {min_genes} training genes")
-        largest = features.largest_bin(training, side)[wanted]
-        inputs[side] = Inputs(
-            tuple(features.side_tracks[side][i].name for i in wanted),
-            np.concatenate(([features.layout.bin], largest)).astype(np.float64),
-            kernels[side],
+    tracks = {side: _annotated_tracks(features, side, training, selection) for side in SIDES}
+    scale = {
+        side: np.concatenate(
+            (
+                [features.layout.bin],
+                features.largest_bin(training, side)[features.columns(side, tracks[side])],
+            )
+        ).astype(np.float64)
+        for side in SIDES
+    }
+    bound = bind(features, tracks, kernels, layout=features.layout)
+    return Dataset(
+        selection, targets, rows, split, tracks, scale, bound, targets.outputs(split.training)
+    )
+
+
+def _annotated_tracks(
+    features: FeatureSet, side: Side, training: IntArray, selection: Selection
+) -> tuple[str, ...]:
+    """Names of the tracks that are selected and annotated in enough training genes."""
+    annotated = (features.sums(side)[0][training] > 0).sum(axis=0)
+    chosen = tuple(
+        track.name
+        for track, n_genes in zip(features.side_tracks[side], annotated, strict=True)
+        if n_genes >= selection.min_genes
+        and (selection.kinds is None or track.kind in selection.kinds)
+        and track.source not in selection.excluded_sources
+    )
+    if not chosen:
+        raise InputError(
+            f"no {side} track is annotated in {selection.min_genes} training genes",
+            remedy="Lower the number, or choose other kinds of tracks.",
         )
-    return Dataset(features, targets, rows, split, inputs, targets.outputs(split.training))
+    return chosen

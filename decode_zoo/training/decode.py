@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from decode_zoo.layout import Side
 from decode_zoo.network import DecodeConfig
-from decode_zoo.sites import Side
 from decode_zoo.training import import_keras
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import MissingExtraError, VerificationError
+from decode_zoo.layout import Side
 from decode_zoo.network import DecodeNetwork
-from decode_zoo.runtime import NumpyBackend, OnnxBackend
-from decode_zoo.sites import Side
+from decode_zoo.runtime import OnnxBackend
 from decode_zoo.training import import_keras
 from decode_zoo.training.decode import build_network
 from decode_zoo.training.fit import set_layer_weights
@@ -108,8 +108,8 @@ def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str])
 def check_parity(
     network: DecodeNetwork,
     graph: Path,
-    pooled: Mapping[Side, FloatArray],
     full: Mapping[Side, FloatArray],
+    pooled: Mapping[Side, FloatArray] | None,
     same: npt.NDArray[np.int64],
 ) -> dict[str, float]:
     """Compare the implementations of a network, and position sums with full matrices.
@@ -119,12 +119,12 @@ def check_parity(
     network : DecodeNetwork
     graph : Path
         Its ONNX graph.
-    pooled : Mapping of Side to ndarray of float32, shape (n, kernel, channels)
-        Position sums of genes, in bases.
     full : Mapping of Side to ndarray of float32, shape (m, bins + kernel - 1, channels)
-        Full matrices of some of them.
+        Full matrices of genes, in bases.
+    pooled : Mapping of Side to ndarray of float32, shape (n, kernel, channels), optional
+        Position sums of genes, in bases; None for a network that does not pool.
     same : ndarray of int64, shape (m,)
-        Which of `pooled` they are.
+        Which of `pooled` the genes of `full` are.
 
     Returns
     -------
@@ -143,21 +143,24 @@ def check_parity(
     def keras(block: Mapping[Side, FloatArray]) -> FloatArray:
         return np.asarray(function(block["rna"], block["promoter"]))
 
-    pooled_numpy = NumpyBackend(network).run(pooled)
-    pooled_keras, pooled_onnx = keras(pooled), onnx.run(pooled)
-
     def differ(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
         return float((np.abs(a.astype(np.float64) - b) / network.output_scale).max())
 
-    rest: dict[Side, FloatArray] = {side: values[same] for side, values in pooled.items()}
+    # Folded, and so fit for sums only, where the network allows it.
+    sample, numpy = (full, network) if pooled is None else (pooled, network.fold())
+    of_keras, of_onnx, of_numpy = keras(sample), onnx.run(sample), numpy.forward(sample)
     found = {
-        "keras_onnx": differ(pooled_keras, pooled_onnx),
-        "keras_numpy": differ(pooled_keras, pooled_numpy),
-        "onnx_numpy": differ(pooled_onnx, pooled_numpy),
-        "full_pooled_keras_float32": differ(keras(full), pooled_keras[same]),
-        "full_pooled_onnx_float32": differ(onnx.run(full), pooled_onnx[same]),
-        "full_pooled_numpy_float64": differ(network.forward(full), network.forward(rest)),
+        "keras_onnx": differ(of_keras, of_onnx),
+        "keras_numpy": differ(of_keras, of_numpy),
+        "onnx_numpy": differ(of_onnx, of_numpy),
     }
+    if pooled is not None:
+        rest: dict[Side, FloatArray] = {side: values[same] for side, values in pooled.items()}
+        found |= {
+            "full_pooled_keras_float32": differ(keras(full), of_keras[same]),
+            "full_pooled_onnx_float32": differ(onnx.run(full), of_onnx[same]),
+            "full_pooled_numpy_float64": differ(network.forward(full), network.forward(rest)),
+        }
     for name, value in found.items():
         limit = TOLERANCE
         if name.startswith("full"):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo.errors import UsageError
 from decode_zoo.network import DecodeConfig
 from decode_zoo.training import import_keras
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.decode import build_network
 
-__all__ = ["FitConfig", "Repeat", "fit_repeats"]
+__all__ = ["FitConfig", "Repeat", "fit_repeats", "layer_weights", "set_layer_weights"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,14 @@ class FitConfig:
     max_epochs: int = 100
     patience: int = 10
     seeds: tuple[int, ...] = tuple(range(1, 11))
+
+    def __post_init__(self) -> None:
+        """Refuse settings that train nothing."""
+        for name in ("learning_rate", "batch_size", "max_epochs", "patience"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
+        if not self.seeds:
+            raise UsageError("Training needs at least one repeat.")
 
 
 @dataclass(frozen=True)
@@ -70,10 +79,13 @@ class Repeat:
     seconds: float
 
     def log(self) -> dict[str, Any]:
-        """Return what a run log keeps: everything but the weights."""
-        kept = asdict(self)
-        del kept["weights"]
-        return kept
+        """Return what a run log keeps: what the seed decides, less the weights."""
+        return {
+            "seed": self.seed,
+            "validation_loss": self.validation_loss,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+        }
 
 
 def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iterator[Repeat]:
@@ -94,7 +106,7 @@ def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iter
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    channels = {side: 1 + len(inputs.tracks) for side, inputs in dataset.inputs.items()}
+    channels = {side: 1 + len(tracks) for side, tracks in dataset.tracks.items()}
     if network.conv_relu:
         training, validation = (
             _padded_batches(dataset, part, fit.batch_size)
@@ -103,10 +115,10 @@ def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iter
         data: dict[str, Any] = {"x": training, "validation_data": validation}
     else:
         data = {
-            "x": dataset.pooled(dataset.split.training),
+            "x": dataset.scaled(dataset.pooled(dataset.split.training)),
             "y": dataset.scaled_targets(dataset.split.training),
             "validation_data": (
-                dataset.pooled(dataset.split.validation),
+                dataset.scaled(dataset.pooled(dataset.split.validation)),
                 dataset.scaled_targets(dataset.split.validation),
             ),
             "batch_size": fit.batch_size,
@@ -161,6 +173,6 @@ def _padded_batches(
             return len(chunks)
 
         def __getitem__(self, i: int) -> tuple[dict[str, Any], Any]:
-            return dataset.full(chunks[i]), dataset.scaled_targets(chunks[i])
+            return dataset.scaled(dataset.full(chunks[i])), dataset.scaled_targets(chunks[i])
 
     return PaddedBatches()

@@ -7,7 +7,7 @@ import importlib
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,29 +18,38 @@ import pandas as pd
 
 import decode_zoo
 from decode_zoo.arrays import write_arrays
-from decode_zoo.errors import UsageError
 from decode_zoo.expression import Targets
-from decode_zoo.features import SIDES, FeatureSet
+from decode_zoo.features import FeatureSet
+from decode_zoo.layout import SIDES, Side
 from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest
 from decode_zoo.metrics import score, summarise
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig, DecodeNetwork
 from decode_zoo.output import atomic_dir
+from decode_zoo.registry import check_id
 from decode_zoo.runtime import NumpyBackend
-from decode_zoo.sites import Side
-from decode_zoo.training.dataset import Dataset, make_dataset
+from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.export import check_parity, export_onnx
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
 
-__all__ = ["Description", "best_repeat", "evaluate_network", "train_bundle", "write_bundle"]
+__all__ = [
+    "Description",
+    "best_repeat",
+    "make_network",
+    "predict_part",
+    "train_bundle",
+    "write_bundle",
+]
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
 _N_KNOWN_ANSWERS = 16
 _N_PARITY_GENES = 1024
 _N_FULL_GENES = 64
+_CHUNK = 1024
 _PACKAGES = ("numpy", "scipy", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
 
@@ -50,14 +59,18 @@ class Description:
 
     Attributes
     ----------
-    id, title, license, citation : str
+    id : str
+        Of the model; checked as the registry does.
+    title, license, citation : str
     sources : tuple of str
     features_id : str
-        Id (or folder) of the feature set.
+        Id (or name of the folder) of the feature set.
     data : Mapping of str to str
         sha256 of the files that were trained on, by name.
     command : tuple of str
         How it was made.
+    commit : str
+        Of the code, if it was run from a repository.
     """
 
     id: str
@@ -68,6 +81,11 @@ class Description:
     features_id: str
     data: Mapping[str, str]
     command: tuple[str, ...]
+    commit: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse ids that a registry would refuse, before any work is done."""
+        check_id(self.id)
 
 
 def best_repeat(repeats: Sequence[Repeat]) -> Repeat:
@@ -80,27 +98,18 @@ def make_network(dataset: Dataset, config: DecodeConfig, repeat: Repeat) -> Deco
     return DecodeNetwork(
         config,
         repeat.weights,
-        {side: inputs.scale for side, inputs in dataset.inputs.items()},
+        dataset.scale,
         np.array([output.scale for output in dataset.outputs]),
     )
 
 
-def predict_part(dataset: Dataset, network: DecodeNetwork, part: IntArray) -> npt.NDArray[Any]:
+def predict_part(dataset: Dataset, network: DecodeNetwork, part: IntArray) -> FloatArray:
     """Predict some rows of a dataset, in the outputs' units, shape (n, n_outputs)."""
     if network.config.conv_relu:
-        inputs = [dataset.full(part[i : i + 1]) for i in range(len(part))]
+        inputs = (dataset.full(part[i : i + 1]) for i in range(len(part)))
     else:
-        inputs = [dataset.pooled(part[i : i + 1024]) for i in range(0, len(part), 1024)]
-    scale = network.input_scale
-    return np.concatenate(
-        [network.forward({side: x[side] * scale[side] for side in SIDES}) for x in inputs]
-    )
-
-
-def evaluate_network(dataset: Dataset, network: DecodeNetwork, part: IntArray) -> pd.DataFrame:
-    """Score predictions of some rows of a dataset (see `metrics.score`)."""
-    predicted = predict_part(dataset, network, part)
-    return score(predicted, dataset.targets.values[part], dataset.targets.names)
+        inputs = (dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK))
+    return np.concatenate([network.forward(x) for x in inputs])
 
 
 def train_bundle(
@@ -111,12 +120,7 @@ def train_bundle(
     *,
     network: DecodeConfig | None = None,
     fit: FitConfig | None = None,
-    kinds: Collection[str] | None = None,
-    exclude: Collection[str] = (),
-    min_genes: int = 30,
-    test: Sequence[str] = ("1",),
-    absent: Sequence[str] = (),
-    split_seed: int = 0,
+    selection: Selection | None = None,
     force: bool = False,
 ) -> Model:
     """Train a network on a feature set and write a model bundle.
@@ -131,8 +135,7 @@ def train_bundle(
     description : Description
     network : DecodeConfig, optional
     fit : FitConfig, optional
-    kinds, exclude, min_genes, test, absent, split_seed
-        See `decode_zoo.training.dataset.make_dataset`.
+    selection : Selection, optional
     force : bool
         Replace an existing bundle.
 
@@ -144,21 +147,14 @@ def train_bundle(
     ------
     VerificationError
         If the exported graph does not agree with the network.
+    UsageError
+        If the folder cannot be written; known before training starts.
     """
     config, fit = network or DecodeConfig(), fit or FitConfig()
-    if not fit.seeds:
-        raise UsageError("Training needs at least one seed.")
-    dataset = make_dataset(
-        features, targets, kernels=config.kernels, kinds=kinds, exclude=exclude,
-        min_genes=min_genes, test=test, absent=absent, split_seed=split_seed,
-    )  # fmt: skip
-    repeats = list(fit_repeats(dataset, config, fit))
     with atomic_dir(folder, force) as temporary:
-        write_bundle(
-            temporary, dataset, config, repeats, description,
-            {"fit": asdict(fit), "split": {"test": list(test), "absent": list(absent),
-             "seed": split_seed}, "min_genes": min_genes},
-        )  # fmt: skip
+        dataset = make_dataset(features, targets, config.kernels, selection)
+        repeats = list(fit_repeats(dataset, config, fit))
+        write_bundle(temporary, dataset, config, fit, repeats, description)
     path = Path(folder)
     return Model.open(lambda name: path / name, lambda _: features)
 
@@ -167,11 +163,11 @@ def write_bundle(
     folder: Path,
     dataset: Dataset,
     config: DecodeConfig,
+    fit: FitConfig,
     repeats: Sequence[Repeat],
     description: Description,
-    settings: Mapping[str, Any],
 ) -> None:
-    """Export the best repeat: weights, graph, manifest.
+    """Export the best repeat: weights, graph, manifest. The same training gives the same bytes.
 
     Parameters
     ----------
@@ -179,10 +175,9 @@ def write_bundle(
         An existing, empty folder.
     dataset : Dataset
     config : DecodeConfig
+    fit : FitConfig
     repeats : sequence of Repeat
     description : Description
-    settings : Mapping
-        Training settings, for the record.
 
     Raises
     ------
@@ -191,47 +186,38 @@ def write_bundle(
     """
     best = best_repeat(repeats)
     network = make_network(dataset, config, best)
+    names = [output.name for output in dataset.outputs]
     write_arrays(folder / "weights.npz", network.weights)
     export_onnx(
         network, folder / "model.onnx",
-        {"id": description.id, "decode_zoo": decode_zoo.__version__,
-         "outputs": json.dumps([output.name for output in dataset.outputs])},
+        {"id": description.id, "decode_zoo": decode_zoo.__version__, "outputs": json.dumps(names)},
     )  # fmt: skip
-    scores = {
-        part: evaluate_network(dataset, network, rows)
-        for part, rows in (("validation", dataset.split.validation), ("test", dataset.split.test))
-        if rows.size
-    }
-    frozen = {side: _frozen_inputs(dataset, side) for side in SIDES}
     manifest = Manifest(
         id=description.id,
         title=description.title,
         family="decode",
         network=config,
         layout=dataset.features.layout,
-        inputs=frozen,
+        inputs={side: _frozen_inputs(dataset, side) for side in SIDES},
         outputs=dataset.outputs,
         pooling="none" if config.conv_relu else "exact",
         features={"id": description.features_id, "sha256": dataset.features.sha256},
         training={
             "data": dict(description.data),
-            **settings,
+            "selection": asdict(dataset.selection),
+            "fit": asdict(fit),
             "genes": {
                 part: len(getattr(dataset.split, part))
                 for part in ("training", "validation", "test")
             },
             "best_seed": best.seed,
             "repeats": [repeat.log() for repeat in repeats],
-            "versions": {"decode_zoo": decode_zoo.__version__}
-            | {name: importlib.import_module(name).__version__ for name in _PACKAGES},
+            "versions": _versions(),
+            "commit": description.commit,
             "command": list(description.command),
         },
-        metrics={
-            part: summarise(table)
-            | {"by_output": dict(zip(table["output"], table["spearman"].round(4), strict=True))}
-            for part, table in scores.items()
-        },
-        parity={} if config.conv_relu else _parity(dataset, network, folder / "model.onnx"),
+        metrics=_metrics(dataset, network),
+        parity=_parity(dataset, network, folder / "model.onnx"),
         license=description.license,
         citation=description.citation,
         sources=description.sources,
@@ -244,8 +230,28 @@ def write_bundle(
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
 
 
+def _versions() -> dict[str, str]:
+    own = {"decode_zoo": decode_zoo.__version__}
+    return own | {name: importlib.import_module(name).__version__ for name in _PACKAGES}
+
+
+def _metrics(dataset: Dataset, network: DecodeNetwork) -> dict[str, Any]:
+    """Scores on validation and test genes (see `metrics.summarise`), and rho by output."""
+    found: dict[str, Any] = {}
+    for part in ("validation", "test"):
+        rows = getattr(dataset.split, part)
+        if rows.size:
+            table: pd.DataFrame = score(
+                predict_part(dataset, network, rows), dataset.targets.values[rows],
+                dataset.targets.names,
+            )  # fmt: skip
+            by_output = dict(zip(table["output"], table["spearman"].round(4), strict=True))
+            found[part] = summarise(table) | {"by_output": by_output}
+    return found
+
+
 def _frozen_inputs(dataset: Dataset, side: Side) -> FrozenInputs:
-    inputs, features = dataset.inputs[side], dataset.features
+    features = dataset.features
     by_name = {track.name: track for track in features.side_tracks[side]}
     if side == "promoter":
         background = float(features.layout.window)
@@ -253,48 +259,34 @@ def _frozen_inputs(dataset: Dataset, side: Side) -> FrozenInputs:
         training = dataset.rows[dataset.split.training]
         background = float(np.median(np.array(features.rows.rna_lengths)[training]))
     return FrozenInputs(
-        tuple(by_name[name] for name in inputs.tracks), tuple(inputs.scale.tolist()),
-        inputs.kernel, background,
+        tuple(by_name[name] for name in dataset.tracks[side]),
+        tuple(dataset.scale[side].tolist()), dataset.bound.kernels[side], background,
     )  # fmt: skip
 
 
-def _in_bases(dataset: Dataset, rows: IntArray, *, full: bool) -> dict[Side, Any]:
-    """Return inputs of some rows of the targets, unscaled: whole numbers of bases."""
-    scaled = dataset.full(rows) if full else dataset.pooled(rows)
-    return {
-        side: np.rint(scaled[side] * dataset.inputs[side].scale).astype(np.float32)
-        for side in SIDES
-    }
-
-
-def _sample(dataset: Dataset, count: int) -> IntArray:
-    """Genes spread over the dataset."""
-    n = len(dataset.targets.gene_ids)
+def _spread(n: int, count: int) -> IntArray:
+    """At most `count` of n places, spread evenly."""
     return np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64))
 
 
 def _parity(dataset: Dataset, network: DecodeNetwork, graph: Path) -> dict[str, float]:
-    genes = _sample(dataset, _N_PARITY_GENES)
-    same = np.unique(np.linspace(0, genes.size - 1, min(_N_FULL_GENES, genes.size)).astype(int))
-    return check_parity(
-        network, graph, _in_bases(dataset, genes, full=False),
-        _in_bases(dataset, genes[same], full=True), same,
-    )  # fmt: skip
+    genes = _spread(len(dataset.rows), _N_PARITY_GENES)
+    same = _spread(genes.size, _N_FULL_GENES)
+    pooled = None if network.config.conv_relu else dataset.pooled(genes)
+    return check_parity(network, graph, dataset.full(genes[same]), pooled, same)
 
 
 def _known_answers(dataset: Dataset, network: DecodeNetwork) -> KnownAnswers:
-    genes = _sample(dataset, _N_KNOWN_ANSWERS)
+    genes = _spread(len(dataset.rows), _N_KNOWN_ANSWERS)
     backend = NumpyBackend(network)
     if network.config.conv_relu:
         values = np.concatenate(
-            [
-                backend.run(_in_bases(dataset, genes[i : i + 1], full=True))
-                for i in range(len(genes))
-            ]
+            [backend.run(dataset.full(genes[i : i + 1])) for i in range(genes.size)]
         )
     else:
-        values = backend.run(_in_bases(dataset, genes, full=False))
+        values = backend.run(dataset.pooled(genes))
     return KnownAnswers(
         tuple(dataset.targets.gene_ids[i] for i in genes),
+        tuple(output.name for output in dataset.outputs),
         tuple(tuple(float(v) for v in row) for row in values),
     )

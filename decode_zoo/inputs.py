@@ -1,0 +1,133 @@
+"""A feature set as a network's inputs: the right tracks, in the right order, found by name."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import InputError
+from decode_zoo.features import FeatureSet
+from decode_zoo.layout import SIDES, Layout, Side
+from decode_zoo.pooling import PooledRows
+
+__all__ = ["BoundFeatures", "bind"]
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BoundFeatures:
+    """A feature set seen through a network's inputs. Made by `bind`.
+
+    Attributes
+    ----------
+    features : FeatureSet
+    columns : Mapping of Side to ndarray of int64, shape (n_tracks,)
+        Column of each of the network's tracks; one past the last for a track that is missing.
+    kernels : Mapping of Side to int
+        Composite kernel widths of the network's branches, in bins.
+    missing : Mapping of Side to tuple of str
+        Tracks that the feature set lacks; they count as without sites.
+    """
+
+    features: FeatureSet = field(repr=False)
+    columns: Mapping[Side, IntArray] = field(repr=False)
+    kernels: Mapping[Side, int]
+    missing: Mapping[Side, tuple[str, ...]]
+
+    def pooled(self, rows: IntArray) -> dict[Side, PooledRows]:
+        """Position sums of some rows, in bases."""
+        return {
+            side: self.features.pooled_rows(rows, side, self.kernels[side], columns)
+            for side, columns in self.columns.items()
+        }
+
+    def full(self, rows: IntArray) -> dict[Side, npt.NDArray[Any]]:
+        """Full matrices of some rows in bases, padded by kernel - 1 empty bins on the right."""
+        return {
+            side: self.features.matrix(rows, side, columns=columns, pad=self.kernels[side] - 1)
+            for side, columns in self.columns.items()
+        }
+
+
+def bind(
+    features: FeatureSet,
+    tracks: Mapping[Side, Sequence[str]],
+    kernels: Mapping[Side, int],
+    *,
+    layout: Layout,
+    fill_missing: bool = False,
+) -> BoundFeatures:
+    """Match a feature set's tracks to a network's inputs, by name.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    tracks : Mapping of Side to sequence of str
+        The network's tracks, in channel order.
+    kernels : Mapping of Side to int
+        Composite kernel widths of its branches, in bins.
+    layout : Layout
+        Genome, bins and window that it needs; gene and transcript level are alike to it.
+    fill_missing : bool
+        Take missing tracks as without sites.
+
+    Raises
+    ------
+    InputError
+        If the layout is another one, tracks are missing and not to be filled, or all are missing.
+    """
+    wanted = replace(layout, level=features.layout.level)
+    if features.layout != wanted:
+        raise InputError(
+            f"the feature set does not fit the model: it is {features.layout}, "
+            f"the model needs {wanted}",
+            remedy="Build it with the model's genome, bins and window.",
+        )
+    columns: dict[Side, IntArray] = {}
+    missing: dict[Side, tuple[str, ...]] = {}
+    for side in SIDES:
+        place = {name: i for i, name in enumerate(features.tracks(side))}
+        missing[side] = tuple(name for name in tracks[side] if name not in place)
+        columns[side] = np.array([place.get(name, len(place)) for name in tracks[side]], np.int64)
+    absent, total = (sum(map(len, names.values())) for names in (missing, tracks))
+    if absent == total or (absent and not fill_missing):
+        raise InputError(
+            f"{absent} of the model's {total} tracks are not in the feature set:\n"
+            + _listing(missing),
+            remedy=_remedy(missing, features, every=absent == total),
+        )
+    return BoundFeatures(features, columns, kernels, missing)
+
+
+def _listing(missing: Mapping[Side, Sequence[str]]) -> str:
+    return "\n".join(
+        textwrap.fill(f"{side} ({len(names)}): {', '.join(names)}", 100, initial_indent="  ",
+                      subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        for side, names in missing.items()
+        if names
+    )  # fmt: skip
+
+
+def _remedy(missing: Mapping[Side, Sequence[str]], features: FeatureSet, *, every: bool) -> str:
+    dotted = sum(
+        len({name.replace("@", ".") for name in names} & set(features.tracks(side)))
+        for side, names in missing.items()
+    )
+    if dotted:
+        return (
+            f"{dotted} of them are there as REGULATOR.CELL: give the builder a manifest, or name "
+            "the files REGULATOR@CELL.bed, so that the names match."
+        )
+    if every:
+        return "Tracks are matched by name; see: decode-zoo features info ID --tracks"
+    return (
+        "Add them with 'decode-zoo features merge', or take them as without sites with "
+        "--fill-missing."
+    )

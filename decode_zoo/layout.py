@@ -1,0 +1,59 @@
+"""How positions become bins: sides, bin width, window, what happens at borders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from decode_zoo.errors import UsageError
+
+__all__ = ["SIDES", "Layout", "Side"]
+
+Side = Literal["promoter", "rna"]
+SIDES: tuple[Side, Side] = ("promoter", "rna")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How positions become bins.
+
+    Attributes
+    ----------
+    genome : str
+        Assembly, e.g. ``hg38``.
+    level : {"gene", "transcript"}
+        What a row is.
+    bin : int
+        Bin width in bases (nt).
+    upstream, downstream : int
+        Promoter window in bases around the start site, in the direction of transcription.
+    boundary : {"clip", "within"}
+        What became of sites across an exon or window border.
+    promoter_stranded, rna_stranded : bool
+        Whether sites had to be on the gene's strand.
+    """
+
+    genome: str = "hg38"
+    level: Literal["gene", "transcript"] = "gene"
+    bin: int = 100
+    upstream: int = 2000
+    downstream: int = 1000
+    boundary: Literal["clip", "within"] = "clip"
+    promoter_stranded: bool = False
+    rna_stranded: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse layouts that make no bins."""
+        if self.bin < 1 or self.upstream < 0 or self.downstream < 0:
+            raise UsageError("Bin width must be positive, window sizes must not be negative.")
+        if self.window < 1 or self.window % self.bin:
+            raise UsageError(
+                f"The promoter window ({self.window} bp) is not a whole number of bins of "
+                f"{self.bin} bp.",
+                remedy="Choose --upstream, --downstream and --bin so that it divides.",
+            )
+
+    @property
+    def window(self) -> int:
+        """Length of the promoter window in bases."""
+        return self.upstream + self.downstream

@@ -1,0 +1,263 @@
+"""The verbs about the zoo itself, and how the program ends when things go wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.cli import main
+from decode_zoo.errors import InputError, VerificationError
+from decode_zoo.registry import Artifact
+from decode_zoo.store import Store
+from tests.test_cli import run
+from tests.test_store import CONTENT, REGISTRY, WRONG, entry, files_in, lay_out
+
+ROOT = Path(__file__).resolve().parents[1]
+OTHER = Artifact("sites-v1", "features", "Sites", "CC0-1.0", "none", None, {"a.npz": entry(b"")})
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return stop.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A small zoo in which nothing is here; the mirror has all of the model."""
+    registry = replace(REGISTRY, artifacts={**REGISTRY.artifacts, OTHER.id: OTHER})
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    store = Store(registry, None, tmp_path / "cache", (str(mirror),))
+    monkeypatch.setattr(Store, "default", classmethod(lambda cls: store))
+    return store
+
+
+# --- verify ------------------------------------------------------------------------
+
+
+def test_verify_reports_and_changes_nothing(call, store):
+    lay_out(store.cache, {**CONTENT, "weights.npz": WRONG["weights.npz"]})
+    for args in (["tissue-v1"], ["tissue"], ["--all"], ["tissue", "sites-v1", "tissue-v1"]):
+        code, out, err = call("verify", *args)
+        assert code == 5
+        assert "tissue-v1\t1 of 2 files here, verified, 1 damaged\n" in out
+        assert out.count("tissue-v1") == 1
+        assert "expected sha256" in err
+        assert str(store.cache) in err
+        assert "1 of the files here are not the published ones (tissue-v1)" in err
+        assert files_in(store.cache) == sorted(CONTENT)
+        assert (store.cache / "models/tissue-v1/weights.npz").read_bytes() == WRONG["weights.npz"]
+
+
+def test_verify_tells_all_that_is_damaged(call, store):
+    lay_out(store.cache, WRONG)
+    (store.cache / OTHER.folder).mkdir(parents=True)
+    (store.cache / OTHER.folder / "a.npz").write_bytes(b"!")
+    code, out, err = call("verify", "--all")
+    assert code == 5
+    assert out.splitlines() == ["sites-v1\t1 damaged", "tissue-v1\t2 damaged"]
+    assert err.count("is not the published file") == 3
+
+
+def test_what_is_not_here_is_not_verified(call, store):
+    assert call("verify", "--all") == (0, "sites-v1\tnot here\ntissue-v1\tnot here\n", "")
+    lay_out(store.cache, {"weights.npz": CONTENT["weights.npz"]})
+    code, out, err = call("verify", "--all")
+    assert (code, err) == (0, "")
+    assert out == "sites-v1\tnot here\ntissue-v1\t1 of 2 files here, verified\n"
+    code, out, err = call("verify", "tissue", "sites-v1")
+    assert code == 3
+    assert "no file of sites-v1 is here" in err
+    assert "decode-zoo fetch sites-v1" in err
+    assert files_in(store.cache) == ["weights.npz"]
+
+
+def test_verify_is_about_the_registry(call, store, tmp_path):
+    assert call("verify")[0] == 2
+    assert call("verify", "tissue", "--all")[0] == 2
+    assert call("verify", "nothing-v1")[0] == 3
+    code, _, err = call("verify", tmp_path)
+    assert code == 2
+    assert f"decode-zoo test {tmp_path}" in err
+
+
+# --- info, test --------------------------------------------------------------------
+
+
+def test_info_on_a_feature_set_tells_its_genome_and_tracks(call):
+    by_id = call("info", "hg38-open-v1")
+    folder = call("info", dz.Store.default().locate("hg38-open-v1", "features.json").parent)
+    for code, out, err in (by_id, folder):
+        assert (code, err) == (0, "")
+        for text in ("hg38", "57992 genes", "91 histone", "59 rbp_other"):
+            assert text in out
+    assert "cite" in by_id[1]
+    assert set(folder[1].splitlines()) <= set(by_id[1].splitlines())
+
+
+def test_info_on_a_bundle_in_a_folder(call):
+    by_id = call("info", "gtex-tissue-v1")
+    folder = call("info", dz.Store.default().locate("gtex-tissue-v1", "manifest.json").parent)
+    for code, out, err in (by_id, folder):
+        assert (code, err) == (0, "")
+        for text in ("gtex-tissue-decode-v1: ", "licence", "Whole_Blood", "promoter", "cite"):
+            assert text in out
+    assert len(folder[1].splitlines()) == len(by_id[1].splitlines()) - 1  # no size
+
+
+def test_info_on_another_folder_and_on_what_is_not_here(call, store, tmp_path):
+    code, _, err = call("info", tmp_path)
+    assert code == 4
+    assert "manifest.json" in err
+    for name in ("tissue", "sites-v1"):
+        code, out, err = call("info", name)
+        assert (code, err) == (0, "")
+        assert "to fetch" in out
+        assert "decode-zoo fetch" in out
+    assert files_in(store.cache) == []
+
+
+@pytest.mark.parametrize("given", [None, "mine"])
+def test_known_answers_with_a_feature_set_from_elsewhere(call, monkeypatch, given):
+    asked = []
+
+    class Backend:
+        name = "numpy"
+
+    class Model:
+        id = "x-v1"
+        manifest = type("M", (), {"known_answers": type("K", (), {"genes": ["a", "b"]})})
+
+        def backend(self, name):
+            return Backend()
+
+        def check_known_answers(self, backend, *, features=None):
+            asked.append(features)
+            return 1e-7
+
+    monkeypatch.setattr(dz, "load", lambda name: Model(), raising=False)
+    monkeypatch.setattr(dz, "load_features", lambda name: f"opened {name}", raising=False)
+    code, out, _ = call("test", "x-v1", *(["--features", given] if given else []))
+    assert code == 0
+    assert out.startswith("x-v1\tnumpy\t2 genes\tlargest difference 1.0e-07")
+    assert set(asked) == {f"opened {given}" if given else None}
+
+
+# --- ends --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "Error: No space left on device."),
+        (OSError(errno.EFBIG, "File too large", "x.tsv"), 2, "Error: x.tsv: File too large."),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 4, "a/b: Permission denied."),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a"), 4, "Error: a: Is a directory."),
+        (OSError("odd"), 4, "Error: odd."),
+        (InputError("is odd", path="a", line=3), 4, "Error: a, line 3: is odd"),
+        (VerificationError("no", remedy="Do."), 5, "Error: no\nDo."),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (ZeroDivisionError("oh"), 1, "Internal error: ZeroDivisionError: oh\nThis is a bug"),
+    ],
+)
+def test_every_error_has_its_code(call, monkeypatch, error, code, message):
+    def fail(cls):
+        raise error
+
+    monkeypatch.setattr("decode_zoo.output.discard_stdout", lambda: None)
+    monkeypatch.setattr(Store, "default", classmethod(fail))
+    found, out, err = call("ls")
+    assert (found, out) == (code, "")
+    assert message in err
+    assert ("bug" in err) == (code == 1)
+
+
+@pytest.mark.parametrize("args", [["--debug", "ls"], ["ls", "--debug"]])
+def test_debug_is_taken_before_and_after_the_verb(monkeypatch, args):
+    def fail(cls):
+        raise InputError("odd")
+
+    monkeypatch.setattr(Store, "default", classmethod(fail))
+    monkeypatch.setattr(sys, "argv", ["decode-zoo", *args])
+    with pytest.raises(InputError, match="odd"):
+        main()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("args", [["ls"], ["--help"]])
+def test_standard_output_that_is_full(args):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "decode_zoo", *args], cwd=ROOT, stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No space left on device.\n")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_control_c_while_the_verbs_are_imported():
+    """The imports are most of what a command that was just started does."""
+    code = """
+import sys
+from decode_zoo.cli import main
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == NAME:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["decode-zoo", "ls"]
+main()
+"""
+    for name in ("click", "decode_zoo.cli.group", "decode_zoo.cli.zoo", "decode_zoo.store", "yaml"):
+        done = subprocess.run([sys.executable, "-c", code.replace("NAME", repr(name))], cwd=ROOT,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == 130, name
+        assert done.stdout == ""
+        assert done.stderr.strip() == "Interrupted."
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_control_c_while_it_waits():
+    with subprocess.Popen(
+        [sys.executable, "-m", "decode_zoo", "predict", "--model", "gtex-tissue-v1", "-"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert out == b""
+    assert err.strip() == b"Interrupted."
+
+
+def test_the_group_of_verbs_is_light():
+    code = (
+        "import sys; import decode_zoo.cli; assert 'click' not in sys.modules; "
+        "import decode_zoo.cli.group; "
+        "heavy = {'numpy', 'pandas', 'scipy', 'onnxruntime', 'pooch', 'yaml'} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "verify" in run("--help").stdout

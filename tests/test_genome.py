@@ -1,0 +1,130 @@
+"""Names of chromosomes, their lengths, and the axis through them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.genome import Genome, canonical_name, read_chrom_sizes
+
+HG38 = Genome.named("hg38")
+TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("chr1", "1"), ("1", "1"), ("Chr1", "1"), ("NC_000001.11", "1"), ("NC_000010.11", "10"),
+        ("NC_000020.11", "20"), ("NC_000022.11", "22"), ("NC_000023.11", "X"),
+        ("NC_000024.10", "Y"), ("NC_012920.1", "M"), ("chrM", "M"), ("chrMT", "M"), ("MT", "M"),
+        ("chrUn_KI270302v1", "Un_KI270302v1"), ("NT_187361.1", "NT_187361.1"),
+        ("NC_000067.7", "NC_000067.7"), ("NC_000000.1", "NC_000000.1"), ("NC_000001", "NC_000001"),
+    ],
+)  # fmt: skip
+def test_canonical_names(name: str, expected: str) -> None:
+    assert canonical_name(name) == expected
+
+
+def test_linear_axis_keeps_neighbouring_chromosomes_apart() -> None:
+    assert TOY.offsets.tolist() == [0, 10_001, 15_002, 20_003, 25_004]
+    assert TOY.span == 25_405
+    assert TOY.code("chrMT") == 4
+    assert TOY.code("chr3") == -1
+
+
+def test_only_hg38_is_built_in() -> None:
+    with pytest.raises(UsageError, match="only hg38"):
+        Genome.named("hg19")
+
+
+# -- accessions and builds -----------------------------------------------------------------------
+
+
+def test_every_chromosome_of_hg38_has_its_accession() -> None:
+    assert sorted(HG38.spellings.values()) == sorted(HG38.names)
+    for accession, name in HG38.spellings.items():
+        assert canonical_name(accession) == name
+        assert HG38.code(accession) == HG38.code(name) == HG38.code(f"chr{name}")
+
+
+@pytest.mark.parametrize("name", ["NC_000001.10", "NC_000001.12", "NC_000023.10", "NC_012920.2"])
+def test_accessions_of_other_builds_are_not_hg38(name: str) -> None:
+    assert HG38.code(name) == -1
+    with pytest.raises(InputError, match=f"x.bed: {name} is chromosome . of another genome build"):
+        HG38.refuse_other_builds(["chr2", name], "x.bed")
+
+
+def test_the_refusal_names_the_version_that_would_do() -> None:
+    with pytest.raises(InputError, match=r"the accession version of hg38 is NC_000001\.11"):
+        HG38.refuse_other_builds(["NC_000001.10"], "x.bed")
+
+
+def test_what_is_of_no_chromosome_is_lacking_but_of_no_other_build() -> None:
+    names = ["NC_000067.7", "NT_187361.1", "NC_060925.1", "chrUn_KI270302v1", "chr1", "MT"]
+    HG38.refuse_other_builds(names, "x.bed")
+    assert [HG38.code(name) for name in names] == [-1, -1, -1, -1, 0, 24]
+
+
+def test_without_accessions_any_version_will_do() -> None:
+    TOY.refuse_other_builds(["NC_000001.10"], "x.bed")
+    assert TOY.code("NC_000001.10") == TOY.code("NC_000001.11") == 0
+
+
+# -- sizes files ---------------------------------------------------------------------------------
+
+
+def sizes(tmp_path: Path, text: str) -> Genome:
+    path = tmp_path / "sizes"
+    path.write_text(text)
+    return read_chrom_sizes(path, "mine")
+
+
+def test_chrom_sizes(tmp_path: Path) -> None:
+    genome = sizes(tmp_path, "# name length\nchr1\t100\n\nchrM 16 x\n")
+    assert genome.build == "mine"
+    assert dict(genome.sizes) == {"1": 100, "M": 16}
+
+
+def test_names_are_taken_as_the_sizes_file_gives_them(tmp_path: Path) -> None:
+    names = ["chr1", "NC_000067.7", "chrUn_1", "Chr2L", "scaffold.3"]
+    genome = sizes(tmp_path, "".join(f"{name}\t{100 + i}\n" for i, name in enumerate(names)))
+    assert [genome.code(name) for name in names] == [0, 1, 2, 3, 4]
+    assert [genome.code(name) for name in genome.names] == [0, 1, 2, 3, 4]
+    assert [genome.code(name) for name in ("1", "chr2L", "2L", "NC_000001.9")] == [0, 3, 3, 0]
+
+
+def test_accessions_in_a_sizes_file_fix_the_version(tmp_path: Path) -> None:
+    genome = sizes(tmp_path, "NC_000001.10\t100\nNC_000002.11\t90\n")
+    assert genome.code("NC_000001.10") == genome.code("chr1") == 0
+    assert genome.code("NC_000001.11") == -1
+    with pytest.raises(InputError, match=r"the accession version of mine is NC_000001\.10"):
+        genome.refuse_other_builds(["NC_000001.11"], "x.bed")
+
+
+def test_two_mitochondria_stay_apart(tmp_path: Path) -> None:
+    genome = sizes(tmp_path, "chr1\t100\nchrM\t17\nchrMT\t16\n")
+    assert dict(genome.sizes) == {"1": 100, "M": 17, "chrMT": 16}
+    assert [genome.code(name) for name in ("chrM", "chrMT", "M")] == [1, 2, 1]
+    # As a feature set would restore it: by names and lengths alone.
+    assert Genome("mine", genome.sizes).code("chrMT") == 2
+
+
+@pytest.mark.parametrize("bad", ["chr2", "chr2\tten", "chr2\t0", "chr2\t-5"])
+def test_chrom_sizes_name_the_bad_line(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(InputError, match="sizes, line 2: expected a chromosome name"):
+        sizes(tmp_path, f"chr1\t100\n{bad}\n")
+
+
+@pytest.mark.parametrize("text", ["chr1\t100\nchr1\t100\n", "chr1\t100\n1\t100\n"])
+def test_a_chromosome_has_one_size(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"sizes, line 2: .* occurs twice"):
+        sizes(tmp_path, text)
+
+
+def test_sizes_files_without_sizes_and_missing_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no chromosome sizes"):
+        sizes(tmp_path, "# nothing\n")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_chrom_sizes(tmp_path / "none", "mine")
