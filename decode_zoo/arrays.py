@@ -14,9 +14,12 @@ from scipy import sparse
 
 from decode_zoo.errors import InputError
 
-__all__ = ["compact", "read_arrays", "store_csr", "stored_csr", "write_arrays"]
+__all__ = ["CSR_PARTS", "compact", "read_arrays", "store_csr", "stored_csr", "write_arrays"]
 
 IntArray = npt.NDArray[np.int64]
+
+# A sparse matrix is stored as entries a row, their columns, and their values.
+CSR_PARTS = ("counts", "tracks", "bases")
 
 
 def compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
@@ -48,14 +51,9 @@ def stored_csr(
     Raises
     ------
     InputError
-        If the arrays are not there or do not describe a matrix of this shape.
+        If the arrays do not describe a matrix of this shape.
     """
-    try:
-        counts, tracks, bases = (
-            arrays[f"{name}_{part}"].astype(np.int32) for part in ("counts", "tracks", "bases")
-        )
-    except KeyError as error:
-        raise InputError(f"a feature set's arrays lack {error}") from None
+    counts, tracks, bases = (arrays[f"{name}_{part}"].astype(np.int32) for part in CSR_PARTS)
     fits = counts.shape == shape[:1] and counts.sum() == len(tracks) == len(bases)
     if not fits or tracks.max(initial=0) >= max(shape[1], 1):
         raise InputError(f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and "

@@ -29,7 +29,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from decode_zoo.arrays import compact, read_arrays, store_csr, stored_csr, write_arrays
+from decode_zoo.arrays import CSR_PARTS, compact, read_arrays, store_csr, stored_csr, write_arrays
 from decode_zoo.bins import bin_widths, covered_bases
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.genes import GeneIndex
@@ -46,6 +46,21 @@ FORMAT_VERSION = 1
 # Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
 # needs (its RNA kernels span three bins, its promoter kernels one).
 HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}
+_SITE_PARTS = ("counts", "tracks", "starts", "lengths")
+_EXON_PARTS = ("counts", "starts", "lengths")
+# Arrays by file.
+_ARRAYS: Mapping[str, frozenset[str]] = {
+    "sites.npz": frozenset(f"exon_{part}" for part in _EXON_PARTS)
+    | {f"{side}_{part}" for side in SIDES for part in _SITE_PARTS},
+    "pooled.npz": frozenset({"promoter_clipped"})
+    | {f"{side}_total_{part}" for side in SIDES for part in CSR_PARTS}
+    | {
+        f"{side}_head{k}_{part}"
+        for side in SIDES
+        for k in range(HEAD_BINS[side])
+        for part in CSR_PARTS
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -252,7 +267,11 @@ class FeatureSet:
                 f"{self.array_sha256.get(name)}, got {found}.",
                 remedy="Build or fetch the feature set again.",
             )
-        return read_arrays(path)
+        arrays = read_arrays(path)
+        if arrays.keys() != _ARRAYS[name]:
+            odd = sorted(arrays.keys() ^ _ARRAYS[name])
+            raise InputError(f"lacks or adds the arrays {', '.join(odd[:3])}", path=path)
+        return arrays
 
     @cached_property
     def _sites(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -294,9 +313,7 @@ class FeatureSet:
     def exons(self) -> tuple[IntArray, IntArray, IntArray]:
         """Exons of all rows: how many each row has, their starts and lengths (needs sites.npz)."""
         stored = self._sites
-        counts, starts, lengths = (
-            stored[f"exon_{what}"].astype(np.int64) for what in ("counts", "starts", "lengths")
-        )
+        counts, starts, lengths = (stored[f"exon_{part}"].astype(np.int64) for part in _EXON_PARTS)
         return counts, starts, lengths
 
     def n_bins(self, side: Side) -> IntArray:
@@ -544,9 +561,8 @@ class FeatureSet:
         exons : tuple of ndarray of int64
             As `exons` returns them.
         """
-        names = ("exon_counts", "exon_starts", "exon_lengths")
         positions: dict[str, npt.NDArray[Any]] = {
-            name: compact(values) for name, values in zip(names, exons, strict=True)
+            f"exon_{part}": compact(values) for part, values in zip(_EXON_PARTS, exons, strict=True)
         }
         pooled: dict[str, npt.NDArray[Any]] = {"promoter_clipped": compact(clipped)}
         for side in SIDES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from decode_zoo.annotation import Annotation, read_gtf
 from decode_zoo.builder import annotation_of, build_features, merge_features, read_aliases
-from decode_zoo.errors import ArtifactError, InputError, UsageError
+from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genome import Genome
 from decode_zoo.layout import SIDES, Layout, Side
@@ -689,9 +690,25 @@ def test_what_is_no_feature_set(loaded: FeatureSet, tmp_path: Path) -> None:
     (tmp_path / "features.json").write_text(header)
     good = loaded.locate("pooled.npz").read_bytes()
     flipped = good[:60] + bytes(255 - byte for byte in good[60:90]) + good[90:]
-    for damaged in (b"", b"PK no zip", good[:-30], flipped):
+    without = tmp_path / "without.npz"
+    np.savez(without, promoter_total_counts=np.zeros(1, np.uint16))
+    known = hashlib.sha256(good).hexdigest()
+    assert known in header
+    for damaged, message in (
+        (b"", "cannot be read as arrays"),
+        (b"PK no zip", "cannot be read as arrays"),
+        (good[:-30], "cannot be read as arrays"),
+        (flipped, "cannot be read as arrays"),
+        (without.read_bytes(), "lacks or adds the arrays"),
+    ):
         (tmp_path / "pooled.npz").write_bytes(damaged)
-        with pytest.raises(InputError, match="cannot be read as arrays"):
+        (tmp_path / "features.json").write_text(header)
+        with pytest.raises(VerificationError, match="does not belong to this feature set"):
+            FeatureSet.load(tmp_path).pooled()
+        # Even if the description vouches for it.
+        vouched = header.replace(known, hashlib.sha256(damaged).hexdigest())
+        (tmp_path / "features.json").write_text(vouched)
+        with pytest.raises(InputError, match=message):
             FeatureSet.load(tmp_path).pooled()
 
 

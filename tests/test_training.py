@@ -191,7 +191,8 @@ def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
     model = train_bundle(
         features, few, tmp_path / "relu",
         Description("relu-v1", "a test", "CC0-1.0", "nobody", (), "hg38-open-v1", {}, ()),
-        network=config, fit=FitConfig(seeds=(1,), max_epochs=1), selection=replace(SELECTION, min_genes=3),
+        network=config, fit=FitConfig(seeds=(1,), max_epochs=1),
+        selection=replace(SELECTION, min_genes=3),
     )  # fmt: skip
     assert model.manifest.pooling == "none"
     assert max(model.manifest.parity.values()) <= 1e-5
