@@ -152,6 +152,36 @@ def test_build_info_merge(tmp_path):
     assert both.bins("b", "rna")["miR-1"].tolist() == [0, 0, 0, 0, 7]  # by symbol; minus strand
 
 
+def test_folders_do_not_shadow_the_zoo(tmp_path):
+    for name in ("gtex-tissue-v1", "gtex-tissue-decode-v1", "hg38-open-v1"):
+        (tmp_path / name).mkdir()
+    done = run("predict", "--model", "gtex-tissue-v1", "-", stdin="TP53\n", cwd=tmp_path)
+    assert done.stdout.splitlines()[1].split("\t")[2] == "ok"
+
+
+def test_tampered_features_are_refused(tmp_path):
+    import shutil
+
+    folder = tmp_path / "set"
+    shutil.copytree(ROOT / "zoo/features/hg38-open-v1", folder)
+    path = folder / "pooled.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    done = run("predict", "--model", "gtex-tissue-v1", "-", "--features", folder,
+               stdin="TP53\n", code=5)  # fmt: skip
+    assert "does not belong to this feature set" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("outputs", ["Liver,Liver", "", "Liver,"])
+@pytest.mark.parametrize("suffix", [".tsv", ".parquet", ".h5ad"])
+def test_odd_choices_of_outputs_are_refused(tmp_path, outputs, suffix):
+    run("predict", "--model", "gtex-tissue-v1", "-", "--outputs", outputs,
+        "-o", tmp_path / f"x{suffix}", stdin="TP53\n", code=2)  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_zoo_verbs():
     listed = run("ls").stdout
     assert "gtex-tissue-v1" in listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_predictions_say_something_of_biology(model):
 def test_wrong_calls(model):
     with pytest.raises(UsageError, match="not a single string"):
         model.predict("TP53")
-    with pytest.raises(UsageError, match="no output Livr"):
+    with pytest.raises(UsageError, match="no output 'Livr'"):
         model.predict(["TP53"], outputs=["Livr"])
     with pytest.raises(ArtifactError, match="gtex-tissue"):
         dz.load("gtex-tisue-v1")
@@ -73,28 +74,85 @@ def test_names_without_version_mean_the_newest():
     assert dz.load("gtex-tissue").id == dz.load("gtex-tissue-v1").id
 
 
-def test_known_answers_hold_and_swapped_weights_fail(model, tmp_path):
-    for backend in ("numpy", "onnxruntime"):
-        assert model.check_known_answers(model.backend(backend, "cpu")) <= 1e-5
-    assert len(model.manifest.known_answers.genes) >= 10
-    # Weights of another network under the right names and with matching hashes.
+@pytest.fixture
+def copied(model, tmp_path):
+    """A bundle in a folder of its own, and a way to change its manifest."""
     folder = tmp_path / "m"
     folder.mkdir()
     for name in ("manifest.json", "weights.npz", "model.onnx"):
         shutil.copy(model.locate(name), folder / name)
+
+    def change(**changes):
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, **changes}))
+        return manifest
+
+    return folder, change
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_known_answers_hold(model):
+    for backend in ("numpy", "onnxruntime"):
+        assert model.check_known_answers(model.backend(backend, "cpu")) <= 1e-5
+    assert len(model.manifest.known_answers.genes) >= 10
+
+
+def test_swapped_weights_fail(model, copied):
+    """Weights of another network under the right names, at last even with matching hashes."""
+    folder, change = copied
     arrays = dict(model.network.weights)
     arrays["outputs/bias"] = arrays["outputs/bias"][::-1].copy()
     np.savez_compressed(folder / "weights.npz", **arrays)
     with pytest.raises(VerificationError, match=r"weights\.npz is not the file"):
         dz.load(folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    from hashlib import sha256
-
-    manifest["files"]["weights.npz"] = sha256((folder / "weights.npz").read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    files = {name: sha256_of(folder / name) for name in ("weights.npz", "model.onnx")}
+    change(files=files)
     swapped = dz.load(folder)
     with pytest.raises(VerificationError, match="known answers"):
         swapped.check_known_answers(swapped.backend("numpy"))
+
+
+def test_swapped_labels_fail(model, copied):
+    folder, change = copied
+    outputs = change()["outputs"]
+    outputs[3], outputs[40] = outputs[40], outputs[3]
+    change(outputs=outputs)
+    swapped = dz.load(folder)
+    with pytest.raises(VerificationError, match="known answers name"):
+        swapped.check_known_answers(swapped.backend("numpy"))
+    with pytest.raises(VerificationError, match="other outputs than the manifest"):
+        swapped.backend("onnxruntime", "cpu")
+
+
+@pytest.mark.parametrize(
+    "files", [{}, {"weights.npz": "0" * 64}, {"weights.npz": "", "../../etc/passwd": ""}]
+)
+def test_a_manifest_vouches_for_its_own_files_and_no_others(copied, files):
+    folder, change = copied
+    change(files=files)
+    with pytest.raises(VerificationError, match="instead of the bundle's files"):
+        dz.load(folder)
+
+
+def test_broken_bundles_are_refused(copied):
+    folder, change = copied
+    change(family="transformer")
+    with pytest.raises(VerificationError, match="not a bundle's manifest"):
+        dz.load(folder)
+    change(family="decode", format_version=99)
+    with pytest.raises(VerificationError, match="bundle format 99"):
+        dz.load(folder)
+    (folder / "model.onnx").unlink()
+    change(format_version=1)
+    with pytest.raises(ArtifactError, match=r"has no model\.onnx"):
+        dz.load(folder)
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(VerificationError, match="not a bundle's manifest"):
+        dz.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +210,7 @@ def test_tracks_are_matched_by_name_not_by_order(model, own_features):
 
 def test_missing_tracks_are_an_error_unless_filled(model, own_features):
     own = own_features(40)
-    with pytest.raises(InputError, match=r"tracks that model .* needs are not in") as error:
+    with pytest.raises(InputError, match=r"of the model's 1234 tracks are not in") as error:
         model.predict(list(own.genes), features=own)
     missing = {
         track.name
@@ -194,5 +252,5 @@ def test_other_bins_are_refused(model, own_features):
 
     own = own_features(2)
     other = replace(own, layout=replace(own.layout, bin=50))
-    with pytest.raises(InputError, match="does not fit model"):
+    with pytest.raises(InputError, match="does not fit the model"):
         model.predict(["TP53"], features=other)

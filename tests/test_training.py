@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,28 @@ def test_the_graph_is_clean(bundle):
     metadata = {item.key: item.value for item in graph.metadata_props}
     assert metadata["id"] == "small-v1"
     assert json.loads(metadata["outputs"]) == model.outputs
+
+
+def test_the_same_network_gives_the_same_graph(bundle, tmp_path):
+    """Whatever the order that Python's hashing gives the converter."""
+    import subprocess
+    import sys
+
+    folder, _ = bundle
+    code = (
+        "import sys; from pathlib import Path; import decode_zoo as dz; "
+        "from decode_zoo.training.export import export_onnx; "
+        "export_onnx(dz.load(sys.argv[1]).network, Path(sys.argv[2]), {'decode_zoo': '0'})"
+    )
+    written = []
+    for seed in ("1", "2"):
+        path = tmp_path / f"{seed}.onnx"
+        subprocess.run(
+            [sys.executable, "-c", code, str(folder), str(path)],
+            check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
 
 
 def test_a_graph_that_differs_is_refused(bundle, dataset):

@@ -87,10 +87,8 @@ def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str])
     graph, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=OPSET
     )
+    _canonicalise(graph.graph)
     (output,) = graph.graph.output
-    for node in graph.graph.node:
-        node.output[:] = ["prediction" if name == output.name else name for name in node.output]
-    output.name = "prediction"
     output.type.tensor_type.shape.dim[0].dim_param = "batch"
     for value in graph.graph.input:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -103,6 +101,54 @@ def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str])
         graph.metadata_props.add(key=key, value=text)
     onnx.checker.check_model(graph, full_check=True)
     path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _canonicalise(graph: Any) -> None:
+    """Put nodes and arrays in the order of the computation and name them by it.
+
+    The converter's own order and names change from run to run; the same network should give the
+    same file.
+    """
+    (output,) = graph.output
+    made_by = {name: node for node in graph.node for name in node.output}
+    arrays = {array.name: array for array in graph.initializer}
+    names = {value.name: value.name for value in graph.input} | {output.name: "prediction"}
+    nodes: list[Any] = []
+    used: list[Any] = []
+
+    def visit(tensor: str) -> None:
+        if tensor in arrays:
+            if tensor not in names:
+                names[tensor] = f"array{len(used)}"
+                used.append(arrays[tensor])
+            return
+        node = made_by.get(tensor)
+        if node is None or any(node is seen for seen in nodes):
+            return
+        for name in node.input:
+            visit(name)
+        nodes.append(node)
+        for name in node.output:
+            names.setdefault(name, f"value{len(nodes)}")
+
+    visit(output.name)
+    for i, node in enumerate(nodes):
+        node.name = f"{node.op_type}{i}"
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for array in used:
+        array.name = names[array.name]
+    output.name = "prediction"
+    ordered, kept = [_copy(node) for node in nodes], [_copy(array) for array in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(ordered)
+    graph.initializer.extend(kept)
+
+
+def _copy(message: Any) -> Any:
+    duplicate = type(message)()
+    duplicate.CopyFrom(message)
+    return duplicate
 
 
 def check_parity(
