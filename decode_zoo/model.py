@@ -236,6 +236,10 @@ class Model:
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
         table.attrs["hint"] = index.hint(found, queries)
+        if bound.features.layout.level == "transcript" and (found.rows < 0).any():
+            table.attrs["hint"] = (
+                "The rows of this feature set are transcripts: ask for them by transcript id."
+            )
         return table
 
     def _chosen(self, outputs: Sequence[str] | None) -> list[str]:

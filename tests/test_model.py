@@ -254,3 +254,14 @@ def test_other_bins_are_refused(model, own_features):
     other = replace(own, layout=replace(own.layout, bin=50))
     with pytest.raises(InputError, match="does not fit the model"):
         model.predict(["TP53"], features=other)
+
+
+def test_transcript_level_sets_are_asked_by_transcript(model, own_features):
+    from dataclasses import replace
+
+    own = own_features(3)
+    transcripts = replace(own, layout=replace(own.layout, level="transcript"))
+    table = model.predict([own.genes[0], "nope"], features=transcripts, fill_missing=True)
+    assert table.columns[0] == "transcript_id"
+    assert table["status"].tolist() == ["ok", "unknown_gene"]
+    assert "by transcript id" in table.attrs["hint"]
