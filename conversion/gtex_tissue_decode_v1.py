@@ -23,6 +23,7 @@ from decode_zoo.features import FeatureSet
 from decode_zoo.metrics import score, summarise
 from decode_zoo.network import DecodeConfig
 from decode_zoo.output import atomic_dir, atomic_path
+from decode_zoo.tables import check_output
 from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
@@ -99,6 +100,7 @@ def compare(dataset: Dataset, config: DecodeConfig, repeats: list[Repeat]) -> pd
 def main(expression: Path, folder: Path, scores: Path, force: bool) -> None:
     """Train ten repeats, keep the best by validation."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    check_output(scores, force)
     features = FeatureSet.load(ROOT / "zoo/features" / FEATURES)
     targets = make_targets(read_expression(expression))
     config, fit = DecodeConfig(), FitConfig()
@@ -119,7 +121,14 @@ def main(expression: Path, folder: Path, scores: Path, force: bool) -> None:
         ),
         features_id=FEATURES,
         data={expression.name: hashlib.sha256(expression.read_bytes()).hexdigest()},
-        command=("python", "conversion/gtex_tissue_decode_v1.py", expression.name),
+        command=(
+            "python",
+            "conversion/gtex_tissue_decode_v1.py",
+            expression.name,
+            f"zoo/models/{folder.name}",
+            "--scores",
+            f"docs/{scores.name}",
+        ),
         commit=current_commit(),
     )
     with atomic_dir(folder, force) as temporary:

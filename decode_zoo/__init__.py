@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from decode_zoo.annotation import read_gtf
-    from decode_zoo.builder import build_features, merge_features
+    from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
+    from decode_zoo.builder import annotation_of, build_features, merge_features, read_aliases
     from decode_zoo.errors import DecodeZooError
     from decode_zoo.expression import make_targets, read_expression
     from decode_zoo.features import FeatureSet
@@ -32,14 +32,18 @@ _HOME = {
     "Layout": "layout",
     "Model": "model",
     "Store": "store",
+    "annotation_of": "builder",
     "build_features": "builder",
     "find_site_files": "sites",
     "load": "model",
     "load_features": "model",
     "make_targets": "expression",
     "merge_features": "builder",
+    "override_tss": "annotation",
+    "read_aliases": "builder",
     "read_expression": "expression",
     "read_gtf": "annotation",
+    "read_tss_bed": "annotation",
 }
 
 __all__ = [
@@ -50,14 +54,18 @@ __all__ = [
     "Model",
     "Store",
     "__version__",
+    "annotation_of",
     "build_features",
     "find_site_files",
     "load",
     "load_features",
     "make_targets",
     "merge_features",
+    "override_tss",
+    "read_aliases",
     "read_expression",
     "read_gtf",
+    "read_tss_bed",
 ]
 
 

@@ -209,7 +209,13 @@ def _distinct_transcripts(exons: pd.DataFrame) -> pd.Series[str]:
     One id can stand for several records (several RefSeq accessions of one Ensembl transcript);
     their exons must not be mixed.
     """
-    ids = exons["transcript"].where(~exons["transcript"].isin(_EMPTY_STRINGS), exons["gene"])
+    unnamed = exons["transcript"].isin(_EMPTY_STRINGS)
+    if unnamed.any():
+        _log.warning(
+            "%d exons have no transcript_id; those of a gene are taken as one transcript, named "
+            "like the gene", int(unnamed.sum()),
+        )  # fmt: skip
+    ids = exons["transcript"].where(~unnamed, exons["gene"])
     accession = exons["accession"]
     first = accession.groupby(ids).transform("first")
     return ids.where(accession == first, accession)

@@ -313,7 +313,7 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text ({error})", path=path) from None
-    rows = list(csv.reader(io.StringIO(text), delimiter="\t"))
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or rows[0][:2] != ["alias", "gene_id"]:
         raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
     aliases: dict[str, str] = {}

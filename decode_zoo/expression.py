@@ -97,6 +97,9 @@ class Targets:
         """
         fold, median = self.values[training, :-1], self.values[training, -1]
         shared = float(fold.std())
+        if not (shared > 0 and median.std() > 0):
+            raise InputError("expression does not vary over outputs and training genes, so there "
+                             "is nothing to learn", remedy="Give two outputs or more.")  # fmt: skip
         return (
             *(Output(name, "log2 fold change", "fold_change", shared) for name in self.names[:-1]),
             Output(self.names[-1], "log2 TPM", "median", float(median.std())),

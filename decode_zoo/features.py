@@ -63,7 +63,7 @@ _ARRAYS: Mapping[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rows:
     """The genes (or transcripts) of a feature set, as columns of n entries.
 
@@ -150,7 +150,7 @@ class FeatureSet:
         Parameters
         ----------
         folder : path-like
-            Folder with features.json and sites.npz, pooled.npz or both.
+            Folder with features.json, pooled.npz and, for positions, sites.npz.
 
         Raises
         ------
@@ -495,6 +495,8 @@ class FeatureSet:
         UsageError
             If a gene or a track is unknown.
         """
+        if isinstance(genes, str) or kernel < 1:
+            raise UsageError("Give a list of genes, and a kernel of at least one bin.")
         rows = (
             np.arange(len(self), dtype=np.int64)
             if genes is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class KnownAnswers:
     values: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """Description of a model bundle.
 
@@ -125,6 +126,35 @@ class Manifest:
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
+    def contradictions(self) -> list[str]:
+        """Say what in the manifest does not fit together; empty if it is sound."""
+        wrong = []
+        for side, kernel in self.network.kernels.items():
+            frozen = self.inputs.get(side)
+            if frozen is None:
+                wrong.append(f"no {side} inputs")
+                continue
+            if frozen.kernel != kernel:
+                wrong.append(f"{side} kernel {frozen.kernel}, but the network's is {kernel}")
+            if len(frozen.scale) != 1 + len(frozen.tracks):
+                wrong.append(f"{len(frozen.scale)} {side} scales for {len(frozen.tracks)} tracks")
+            if len({track.name for track in frozen.tracks}) != len(frozen.tracks):
+                wrong.append(f"{side} tracks of one name")
+            if not all(0 < scale < math.inf for scale in frozen.scale):
+                wrong.append(f"{side} scales that are not above zero")
+        if not all(0 < output.scale < math.inf for output in self.outputs):
+            wrong.append("output scales that are not above zero")
+        if self.pooling != ("none" if self.network.conv_relu else "exact"):
+            wrong.append(f"pooling '{self.pooling}' with conv_relu {self.network.conv_relu}")
+        if not {"id", "sha256"} <= set(self.features):
+            wrong.append("no id and sha256 of the feature set")
+        answers = self.known_answers
+        if not answers.genes or len(answers.genes) != len(answers.values):
+            wrong.append("known answers that do not match their genes")
+        if any(len(row) != len(answers.outputs) for row in answers.values):
+            wrong.append("known answers that do not match their outputs")
+        return wrong
+
     @classmethod
     def read(cls, locate: Callable[[str], Path]) -> Manifest:
         """Read a bundle's manifest and check the bundle's other files against it.
@@ -176,6 +206,9 @@ class Manifest:
                 f"{path} vouches for {sorted(manifest.files)} instead of the bundle's files "
                 f"{', '.join(BUNDLE_FILES[1:])}."
             )
+        wrong = manifest.contradictions()
+        if wrong:
+            raise VerificationError(f"{path} contradicts itself: {'; '.join(wrong)}.")
         for name, sha256 in manifest.files.items():
             found = hashlib.sha256(locate(name).read_bytes()).hexdigest()
             if found != sha256:

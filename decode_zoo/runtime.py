@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -208,6 +208,12 @@ def open_backend(
     UsageError
         If CUDA is asked of NumPy.
     """
+    for what, value, allowed in (
+        ("back end", backend, get_args(BackendName)),
+        ("device", device, get_args(Device)),
+    ):
+        if value not in allowed:
+            raise UsageError(f"There is no {what} {value!r}; choose {', '.join(allowed)}.")
     if backend == "numpy":
         if device == "cuda":
             raise UsageError("The NumPy back end runs on the CPU only.",

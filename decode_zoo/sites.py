@@ -202,7 +202,7 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text ({error})", path=path) from None
-    rows = list(csv.reader(io.StringIO(text), delimiter="\t"))
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     regulator_column = next((c for c in _REGULATOR_COLUMNS if c in header), None)
     if "file" not in header or regulator_column is None:

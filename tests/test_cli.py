@@ -157,6 +157,8 @@ def test_folders_do_not_shadow_the_zoo(tmp_path):
         (tmp_path / name).mkdir()
     done = run("predict", "--model", "gtex-tissue-v1", "-", stdin="TP53\n", cwd=tmp_path)
     assert done.stdout.splitlines()[1].split("\t")[2] == "ok"
+    for name in ("gtex-tissue-v1", "hg38-open-v1"):
+        assert "licence" in run("info", name, cwd=tmp_path).stdout
 
 
 def test_tampered_features_are_refused(tmp_path):

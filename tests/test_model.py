@@ -54,6 +54,16 @@ def test_predictions_say_something_of_biology(model):
 def test_wrong_calls(model):
     with pytest.raises(UsageError, match="not a single string"):
         model.predict("TP53")
+    with pytest.raises(UsageError, match="not a single string"):
+        model.predict(["TP53"], outputs="Liver")
+    with pytest.raises(UsageError, match="load_features"):
+        model.predict(["TP53"], features="hg38-open-v1")
+    with pytest.raises(UsageError, match="list of genes"):
+        model.features.pooled("TP53", "rna")
+    for wrong in ({"device": "gpu"}, {"backend": "tensorrt"}):
+        with pytest.raises(UsageError, match="There is no"):
+            model.predict(["TP53"], **wrong)
+    assert len(repr(model)) + len(repr(model.features)) + len(repr(model.manifest)) < 600
     with pytest.raises(UsageError, match="no output 'Livr'"):
         model.predict(["TP53"], outputs=["Livr"])
     with pytest.raises(ArtifactError, match="gtex-tissue"):
@@ -136,6 +146,33 @@ def test_a_manifest_vouches_for_its_own_files_and_no_others(copied, files):
     change(files=files)
     with pytest.raises(VerificationError, match="instead of the bundle's files"):
         dz.load(folder)
+
+
+def _edited(manifest, side, key, value):
+    inputs = json.loads(json.dumps(manifest["inputs"]))
+    inputs[side][key] = value(inputs[side][key])
+    return {"inputs": inputs}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: _edited(m, "rna", "kernel", lambda k: 5), "rna kernel 5"),
+        (lambda m: _edited(m, "promoter", "tracks", lambda t: t[1:]), "promoter scales for"),
+        (lambda m: _edited(m, "rna", "scale", lambda s: [0.0, *s[1:]]), "not above zero"),
+        (lambda m: _edited(m, "rna", "tracks", lambda t: [t[1], *t[1:]]), "tracks of one name"),
+        (lambda m: {"inputs": {"rna": m["inputs"]["rna"]}}, "no promoter inputs"),
+        (lambda m: {"pooling": "none"}, "pooling 'none'"),
+        (lambda m: {"features": {}}, "no id and sha256"),
+        (lambda m: {"known_answers": {"genes": [], "outputs": [], "values": []}}, "known answers"),
+    ],
+)
+def test_manifests_that_contradict_themselves_are_refused(copied, edit, message):
+    folder, change = copied
+    change(**edit(change()))
+    with pytest.raises(VerificationError, match="contradicts itself") as error:
+        dz.load(folder)
+    assert message in str(error.value)
 
 
 def test_broken_bundles_are_refused(copied):

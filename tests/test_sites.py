@@ -370,3 +370,11 @@ def test_name_column_carries_the_cell(tmp_path: Path) -> None:
 def test_site_without_the_name_it_needs(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="line 2: a site without a name"):
         read(tmp_path, f"chr1\t1\t2\ta\t0\t+\nchr1\t1\t2\t{name}\t0\t+\n", by_name=True)
+
+
+def test_a_stray_quote_in_a_manifest_swallows_nothing(tmp_path: Path) -> None:
+    for name in ("a.bed", "b.bed"):
+        (tmp_path / name).write_text("chr1\t1\t2\n")
+    path = tmp_path / "m.tsv"
+    path.write_text('file\tregulator\tcell\na.bed\t"A\tC\nb.bed\tB\tC\n')
+    assert [file.track.name for file in find_site_files(path, "promoter")] == ['"A@C', "B@C"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.errors import InputError, VerificationError
+from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.network import DecodeConfig
 from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
@@ -84,6 +84,41 @@ def test_no_common_gene_is_an_error(features, targets):
         make_dataset(features, strangers, SMALL.kernels, SELECTION)
     with pytest.raises(InputError, match="no promoter track"):
         make_dataset(features, targets, SMALL.kernels, replace(SELECTION, min_genes=10**6))
+
+
+def test_kinds_that_no_track_has_are_named(features, targets):
+    with pytest.raises(UsageError, match="no tracks of kind tff; it has histone, mirna"):
+        make_dataset(features, targets, SMALL.kernels, replace(SELECTION, kinds=("tff",)))
+
+
+def test_expression_that_does_not_vary_is_refused(features, targets):
+    flat = replace(targets, values=np.zeros_like(targets.values))
+    with pytest.raises(InputError, match="does not vary"):
+        make_dataset(features, flat, SMALL.kernels, SELECTION)
+
+
+@pytest.mark.parametrize("package", ["tf2onnx", "onnx", "onnxruntime"])
+def test_what_export_needs_is_asked_for_before_training(package, tmp_path, monkeypatch):
+    import sys
+
+    pytest.importorskip("tensorflow")
+    from decode_zoo.training.pipeline import Description, train_bundle
+
+    monkeypatch.setitem(sys.modules, package, None)
+    description = Description("x-v1", "", "", "", (), "", {}, ())
+    with pytest.raises(MissingExtraError, match="cpu,train"):
+        train_bundle(None, None, tmp_path / "x", description)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"learning_rate": -1}, {"max_epochs": 0}, {"seeds": ()}]
+)
+def test_settings_that_train_nothing_are_refused(wrong):
+    with pytest.raises(UsageError):
+        FitConfig(**wrong)
+    with pytest.raises(UsageError, match="rna_layers"):
+        DecodeConfig(rna_layers=0)
 
 
 def test_ridge_against_the_normal_equations(dataset):

@@ -125,7 +125,7 @@ def predict(
 
 def _origin(genes: Path | None) -> dict[str, str] | None:
     """Name and sha256 of the file of genes; None for all genes and for stdin."""
-    if genes is None or not genes.is_file():
+    if genes is None or str(genes) == "-" or not genes.is_file():
         return None
     return {"file": genes.name, "sha256": hashlib.sha256(genes.read_bytes()).hexdigest()}
 

@@ -41,6 +41,12 @@ __all__ = ["train"]
     help="Chromosome to test on, never trained or selected on.",
 )
 @click.option("--absent-chrom", multiple=True, help="Chromosome to leave out altogether.")
+@click.option(
+    "--min-genes",
+    default=30,
+    show_default=True,
+    help="Drop tracks with sites in fewer training genes.",
+)
 @click.option("--split-seed", default=0, show_default=True)
 @click.option("--repeats", default=10, show_default=True, help="Networks to train; the best stays.")
 @click.option("--max-epochs", default=100, show_default=True)
@@ -82,6 +88,7 @@ def train(  # one parameter an option
     kinds: str | None,
     test_chrom: tuple[str, ...],
     absent_chrom: tuple[str, ...],
+    min_genes: int,
     split_seed: int,
     repeats: int,
     max_epochs: int,
@@ -128,6 +135,7 @@ def train(  # one parameter an option
             kinds=tuple(kind.strip() for kind in kinds.split(",")) if kinds else None,
             test=test_chrom,
             absent=absent_chrom,
+            min_genes=min_genes,
             split_seed=split_seed,
         ),
         force=force,

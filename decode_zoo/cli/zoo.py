@@ -51,10 +51,11 @@ def info(source: str) -> None:
     """Say what a model or feature set is, how good, and where it comes from."""
     import decode_zoo as dz
     from decode_zoo.cli.features import describe
+    from decode_zoo.model import is_folder
     from decode_zoo.store import Store
 
     folder = Path(source)
-    if folder.is_dir():
+    if is_folder(source, Store.default()):
         if (folder / "manifest.json").is_file():
             manifest = dz.load(folder).manifest
             lines = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from decode_zoo.errors import MissingExtraError
 
-__all__ = ["import_keras"]
+__all__ = ["import_converters", "import_keras"]
 
 
 def import_keras() -> Any:
@@ -24,5 +24,26 @@ def import_keras() -> Any:
         import keras
         import tensorflow  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("tensorflow", "train") from error
+        raise MissingExtraError("tensorflow", "cpu,train") from error
     return keras
+
+
+def import_converters() -> tuple[Any, Any]:
+    """Import what turns a Keras network into a checked ONNX graph.
+
+    Returns
+    -------
+    tf2onnx, onnx : module
+
+    Raises
+    ------
+    MissingExtraError
+        If they, or ONNX Runtime to check the graph with, are not installed.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import tf2onnx
+    except ImportError as error:
+        raise MissingExtraError(error.name or "tf2onnx", "cpu,train") from error
+    return tf2onnx, onnx

@@ -129,7 +129,8 @@ def make_dataset(
     InputError
         If no gene has both, the split leaks, or no track is left on a side.
     UsageError
-        If the rows of the feature set are transcripts, or a chromosome to test on is not there.
+        If the rows of the feature set are transcripts, or a chromosome to test on, or a kind of
+        track, is not there.
     """
     selection = selection or Selection()
     if features.layout.level != "gene":
@@ -167,6 +168,13 @@ def _annotated_tracks(
     features: FeatureSet, side: Side, training: IntArray, selection: Selection
 ) -> tuple[str, ...]:
     """Names of the tracks that are selected and annotated in enough training genes."""
+    known = {track.kind for tracks in features.side_tracks.values() for track in tracks}
+    unknown = sorted(set(selection.kinds or ()) - known)
+    if unknown:
+        raise UsageError(
+            f"The feature set has no tracks of kind {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(known))}."
+        )
     annotated = (features.sums(side)[0][training] > 0).sum(axis=0)
     chosen = tuple(
         track.name
@@ -178,6 +186,6 @@ def _annotated_tracks(
     if not chosen:
         raise InputError(
             f"no {side} track is annotated in {selection.min_genes} training genes",
-            remedy="Lower the number, or choose other kinds of tracks.",
+            remedy="Lower --min-genes, or choose other --kinds of tracks.",
         )
     return chosen

@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import MissingExtraError, VerificationError
+from decode_zoo.errors import VerificationError
 from decode_zoo.layout import Side
 from decode_zoo.network import DecodeNetwork
 from decode_zoo.runtime import OnnxBackend
-from decode_zoo.training import import_keras
+from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.decode import build_network
 from decode_zoo.training.fit import set_layer_weights
 
-__all__ = ["check_parity", "export_onnx", "keras_function"]
+__all__ = ["TOLERANCE", "check_parity", "export_onnx", "keras_function"]
 
 FloatArray = npt.NDArray[np.float32]
 
 # 17 has all the operators of the network; ONNX Runtime reads it since 1.12.
 OPSET = 17
+# What published models keep to.
 TOLERANCE = 1e-5
+
+_log = logging.getLogger(__name__)
 
 
 def keras_function(network: DecodeNetwork) -> Any:
@@ -77,12 +80,8 @@ def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str])
     MissingExtraError
         If tf2onnx is not installed.
     """
+    tf2onnx, onnx = import_converters()
     function = keras_function(network)
-    try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise MissingExtraError("tf2onnx", "train") from error
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     graph, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=OPSET
@@ -157,6 +156,8 @@ def check_parity(
     full: Mapping[Side, FloatArray],
     pooled: Mapping[Side, FloatArray] | None,
     same: npt.NDArray[np.int64],
+    *,
+    tolerance: float = TOLERANCE,
 ) -> dict[str, float]:
     """Compare the implementations of a network, and position sums with full matrices.
 
@@ -171,6 +172,8 @@ def check_parity(
         Position sums of genes, in bases; None for a network that does not pool.
     same : ndarray of int64, shape (m,)
         Which of `pooled` the genes of `full` are.
+    tolerance : float
+        Largest difference between Keras, ONNX Runtime and NumPy that is let through.
 
     Returns
     -------
@@ -181,8 +184,8 @@ def check_parity(
     Raises
     ------
     VerificationError
-        If Keras, ONNX Runtime and NumPy differ by more than 1e-5, or full matrices from sums by
-        more than 1e-4 in float32 or 1e-10 in float64.
+        If Keras, ONNX Runtime and NumPy differ by more than the tolerance, or full matrices from
+        sums by more than 1e-4 in float32 or 1e-10 in float64.
     """
     function, onnx = keras_function(network), OnnxBackend(graph, "cpu")
 
@@ -208,7 +211,7 @@ def check_parity(
             "full_pooled_numpy_float64": differ(network.forward(full), network.forward(rest)),
         }
     for name, value in found.items():
-        limit = TOLERANCE
+        limit = tolerance
         if name.startswith("full"):
             limit = 1e-10 if name.endswith("64") else 1e-4
         if not value <= limit:
@@ -216,4 +219,6 @@ def check_parity(
                 f"The exported graph is not the network: {name} differ by {value:.2g} of an "
                 f"output's standard deviation (at most {limit:.0e} is allowed). {found}"
             )
+        if value > TOLERANCE and not name.startswith("full"):
+            _log.warning("%s differ by %.1e of an output's standard deviation", name, value)
     return found
