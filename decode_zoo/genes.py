@@ -74,8 +74,9 @@ class Resolution:
     symbols : list of str
         The gene's symbol, '' if there is none.
     status : list of str
-        `ok`, `unknown_gene`, `ambiguous_symbol`, `no_features`, or
-        `duplicate_of:<gene_id>` for a later query of a gene already seen.
+        `ok`, `unknown_gene`, `ambiguous_symbol`, or `duplicate_of:<gene_id>` for a later
+        query of a gene already seen. Models add `no_features`, for a gene that they know
+        but the feature set lacks.
     """
 
     rows: npt.NDArray[np.int64]
@@ -205,9 +206,7 @@ class GeneIndex:
             row = self._alias_rows.get(accession)
         return row
 
-    def resolve(
-        self, queries: Sequence[str], available: npt.NDArray[np.bool_] | None = None
-    ) -> Resolution:
+    def resolve(self, queries: Sequence[str]) -> Resolution:
         """Find the gene that each query means: by id, else symbol, else alias.
 
         Ids match whatever their version; symbols match case-sensitively. Of several
@@ -218,30 +217,21 @@ class GeneIndex:
         ----------
         queries : sequence of str, length n_queries
             Gene ids, symbols and aliases, mixed as they come.
-        available : numpy.ndarray of bool, shape (n_genes,), optional
-            Genes that have values; all of them by default.
 
         Returns
         -------
         Resolution
-            One entry a query. Duplicates keep their row. Every query of a gene that
-            is not available has the status `no_features`.
+            One entry a query. Duplicates keep their row.
 
         Raises
         ------
         UsageError
-            If `queries` is a single string or `available` has another shape.
+            If `queries` is a single string.
         InputError
             If a query is not a string.
         """
         if isinstance(queries, (str, bytes)):
             raise UsageError("Genes were given as one string.", remedy="Pass a list of strings.")
-        if available is not None and np.shape(available) != (len(self),):
-            raise UsageError(
-                f"'available' has shape {np.shape(available)}, not ({len(self)},).",
-                remedy="Give one bool a gene of the index.",
-            )
-        usable = None if available is None else np.asarray(available, dtype=bool).tolist()
         rows: list[int] = []
         gene_ids: list[str] = []
         symbols: list[str] = []
@@ -262,10 +252,6 @@ class GeneIndex:
                 continue
             gene_ids.append(self.ids[row])
             symbols.append(self.symbols[row])
-            if usable is not None and not usable[row]:
-                rows.append(-1)
-                status.append("no_features")
-                continue
             rows.append(row)
             status.append(f"duplicate_of:{self.ids[row]}" if row in seen else "ok")
             seen.add(row)

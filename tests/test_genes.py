@@ -315,16 +315,6 @@ def test_duplicates_name_the_gene_and_keep_its_row() -> None:
     assert found.status == ["ok", duplicate, "ok", duplicate]
 
 
-def test_genes_without_features() -> None:
-    available = np.ones(len(INDEX), dtype=bool)
-    available[0] = False
-    found = INDEX.resolve(["TP53", "nope", "p53", "BRCA2"], available)
-    assert found.status == ["no_features", "unknown_gene", "no_features", "ok"]
-    assert found.rows.tolist() == [-1, -1, -1, 1]
-    assert found.gene_ids == ["ENSG00000141510", "nope", "ENSG00000141510", "ENSG00000139618"]
-    assert found.symbols == ["TP53", "", "TP53", "BRCA2"]
-
-
 def test_no_queries_give_no_rows() -> None:
     found = INDEX.resolve([])
     assert found.rows.shape == (0,)
@@ -335,8 +325,6 @@ def test_no_queries_give_no_rows() -> None:
 def test_misuse_is_refused() -> None:
     with pytest.raises(UsageError, match="one string"):
         INDEX.resolve("TP53")
-    with pytest.raises(UsageError, match="shape"):
-        INDEX.resolve(["TP53"], np.ones(3, dtype=bool))
     with pytest.raises(InputError, match="Gene 2 is nan"):
         INDEX.resolve(["TP53", float("nan")])  # type: ignore[list-item]
     with pytest.raises(InputError, match="ENSG00000000001 occurs twice"):
