@@ -9,7 +9,6 @@ feature set is zoo/features/hg38-open-v1. chr1 is looked at once, at the end, an
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import subprocess
 from pathlib import Path
@@ -18,6 +17,7 @@ import click
 import numpy as np
 import pandas as pd
 
+from decode_zoo.digest import sha256_of
 from decode_zoo.expression import make_targets, read_expression
 from decode_zoo.features import FeatureSet
 from decode_zoo.metrics import score, summarise
@@ -120,7 +120,7 @@ def main(expression: Path, folder: Path, scores: Path, force: bool) -> None:
             "TargetScan 7.2 conserved miRNA targets, places reconstructed",
         ),
         features_id=FEATURES,
-        data={expression.name: hashlib.sha256(expression.read_bytes()).hexdigest()},
+        data={expression.name: sha256_of(expression)},
         command=(
             "python",
             "conversion/gtex_tissue_decode_v1.py",

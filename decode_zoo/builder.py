@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +23,7 @@ from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.output import atomic_dir
 from decode_zoo.pooling import SitePieces
 from decode_zoo.sites import SiteFile, Track, read_sites
-from decode_zoo.textfile import read_bytes
+from decode_zoo.textfile import read_table
 
 __all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
 
@@ -309,11 +307,7 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
     InputError
         If the header or a line is not as said.
     """
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text ({error})", path=path) from None
-    rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = read_table(path)
     if not rows or rows[0][:2] != ["alias", "gene_id"]:
         raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
     aliases: dict[str, str] = {}

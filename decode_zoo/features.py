@@ -31,6 +31,7 @@ from scipy import sparse
 
 from decode_zoo.arrays import CSR_PARTS, compact, read_arrays, store_csr, stored_csr, write_arrays
 from decode_zoo.bins import bin_widths, covered_bases
+from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.genes import GeneIndex
 from decode_zoo.layout import SIDES, Layout, Side
@@ -260,7 +261,7 @@ class FeatureSet:
     def _read(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Read arrays that features.json vouches for."""
         path = self.locate(name)
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256_of(path)
         if found != self.array_sha256.get(name):
             raise VerificationError(
                 f"{path} does not belong to this feature set: expected sha256 "
@@ -583,10 +584,7 @@ class FeatureSet:
             "format_version": FORMAT_VERSION,
             "layout": asdict(self.layout),
             "builder_version": self.builder_version,
-            "arrays": {
-                name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-                for name in ("pooled.npz", "sites.npz")
-            },
+            "arrays": {name: sha256_of(folder / name) for name in ("pooled.npz", "sites.npz")},
             "tracks": {s: [asdict(track) for track in self.side_tracks[s]] for s in SIDES},
             "rows": asdict(self.rows),
             "aliases": dict(sorted(self.aliases.items())),

@@ -6,7 +6,6 @@ bin and window, outputs and units. Arrays and JSON only; nothing in a bundle is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from decode_zoo.digest import sha256_of
 from decode_zoo.errors import UsageError, VerificationError
 from decode_zoo.expression import Output
 from decode_zoo.layout import Layout, Side
@@ -210,7 +210,7 @@ class Manifest:
         if wrong:
             raise VerificationError(f"{path} contradicts itself: {'; '.join(wrong)}.")
         for name, sha256 in manifest.files.items():
-            found = hashlib.sha256(locate(name).read_bytes()).hexdigest()
+            found = sha256_of(locate(name))
             if found != sha256:
                 raise VerificationError(
                     f"{locate(name)} is not the file that its manifest names: "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.arrays import read_arrays
+from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, DecodeZooError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genes import Resolution
@@ -227,7 +227,6 @@ class Model:
                              remedy=f"features=decode_zoo.load_features({features!r})")  # fmt: skip
         chosen = self._chosen(outputs)
         bound = self.bind(features, fill_missing=fill_missing)
-        index = bound.features.index
         queries = bound.features.rows.ids if genes is None else list(genes)
         found = self._resolve(queries, bound.features)
         # Each gene is predicted once, however often it is asked for.
@@ -239,11 +238,13 @@ class Model:
         table.insert(0, f"{bound.features.layout.level}_id", found.gene_ids)
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
-        table.attrs["hint"] = index.hint(found, queries)
         if bound.features.layout.level == "transcript" and (found.rows < 0).any():
-            table.attrs["hint"] = (
+            hint: str | None = (
                 "The rows of this feature set are transcripts: ask for them by transcript id."
             )
+        else:
+            hint = bound.features.index.hint(found, queries)
+        table.attrs["hint"] = hint
         return table
 
     def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
@@ -347,7 +348,7 @@ class Model:
 
     def provenance(self, bound: BoundFeatures, backend: Backend) -> dict[str, Any]:
         """Return what a result's provenance says of this model."""
-        manifest = hashlib.sha256(self.locate("manifest.json").read_bytes()).hexdigest()
+        manifest = sha256_of(self.locate("manifest.json"))
         return {
             "model": {"id": self.id, "files": {"manifest.json": manifest, **self.manifest.files}},
             "features": {
@@ -396,18 +397,10 @@ def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
     store = Store.default() if store is None else store
     name = os.fspath(model)
     if is_folder(name, store):
-        folder = Path(model)
-        return Model.open(
-            lambda file: _in_folder(folder, file), lambda other: load_features(other, store=store)
-        )
-    artifact = store.registry.resolve(name)
-    if artifact.kind != "model":
-        raise ArtifactError(f"'{artifact.id}' is a feature set, not a model.",
-                            remedy="List the models with: decode-zoo ls")  # fmt: skip
-    return Model.open(
-        lambda file: store.locate(artifact.id, file),
-        lambda other: FeatureSet.open(lambda file: store.locate(other, file)),
-    )
+        locate: Callable[[str], Path] = partial(_in_folder, Path(model))
+    else:
+        locate = _in_store(name, "model", store)
+    return Model.open(locate, lambda other: load_features(other, store=store))
 
 
 def is_folder(name: str, store: Store) -> bool:
@@ -417,6 +410,18 @@ def is_folder(name: str, store: Store) -> bool:
     except ArtifactError:
         return Path(name).is_dir()
     return False
+
+
+def _in_store(name: str, kind: str, store: Store) -> Callable[[str], Path]:
+    """Make a function that finds the files of a published artifact, if it is of this kind."""
+    artifact = store.registry.resolve(name)
+    if artifact.kind != kind:
+        nouns = {"model": "model", "features": "feature set"}
+        raise ArtifactError(
+            f"'{artifact.id}' is a {nouns[artifact.kind]}, not a {nouns[kind]}.",
+            remedy=f"List the {nouns[kind]}s with: decode-zoo ls",
+        )
+    return partial(store.locate, artifact.id)
 
 
 def _in_folder(folder: Path, name: str) -> Path:
@@ -446,8 +451,4 @@ def load_features(features: str | os.PathLike[str], *, store: Store | None = Non
     name = os.fspath(features)
     if is_folder(name, store):
         return FeatureSet.load(features)
-    artifact = store.registry.resolve(name)
-    if artifact.kind != "features":
-        raise ArtifactError(f"'{artifact.id}' is a model, not a feature set.",
-                            remedy="List the feature sets with: decode-zoo ls")  # fmt: skip
-    return FeatureSet.open(lambda file: store.locate(artifact.id, file))
+    return FeatureSet.open(_in_store(name, "features", store))

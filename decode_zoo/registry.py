@@ -7,7 +7,6 @@ file names are safe to build paths and URLs from.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from collections.abc import Hashable, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, InputError
 from decode_zoo.output import atomic_path
 
@@ -39,7 +39,6 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = re.compile(r"(https?|file)://.+")
 _FOLDERS = {"model": "models", "features": "features"}
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ class Registry:
 
 
 def hash_file(path: str | os.PathLike[str]) -> FileEntry:
-    """Hash a file block by block.
+    """Hash and measure a file.
 
     Parameters
     ----------
@@ -230,12 +229,7 @@ def hash_file(path: str | os.PathLike[str]) -> FileEntry:
     OSError
         If it cannot be read.
     """
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return FileEntry(digest.hexdigest(), size)
+    return FileEntry(sha256_of(path), os.path.getsize(path))
 
 
 def entry_for(folder: str | os.PathLike[str]) -> dict[str, FileEntry]:

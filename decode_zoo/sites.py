@@ -7,9 +7,6 @@ Formats: BED3, BED6 and ENCODE narrowPeak (BED6+4), plain or gzip.
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import logging
 import os
 from collections import Counter
@@ -20,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError
 from decode_zoo.genome import Genome
 from decode_zoo.layout import Side
-from decode_zoo.textfile import read_bytes, read_columns
+from decode_zoo.textfile import read_columns, read_table
 
-__all__ = ["SiteFile", "Sites", "Track", "find_site_files", "read_sites"]
+__all__ = ["SiteFile", "Sites", "Track", "describe_tracks", "find_site_files", "read_sites"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -107,6 +105,14 @@ class Sites:
     starts: IntArray
     ends: IntArray
     strands: npt.NDArray[np.int8]
+
+
+def describe_tracks(tracks: Sequence[Track]) -> str:
+    """Count tracks by class, e.g. ``3 tracks of 2 regulators (2 histone, 1 tf)``."""
+    kinds = Counter(track.kind for track in tracks)
+    parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    regulators = len({track.regulator for track in tracks})
+    return f"{len(tracks)} tracks of {regulators} regulators ({parts})"
 
 
 def _stem(path: Path) -> str:
@@ -198,11 +204,7 @@ def _refuse_duplicates(names: Iterable[str], path: str | os.PathLike[str]) -> No
 
 
 def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text ({error})", path=path) from None
-    rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = read_table(path)
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     regulator_column = next((c for c in _REGULATOR_COLUMNS if c in header), None)
     if "file" not in header or regulator_column is None:
@@ -281,7 +283,7 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
         names, places = (*names, "strand"), (*places, 5)
     what = "BED6 (stranded)" if stranded else "BED"
     table = read_columns(file.path, names, places, what=what)
-    sha256 = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    sha256 = sha256_of(file.path)
     described = replace(file.track, sha256=sha256)
     tracks: tuple[Track, ...]
     if table.empty:

@@ -29,6 +29,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _TIMEOUT = (10, 30)  # seconds: to connect, between two reads
 _BLOCK = 1 << 20
 _FRESH = 2_000_000_000  # ns
+_DELETE = "Delete it; it is fetched again when it is needed."
 _RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
 
 # What was hashed in this process, by path, size, inode, mtime and ctime.
@@ -168,11 +169,14 @@ class Store:
             If there is no such artifact.
         """
         artifact = self.registry.resolve(artifact_id)
-        return name in artifact.files and any(
-            os.path.isfile(root / artifact.folder / name)
-            for root in (self.bundled, self.cache)
-            if root is not None
-        )
+        return name in artifact.files and self._present(artifact, name) is not None
+
+    def _present(self, artifact: Artifact, name: str) -> tuple[Path, bool] | None:
+        """Find a file that is here, and tell whether it came with the package."""
+        for root in (self.bundled, self.cache):
+            if root is not None and os.path.isfile(root / artifact.folder / name):
+                return root / artifact.folder / name, root is self.bundled
+        return None
 
     def check(self, artifact_id: str, name: str) -> Path | None:
         """Verify a file that is here, and leave it as it is, whatever comes of that.
@@ -198,12 +202,11 @@ class Store:
         """
         artifact = self.registry.resolve(artifact_id)
         entry = _entry(artifact, name)
-        if self.bundled is not None and os.path.isfile(self.bundled / artifact.folder / name):
-            return self.locate(artifact.id, name)
-        path = self.cache / artifact.folder / name
-        if not os.path.isfile(path):
+        found = self._present(artifact, name)
+        if found is None:
             return None
-        _verify(path, entry, "Delete it; it is fetched again when it is needed.")
+        path, bundled = found
+        _verify(path, entry, _RESTORE if bundled else _DELETE)
         return path
 
     def fetch(
@@ -270,16 +273,16 @@ class Store:
         """
         artifact = self.registry.resolve(artifact_id)
         entry = _entry(artifact, name)
-        if self.bundled is not None:
-            path = self.bundled / artifact.folder / name
-            if os.path.isfile(path):
+        found = self._present(artifact, name)
+        if found is not None:
+            path, bundled = found
+            if bundled:
                 _verify(path, entry, _RESTORE)
                 return path
+            if _difference(path, entry) is None:
+                return path
+            _remove(path)
         target = self.cache / artifact.folder / name
-        if os.path.isfile(target):
-            if _difference(target, entry) is None:
-                return target
-            _remove(target)
         self._download(artifact, name, target, progress)
         return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
 import io
 import os
@@ -15,7 +16,7 @@ import pandas as pd
 
 from decode_zoo.errors import InputError
 
-__all__ = ["read_bytes", "read_columns"]
+__all__ = ["read_bytes", "read_columns", "read_table"]
 
 _NUMBERS = ("start", "end")
 _HEADERS = (b"#", b"track", b"browser")
@@ -42,6 +43,21 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         ) from error
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path=path) from error
+
+
+def read_table(path: str | os.PathLike[str]) -> list[list[str]]:
+    """Cells of a small tab-separated table, line by line; quotes are ordinary characters.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text ({error})", path=path) from None
+    return list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def _count_header(data: bytes) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -181,6 +180,8 @@ def show(source: str, tracks: bool) -> None:
 
 def describe(features: FeatureSet) -> list[str]:
     """Lines that say what is in a feature set."""
+    from decode_zoo.sites import describe_tracks
+
     layout = features.layout
     lines = [
         f"genome      {layout.genome}",
@@ -189,10 +190,7 @@ def describe(features: FeatureSet) -> list[str]:
         f"boundary    {layout.boundary}",
     ]
     for side, tracks in features.side_tracks.items():
-        kinds = Counter(track.kind for track in tracks)
-        parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-        regulators = len({track.regulator for track in tracks})
-        lines.append(f"{side:11} {len(tracks)} tracks of {regulators} regulators ({parts})")
+        lines.append(f"{side:11} {describe_tracks(tracks)}")
     lines.append(f"built by    decode-zoo {features.builder_version}")
     lines.append(f"sha256      {features.sha256}")
     return lines

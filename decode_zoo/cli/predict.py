@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import textwrap
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from decode_zoo.digest import sha256_of
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _origin(genes: Path | None) -> dict[str, str] | None:
     """Name and sha256 of the file of genes; None for all genes and for stdin."""
     if genes is None or str(genes) == "-" or not genes.is_file():
         return None
-    return {"file": genes.name, "sha256": hashlib.sha256(genes.read_bytes()).hexdigest()}
+    return {"file": genes.name, "sha256": sha256_of(genes)}
 
 
 def _report(

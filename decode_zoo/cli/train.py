@@ -100,9 +100,8 @@ def train(  # one parameter an option
     **network: int | bool,
 ) -> None:
     """Train a model on a feature set and an expression matrix; write a bundle."""
-    import hashlib
-
     import decode_zoo as dz
+    from decode_zoo.digest import sha256_of
     from decode_zoo.network import DecodeConfig
     from decode_zoo.training import import_keras
     from decode_zoo.training.dataset import Selection
@@ -124,7 +123,7 @@ def train(  # one parameter an option
             citation,
             (str(expression.name),),
             features.name,
-            {expression.name: hashlib.sha256(expression.read_bytes()).hexdigest()},
+            {expression.name: sha256_of(expression)},
             ("decode-zoo", *sys.argv[1:]),
         ),
         network=DecodeConfig(**network),  # type: ignore[arg-type]

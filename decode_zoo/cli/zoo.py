@@ -54,8 +54,8 @@ def info(source: str) -> None:
     from decode_zoo.model import is_folder
     from decode_zoo.store import Store
 
-    folder = Path(source)
-    if is_folder(source, Store.default()):
+    folder, store = Path(source), Store.default()
+    if is_folder(source, store):
         if (folder / "manifest.json").is_file():
             manifest = dz.load(folder).manifest
             lines = [
@@ -70,7 +70,6 @@ def info(source: str) -> None:
             raise InputError("holds neither a model (manifest.json) nor a feature set "
                              "(features.json)", path=folder)  # fmt: skip
     else:
-        store = Store.default()
         artifact = store.registry.resolve(source)
         place = _place(store, artifact)
         lines = [

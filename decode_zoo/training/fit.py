@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,12 +159,9 @@ def set_layer_weights(model: Any, weights: dict[str, npt.NDArray[np.float32]]) -
             weight.assign(weights[f"{layer.name}/{weight.name}"])
 
 
-def _padded_batches(
-    dataset: Dataset, part: Sequence[int] | npt.NDArray[np.int64], size: int
-) -> Any:
+def _padded_batches(dataset: Dataset, part: npt.NDArray[np.int64], size: int) -> Any:
     """Full matrices in batches of genes of similar length, for convolutions with ReLU."""
     keras = import_keras()
-    part = np.asarray(part, np.int64)
     order = part[np.argsort(dataset.features.n_bins("rna")[dataset.rows[part]], kind="stable")]
     chunks = [order[i : i + size] for i in range(0, order.size, size)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -17,6 +16,7 @@ import pandas as pd
 
 import decode_zoo
 from decode_zoo.arrays import write_arrays
+from decode_zoo.digest import sha256_of
 from decode_zoo.expression import Targets
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Side
@@ -233,10 +233,7 @@ def write_bundle(
         citation=description.citation,
         sources=description.sources,
         known_answers=_known_answers(dataset, network),
-        files={
-            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            for name in ("weights.npz", "model.onnx")
-        },
+        files={name: sha256_of(folder / name) for name in ("weights.npz", "model.onnx")},
     )
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
 
