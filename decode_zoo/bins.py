@@ -21,7 +21,6 @@ __all__ = [
     "Boundary",
     "Pieces",
     "Regions",
-    "bin_widths",
     "clip_sites",
     "covered_bases",
     "promoter_regions",
@@ -243,9 +242,3 @@ def covered_bases(
         starts[interval], bins * width
     )
     return interval, bins, bases
-
-
-def bin_widths(first: int, last: int, width: int, n_bins: int) -> IntArray:
-    """Bases of each bin that lie in ``first .. last`` (half-open, local), shape (n_bins,)."""
-    edges = np.clip(np.arange(n_bins + 1, dtype=np.int64) * width, first, last)
-    return np.diff(edges)

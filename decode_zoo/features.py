@@ -30,7 +30,7 @@ import pandas as pd
 from scipy import sparse
 
 from decode_zoo.arrays import CSR_PARTS, compact, read_arrays, store_csr, stored_csr, write_arrays
-from decode_zoo.bins import bin_widths, covered_bases
+from decode_zoo.bins import covered_bases
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.genes import GeneIndex
@@ -377,19 +377,46 @@ class FeatureSet:
         ndarray, shape (n, n_bins + pad, 1 + n_tracks)
             ``n_bins`` is that of the longest row.
         """
-        side = _checked(side)
-        width = self.layout.bin
         length = int(self.n_bins(side)[rows].max(initial=0)) + pad
-        out = np.zeros((rows.size, length, 2 + len(self.side_tracks[side])), dtype)
-        pieces = self.pieces(side).take(rows)
-        interval, bins, bases = covered_bases(pieces.starts, pieces.ends, width)
-        np.add.at(out, (pieces.rows()[interval], bins, 1 + pieces.tracks[interval]), bases)
-        first, last = self._extent(side)
-        for i, row in enumerate(rows):
-            out[i, :, 0] = bin_widths(first[row], last[row], width, length)
+        out = np.zeros((rows.size, length, 2 + len(self.side_tracks[_checked(side)])), dtype)
+        row, bins, track, bases = self.binned(rows, side)
+        np.add.at(out, (row, bins, 1 + track), bases)
+        row, bins, bases = self.binned_mask(rows, side)
+        out[row, bins, 0] = bases
         if columns is None:
             return out[:, :, :-1]
         return out[:, :, np.concatenate(([0], 1 + columns))]
+
+    def binned(self, rows: IntArray, side: Side) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        """Covered bases of some rows, only where there are any (needs sites.npz).
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+        side : {"promoter", "rna"}
+
+        Returns
+        -------
+        row, bin, track, bases : ndarray of int64, shape (k,)
+            ``row`` counts within `rows`, in ascending order. Two sites of a track in one bin make
+            two entries, to be added up.
+        """
+        pieces = self.pieces(side).take(rows)
+        interval, bins, bases = covered_bases(pieces.starts, pieces.ends, self.layout.bin)
+        return pieces.rows()[interval], bins, pieces.tracks[interval], bases
+
+    def binned_mask(self, rows: IntArray, side: Side) -> tuple[IntArray, IntArray, IntArray]:
+        """Mask channel of some rows: the bins that exist, and their widths.
+
+        Returns
+        -------
+        row, bin, bases : ndarray of int64, shape (k,)
+            As those of `binned`.
+        """
+        first, last = self._extent(_checked(side))
+        filled = np.flatnonzero(last[rows] > first[rows])
+        row, bins, bases = covered_bases(first[rows[filled]], last[rows[filled]], self.layout.bin)
+        return filled[row], bins, bases
 
     def largest_bin(self, rows: IntArray, side: Side) -> IntArray:
         """Largest bin value of each track over some rows, shape (n_tracks,), in bases."""

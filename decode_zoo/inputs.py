@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo.cells import Cells, first_channels
 from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Layout, Side
@@ -54,6 +55,39 @@ class BoundFeatures:
             side: self.features.matrix(rows, side, columns=columns, pad=self.kernels[side] - 1)
             for side, columns in self.columns.items()
         }
+
+    @property
+    def n_tracks(self) -> dict[Side, int]:
+        """How many tracks the network has on each side."""
+        return {side: columns.size for side, columns in self.columns.items()}
+
+    def sum_cells(self, rows: IntArray) -> Cells:
+        """Position sums of some rows that are not zero; places are the sums' numbers."""
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        pooled = self.pooled(rows)
+        for side, channel in first_channels(self.n_tracks).items():
+            row, k = np.nonzero(pooled[side].masks)
+            parts.append((row, np.full_like(row, channel), k, pooled[side].masks[row, k]))
+            for number, matrix in enumerate(pooled[side].sums):
+                entries = matrix.tocoo()
+                parts.append((entries.coords[0], 1 + channel + entries.coords[1],
+                              np.full(entries.nnz, number), entries.data))  # fmt: skip
+        return Cells.gather(rows.size, parts)
+
+    def bin_cells(self, rows: IntArray) -> Cells:
+        """Bins of some rows that are not zero (needs the feature set's positions)."""
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        for side, channel in first_channels(self.n_tracks).items():
+            row, bins, bases = self.features.binned_mask(rows, side)
+            parts.append((row, np.full_like(row, channel), bins, bases))
+            row, bins, track, bases = self.features.binned(rows, side)
+            place = np.full(1 + len(self.features.side_tracks[side]), -1)
+            place[self.columns[side]] = np.arange(self.columns[side].size)
+            place[-1] = -1  # stands for tracks that the feature set lacks
+            known = place[track] >= 0
+            parts.append((row[known], 1 + channel + place[track[known]], bins[known],
+                          bases[known]))  # fmt: skip
+        return Cells.gather(rows.size, parts)
 
 
 def bind(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.network import DecodeNetwork
 from decode_zoo.runtime import BLOCK, Backend, BackendName, Device, open_backend
 from decode_zoo.store import Store
+
+if TYPE_CHECKING:
+    from decode_zoo.attribution import Attribution, By
+    from decode_zoo.explainer import Explainer
 
 __all__ = ["Model", "is_folder", "load", "load_features"]
 
@@ -218,13 +222,7 @@ class Model:
         UsageError
             If an output is unknown, or a single string was given for `genes`.
         """
-        for what, value in (("genes", genes), ("outputs", outputs)):
-            if isinstance(value, str):
-                raise UsageError(f"Give a list of {what}, not a single string.",
-                                 remedy=f"{what}=[{value!r}]")  # fmt: skip
-        if isinstance(features, (str, os.PathLike)):
-            raise UsageError("Give a feature set, not its name.",
-                             remedy=f"features=decode_zoo.load_features({features!r})")  # fmt: skip
+        _check_call(genes, outputs, features)
         chosen = self._chosen(outputs)
         bound = self.bind(features, fill_missing=fill_missing)
         queries = bound.features.rows.ids if genes is None else list(genes)
@@ -246,6 +244,101 @@ class Model:
             hint = bound.features.index.hint(found, queries)
         table.attrs["hint"] = hint
         return table
+
+    def explainer(
+        self,
+        *,
+        by: By = "regulator",
+        outputs: Sequence[str] | None = None,
+        background: Sequence[str] | None = None,
+        features: FeatureSet | None = None,
+        fill_missing: bool = False,
+    ) -> Explainer:
+        """Prepare to explain predictions, some rows at a time (parameters as for `explain`)."""
+        from decode_zoo.explainer import Explainer
+
+        _check_call(None, outputs, features)
+        return Explainer.make(
+            self,
+            self.bind(features, fill_missing=fill_missing),
+            by=by,
+            outputs=self._chosen(outputs),
+            background=background,
+        )
+
+    def explain(
+        self,
+        genes: Iterable[str] | None = None,
+        *,
+        by: By = "regulator",
+        outputs: Sequence[str] | None = None,
+        background: Sequence[str] | None = None,
+        features: FeatureSet | None = None,
+        fill_missing: bool = False,
+    ) -> Attribution:
+        """Say which regulators the predictions of genes come from (DeepLIFT, DeepSHAP).
+
+        Everything is held in memory; for all genes, `decode-zoo explain` writes as it goes.
+
+        Parameters
+        ----------
+        genes : iterable of str, optional
+            As for `predict`. A gene that is asked for twice is explained once.
+        by : {"class", "regulator", "track", "position"}
+            What scores are given for; by position, each track's bins.
+        outputs : sequence of str, optional
+            Outputs wanted; all if not given.
+        background : sequence of str, optional
+            Genes to compare with; scores are averaged over them (DeepSHAP). By default a gene
+            without any sites, of the RNA length that the manifest says.
+        features, fill_missing
+            As for `predict`.
+
+        Returns
+        -------
+        Attribution
+            Scores in the outputs' units. They add up to prediction − reference, both of which are
+            in ``totals()``.
+
+        Raises
+        ------
+        InputError
+            If the feature set does not fit the model.
+        ArtifactError
+            If positions are needed (by position, or for a network with ReLU in its convolutions)
+            and the feature set's are not there.
+        UsageError
+            If an output or a gene of the background is unknown.
+        """
+        _check_call(genes, outputs, features)
+        explainer = self.explainer(
+            by=by, outputs=outputs, background=background, features=features,
+            fill_missing=fill_missing,
+        )  # fmt: skip
+        rows, lost = self.rows_of(genes, explainer.bound)
+        return replace(explainer.explain(rows), not_explained=lost)
+
+    def rows_of(
+        self, genes: Iterable[str] | None, bound: BoundFeatures
+    ) -> tuple[IntArray, dict[str, str]]:
+        """Find the rows of genes, each once, in the order in which they are asked for.
+
+        Returns
+        -------
+        rows : ndarray of int64
+        lost : dict of str to str
+            Status of what has no row.
+        """
+        if genes is None:
+            return np.arange(len(bound.features)), {}
+        queries = list(genes)
+        found = self._resolve(queries, bound.features)
+        rows = found.rows[found.rows >= 0]
+        _, first = np.unique(rows, return_index=True)
+        lost = {
+            q: s for q, s, row in zip(queries, found.status, found.rows, strict=True) if row < 0
+        }
+        return rows[np.sort(first)], lost
 
     def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
         """Check the outputs that were asked for."""
@@ -358,6 +451,17 @@ class Model:
             "missing_tracks": {side: list(names) for side, names in bound.missing.items()},
             "backend": backend.name,
         }
+
+
+def _check_call(genes: object, outputs: object, features: object) -> None:
+    """Refuse texts where lists or feature sets are meant."""
+    for what, value in (("genes", genes), ("outputs", outputs)):
+        if isinstance(value, str):
+            raise UsageError(f"Give a list of {what}, not a single string.",
+                             remedy=f"{what}=[{value!r}]")  # fmt: skip
+    if isinstance(features, (str, os.PathLike)):
+        raise UsageError("Give a feature set, not its name.",
+                         remedy=f"features=decode_zoo.load_features({features!r})")  # fmt: skip
 
 
 def _filled_up(values: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ folds, exactly, into one matrix a kernel offset and three small dense layers (do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.float64]
+
+# The order in which the branches' channels are concatenated.
+BRANCHES: tuple[Side, Side] = ("rna", "promoter")
 
 # Keras' default, which the published software used.
 BATCH_NORM_EPSILON = 1e-3
@@ -210,9 +213,6 @@ class DecodeNetwork:
     def _array(self, name: str) -> FloatArray:
         return self.weights[name].astype(np.float64)
 
-    def _kernels(self, side: Side, layers: int) -> list[FloatArray]:
-        return [self._array(f"{side}_conv{i}/kernel") for i in range(layers)]
-
     def _affine(self, i: int) -> tuple[FloatArray, FloatArray]:
         """Batch normalisation i as a factor and a shift."""
         factor = self._array(f"norm{i}/gamma") / np.sqrt(
@@ -235,9 +235,9 @@ class DecodeNetwork:
             In the outputs' units.
         """
         branches = []
-        for side, layers, _, _ in self._branches():
+        for side in BRANCHES:
             hidden = inputs[side].astype(np.float64) / self.input_scale[side]
-            for kernel in self._kernels(side, layers):
+            for kernel in self.kernels(side):
                 length = hidden.shape[1] - len(kernel) + 1
                 hidden = sum(hidden[:, k : k + length] @ kernel[k] for k in range(len(kernel)))
                 if self.config.conv_relu:
@@ -253,29 +253,51 @@ class DecodeNetwork:
         hidden = hidden @ self._array("outputs/kernel") + self._array("outputs/bias")
         return hidden * self.output_scale
 
-    def fold(self) -> FoldedNetwork:
-        """Fold all that is linear; only for networks without ReLU in their convolutions."""
-        if self.config.conv_relu:
-            raise ValueError("a network with ReLU in its convolutions does not fold")
+    def kernels(self, side: Side) -> list[FloatArray]:
+        """Kernels of a branch's convolutions, each of shape (width, channels_in, channels_out)."""
+        layers = {"rna": self.config.rna_layers, "promoter": self.config.promoter_layers}[side]
+        return [self._array(f"{side}_conv{i}/kernel") for i in range(layers)]
+
+    def by_branch(self, rows: FloatArray) -> dict[Side, FloatArray]:
+        """Split what has a row for each branch channel, as the first dense layer's weights."""
+        rna = self.config.rna_channels
+        return {"rna": rows[:rna], "promoter": rows[rna:]}
+
+    def dense_layers(self) -> list[tuple[FloatArray, FloatArray]]:
+        """Weights and biases of the dense layers, each norm folded into the layer behind it.
+
+        The last layer gives the outputs in their units.
+        """
         dense = [
             (self._array(f"dense{i}/kernel"), self._array(f"dense{i}/bias"))
             for i in range(self.config.dense_layers)
         ]
         dense.append((self._array("outputs/kernel"), self._array("outputs/bias")))
-        for i in range(self.config.dense_layers):  # each norm goes into the layer behind it
+        for i in range(self.config.dense_layers):
             factor, shift = self._affine(i)
             weights, bias = dense[i + 1]
             dense[i + 1] = (factor[:, None] * weights, bias + shift @ weights)
         weights, bias = dense[-1]
         dense[-1] = (weights * self.output_scale, bias * self.output_scale)
+        return dense
+
+    def fold(self) -> FoldedNetwork:
+        """Fold all that is linear; only for networks without ReLU in their convolutions."""
+        if self.config.conv_relu:
+            raise ValueError("a network with ReLU in its convolutions does not fold")
+        (weights, bias), *layers = self.dense_layers()
         first: dict[Side, FloatArray] = {}
-        row = 0
-        for side, layers, _, width in self._branches():
-            kernel = composite_kernel(self._kernels(side, layers))
-            scaled = kernel / self.input_scale[side][None, :, None]
-            first[side] = scaled @ dense[0][0][row : row + width]
-            row += width
-        return FoldedNetwork(first, dense[0][1], tuple(dense[1:]), self.config.full_relu)
+        for side, branch in self.by_branch(weights).items():
+            kernel = composite_kernel(self.kernels(side))
+            first[side] = kernel / self.input_scale[side][None, :, None] @ branch
+        return FoldedNetwork(first, bias, tuple(layers), self.config.full_relu)
+
+    def select(self, outputs: npt.NDArray[np.integer]) -> DecodeNetwork:
+        """Return the network with some of its outputs, by number."""
+        last = {f"outputs/{name}": self.weights[f"outputs/{name}"][..., outputs]
+                for name in ("kernel", "bias")}  # fmt: skip
+        return replace(self, weights={**self.weights, **last},
+                       output_scale=self.output_scale[outputs])  # fmt: skip
 
 
 # What a manifest's `family` may be, and how its hyper-parameters are described.

@@ -1,0 +1,419 @@
+"""Attributions: which regulators a prediction comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from decode_zoo.errors import UsageError
+from decode_zoo.expression import Output
+from decode_zoo.layout import SIDES
+from decode_zoo.manifest import Manifest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Attribution", "By", "Resolution", "Summary"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+By = Literal["class", "regulator", "track", "position"]
+
+# Classes of regulators, in the order of tables, and the kinds of tracks that they hold.
+MASK = "mask"
+_CLASSES = {
+    "TF": ("tf",),
+    "RBP": ("rbp", "rbp_other"),
+    "miRNA": ("mirna",),
+    "chromatin": ("histone", "open"),
+}
+_CLASS_OF = {kind: name for name, kinds in _CLASSES.items() for kind in kinds}
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What scores are given for.
+
+    Attributes
+    ----------
+    by : {"class", "regulator", "track", "position"}
+    features : DataFrame
+        What is scored: ``class`` (``TF``, ``RBP``, ``miRNA``, ``chromatin``, or the kind of a
+        track that is none of them; ``mask`` for the mask channels), unless by class ``regulator``
+        (for mask channels ``promoter`` and ``exon``), by track and position ``track`` too.
+    of_channel : ndarray of int64
+        Row of `features` of each channel (`cells.first_channels`).
+    """
+
+    by: By
+    features: pd.DataFrame = field(repr=False)
+    of_channel: IntArray = field(repr=False)
+
+    @classmethod
+    def make(cls, manifest: Manifest, by: By) -> Resolution:
+        """Lay out the scores of a model.
+
+        Raises
+        ------
+        UsageError
+            If `by` is none of the four.
+        """
+        if by not in get_args(By):
+            raise UsageError(f"Scores are by {', '.join(get_args(By))}, not by {by!r}.")
+        channels = []
+        for side in SIDES:
+            mask = "promoter" if side == "promoter" else "exon"
+            channels.append((MASK, mask, mask))
+            for track in manifest.inputs[side].tracks:
+                channels.append(
+                    (_CLASS_OF.get(track.kind, track.kind), track.regulator, track.name)
+                )
+        table = pd.DataFrame(channels, columns=["class", "regulator", "track"])
+        others = sorted(set(table["class"]) - {*_CLASSES, MASK})
+        table["class"] = pd.Categorical(table["class"], [*_CLASSES, *others, MASK])
+        names = {"class": ["class"], "regulator": ["class", "regulator"]}.get(by, list(table))
+        groups = table.groupby(names, observed=True, sort=True)
+        return cls(by, groups.size().index.to_frame(index=False),
+                   groups.ngroup().to_numpy().astype(np.int64))  # fmt: skip
+
+    @property
+    def is_mask(self) -> npt.NDArray[np.bool_]:
+        """Which features are the mask channels, which are no regulators."""
+        return (self.features["class"] == MASK).to_numpy()
+
+
+@dataclass(frozen=True, repr=False)
+class Attribution:
+    """Scores of genes: how much each regulator adds to each prediction.
+
+    Scores of a gene and output add up to the difference between its prediction and that of the
+    reference. Features in which a gene does not differ from the reference have no entry: their
+    scores are zero.
+
+    Attributes
+    ----------
+    genes : DataFrame
+        ``gene_id`` (or ``transcript_id``) and ``symbol`` of the n explained rows, each once.
+    outputs : tuple of Output
+    resolution : Resolution
+    indptr : ndarray of int64, shape (n + 1,)
+        Row i owns entries ``indptr[i]:indptr[i + 1]``.
+    feature : ndarray of int32, shape (m,)
+        Row of ``resolution.features``, ascending within a gene.
+    bin : ndarray of int32, shape (m,)
+        Bin along the promoter window or the RNA, 5' to 3'; zeros unless by position.
+    scores : ndarray of float32, shape (m, n_outputs)
+        In the outputs' units.
+    prediction : ndarray of float64, shape (n, n_outputs)
+        As the NumPy back end gives it.
+    reference : ndarray of float64, shape (n_outputs,)
+        Prediction for the background (mean over backgrounds).
+    sum_of_scores : ndarray of float64, shape (n, n_outputs)
+    parents : tuple of str
+        Gene of each row; at transcript level rows share one.
+    not_explained : Mapping of str to str
+        Status of what was asked for and could not be explained.
+    """
+
+    genes: pd.DataFrame
+    outputs: tuple[Output, ...]
+    resolution: Resolution
+    indptr: IntArray
+    feature: npt.NDArray[np.int32]
+    bin: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    prediction: FloatArray
+    reference: FloatArray
+    sum_of_scores: FloatArray
+    parents: tuple[str, ...]
+    not_explained: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of explained rows."""
+        return len(self.genes)
+
+    def __repr__(self) -> str:
+        """Return a line that says what this is."""
+        return (
+            f"Attribution({len(self)} rows, {len(self.outputs)} outputs, by {self.resolution.by}: "
+            f"{len(self.feature)} × {len(self.outputs)} scores)"
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Attribution]) -> Attribution:
+        """Put attributions of different genes by one explainer one after the other."""
+        first = parts[0]
+        counts = np.concatenate([np.diff(part.indptr) for part in parts])
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("feature", "bin", "scores", "prediction", "sum_of_scores")
+        }
+        return replace(
+            first,
+            genes=pd.concat([part.genes for part in parts], ignore_index=True),
+            indptr=np.concatenate(([0], np.cumsum(counts))),
+            parents=tuple(parent for part in parts for parent in part.parents),
+            **arrays,
+        )
+
+    def entry_rows(self) -> IntArray:
+        """Row of each entry, shape (m,)."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all scores as a long table.
+
+        Returns
+        -------
+        DataFrame
+            ``gene_id`` (or ``transcript_id``), ``symbol``, ``output``, then by resolution
+            ``class``, ``regulator``, ``track``, ``bin``, and ``score`` in the output's unit. By
+            gene, output, feature. Texts are categorical.
+        """
+        # Entry e of a gene with n entries that start at s goes to s * O + o * n + (e - s).
+        counts, n_outputs = np.diff(self.indptr), len(self.outputs)
+        row = self.entry_rows()
+        start = self.indptr[row]
+        place = start * (n_outputs - 1) + np.arange(row.size)
+        places = place[:, None] + counts[row][:, None] * np.arange(n_outputs)
+        entry = np.empty(places.size, np.int64)
+        entry[places.ravel()] = np.repeat(np.arange(row.size), n_outputs)
+        output = np.empty(places.size, np.int32)
+        output[places.ravel()] = np.tile(np.arange(n_outputs, dtype=np.int32), row.size)
+        return self._long(entry, output)
+
+    def top(self, k: int) -> pd.DataFrame:
+        """Return the k strongest features of each gene and output, masks left out.
+
+        Parameters
+        ----------
+        k : int
+
+        Returns
+        -------
+        DataFrame
+            As `to_frame` returns it, by gene, output, falling absolute score. Fewer than k where
+            a gene has fewer.
+
+        Raises
+        ------
+        UsageError
+            If k is below 1.
+        """
+        if k < 1:
+            raise UsageError(f"The number of features per gene and output is at least 1, not {k}.")
+        strength = np.abs(self.scores)
+        strength[self.resolution.is_mask[self.feature]] = -1
+        entries, outputs = [], []
+        for start, stop in zip(self.indptr, self.indptr[1:], strict=False):
+            own = strength[start:stop]
+            n = min(k, int((own[:, :1] >= 0).sum()))
+            best = np.argsort(-own, axis=0, kind="stable")[:n]
+            entries.append(start + best.T.ravel())
+            outputs.append(np.repeat(np.arange(len(self.outputs), dtype=np.int32), n))
+        return self._long(np.concatenate([np.zeros(0, np.int64), *entries]),
+                          np.concatenate([np.zeros(0, np.int32), *outputs]))  # fmt: skip
+
+    def _long(self, entry: IntArray, output: npt.NDArray[np.int32]) -> pd.DataFrame:
+        """Long table of some entries and outputs."""
+        row, feature = self.entry_rows()[entry], self.feature[entry]
+        columns: dict[str, Any] = {
+            str(name): _taken(values, row) for name, values in self.genes.items()
+        }
+        columns["output"] = _taken([item.name for item in self.outputs], output)
+        for name, values in self.resolution.features.items():
+            columns[str(name)] = _taken(values, feature)
+        if self.resolution.by == "position":
+            columns["bin"] = self.bin[entry]
+        columns["score"] = self.scores[entry, output]
+        return pd.DataFrame(columns)
+
+    def totals(self) -> pd.DataFrame:
+        """Return what the scores add up to.
+
+        Returns
+        -------
+        DataFrame
+            ``gene_id`` (or ``transcript_id``), ``output``, ``prediction``, ``reference``,
+            ``sum_of_scores`` and ``delta`` = prediction − reference − sum of scores.
+        """
+        n, n_outputs = self.prediction.shape
+        reference = np.broadcast_to(self.reference, (n, n_outputs))
+        delta = self.prediction - reference - self.sum_of_scores
+        row, output = np.divmod(np.arange(n * n_outputs), n_outputs)
+        return pd.DataFrame(
+            {
+                self.genes.columns[0]: _taken(self.genes.iloc[:, 0], row),
+                "output": _taken([item.name for item in self.outputs], output),
+                "prediction": self.prediction.ravel(),
+                "reference": reference.ravel(),
+                "sum_of_scores": self.sum_of_scores.ravel(),
+                "delta": delta.ravel(),
+            }
+        )
+
+    def matrix(self, output: str) -> pd.DataFrame:
+        """Return one output's scores as a dense table.
+
+        Parameters
+        ----------
+        output : str
+
+        Returns
+        -------
+        DataFrame of float32, shape (n_genes, n_features)
+            Rows by gene id, columns as ``resolution.features``; by position bins are added up.
+
+        Raises
+        ------
+        UsageError
+            If there is no such output.
+        """
+        names = [item.name for item in self.outputs]
+        if output not in names:
+            raise UsageError(f"There is no output '{output}' among those explained.")
+        dense = np.zeros((len(self), len(self.resolution.features)), np.float32)
+        np.add.at(dense, (self.entry_rows(), self.feature), self.scores[:, names.index(output)])
+        columns = self.resolution.features.astype(str)
+        return pd.DataFrame(
+            dense,
+            index=pd.Index(self.genes.iloc[:, 0]),
+            columns=columns.iloc[:, 0]
+            if columns.shape[1] == 1
+            else pd.MultiIndex.from_frame(columns),
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """Return means over genes (see `Summary.to_frame`)."""
+        return Summary.of(self).to_frame(self.resolution, self.outputs)
+
+    def plot(self, kind: str = "bar", **options: Any) -> Figure:
+        """Draw a picture.
+
+        Parameters
+        ----------
+        kind : {"bar", "heatmap", "positions", "classes"}
+            Strongest regulators; regulators × outputs, clustered; one gene's sites along promoter
+            and RNA (by position only); contributions of classes.
+        **options
+            Of the function of that name in `decode_zoo.plots`.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        UsageError
+            If the kind is none of the four, or does not go with the resolution.
+        """
+        from decode_zoo import plots
+
+        figure: Figure = plots.draw(self, kind, **options)
+        return figure
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores added up over genes, by feature (row of `Resolution.features`) and output.
+
+    Attributes
+    ----------
+    n_genes : int
+        Explained rows.
+    total, absolute : ndarray of float64, shape (n_features, n_outputs)
+        Sums of scores and of their absolute values.
+    present : ndarray of int64, shape (n_features,)
+        Rows that differ from the reference in the feature.
+    variance : ndarray of float64, shape (n_features, n_outputs)
+        For genes with several transcripts the variance over those, added up over genes.
+    n_several : int
+        Genes with several transcripts.
+    """
+
+    n_genes: int
+    total: FloatArray
+    absolute: FloatArray
+    present: IntArray
+    variance: FloatArray
+    n_several: int
+
+    @classmethod
+    def of(cls, attribution: Attribution) -> Summary:
+        """Add up the scores of an attribution.
+
+        Raises
+        ------
+        UsageError
+            If it is by position: places of different genes are not the same.
+        """
+        if attribution.resolution.by == "position":
+            raise UsageError("Scores by position are not added up over genes.",
+                             remedy="Summarise by class, regulator or track.")  # fmt: skip
+        feature, scores = attribution.feature, attribution.scores.astype(np.float64)
+        n_features = len(attribution.resolution.features)
+        adder = _indicator(feature, n_features)
+        parent, several = np.unique(np.array(attribution.parents, object), return_inverse=True)
+        counts = np.bincount(several, minlength=parent.size)
+        groups = np.flatnonzero(counts > 1)
+        variance = np.zeros((n_features, scores.shape[1]))
+        if groups.size:
+            entry = several[attribution.entry_rows()]
+            keys, group = np.unique(entry * n_features + feature, return_inverse=True)
+            by_gene = _indicator(group, keys.size)
+            n = counts[keys // n_features][:, None]
+            spread = (by_gene @ scores**2 - (by_gene @ scores) ** 2 / n) / n
+            # A gene with one transcript has no spread, but for rounding.
+            spread[n[:, 0] == 1] = 0
+            variance = _indicator(keys % n_features, n_features) @ spread
+        return cls(
+            len(attribution), adder @ scores, adder @ np.abs(scores),
+            np.bincount(feature, minlength=n_features), variance, groups.size,
+        )  # fmt: skip
+
+    def __add__(self, other: Summary) -> Summary:
+        """Join summaries of different genes."""
+        return Summary(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
+
+    def to_frame(self, resolution: Resolution, outputs: Sequence[Output]) -> pd.DataFrame:
+        """Return a table.
+
+        Returns
+        -------
+        DataFrame
+            ``output``, then by resolution ``class``, ``regulator``, ``track``; ``mean`` and
+            ``mean_abs`` score over all explained rows (in the output's unit), ``n_genes`` that
+            differ from the reference; where genes have several transcripts ``usage``, the mean
+            over such genes of the variance over transcripts (importance for transcript usage;
+            Tasaki et al. 2020, Methods, 'DeepLIFT score calculation').
+        """
+        n_features, n_outputs = self.total.shape
+        feature = np.tile(np.arange(n_features), n_outputs)
+        n = max(self.n_genes, 1)
+        columns: dict[str, Any] = {
+            "output": _taken([o.name for o in outputs], np.arange(n_outputs).repeat(n_features))
+        }
+        for name, values in resolution.features.items():
+            columns[str(name)] = _taken(values, feature)
+        columns["mean"] = (self.total / n).T.ravel()
+        columns["mean_abs"] = (self.absolute / n).T.ravel()
+        columns["n_genes"] = self.present[feature]
+        if self.n_several:
+            columns["usage"] = (self.variance / self.n_several).T.ravel()
+        return pd.DataFrame(columns)
+
+
+def _indicator(group: npt.NDArray[np.integer], n_groups: int) -> sparse.csr_array:
+    """Matrix that adds up rows by group, shape (n_groups, group.size)."""
+    ones = np.ones(group.size)
+    return sparse.csr_array((ones, (group, np.arange(group.size))), shape=(n_groups, group.size))
+
+
+def _taken(values: Any, codes: npt.NDArray[np.integer]) -> pd.Categorical[Any]:
+    """Categorical column whose i-th entry is the codes[i]-th value; values may repeat."""
+    whole = pd.Categorical(values, categories=pd.unique(np.asarray(values, object)))
+    return pd.Categorical.from_codes(whole.codes[codes], dtype=whole.dtype)

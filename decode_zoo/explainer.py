@@ -1,0 +1,169 @@
+"""From rows of a feature set to attributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from decode_zoo.attribution import Attribution, By, Resolution
+from decode_zoo.cells import Cells
+from decode_zoo.deeplift import ConvolutionRule, FoldedRule, Rule, Scores
+from decode_zoo.errors import UsageError
+from decode_zoo.inputs import BoundFeatures
+from decode_zoo.layout import SIDES
+
+if TYPE_CHECKING:
+    from decode_zoo.model import Model
+
+__all__ = ["Explainer"]
+
+IntArray = npt.NDArray[np.int64]
+
+# Rows that are explained at a time: enough to share the cost of calls, few enough for memory.
+BLOCK = 64
+
+
+@dataclass(frozen=True, repr=False)
+class Explainer:
+    """Explains rows of a feature set, some at a time. Made by `Explainer.make`.
+
+    Attributes
+    ----------
+    model : Model
+    bound : BoundFeatures
+    resolution : Resolution
+    chosen : ndarray of int64
+        Numbers of the outputs.
+    rule : Rule
+    references : tuple of Cells
+    positions : bool
+        Whether inputs are bins rather than position sums.
+    """
+
+    model: Model
+    bound: BoundFeatures
+    resolution: Resolution
+    chosen: IntArray
+    rule: Rule
+    references: tuple[Cells, ...]
+    positions: bool
+
+    @classmethod
+    def make(
+        cls,
+        model: Model,
+        bound: BoundFeatures,
+        *,
+        by: By = "regulator",
+        outputs: Sequence[str],
+        background: Sequence[str] | None = None,
+    ) -> Explainer:
+        """Prepare to explain.
+
+        Parameters
+        ----------
+        model : Model
+        bound : BoundFeatures
+        by : {"class", "regulator", "track", "position"}
+        outputs : sequence of str
+        background : sequence of str, optional
+            Genes of the feature set whose mean is the reference; by default a gene without sites
+            and with the RNA length that the model's manifest says.
+
+        Raises
+        ------
+        UsageError
+            If `by` is unknown, or a gene of the background.
+        """
+        manifest, network = model.manifest, model.network
+        chosen = np.array([model.outputs.index(name) for name in outputs], np.int64)
+        exact = manifest.pooling == "exact"
+        positions = by == "position" or not exact
+        wanted = network.select(chosen)
+        rule: Rule = (
+            FoldedRule(wanted.fold(), positions=positions) if exact else ConvolutionRule(wanted)
+        )
+        if background is None:
+            references = [
+                Cells.without_sites(
+                    {side: frozen.background for side, frozen in manifest.inputs.items()},
+                    bound.n_tracks, manifest.layout.bin, None if positions else bound.kernels,
+                )
+            ]  # fmt: skip
+        else:
+            if isinstance(background, str) or not background:
+                raise UsageError("Give a list of genes as background, with one gene at least.")
+            rows = np.array([bound.features.row(gene) for gene in background], np.int64)
+            cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
+            references = [cells.row(i) for i in range(rows.size)]
+        return cls(model, bound, Resolution.make(manifest, by), chosen, rule,
+                   tuple(references), positions)  # fmt: skip
+
+    def explain(self, rows: IntArray) -> Attribution:
+        """Explain rows of the feature set.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+
+        Returns
+        -------
+        Attribution
+            Independent, to the bit, of which other rows are asked for, and in what order.
+        """
+        features, manifest = self.bound.features, self.model.manifest
+        parts = [self._block(rows[i : i + BLOCK]) for i in range(0, rows.size, BLOCK)]
+        stride = self._stride
+        labels = np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)])
+        counts = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.indptr) for part in parts)])
+        n_outputs = self.chosen.size
+        backend = self.model.backend("numpy")
+        predicted = self.model.predict_rows(rows, self.bound, backend)[:, self.chosen]
+        table = features.rows
+        return Attribution(
+            genes=pd.DataFrame(
+                {
+                    f"{features.layout.level}_id": [table.ids[row] for row in rows],
+                    "symbol": [table.symbols[row] for row in rows],
+                }
+            ),
+            outputs=tuple(manifest.outputs[i] for i in self.chosen),
+            resolution=self.resolution,
+            indptr=np.concatenate(([0], np.cumsum(counts))),
+            feature=(labels // stride).astype(np.int32),
+            bin=(labels % stride).astype(np.int32),
+            scores=np.concatenate(
+                [np.zeros((0, n_outputs), np.float32)]
+                + [part.values.astype(np.float32) for part in parts]
+            ),
+            prediction=predicted.astype(np.float64),
+            reference=self.rule.reference(self.references),
+            sum_of_scores=np.concatenate(
+                [np.zeros((0, n_outputs)), *(part.sums() for part in parts)]
+            ),
+            parents=tuple(table.gene_ids[row] for row in rows),
+        )
+
+    def _block(self, rows: IntArray) -> Scores:
+        cells = self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
+        return self.rule.scores(
+            cells, self._labels(cells), self.references, [self._labels(r) for r in self.references]
+        )
+
+    @cached_property
+    def _stride(self) -> int:
+        """Labels are feature × stride + bin."""
+        if self.resolution.by != "position":
+            return 1
+        longest = max(int(self.bound.features.n_bins(side).max(initial=0)) for side in SIDES)
+        return 1 + max(longest, *(int(cells.places.max(initial=0)) for cells in self.references))
+
+    def _labels(self, cells: Cells) -> IntArray:
+        features = self.resolution.of_channel[cells.channels] * self._stride
+        return features + cells.places if self.resolution.by == "position" else features
