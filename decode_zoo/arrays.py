@@ -62,12 +62,15 @@ def stored_csr(
     return sparse.csr_array((bases, tracks, indptr), shape=shape)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write plain arrays to a ``.npz`` file."""
+def write_arrays(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, compress: bool = True
+) -> None:
+    """Write plain arrays to a new file in ``.npz`` format, whatever its name."""
     # Not every NumPy that we support has the keyword allow_pickle here: an old one would store it
     # as one more array. Its annotation would also claim the names of ours.
-    save: Callable[..., None] = np.savez_compressed
-    save(path, **arrays)
+    save: Callable[..., None] = np.savez_compressed if compress else np.savez
+    with open(path, "xb") as stream:  # given a name, NumPy would add .npz to it
+        save(stream, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

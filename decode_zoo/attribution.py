@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from decode_zoo.cells import first_channels
 from decode_zoo.errors import UsageError
 from decode_zoo.expression import Output
-from decode_zoo.layout import SIDES
+from decode_zoo.layout import SIDES, Layout
 from decode_zoo.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -49,11 +50,18 @@ class Resolution:
         (for mask channels ``promoter`` and ``exon``), by track and position ``track`` too.
     of_channel : ndarray of int64
         Row of `features` of each channel (`cells.first_channels`).
+    on_rna : ndarray of bool
+        Which features have channels on the RNA side; by class and regulator they may have some on
+        the promoter side too.
+    layout : Layout
+        What the bins are.
     """
 
     by: By
     features: pd.DataFrame = field(repr=False)
     of_channel: IntArray = field(repr=False)
+    on_rna: npt.NDArray[np.bool_] = field(repr=False)
+    layout: Layout
 
     @classmethod
     def make(cls, manifest: Manifest, by: By) -> Resolution:
@@ -79,8 +87,12 @@ class Resolution:
         table["class"] = pd.Categorical(table["class"], [*_CLASSES, *others, MASK])
         names = {"class": ["class"], "regulator": ["class", "regulator"]}.get(by, list(table))
         groups = table.groupby(names, observed=True, sort=True)
-        return cls(by, groups.size().index.to_frame(index=False),
-                   groups.ngroup().to_numpy().astype(np.int64))  # fmt: skip
+        features = groups.size().index.to_frame(index=False)
+        of_channel = groups.ngroup().to_numpy().astype(np.int64)
+        first = first_channels({side: len(manifest.inputs[side].tracks) for side in SIDES})
+        on_rna = np.zeros(len(features), np.bool_)
+        on_rna[of_channel[first["rna"] :]] = True
+        return cls(by, features, of_channel, on_rna, manifest.layout)
 
     @property
     def is_mask(self) -> npt.NDArray[np.bool_]:
@@ -117,6 +129,8 @@ class Attribution:
     sum_of_scores : ndarray of float64, shape (n, n_outputs)
     parents : tuple of str
         Gene of each row; at transcript level rows share one.
+    rna_lengths : tuple of int
+        Spliced length of each row in nt.
     not_explained : Mapping of str to str
         Status of what was asked for and could not be explained.
     """
@@ -132,6 +146,7 @@ class Attribution:
     reference: FloatArray
     sum_of_scores: FloatArray
     parents: tuple[str, ...]
+    rna_lengths: tuple[int, ...]
     not_explained: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -159,8 +174,35 @@ class Attribution:
             genes=pd.concat([part.genes for part in parts], ignore_index=True),
             indptr=np.concatenate(([0], np.cumsum(counts))),
             parents=tuple(parent for part in parts for parent in part.parents),
+            rna_lengths=tuple(length for part in parts for length in part.rna_lengths),
             **arrays,
         )
+
+    def slice(self, start: int, stop: int) -> Attribution:
+        """Return the rows ``start:stop``."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        return replace(
+            self,
+            genes=self.genes.iloc[start:stop].reset_index(drop=True),
+            indptr=self.indptr[start : stop + 1] - first,
+            feature=self.feature[first:last],
+            bin=self.bin[first:last],
+            scores=self.scores[first:last],
+            prediction=self.prediction[start:stop],
+            sum_of_scores=self.sum_of_scores[start:stop],
+            parents=self.parents[start:stop],
+            rna_lengths=self.rna_lengths[start:stop],
+        )
+
+    @property
+    def delta(self) -> FloatArray:
+        """Prediction − reference − sum of scores, shape (n, n_outputs): zero but for rounding."""
+        return self.prediction - self.reference - self.sum_of_scores
+
+    @property
+    def largest_delta(self) -> float:
+        """Largest |delta|; zero without genes."""
+        return float(np.abs(self.delta).max(initial=0))
 
     def entry_rows(self) -> IntArray:
         """Row of each entry, shape (m,)."""
@@ -245,7 +287,6 @@ class Attribution:
         """
         n, n_outputs = self.prediction.shape
         reference = np.broadcast_to(self.reference, (n, n_outputs))
-        delta = self.prediction - reference - self.sum_of_scores
         row, output = np.divmod(np.arange(n * n_outputs), n_outputs)
         return pd.DataFrame(
             {
@@ -254,7 +295,7 @@ class Attribution:
                 "prediction": self.prediction.ravel(),
                 "reference": reference.ravel(),
                 "sum_of_scores": self.sum_of_scores.ravel(),
-                "delta": delta.ravel(),
+                "delta": self.delta.ravel(),
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from decode_zoo.attribution import Attribution, By, Resolution
 from decode_zoo.cells import Cells
 from decode_zoo.deeplift import ConvolutionRule, FoldedRule, Rule, Scores
 from decode_zoo.errors import UsageError
+from decode_zoo.expression import Output
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES
 
@@ -44,6 +45,8 @@ class Explainer:
     references : tuple of Cells
     positions : bool
         Whether inputs are bins rather than position sums.
+    background : tuple of str
+        Genes whose mean is the reference; empty for the manifest's.
     """
 
     model: Model
@@ -53,6 +56,21 @@ class Explainer:
     rule: Rule
     references: tuple[Cells, ...]
     positions: bool
+    background: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The outputs that are explained."""
+        return tuple(self.model.manifest.outputs[i] for i in self.chosen)
+
+    def description(self) -> dict[str, Any]:
+        """Return all that scores depend on but the rows, for provenance."""
+        return {
+            **self.model.provenance(self.bound, self.model.backend("numpy")),
+            "by": self.resolution.by,
+            "outputs": [output.name for output in self.outputs],
+            "background": list(self.background) or "manifest",
+        }
 
     @classmethod
     def make(
@@ -103,7 +121,7 @@ class Explainer:
             cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
             references = [cells.row(i) for i in range(rows.size)]
         return cls(model, bound, Resolution.make(manifest, by), chosen, rule,
-                   tuple(references), positions)  # fmt: skip
+                   tuple(references), positions, tuple(background or ()))  # fmt: skip
 
     def explain(self, rows: IntArray) -> Attribution:
         """Explain rows of the feature set.
@@ -117,12 +135,18 @@ class Explainer:
         Attribution
             Independent, to the bit, of which other rows are asked for, and in what order.
         """
-        features, manifest = self.bound.features, self.model.manifest
-        parts = [self._block(rows[i : i + BLOCK]) for i in range(0, rows.size, BLOCK)]
-        stride = self._stride
-        labels = np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)])
-        counts = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.indptr) for part in parts)])
-        n_outputs = self.chosen.size
+        features = self.bound.features
+        n_outputs, stride = self.chosen.size, self._stride
+        cells = self._cells(rows)
+        counts, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        scores, sums = [np.zeros((0, n_outputs), np.float32)], [np.zeros((0, n_outputs))]
+        for i in range(0, rows.size, BLOCK):
+            block = self._scores(cells.part(i, i + BLOCK))
+            counts.append(np.diff(block.indptr))
+            labels.append(block.labels)
+            scores.append(block.values.astype(np.float32))
+            sums.append(block.sums())
+        label = np.concatenate(labels)
         backend = self.model.backend("numpy")
         predicted = self.model.predict_rows(rows, self.bound, backend)[:, self.chosen]
         table = features.rows
@@ -133,25 +157,23 @@ class Explainer:
                     "symbol": [table.symbols[row] for row in rows],
                 }
             ),
-            outputs=tuple(manifest.outputs[i] for i in self.chosen),
+            outputs=self.outputs,
             resolution=self.resolution,
-            indptr=np.concatenate(([0], np.cumsum(counts))),
-            feature=(labels // stride).astype(np.int32),
-            bin=(labels % stride).astype(np.int32),
-            scores=np.concatenate(
-                [np.zeros((0, n_outputs), np.float32)]
-                + [part.values.astype(np.float32) for part in parts]
-            ),
+            indptr=np.concatenate(([0], np.cumsum(np.concatenate(counts)))),
+            feature=(label // stride).astype(np.int32),
+            bin=(label % stride).astype(np.int32),
+            scores=np.concatenate(scores),
             prediction=predicted.astype(np.float64),
             reference=self.rule.reference(self.references),
-            sum_of_scores=np.concatenate(
-                [np.zeros((0, n_outputs)), *(part.sums() for part in parts)]
-            ),
+            sum_of_scores=np.concatenate(sums),
             parents=tuple(table.gene_ids[row] for row in rows),
+            rna_lengths=tuple(table.rna_lengths[row] for row in rows),
         )
 
-    def _block(self, rows: IntArray) -> Scores:
-        cells = self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
+    def _cells(self, rows: IntArray) -> Cells:
+        return self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
+
+    def _scores(self, cells: Cells) -> Scores:
         return self.rule.scores(
             cells, self._labels(cells), self.references, [self._labels(r) for r in self.references]
         )

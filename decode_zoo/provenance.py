@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["plain", "provenance", "provenance_path"]
+from decode_zoo.digest import sha256_of
+
+__all__ = ["origin_of", "plain", "provenance", "provenance_path"]
 
 _PACKAGES = ("numpy", "scipy", "pandas", "onnxruntime", "onnxruntime-gpu", "tensorflow")
 
@@ -45,6 +47,13 @@ def provenance(command: Sequence[str], **facts: object) -> dict[str, Any]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **plain(facts),
     }
+
+
+def origin_of(file: Path | None) -> dict[str, str] | None:
+    """Return name and sha256 of an input file; None for no file and for standard input."""
+    if file is None or str(file) == "-" or not file.is_file():
+        return None
+    return {"file": file.name, "sha256": sha256_of(file)}
 
 
 def provenance_path(path: str | os.PathLike[str]) -> Path:

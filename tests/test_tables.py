@@ -391,7 +391,7 @@ def test_a_failure_at_any_step_leaves_nothing_new(
         provenance_path(path).write_text(notes)
     before = names(tmp_path)
     if step == "text":
-        monkeypatch.setattr(tables, "_cells", _raiser(error))
+        monkeypatch.setattr(tables, "_formatter", _raiser(error))
     else:
         replace = os.replace
         target = path if step == "table" else provenance_path(path)

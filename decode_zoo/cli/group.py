@@ -11,6 +11,7 @@ import sys
 import click
 
 import decode_zoo
+from decode_zoo.cli.explain import explain
 from decode_zoo.cli.features import features
 from decode_zoo.cli.predict import predict
 from decode_zoo.cli.train import train
@@ -35,5 +36,5 @@ def cli(debug: bool) -> None:
     )
 
 
-for command in (predict, features, train, ls, info, fetch, verify, test):
+for command in (predict, explain, features, train, ls, info, fetch, verify, test):
     cli.add_command(command)

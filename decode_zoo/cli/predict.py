@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from decode_zoo.digest import sha256_of
+from decode_zoo.cli import options
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,33 +22,18 @@ __all__ = ["predict"]
 
 
 @click.command()
-@click.option(
-    "--model",
-    "model_id",
-    required=True,
-    metavar="ID|DIR",
-    help="Model id in the registry, or a folder with a bundle.",
-)
-@click.argument("genes", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--all-genes", is_flag=True, help="Predict every gene of the feature set.")
+@options.model
+@options.genes
+@options.all_genes
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, allow_dash=True),
     help="Output file: .tsv, .tsv.gz, .csv, .parquet or .h5ad (default: TSV on stdout).",
 )
-@click.option("--outputs", metavar="NAME,…", help="Only these outputs, e.g. Liver,Whole_Blood.")
-@click.option(
-    "--features",
-    "features_source",
-    metavar="ID|DIR",
-    help="A feature set of your own (default: the model's).",
-)
-@click.option(
-    "--fill-missing",
-    is_flag=True,
-    help="Take tracks that --features lacks as without sites, and report them.",
-)
+@options.outputs
+@options.features
+@options.fill_missing
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -87,7 +72,7 @@ def predict(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.provenance import provenance
+    from decode_zoo.provenance import origin_of, provenance
     from decode_zoo.tables import check_output, write_table
 
     if all_genes == (genes is not None):
@@ -97,11 +82,10 @@ def predict(
     model = dz.load(model_id)
     own = dz.load_features(features_source) if features_source else None
     bound = model.bind(own, fill_missing=fill_missing)
-    chosen = None if outputs is None else [name.strip() for name in outputs.split(",")]
     table = model.predict(
         queries,
         features=own,
-        outputs=chosen,
+        outputs=options.split_names(outputs),
         fill_missing=fill_missing,
         backend=backend,
         device=device,
@@ -113,7 +97,7 @@ def predict(
         provenance=provenance(
             ["decode-zoo", *sys.argv[1:]],
             requested_model=model_id,
-            genes=_origin(genes),
+            genes=origin_of(genes),
             **model.provenance(bound, used),
         ),
         force=force,
@@ -121,13 +105,6 @@ def predict(
         units={item.name: item.unit for item in model.manifest.outputs if item.name in table},
     )
     _report(table["status"].tolist(), table.attrs["hint"], bound.missing, used.name)
-
-
-def _origin(genes: Path | None) -> dict[str, str] | None:
-    """Name and sha256 of the file of genes; None for all genes and for stdin."""
-    if genes is None or str(genes) == "-" or not genes.is_file():
-        return None
-    return {"file": genes.name, "sha256": sha256_of(genes)}
 
 
 def _report(

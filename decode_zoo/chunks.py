@@ -1,0 +1,282 @@
+"""Attributions of many genes: explained in chunks, resumed after a kill, whole or not at all.
+
+While the work lasts, its finished chunks lie in ``<output>.unfinished/`` beside a description of
+what is being explained. The same call takes them up again; the result is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.attribution import By, Summary
+from decode_zoo.errors import UsageError
+from decode_zoo.explainer import Explainer
+from decode_zoo.output import atomic_path
+from decode_zoo.provenance import plain, provenance_path
+from decode_zoo.scorefiles import Selection, format_of
+from decode_zoo.tables import check_output, print_table, suffix_of, text_rows
+
+__all__ = ["check_attributions", "print_attributions", "totals_path", "write_attributions"]
+
+IntArray = npt.NDArray[np.int64]
+
+_log = logging.getLogger(__name__)
+
+# Rows of a chunk, the unit of resumption; by position a row has ten times as many scores.
+_CHUNK = {"class": 256, "regulator": 256, "track": 256, "position": 32}
+
+
+def totals_path(path: str | os.PathLike[str]) -> Path:
+    """Return where the totals beside an output are written: ``x.parquet`` → ``x.totals.tsv``."""
+    name = os.fspath(path)
+    return Path(name[: -len(suffix_of(path))] + ".totals.tsv")
+
+
+def check_attributions(
+    path: str | os.PathLike[str] | None, by: By, selection: Selection, *, force: bool = False
+) -> None:
+    """Refuse an output that could not be written, before the work is done.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or None
+        As for `tables.check_output`.
+    by : {"class", "regulator", "track", "position"}
+    selection : Selection
+    force : bool
+
+    Raises
+    ------
+    UsageError
+        As `tables.check_output` does, for the table and its totals; if the selection does not go
+        with the resolution or the format.
+    MissingExtraError
+        If the format needs a package that is not installed.
+    """
+    if selection.top is not None and selection.top < 1:
+        raise UsageError(f"At least one feature per gene and output, not --top {selection.top}.")
+    if selection.top is not None and selection.summary:
+        raise UsageError("Give either --top or --summary.")
+    if selection.summary and by == "position":
+        raise UsageError("Scores by position are not added up over genes.",
+                         remedy="Summarise by class, regulator or track.")  # fmt: skip
+    check_output(path, force)
+    if path is None or os.fspath(path) == "-":
+        return
+    check_output(totals_path(path), force)
+    sparse = suffix_of(path) == ".h5ad" and not selection.summary
+    if sparse and (selection.top is not None or by == "position"):
+        raise UsageError("An h5ad file holds genes × features, not bins or the strongest few.",
+                         remedy="Write a .parquet or .tsv file.")  # fmt: skip
+
+
+def print_attributions(explainer: Explainer, rows: IntArray, selection: Selection) -> float:
+    """Print the table to standard output, tab-separated.
+
+    Parameters
+    ----------
+    explainer, rows, selection
+        As for `write_attributions`.
+
+    Returns
+    -------
+    float
+        Largest |delta|.
+    """
+    empty = explainer.explain(rows[:0])
+    total, largest = Summary.of(empty) if selection.summary else None, 0.0
+    if total is None:
+        print_table(empty.to_frame())
+    for chunk in _chunks(explainer, rows, selection):
+        attribution = explainer.explain(chunk)
+        largest = max(largest, attribution.largest_delta)
+        if total is not None:
+            total += Summary.of(attribution)
+        else:
+            for frame in selection.frames(attribution):
+                print_table(frame, header=False)
+    if total is not None:
+        print_table(total.to_frame(empty.resolution, empty.outputs))
+    return largest
+
+
+def write_attributions(
+    explainer: Explainer,
+    rows: IntArray,
+    path: str | os.PathLike[str],
+    selection: Selection,
+    *,
+    provenance: Mapping[str, object],
+    force: bool = False,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> float:
+    """Explain rows and write the table, its totals and its provenance, all whole or none.
+
+    Memory does not grow with the number of rows. After a kill, the same call goes on where the
+    other stopped.
+
+    Parameters
+    ----------
+    explainer : Explainer
+    rows : ndarray of int64, shape (n,)
+        Of the feature set, each once.
+    path : path-like
+        The output; its suffix chooses the format, as for `tables.write_table`. The totals go to
+        `totals_path`. In an h5ad file each output is a sparse layer (X if there is only one).
+    selection : Selection
+    provenance : Mapping
+        As for `tables.write_table`.
+    force : bool
+        Replace existing files, and unfinished work of another call.
+    progress : callable
+        Is told the number of rows of each chunk that is done.
+
+    Returns
+    -------
+    float
+        Largest |delta| of the totals.
+
+    Raises
+    ------
+    UsageError
+        As for `check_attributions`; if the unfinished work of another call is in the way; if the
+        disk refuses the data.
+    """
+    check_attributions(path, explainer.resolution.by, selection, force=force)
+    target = Path(path)
+    work = target.with_name(target.name + ".unfinished")
+    record = plain({**provenance, "units": {o.name: o.unit for o in explainer.outputs}})
+    try:
+        _prepare(work, _plan(explainer, rows, selection, target), force)
+        largest = 0.0
+        numbered = list(enumerate(_chunks(explainer, rows, selection)))
+        for number, chunk in numbered:
+            largest = max(largest, _do_chunk(explainer, chunk, work, number, target, selection))
+            progress(chunk.size)
+        _finish(explainer, work, len(numbered), target, selection, record)
+        shutil.rmtree(work)
+    except KeyboardInterrupt:
+        _log.warning("Finished chunks are in %s; the same command goes on from there.", work)
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
+            remedy=f"Free some space or choose another folder with -o. Finished chunks are kept "
+            f"in {work}; the same command goes on from there.",
+        ) from error
+    return largest
+
+
+def _chunks(explainer: Explainer, rows: IntArray, selection: Selection) -> Iterator[IntArray]:
+    """Cut rows into chunks; for summaries never between transcripts of a gene."""
+    size = _CHUNK[explainer.resolution.by]
+    if not selection.summary:
+        yield from (rows[i : i + size] for i in range(0, rows.size, size))
+        return
+    names = explainer.bound.features.rows.gene_ids
+    order: dict[str, int] = {}
+    gene = np.array([order.setdefault(names[row], len(order)) for row in rows], np.int64)
+    rows = rows[np.argsort(gene, kind="stable")]
+    gene.sort()
+    start = 0
+    while start < rows.size:
+        last = gene[min(start + size, rows.size) - 1]
+        stop = int(np.searchsorted(gene, last, side="right"))
+        yield rows[start:stop]
+        start = stop
+
+
+def _plan(
+    explainer: Explainer, rows: IntArray, selection: Selection, target: Path
+) -> dict[str, Any]:
+    """Describe all that the chunks depend on."""
+    digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    described: dict[str, Any] = plain({
+        **explainer.description(), "rows": digest, "top": selection.top,
+        "summary": selection.summary, "format": suffix_of(target),
+    })  # fmt: skip
+    return described
+
+
+def _prepare(work: Path, plan: dict[str, Any], force: bool) -> None:
+    """Make the folder of unfinished chunks, or take up one of the same plan."""
+    file = work / "plan.json"
+    if work.exists():
+        try:
+            found = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            found = None
+        if found == plan:
+            return
+        if found is None and any(work.iterdir()):
+            raise UsageError(f"{work} is in the way and was not made by decode-zoo.",
+                             remedy="Move it, or choose another name with -o.")  # fmt: skip
+        if found is not None and not force:
+            raise UsageError(
+                f"{work} holds the unfinished work of another call.",
+                remedy="Repeat that call to finish it, drop it with --force, or choose another "
+                "name with -o.",
+            )
+        shutil.rmtree(work)
+    work.mkdir()
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+
+
+def _parts(work: Path, number: int, target: Path) -> tuple[Path, Path, Path]:
+    """Files of a chunk: scores, totals, and what says that it is done."""
+    stem = f"{number:06d}"
+    return (work / f"{stem}{suffix_of(target)}", work / f"{stem}.totals.tsv",
+            work / f"{stem}.done")  # fmt: skip
+
+
+def _do_chunk(
+    explainer: Explainer, rows: IntArray, work: Path, number: int, target: Path,
+    selection: Selection,
+) -> float:  # fmt: skip
+    """Explain and store a chunk unless that is done; return its largest |delta|."""
+    scores, totals, done = _parts(work, number, target)
+    if done.exists():
+        return float(done.read_text())
+    attribution = explainer.explain(rows)
+    with atomic_path(scores) as temporary:
+        format_of(target, selection).write(attribution, temporary)
+    with atomic_path(totals) as temporary, open(temporary, "xb") as stream:
+        for text in text_rows(attribution.totals(), "\t", header=False):
+            stream.write(text.encode())
+    with atomic_path(done) as temporary:
+        temporary.write_text(repr(attribution.largest_delta))
+    return attribution.largest_delta
+
+
+def _finish(
+    explainer: Explainer, work: Path, n_chunks: int, target: Path, selection: Selection,
+    record: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Make the outputs from all chunks."""
+    parts = [_parts(work, number, target) for number in range(n_chunks)]
+    empty = explainer.explain(np.zeros(0, np.int64))
+    with ExitStack() as stack:
+        # The table gets its name last: where it is, its totals and provenance are too.
+        table, totals, notes = (
+            stack.enter_context(atomic_path(name))
+            for name in (target, totals_path(target), provenance_path(target))
+        )
+        format_of(target, selection).join([scores for scores, _, _ in parts], empty, table, record)
+        with open(totals, "xb") as stream:
+            stream.write("".join(text_rows(empty.totals(), "\t")).encode())
+            for _, part, _ in parts:
+                with open(part, "rb") as chunk:
+                    shutil.copyfileobj(chunk, stream, 1 << 20)
+        notes.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
