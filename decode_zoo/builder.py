@@ -15,6 +15,7 @@ import numpy.typing as npt
 import decode_zoo
 from decode_zoo.annotation import Annotation
 from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_regions
+from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet, Rows
 from decode_zoo.genome import Genome
@@ -120,7 +121,7 @@ def _clip_files(
 
     tracks: list[Track] = []
     parts: list[Pieces] = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=allowed_cores()) as pool:
         try:
             for found, part in pool.map(work, files):
                 parts.append(replace(part, tracks=part.tracks + len(tracks)))

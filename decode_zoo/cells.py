@@ -50,13 +50,17 @@ class Cells:
         """Row of each entry, shape (n,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
 
+    def part(self, start: int, stop: int) -> Cells:
+        """Return rows ``start:stop``."""
+        indptr = self.indptr[start : stop + 1]
+        own = slice(indptr[0], indptr[-1])
+        return Cells(
+            indptr - indptr[0], self.channels[own], self.places[own], self.bases[own]
+        )  # fmt: skip
+
     def row(self, i: int) -> Cells:
         """Return one row."""
-        own = slice(self.indptr[i], self.indptr[i + 1])
-        return Cells(
-            np.array([0, self.indptr[i + 1] - self.indptr[i]]),
-            self.channels[own], self.places[own], self.bases[own],
-        )  # fmt: skip
+        return self.part(i, i + 1)
 
     @classmethod
     def gather(cls, n_rows: int, parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> Cells:

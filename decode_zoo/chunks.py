@@ -34,7 +34,7 @@ IntArray = npt.NDArray[np.int64]
 _log = logging.getLogger(__name__)
 
 # Rows of a chunk, the unit of resumption; by position a row has ten times as many scores.
-_CHUNK = {"class": 256, "regulator": 256, "track": 256, "position": 32}
+_CHUNK = {"class": 1024, "regulator": 1024, "track": 1024, "position": 128}
 
 
 def totals_path(path: str | os.PathLike[str]) -> Path:

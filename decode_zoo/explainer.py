@@ -13,6 +13,7 @@ import pandas as pd
 
 from decode_zoo.attribution import Attribution, By, Resolution
 from decode_zoo.cells import Cells
+from decode_zoo.cores import share_out
 from decode_zoo.deeplift import ConvolutionRule, FoldedRule, Rule, Scores
 from decode_zoo.errors import UsageError
 from decode_zoo.expression import Output
@@ -140,8 +141,8 @@ class Explainer:
         cells = self._cells(rows)
         counts, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         scores, sums = [np.zeros((0, n_outputs), np.float32)], [np.zeros((0, n_outputs))]
-        for i in range(0, rows.size, BLOCK):
-            block = self._scores(cells.part(i, i + BLOCK))
+        blocks = (cells.part(i, i + BLOCK) for i in range(0, rows.size, BLOCK))
+        for block in share_out(self._scores, blocks):
             counts.append(np.diff(block.indptr))
             labels.append(block.labels)
             scores.append(block.values.astype(np.float32))

@@ -8,7 +8,6 @@ filled up with empty rows: the same gene gives the same bits whatever its neighb
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -16,6 +15,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.layout import Side
 from decode_zoo.network import DecodeNetwork
@@ -101,7 +101,7 @@ class OnnxBackend:
         options = ort.SessionOptions()
         # The default asks the machine, not the process, and fails where cpusets or a batch
         # system allow fewer cores than there are.
-        options.intra_op_num_threads = _allowed_cores()
+        options.intra_op_num_threads = allowed_cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         if device == "cpu":
@@ -173,12 +173,6 @@ def _import_onnxruntime(device: Device) -> Any:
             ) from error
         raise MissingExtraError("onnxruntime", "cpu") from error
     return onnxruntime
-
-
-def _allowed_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def open_backend(
