@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from decode_zoo.cells import first_channels
-from decode_zoo.errors import UsageError
+from decode_zoo.errors import MissingExtraError, UsageError
 from decode_zoo.expression import Output
 from decode_zoo.layout import SIDES, Layout
 from decode_zoo.manifest import Manifest
@@ -328,6 +328,39 @@ class Attribution:
             columns=columns.iloc[:, 0]
             if columns.shape[1] == 1
             else pd.MultiIndex.from_frame(columns),
+        )
+
+    def to_shap(self, output: str) -> Any:
+        """Return one output's scores as a ``shap.Explanation``, for shap's own plots.
+
+        Parameters
+        ----------
+        output : str
+
+        Returns
+        -------
+        shap.Explanation
+            ``values`` of shape (n_genes, n_features), by position with bins added up;
+            ``base_values`` the reference.
+
+        Raises
+        ------
+        MissingExtraError
+            If shap is not installed.
+        UsageError
+            If there is no such output.
+        """
+        try:
+            import shap
+        except ImportError as error:
+            raise MissingExtraError("shap", "explain") from error
+        scores = self.matrix(output)
+        number = [item.name for item in self.outputs].index(output)
+        return shap.Explanation(
+            scores.to_numpy(np.float64),
+            base_values=np.full(len(scores), self.reference[number]),
+            feature_names=[" ".join(names) for names in scores.columns],
+            output_names=output,
         )
 
     def summary(self) -> pd.DataFrame:

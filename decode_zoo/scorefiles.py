@@ -203,8 +203,11 @@ class AnnDataFormat:
         ids: list[list[str]] = [[] for _ in empty.genes]
         with h5py.File(path, "x") as file:
             file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
-            for layer in layers:
-                write_elem(file, layer, nothing, dataset_kwargs={"compression": "gzip"})
+            options = {"compression": "gzip"}
+            if len(names) == 1:
+                write_elem(file, "X", nothing, dataset_kwargs=options)
+            else:
+                write_elem(file, "layers", dict.fromkeys(names, nothing), dataset_kwargs=options)
             for part in parts:
                 stored = read_arrays(part)
                 shape = (stored["indptr"].size - 1, len(features))
