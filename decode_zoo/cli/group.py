@@ -14,6 +14,7 @@ import decode_zoo
 from decode_zoo.cli.explain import explain
 from decode_zoo.cli.features import features
 from decode_zoo.cli.predict import predict
+from decode_zoo.cli.report import report
 from decode_zoo.cli.train import train
 from decode_zoo.cli.zoo import fetch, info, ls, test, verify
 
@@ -36,5 +37,5 @@ def cli(debug: bool) -> None:
     )
 
 
-for command in (predict, explain, features, train, ls, info, fetch, verify, test):
+for command in (predict, explain, report, features, train, ls, info, fetch, verify, test):
     cli.add_command(command)

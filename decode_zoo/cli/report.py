@@ -70,9 +70,13 @@ def report(
     against = None if background is None else read_gene_list(background)
     model = dz.load(model_id)
     with click.progressbar(
-        length=2 * len(queries), label="explaining", file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
-    ) as bar:  # fmt: skip
+        length=len(queries), label="explaining", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
         made = build_report(
             model,
             queries,
@@ -87,7 +91,7 @@ def report(
                 "genes": origin_of(genes),
                 "background_genes": origin_of(background),
             },
-            progress=bar.update,
+            progress=tell,
         )
     made.write(output, force=force)
     _report(made, output)

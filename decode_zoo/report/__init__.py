@@ -1,0 +1,242 @@
+"""Reports: predictions and attributions of a list of genes as one interactive HTML page.
+
+The page needs no network and nothing beside it; it can be mailed, archived and opened years later.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decode_zoo.errors import MissingExtraError, UsageError
+from decode_zoo.output import atomic_path, check_folder
+from decode_zoo.provenance import provenance, provenance_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from decode_zoo.features import FeatureSet
+    from decode_zoo.layout import Side
+    from decode_zoo.model import Model
+
+__all__ = ["Report", "build_report", "check_page", "write_report"]
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """A report in memory.
+
+    Attributes
+    ----------
+    html : str
+        The page.
+    provenance : dict
+        How it came about.
+    table : DataFrame
+        What `Model.predict` says of the genes, one row each, with ``status``.
+    missing : Mapping of Side to tuple of str
+        Tracks that the feature set lacks, taken as without sites.
+    no_positions : str or None
+        Why the page has no scores by position.
+    """
+
+    html: str
+    provenance: dict[str, Any]
+    table: pd.DataFrame
+    missing: Mapping[Side, tuple[str, ...]]
+    no_positions: str | None
+
+    def write(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the page and, beside it, its provenance, both whole or neither.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.html``.
+        force : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        UsageError
+            As for `check_page`, or if the disk refuses the data.
+        """
+        check_page(path, force)
+        notes = json.dumps(self.provenance, indent=2) + "\n"
+        try:
+            with atomic_path(provenance_path(path)) as sidecar, atomic_path(path) as page:
+                # A name from the command line may hold bytes that are no text.
+                page.write_bytes(self.html.encode("utf-8", errors="replace"))
+                sidecar.write_text(notes, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
+                remedy="Choose another folder with -o, or free some space.",
+            ) from error
+
+
+def check_page(path: str | os.PathLike[str], force: bool = False) -> None:
+    """Refuse a page that could not be written, before the work is done.
+
+    Parameters
+    ----------
+    path : str or path-like
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If the name does not end in ``.html``, the folder is missing or not writable, or the page
+        or its provenance exists.
+    MissingExtraError
+        If jinja2 is not installed.
+    """
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingExtraError("jinja2", "report")
+    if not os.path.basename(path).lower().endswith((".html", ".htm")):
+        raise UsageError(
+            f"A report is an HTML page; {os.fspath(path)} is not named as one.",
+            remedy="End the name of the output in .html",
+        )
+    check_folder(Path(os.path.realpath(path)).parent, path)
+    check_folder(Path(os.path.abspath(path)).parent, path)  # of the provenance, beside a link
+    for file in (Path(path), provenance_path(path)):
+        if file.exists() and not file.is_file():
+            raise UsageError(
+                f"{file} exists and is not a regular file.", remedy="Choose another name with -o."
+            )
+        if file.exists() and not force:
+            raise UsageError(
+                f"{file} exists.", remedy="Choose another name with -o, or replace it with --force."
+            )
+
+
+def build_report(
+    model: Model,
+    genes: Iterable[str],
+    *,
+    outputs: Sequence[str] | None = None,
+    background: Sequence[str] | None = None,
+    features: FeatureSet | None = None,
+    fill_missing: bool = False,
+    title: str | None = None,
+    command: Sequence[str] = ("decode_zoo.report.build_report",),
+    facts: Mapping[str, object] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Report:
+    """Predict and explain genes, and lay the results out as a page.
+
+    The page lists every gene asked for, with its status; predictions as a heat map; regulators by
+    mean score; for single genes the strongest regulators, where on promoter and RNA their scores
+    come from, and how scores add up to the prediction; and where all of it comes from. Every table
+    can be saved as TSV. Predictions, means and sums by class are in single precision; scores of
+    single genes are rounded to 0.0001 (or, if they do not fit 16 bits, to a coarser step that the
+    page names).
+
+    So that the page stays below 10 MB, single genes are shown for the first 16,200 / outputs genes
+    (300 with 54 outputs), and for each of them and each output the 15 strongest regulators.
+
+    Parameters
+    ----------
+    model : Model
+    genes : iterable of str
+        Ensembl ids (with or without version), symbols or aliases.
+    outputs : sequence of str, optional
+        Outputs wanted; all if not given.
+    background : sequence of str, optional
+        Genes to compare with, as for `Model.explain`.
+    features : FeatureSet, optional
+        A feature set of your own; the model's own if not given.
+    fill_missing : bool
+        Take tracks that `features` lacks as without sites.
+    title : str, optional
+        Heading of the page.
+    command : sequence of str
+        Command line or call, for the provenance.
+    facts : Mapping, optional
+        What else the provenance should say.
+    progress : callable, optional
+        Is told how much is done, and of how much.
+
+    Returns
+    -------
+    Report
+        Without scores by position if the feature set's sites.npz cannot be had; the page says so.
+
+    Raises
+    ------
+    UsageError
+        If there are more than 5,000 genes or 300,000 genes × outputs, or an output or a gene of
+        the background is unknown.
+    InputError
+        If the feature set does not fit the model.
+    MissingExtraError
+        If jinja2 is not installed.
+
+    Examples
+    --------
+    >>> import decode_zoo as dz
+    >>> from decode_zoo.report import build_report
+    >>> report = build_report(dz.load("gtex-tissue-v1"), ["ALB", "nope"], outputs=["Liver"])
+    >>> report.table["status"].tolist()
+    ['ok', 'unknown_gene']
+    """
+    from decode_zoo.report.content import collect
+    from decode_zoo.report.page import render
+
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingExtraError("jinja2", "report")
+    content = collect(
+        model, genes, outputs=outputs, background=background, features=features,
+        fill_missing=fill_missing, progress=progress,
+    )  # fmt: skip
+    record = provenance(command, **(facts or {}), **content.explainer.description())
+    n = len(content.prediction)
+    heading = title or f"Regulators of {n:,} gene{'' if n == 1 else 's'}"
+    return Report(
+        html=render(content, heading, record),
+        provenance=record,
+        table=content.table,
+        missing=content.explainer.bound.missing,
+        no_positions=content.no_positions,
+    )
+
+
+def write_report(
+    model: Model,
+    genes: Iterable[str],
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    **options: Any,
+) -> Report:
+    """Write a report of genes, and its provenance beside it, both whole or neither.
+
+    Parameters
+    ----------
+    model : Model
+    genes : iterable of str
+    path : str or path-like
+        Ends in ``.html``.
+    force : bool
+        Replace an existing file.
+    **options
+        Of `build_report`.
+
+    Raises
+    ------
+    UsageError, InputError, MissingExtraError
+        As for `build_report` and `check_page`.
+    """
+    check_page(path, force)
+    report = build_report(
+        model, genes, **{"command": ("decode_zoo.report.write_report",), **options}
+    )
+    report.write(path, force=force)
+    return report

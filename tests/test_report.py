@@ -1,0 +1,457 @@
+"""What a report says, and how it is written."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.errors import MissingExtraError, UsageError
+
+pytest.importorskip("jinja2")
+
+from decode_zoo.report import Report, build_report, check_page, write_report
+from decode_zoo.report.packing import pack, steps_for, to_steps
+
+ROOT = Path(__file__).resolve().parents[1]
+HOSTILE = "<img src=x onerror=alert(1)>"
+BREAKOUT = "</script><script>alert(2)</script>"
+GENES = ["ALB", "nope", "TTN", "ENSG00000163631.4", HOSTILE, "GATA1", BREAKOUT, "H19"]
+OUTPUTS = ["Liver", "Whole_Blood", "median_log2_tpm"]
+FOUND = ["ALB", "TTN", "GATA1", "H19"]
+SIDES = ("promoter", "rna")
+
+
+class Elements(HTMLParser):
+    """Elements of a page with their attributes, and the texts of scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.open = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.open = tag
+
+    def handle_endtag(self, tag):
+        self.open = ""
+
+    def handle_data(self, data):
+        if self.open in ("script", "style"):
+            self.texts.append((self.open, data))
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def content_of(html: str):
+    """The data of a page, and its numbers by name."""
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])
+    packed = re.search(r'id="numbers">(.*?)</script>', html)[1]
+    buffer = gzip.decompress(base64.b64decode(packed))
+    arrays = {
+        name: np.frombuffer(buffer, np.dtype(kind).newbyteorder("<"), length, offset)
+        for name, (kind, offset, length) in data["arrays"].items()
+    }
+    return data, arrays
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture(scope="module")
+def report(model) -> Report:
+    return build_report(model, GENES, outputs=OUTPUTS, title=f"A {HOSTILE} list")
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return content_of(report.html)
+
+
+def test_every_row_is_there_with_its_status(page, model):
+    data, _ = page
+    table = model.predict(GENES, outputs=OUTPUTS, backend="numpy")
+    assert data["queries"] == GENES
+    assert data["ids"] == table["gene_id"].tolist()
+    assert data["symbols"] == table["symbol"].tolist()
+    assert data["statuses"] == table["status"].tolist()
+    assert data["gene"] == [0, -1, 1, 0, -1, 2, -1, 3]
+    assert data["statuses"][3] == "duplicate_of:ENSG00000163631"
+
+
+def test_predictions_are_those_of_predict(page, model):
+    data, arrays = page
+    expected = model.predict(FOUND, outputs=OUTPUTS, backend="numpy")[OUTPUTS].to_numpy()
+    np.testing.assert_array_equal(arrays["prediction"].reshape(4, 3), expected)
+    assert [output["name"] for output in data["outputs"]] == OUTPUTS
+    assert [output["unit"] for output in data["outputs"]] == ["log2 fold change"] * 2 + ["log2 TPM"]
+
+
+def test_means_are_those_of_the_summary(page, model):
+    data, arrays = page
+    summary = model.explain(FOUND, outputs=OUTPUTS).summary()
+    summary = summary[summary["class"] != "mask"]
+    n = len(data["regulators"])
+    assert data["regulators"] == summary["regulator"].astype(str).tolist()[:n]
+    classes = [data["classes"][i] for i in data["regulatorClass"]]
+    assert classes == summary["class"].astype(str).tolist()[:n]
+    for name, column in (("mean", "mean"), ("meanAbs", "mean_abs")):
+        expected = summary[column].to_numpy().reshape(3, n).T
+        np.testing.assert_allclose(arrays[name].reshape(n, 3), expected, rtol=1e-6)
+    np.testing.assert_array_equal(arrays["present"], summary["n_genes"][:n])
+
+
+def test_strongest_regulators_are_those_of_explain(page, model):
+    data, arrays = page
+    k = data["perOutput"]
+    top = model.explain(FOUND, outputs=OUTPUTS).top(k)
+    steps = arrays["steps"].reshape(4, 3)
+    listed = arrays["top"].reshape(4, 3, k)
+    scores = arrays["topScores"].reshape(4, 3, k)
+    for i, gene in enumerate(FOUND):
+        for j, output in enumerate(OUTPUTS):
+            own = top[(top["symbol"] == gene) & (top["output"] == output)]
+            n = len(own)
+            assert [data["regulators"][r] for r in listed[i, j, :n]] == own["regulator"].tolist()
+            off = scores[i, j, :n] * steps[i, j] - own["score"]
+            assert np.abs(off.to_numpy()).max(initial=0) <= steps[i, j] / 2 + 1e-6
+            assert (listed[i, j, n:] == 65535).all()
+    assert steps.min() == np.float32(1e-4)
+
+
+def test_scores_add_up_to_the_prediction(page, model):
+    data, arrays = page
+    sums = arrays["classSums"].reshape(4, len(data["classes"]), 3).astype(np.float64)
+    reference = np.array([output["reference"] for output in data["outputs"]])
+    delta = arrays["prediction"].reshape(4, 3) - reference - sums.sum(axis=1)
+    assert np.abs(delta).max() <= 1e-5
+    by_class = model.explain(FOUND, outputs=OUTPUTS, by="class")
+    assert data["classes"] == by_class.resolution.features["class"].astype(str).tolist()
+    for j, output in enumerate(OUTPUTS):
+        np.testing.assert_allclose(sums[:, :, j], by_class.matrix(output), atol=1e-5)
+
+
+def test_places_are_those_of_explain_by_position(page, model):
+    data, arrays = page
+    n, m, k = 4, 3, data["perOutput"]
+    positions = model.explain(FOUND, outputs=OUTPUTS, by="position")
+    table = positions.to_frame()
+    table = table[table["class"] != "mask"]
+    table["side"] = np.where(table["class"] == "TF", 0, 1)
+    grouped = table.groupby(["symbol", "output", "regulator", "side", "bin"], observed=True)
+    expected = grouped["score"].sum()
+    counts = arrays["placeCounts"].reshape(n, m, k)
+    starts = np.concatenate(([0], np.cumsum(counts.ravel()))).astype(int)
+    steps = arrays["steps"].reshape(n, m)
+    seen = 0
+    for i, gene in enumerate(FOUND):
+        for j, output in enumerate(OUTPUTS):
+            for rank in range(k):
+                regulator = arrays["top"].reshape(n, m, k)[i, j, rank]
+                start, stop = starts[(i * m + j) * k + rank :][:2]
+                if regulator == 65535:
+                    assert start == stop
+                    continue
+                own = expected.loc[gene, output, data["regulators"][regulator]]
+                places = arrays["places"][start:stop]
+                found = list(zip((places % 2).tolist(), (places // 2).tolist(), strict=True))
+                assert found
+                assert sorted(found) == sorted(own.index)
+                off = arrays["placeScores"][start:stop] * steps[i, j] - own.loc[found]
+                assert np.abs(off).max() <= steps[i, j] / 2 + 1e-6
+                seen += len(found)
+    assert seen == len(arrays["places"]) > 100
+
+    bins = arrays["profileBins"].reshape(n, 2)
+    assert (bins[:, 0] == 30).all()
+    assert bins[:, 1].tolist() == [-(-length // 100) for length in data["rnaLengths"]]
+    place = 0
+    for i, gene in enumerate(FOUND):
+        for j, output in enumerate(OUTPUTS):
+            for side in (0, 1):
+                own = table[(table["symbol"] == gene) & (table["output"] == output)]
+                own = own[own["side"] == side]
+                sums = np.bincount(own["bin"], own["score"], bins[i, side])
+                found = arrays["profiles"][place : place + bins[i, side]] * steps[i, j]
+                assert np.abs(found - sums).max() <= steps[i, j] / 2 + 1e-5
+                place += bins[i, side]
+    assert place == len(arrays["profiles"])
+
+
+def test_steps_hold_in_16_bits():
+    largest = np.array([0, 1e-9, 3.2767, 3.2768, 6.5, 6.6, 10, 1e30])
+    steps = steps_for(largest)
+    assert steps[:7].tolist() == [1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 5e-4, 5e-4]
+    for sign in (1, -1):
+        held = to_steps(sign * largest, steps).astype(float) * steps
+        assert (np.abs(held - sign * largest) <= steps / 2 * (1 + 1e-9)).all()
+
+
+def test_packed_arrays_are_aligned():
+    arrays = {"a": np.arange(3, dtype=np.uint16), "b": np.array([1.5], np.float32)}
+    layout, text = pack(arrays)
+    assert layout == {"a": ["uint16", 0, 3], "b": ["float32", 8, 1]}
+    buffer = gzip.decompress(base64.b64decode(text))
+    assert np.frombuffer(buffer, "<f4", 1, 8)[0] == 1.5
+    assert pack(arrays) == (layout, text)
+
+
+def test_names_stay_text(report, page):
+    assert page[0]["queries"] == GENES
+    for raw in (HOSTILE, BREAKOUT, "<img"):
+        assert raw not in report.html
+    elements = Elements(report.html)
+    assert not elements.of("img")
+    assert len(elements.of("script")) == 3
+    assert "&lt;img src=x onerror=alert(1)&gt; list</h1>" in report.html
+    scripts = "".join(text for tag, text in elements.texts if tag == "script")
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", scripts)
+
+
+def test_the_page_loads_nothing_and_allows_only_its_own_script(report):
+    elements = Elements(report.html)
+    for tag, attributes in elements.elements:
+        assert "src" not in attributes, tag
+        assert (attributes.get("href") or "#").startswith(("#", "data:")), tag
+        assert not any(name.startswith("on") or name == "style" for name in attributes), tag
+    style = next(text for tag, text in elements.texts if tag == "style")
+    assert not re.search(r"@import|url\(", style)
+    policy = next(
+        a["content"] for a in elements.of("meta")
+        if a.get("http-equiv") == "Content-Security-Policy"
+    )  # fmt: skip
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag, text in (elements.texts[0], elements.texts[-1]):
+        sha256 = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{sha256}'" in policy
+
+
+def test_provenance_and_honesty_are_on_the_page(report, model):
+    for text in (
+        model.id, model.manifest.files["weights.npz"], model.features.sha256,
+        model.manifest.citation, model.manifest.license, "do not prove", "not measurements",
+        "rounded\nto 0.0001",
+    ):  # fmt: skip
+        assert text in report.html
+    assert report.provenance["backend"] == "numpy"
+    assert report.provenance["by"] == "regulator"
+
+
+def test_an_empty_list_and_one_of_strangers_make_a_page(model):
+    for genes in ([], ["nope", "nada"]):
+        data, arrays = content_of(build_report(model, genes, outputs=["Liver"]).html)
+        assert data["statuses"] == ["unknown_gene"] * len(genes)
+        assert data["detail"] == 0
+        assert arrays["prediction"].size == 0
+        assert not arrays["mean"].any()
+
+
+def test_long_lists_show_the_first_genes_one_by_one(model, monkeypatch):
+    monkeypatch.setattr("decode_zoo.report.content.DETAIL", 2)
+    told: list[tuple[int, int]] = []
+    report = build_report(model, FOUND, outputs=["Liver"], progress=lambda *now: told.append(now))
+    assert told == [(4, 6), (6, 6)]
+    data, arrays = content_of(report.html)
+    assert data["detail"] == 2
+    assert arrays["steps"].size == 2
+    assert arrays["prediction"].size == 4
+    assert "Shown for the first 2 of 4 genes" in report.html
+    assert "Shown for the first" not in build_report(model, FOUND[:2], outputs=["Liver"]).html
+
+
+@pytest.mark.parametrize(("n", "outputs"), [(5_001, ["Liver"]), (5_000, None)])
+def test_too_long_lists_are_refused_with_another_way(model, monkeypatch, n, outputs):
+    monkeypatch.setattr("decode_zoo.report.content.MAX_PREDICTIONS", 200_000)
+    with pytest.raises(UsageError, match="decode-zoo explain --summary"):
+        build_report(model, ["ALB"] * n, outputs=outputs)
+
+
+def test_without_positions_the_page_says_how_to_get_them(model, tmp_path):
+    source = model.features.locate("features.json").parent
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("features.json", "pooled.npz"):
+        (folder / name).symlink_to(source / name)
+    features = dz.FeatureSet.load(folder)
+    report = build_report(model, ["ALB"], outputs=["Liver"], features=features)
+    data, arrays = content_of(report.html)
+    assert not data["positions"]
+    assert arrays["places"].size == arrays["profiles"].size == 0
+    assert "No scores by position" in report.html
+    assert "has no sites.npz" in report.html
+    assert "decode-zoo fetch" in report.html
+    with_positions, expected = content_of(build_report(model, ["ALB"], outputs=["Liver"]).html)
+    assert with_positions["positions"]
+    np.testing.assert_array_equal(arrays["top"], expected["top"])
+    np.testing.assert_allclose(
+        arrays["topScores"] * arrays["steps"][0], expected["topScores"] * expected["steps"][0],
+        atol=1.01e-4,
+    )  # fmt: skip
+
+
+def test_missing_tracks_and_background_are_told(model):
+    tracks = dict(model.features.side_tracks)
+    known = {track.name for track in model.manifest.inputs["promoter"].tracks}
+    odd = next(track.name for track in tracks["promoter"] if track.name in known)
+    tracks["promoter"] = tuple(
+        replace(track, name=f"not {track.name}") if track.name == odd else track
+        for track in tracks["promoter"]
+    )
+    own = replace(model.features, side_tracks=tracks)
+    background = ["ACTB", "GAPDH"]
+    report = build_report(
+        model, ["ALB"], outputs=["Liver"], features=own, fill_missing=True, background=background
+    )
+    assert report.missing == {"promoter": (odd,), "rna": ()}
+    assert "1 promoter tracks of the model are not in the feature set" in report.html
+    assert "the mean of 2 background genes" in report.html
+    data, arrays = content_of(report.html)
+    expected = model.explain(
+        ["ALB"], outputs=["Liver"], by="class", features=own, fill_missing=True,
+        background=background,
+    )  # fmt: skip
+    assert data["outputs"][0]["reference"] == pytest.approx(expected.reference[0])
+    np.testing.assert_allclose(arrays["classSums"], expected.matrix("Liver").iloc[0], atol=1e-5)
+    places = arrays["profileBins"].tolist()
+    assert places[0] == 30
+    assert places[1] >= -(-data["rnaLengths"][0] // 100)
+
+
+def test_transcripts_are_called_so(model):
+    features = replace(model.features, layout=replace(model.features.layout, level="transcript"))
+    report = build_report(model, ["ENSG00000163631"], outputs=["Liver"], features=features)
+    assert "<h2>Transcripts</h2>" in report.html
+    assert content_of(report.html)[0]["level"] == "transcript"
+
+
+def test_whole_or_not_at_all(model, report, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    report.write(path)
+    sidecar = tmp_path / "report.html.provenance.json"
+    assert json.loads(sidecar.read_text())["model"]["id"] == model.id
+    assert path.read_text(encoding="utf-8") == report.html
+    with pytest.raises(UsageError, match="--force"):
+        write_report(model, ["ALB"], path)
+    assert path.read_text(encoding="utf-8") == report.html
+    path.unlink()
+    with pytest.raises(UsageError, match=r"provenance\.json exists"):
+        report.write(path)
+    written = write_report(model, ["ALB"], path, outputs=["Liver"], force=True)
+    assert path.read_text(encoding="utf-8") == written.html
+    assert written.provenance["command"] == ["decode_zoo.report.write_report"]
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    other = tmp_path / "other.html"
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match="No space left"):
+        report.write(other)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, sidecar.name]
+
+
+def test_names_that_are_no_text_are_written(report, tmp_path):
+    path = tmp_path / "x.html"
+    replace(report, html=report.html.replace("list</h1>", "\udcff list</h1>")).write(path)
+    assert b"? list</h1>" in path.read_bytes()
+
+
+def test_wrong_calls(model, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="not a single string"):
+        build_report(model, "ALB")
+    with pytest.raises(UsageError, match="no output 'Livr'"):
+        build_report(model, ["ALB"], outputs=["Livr"])
+    with pytest.raises(UsageError, match=r"in \.html"):
+        check_page(tmp_path / "report.pdf")
+    with pytest.raises(UsageError, match="there is no folder"):
+        check_page(tmp_path / "no" / "report.html")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(UsageError, match="not a regular file"):
+        check_page(tmp_path / "folder.html", force=True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for call in (
+        lambda: check_page(tmp_path / "report.html"),
+        lambda: build_report(model, ["ALB"]),
+    ):
+        with pytest.raises(MissingExtraError, match=r"decode-zoo\[report\]"):
+            call()
+
+
+def run(*args, stdin: str | None = None, code: int = 0, **kwargs):
+    done = subprocess.run(
+        [sys.executable, "-m", "decode_zoo", "report", *map(str, args)],
+        input=stdin, capture_output=True, text=True, check=False, **kwargs,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_command_line(tmp_path):
+    (tmp_path / "mine.tsv").write_text("gene\nALB\nnope\n")
+    (tmp_path / "r.html").write_text("precious")
+    args = ("--model", "gtex-tissue-v1", "mine.tsv", "--outputs", "Liver", "-o", "r.html")
+    assert "--force" in run(*args, code=2, cwd=tmp_path).stderr
+    assert (tmp_path / "r.html").read_text() == "precious"
+    done = run(*args, "--title", "My <genes>", "--force", cwd=tmp_path)
+    assert "2 rows (1 ok, 1 unknown_gene)" in done.stderr
+    assert done.stdout == ""
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<h1>My &lt;genes&gt;</h1>" in html
+    record = json.loads((tmp_path / "r.html.provenance.json").read_text())
+    assert record["requested_model"] == "gtex-tissue-v1"
+    assert record["genes"]["file"] == "mine.tsv"
+    assert record["outputs"] == ["Liver"]
+    assert record["genes"]["sha256"] in html
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "code", "message"),
+    [
+        (["--model", "gtex-tissue-v1", "-"], "ALB\n", 2, "--output"),
+        (["--model", "gtex-tissue-v1", "-o", "x.html"], "", 2, "GENES"),
+        (["--model", "gtex-tissue-v1", "-", "-o", "x.tsv"], "ALB\n", 2, ".html"),
+        (["--model", "gtex-tissue-v1", "-", "-o", "no/x.html"], "ALB\n", 2, "no folder"),
+        (["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--outputs", "Livr"], "ALB\n", 2,
+         "Livr"),
+        (["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--background", "-"], "ALB\n", 2,
+         "standard input"),
+        (["--model", "nothing-v1", "-", "-o", "x.html"], "ALB\n", 3, "nothing-v1"),
+        (["--model", "gtex-tissue-v1", "-", "-o", "x.html"], "", 4, "no genes"),
+        (["--model", "gtex-tissue-v1", "no.tsv", "-o", "x.html"], "", 4, "no.tsv"),
+        (["--model", "gtex-tissue-v1", "-", "-o", "x.html"], "A\n" * 5001, 2, "5,000 genes"),
+    ],
+)  # fmt: skip
+def test_errors_have_their_codes(args, stdin, code, message, tmp_path):
+    done = run(*args, stdin=stdin, code=code, cwd=tmp_path)
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_pages_stay_below_ten_megabytes(model):
+    rows = model.features.rows
+    coding = [
+        gene for gene, kind in zip(rows.ids, rows.biotypes, strict=True) if kind == "protein_coding"
+    ]
+    sizes = [len(build_report(model, coding[::10][:n]).html) for n in (10, 2000)]
+    assert sizes[0] < 1e6
+    assert sizes[1] < 10e6
