@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from decode_zoo.cells import first_channels
 from decode_zoo.errors import MissingExtraError, UsageError
 from decode_zoo.expression import Output
+from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Layout
 from decode_zoo.manifest import Manifest
 
@@ -77,21 +77,20 @@ class Resolution:
         channels = []
         for side in SIDES:
             mask = "promoter" if side == "promoter" else "exon"
-            channels.append((MASK, mask, mask))
+            channels.append((MASK, mask, mask, side == "rna"))
             for track in manifest.inputs[side].tracks:
-                channels.append(
-                    (_CLASS_OF.get(track.kind, track.kind), track.regulator, track.name)
-                )
-        table = pd.DataFrame(channels, columns=["class", "regulator", "track"])
+                kind = _CLASS_OF.get(track.kind, track.kind)
+                channels.append((kind, track.regulator, track.name, side == "rna"))
+        table = pd.DataFrame(channels, columns=["class", "regulator", "track", "on_rna"])
         others = sorted(set(table["class"]) - {*_CLASSES, MASK})
         table["class"] = pd.Categorical(table["class"], [*_CLASSES, *others, MASK])
+        # A track is one of its side: the other side may have one of the same name.
         names = {"class": ["class"], "regulator": ["class", "regulator"]}.get(by, list(table))
         groups = table.groupby(names, observed=True, sort=True)
         features = groups.size().index.to_frame(index=False)
+        on_rna = table["on_rna"].groupby(groups.ngroup()).any().to_numpy()
         of_channel = groups.ngroup().to_numpy().astype(np.int64)
-        first = first_channels({side: len(manifest.inputs[side].tracks) for side in SIDES})
-        on_rna = np.zeros(len(features), np.bool_)
-        on_rna[of_channel[first["rna"] :]] = True
+        features = features.drop(columns="on_rna", errors="ignore")
         return cls(by, features, of_channel, on_rna, manifest.layout)
 
     @property
@@ -218,16 +217,10 @@ class Attribution:
             ``class``, ``regulator``, ``track``, ``bin``, and ``score`` in the output's unit. By
             gene, output, feature. Texts are categorical.
         """
-        # Entry e of a gene with n entries that start at s goes to s * O + o * n + (e - s).
         counts, n_outputs = np.diff(self.indptr), len(self.outputs)
-        row = self.entry_rows()
-        start = self.indptr[row]
-        place = start * (n_outputs - 1) + np.arange(row.size)
-        places = place[:, None] + counts[row][:, None] * np.arange(n_outputs)
-        entry = np.empty(places.size, np.int64)
-        entry[places.ravel()] = np.repeat(np.arange(row.size), n_outputs)
-        output = np.empty(places.size, np.int32)
-        output[places.ravel()] = np.tile(np.arange(n_outputs, dtype=np.int32), row.size)
+        runs = np.repeat(counts, n_outputs)
+        entry = ranges(np.repeat(self.indptr[:-1], n_outputs), runs)
+        output = np.repeat(np.tile(np.arange(n_outputs, dtype=np.int32), len(self)), runs)
         return self._long(entry, output)
 
     def top(self, k: int) -> pd.DataFrame:
@@ -373,7 +366,7 @@ class Attribution:
         Parameters
         ----------
         kind : {"bar", "heatmap", "positions", "classes"}
-            Strongest regulators; regulators × outputs, clustered; one gene's sites along promoter
+            Strongest regulators; outputs × regulators, clustered; one gene's sites along promoter
             and RNA (by position only); contributions of classes.
         **options
             Of the function of that name in `decode_zoo.plots`.
@@ -383,7 +376,8 @@ class Attribution:
         MissingExtraError
             If matplotlib is not installed.
         UsageError
-            If the kind is none of the four, or does not go with the resolution.
+            If the kind is none of the four or does not go with the resolution, nothing was
+            explained, or an option is wrong.
         """
         from decode_zoo import plots
 

@@ -297,7 +297,7 @@ class ConvolutionRule:
         return int(cells.places[self._side(cells, side)].max(initial=-1)) + 1 + padding
 
     def _forward(self, cells: Cells, side: Side, length: int) -> list[FloatArray]:
-        """Return what one row's ReLUs are given, by convolution, each of shape (positions, width)."""
+        """Return the inputs of one row's ReLUs, each of shape (positions, width)."""
         first, *others = self._kernels[side]
         own = self._side(cells, side)
         bins = sparse.csr_array(

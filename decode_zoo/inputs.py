@@ -70,7 +70,7 @@ class BoundFeatures:
             parts.append((row, np.full_like(row, channel), k, pooled[side].masks[row, k]))
             for number, matrix in enumerate(pooled[side].sums):
                 entries = matrix.tocoo()
-                parts.append((entries.coords[0], 1 + channel + entries.coords[1],
+                parts.append((entries.row, 1 + channel + entries.col,
                               np.full(entries.nnz, number), entries.data))  # fmt: skip
         return Cells.gather(rows.size, parts)
 
