@@ -1,0 +1,502 @@
+"""Pictures: what they show is what was explained, and every word of it can be read."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.attribution import MASK, Attribution, Resolution
+from decode_zoo.errors import MissingExtraError, UsageError
+from decode_zoo.expression import Output
+from decode_zoo.layout import Layout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+matplotlib = pytest.importorskip("matplotlib")
+Text = pytest.importorskip("matplotlib.text").Text
+
+FEATURES = Path(__file__).resolve().parents[1] / "zoo" / "features" / "hg38-open-v1"
+LIVER = [
+    "ALB", "APOA1", "APOA2", "APOB", "APOC3", "FGB", "TTR", "SERPINA1", "CYP3A4", "CYP2C9", "HP",
+    "TF", "F2", "C3", "CRP", "PLG", "ARG1", "CPS1",
+]  # fmt: skip
+KINDS = ("bar", "heatmap", "classes")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture(scope="module")
+def liver(model):
+    return model.explain(LIVER)
+
+
+@pytest.fixture(scope="module")
+def placed(model):
+    genes = ["ALB", "HBB", "ACTB", "TTN", "TP53", "XIST"]
+    return model.explain(genes, by="position", features=dz.load_features(FEATURES))
+
+
+def attribution_of(
+    scores: np.ndarray,
+    *,
+    names: list[str] | None = None,
+    kinds: list[str] | None = None,
+    outputs: list[str] | None = None,
+    units: list[str] | None = None,
+    symbols: list[str] | None = None,
+    length: int = 1234,
+    by: str = "position",
+) -> Attribution:
+    """Scores of genes × regulators × outputs, none of them missing; one bin each."""
+    n, k, m = scores.shape
+    names = [f"R{i}" for i in range(k)] if names is None else names
+    kinds = ["TF", "RBP"] * k if kinds is None else kinds
+    outputs = [f"Output_{i}" for i in range(m)] if outputs is None else outputs
+    units = ["log2 fold change"] * m if units is None else units
+    symbols = [f"GENE{i}" for i in range(n)] if symbols is None else symbols
+    layout = Layout()
+    table = pd.DataFrame({"class": [*kinds[:k], MASK], "regulator": [*names, "exon"]})
+    table["track"] = table["regulator"] + "@cell"
+    known = ["TF", "RBP", "miRNA", "chromatin"]
+    others = sorted(set(kinds) - set(known))
+    table["class"] = pd.Categorical(table["class"], [*known, *others, MASK])
+    if by != "position":
+        table = table.drop(columns="track")
+    whole = np.concatenate([scores, np.full((n, 1, m), 0.01)], axis=1)
+    on_rna = ~table["class"].isin(["TF", "chromatin"]).to_numpy()
+    n_bins = np.where(on_rna, -(-length // layout.bin), 30)
+    return Attribution(
+        genes=pd.DataFrame({"gene_id": [f"ENSG{i:011}" for i in range(n)], "symbol": symbols}),
+        outputs=tuple(
+            Output(name, unit, "median" if "TPM" in unit else "fold_change")
+            for name, unit in zip(outputs, units, strict=True)
+        ),
+        resolution=Resolution(by, table, np.arange(k + 1), on_rna, layout),  # type: ignore[arg-type]
+        indptr=np.arange(n + 1, dtype=np.int64) * (k + 1),
+        feature=np.tile(np.arange(k + 1, dtype=np.int32), n),
+        bin=(np.tile(7 * np.arange(k + 1), n) % np.tile(n_bins, n)).astype(np.int32),
+        scores=whole.reshape(-1, m).astype(np.float32),
+        prediction=whole.sum(axis=1) + 0.5,
+        reference=np.full(m, 0.5),
+        sum_of_scores=whole.sum(axis=1),
+        parents=tuple(f"ENSG{i:011}" for i in range(n)),
+        rna_lengths=(length,) * n,
+    )
+
+
+def texts_of(figure: Figure, dpi: int = 200) -> dict[Text, np.ndarray]:
+    """What is written when a figure is drawn, and where: left, bottom, right, top in inches."""
+    figure.set_dpi(dpi)
+    drawn: dict[Text, np.ndarray] = {}
+    original = Text.draw
+
+    def draw(self, renderer, *args, **options):
+        if self.get_visible() and self.get_text().strip():
+            drawn[self] = np.array(self.get_window_extent(renderer).extents) / dpi
+        return original(self, renderer, *args, **options)
+
+    with mock.patch.object(Text, "draw", draw):
+        figure.canvas.draw()
+    return drawn
+
+
+def assert_readable(figure: Figure, dpi: int = 100) -> None:
+    width, height = figure.get_size_inches()
+    assert width >= 3.49
+    drawn = texts_of(figure, dpi)
+    assert min(text.get_fontsize() for text in drawn) >= 6
+    boxes, names = np.array(list(drawn.values())), [text.get_text() for text in drawn]
+    inside = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= [width, height]).all(axis=1)
+    assert inside.all(), [name for name, ok in zip(names, inside, strict=True) if not ok]
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    # A pixel of tolerance: boxes of texts are rounded up to whole ones.
+    overlap = np.triu((high - low > 1.01 / dpi).all(axis=2), 1)
+    assert not overlap.any(), [(names[i], names[j]) for i, j in np.argwhere(overlap)]
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for text in texts_of(figure)]
+
+
+# -- every word can be read ----------------------------------------------------------------------
+
+
+def test_what_is_not_readable_is_noticed(liver):
+    for left, top in ((0.09, 0.97), (0.95, 0.5)):
+        figure = liver.plot("bar")
+        figure.text(left, top, "over a title, or over the edge")
+        with pytest.raises(AssertionError, match="over a title"):
+            assert_readable(figure)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_a_signature_are_readable(liver, kind):
+    for dpi in (72, 200, 300):
+        assert_readable(liver.plot(kind), dpi)
+
+
+@pytest.mark.parametrize("gene", ["ALB", "HBB", "ACTB", "XIST"])
+def test_pictures_of_a_gene_are_readable(model, gene):
+    explained = model.explain([gene])
+    for kind in KINDS:
+        assert_readable(explained.plot(kind))
+    for output in ("Brain_Nucleus_accumbens_basal_ganglia", "median_log2_tpm"):
+        assert_readable(explained.plot("bar", output=output))
+        assert_readable(explained.plot("classes", output=output))
+
+
+@pytest.mark.parametrize("gene", ["ALB", "HBB", "ACTB", "TTN", "TP53", "XIST"])
+def test_positions_of_a_gene_are_readable(placed, gene):
+    assert_readable(placed.plot("positions", gene=gene, k=30))
+
+
+def test_pictures_are_as_wide_as_columns(liver, placed):
+    widths = {kind: liver.plot(kind).get_size_inches()[0] for kind in KINDS}
+    widths["positions"] = placed.plot("positions", gene="ALB").get_size_inches()[0]
+    assert widths == pytest.approx({"bar": 3.5, "heatmap": 7.2, "classes": 3.5, "positions": 7.2})
+
+
+LONG = "A_regulator_with a name $\\frac{1}{2}$ that nobody can have meant to give to one " * 3
+NASTY = {
+    "one regulator": {"shape": (3, 1, 4)},
+    "zero regulators": {"shape": (2, 0, 4)},
+    "all zero": {"shape": (3, 6, 5), "factor": 0.0},
+    "one of each": {"shape": (1, 1, 1)},
+    "one output": {"shape": (5, 30, 1)},
+    "54 outputs": {"shape": (2, 60, 54)},
+    "many regulators": {"shape": (2, 150, 3), "k": 1000},
+    "one of many": {"shape": (2, 5, 3), "k": 1},
+    "identical rows": {"shape": (4, 12, 9), "same": True},
+    "long names": {
+        "shape": (2, 9, 3), "names": [f"{LONG}{i}" for i in range(9)], "outputs": [LONG] * 3,
+        "symbols": [LONG] * 2,
+    },
+    "strange classes": {
+        "shape": (20, 9, 3), "kinds": [f"class number {i} of a long name" for i in range(9)],
+    },
+    "long unit": {"shape": (2, 9, 3), "units": ["parts per thousand of the largest " * 2] * 3},
+    "tiny": {"shape": (2, 9, 3), "factor": 1e-12},
+    "huge": {"shape": (2, 9, 3), "factor": -1e12},
+    "one far out": {"shape": (40, 9, 3), "spike": 1e6},
+    "short RNA": {"shape": (1, 9, 3), "length": 3},
+    "long RNA": {"shape": (1, 9, 3), "length": 12_345_678},
+    "names with signs": {"shape": (2, 3, 2), "names": ["a$b$", "x\ny", "Ω–β₂"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NASTY)
+@pytest.mark.parametrize("kind", [*KINDS, "positions"])
+def test_nasty_input_is_readable(case, kind):
+    options = dict(NASTY[case])
+    shape, factor, k = options.pop("shape"), options.pop("factor", 1.0), options.pop("k", 0)
+    scores = np.random.default_rng(1).normal(size=shape) * factor
+    if options.pop("same", False):
+        scores[:] = scores[0, 0, 0]
+    if spike := options.pop("spike", 0.0):
+        scores[0, 0] = spike
+    attribution = attribution_of(scores, **options)
+    chosen = {"gene": attribution.genes["gene_id"][0]} if kind == "positions" else {}
+    if k and kind != "classes":
+        chosen["k"] = k
+    assert_readable(attribution.plot(kind, **chosen))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_input_is_readable(seed):
+    rng = np.random.default_rng(seed)
+    n, k, m = rng.integers([1, 0, 1], [15, 45, 12])
+
+    def names(size: int) -> list[str]:
+        return ["".join(rng.choice(list("abWM_ 19-@"), rng.integers(1, 40))) for _ in range(size)]
+
+    attribution = attribution_of(
+        10.0 ** rng.integers(-9, 9) * rng.standard_cauchy((n, k, m)),
+        names=names(k), outputs=names(m), length=int(10 ** rng.uniform(0, 6)),
+        kinds=list(rng.choice(["TF", "RBP", "miRNA", "chromatin", "other", "stranger"], k)),
+    )  # fmt: skip
+    for kind in KINDS:
+        assert_readable(attribution.plot(kind))
+    assert_readable(attribution.plot("positions", gene=attribution.genes["gene_id"][n - 1]))
+
+
+# -- what is shown is what was explained ---------------------------------------------------------
+
+
+def test_bars_are_mean_scores(liver):
+    figure = liver.plot("bar", k=15)
+    axes = figure.axes[0]
+    shown = {
+        name.get_text(): bar.get_width()
+        for name, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)
+    }
+    means = liver.summary().query("output == 'Liver' and `class` != 'mask'")
+    best = means.loc[means["mean"].abs().sort_values(ascending=False).index[:15]]
+    expected = dict(zip(best["regulator"], best["mean"], strict=True))
+    assert shown == pytest.approx(expected, rel=1e-5)
+    assert list(shown.values()) == sorted(shown.values(), reverse=True)
+    assert "18 genes: Liver" in words(figure)
+    counts = dict(zip(best["regulator"], best["n_genes"].astype(str), strict=True))
+    assert [counts[name] for name in shown] == [
+        text.get_text() for text in figure.texts if text.get_text().isdigit()
+    ]
+
+
+def test_the_equation_adds_up(liver):
+    for genes, k in ((None, 20), (["ALB"], 5), (["TTR", "ALB"], 1000)):
+        text = " ".join(words(liver.plot("bar", genes=genes, k=k)))
+        equation = text[text.index("rediction ") + 10 : text.index(" (RNA length)")]
+        left, right = equation.replace("−", "-").split(" = ")
+        parts = right.replace("- ", "-").replace("+ ", "").split()
+        numbers = [float(part) for part in parts if part.lstrip("-")[0].isdigit()]
+        assert sum(numbers) == pytest.approx(float(left), abs=0.03)
+
+
+def test_bars_of_some_genes(liver, model):
+    some = liver.plot("bar", genes=["TTR", "ENSG00000163631"], output="Lung")
+    alone = model.explain(["ALB", "TTR"]).plot("bar", output="Lung")
+    assert png(some) == png(alone)
+
+
+def test_by_position_bins_are_added_up(placed, model):
+    bars = [
+        attribution.plot("bar", genes=["ALB"], output="Liver").axes[0]
+        for attribution in (placed, model.explain(["ALB"], by="track"))
+    ]
+    for one, other in zip(*(axes.patches for axes in bars), strict=True):
+        assert one.get_width() == pytest.approx(other.get_width(), rel=1e-4)
+
+
+def test_cells_of_the_heatmap_are_mean_scores(liver):
+    figure = liver.plot("heatmap", k=25)
+    axes = next(axes for axes in figure.axes if axes.get_yticklabels() and axes.images)
+    outputs = [text.get_text().replace(" ", "_") for text in axes.get_yticklabels()]
+    regulators = [text.get_text() for text in axes.get_xticklabels()]
+    means = liver.summary().query("`class` != 'mask' and output != 'median_log2_tpm'")
+    wide = means.pivot_table(index="output", columns="regulator", values="mean", observed=True)
+    best = wide.abs().mean().sort_values(ascending=False).index[:25]
+    assert sorted(regulators) == sorted(best)
+    assert sorted(outputs) == sorted(wide.index)
+    np.testing.assert_allclose(
+        axes.images[0].get_array(), wide.loc[outputs, regulators], rtol=1e-4, atol=1e-7
+    )
+    low, high = axes.images[0].get_clim()
+    assert low == -high
+    # Tissues of one organ lie side by side.
+    brain = [i for i, name in enumerate(outputs) if name.startswith("Brain")]
+    assert brain[-1] - brain[0] == len(brain) - 1
+
+
+def test_units_are_not_mixed():
+    scores = np.ones((2, 3, 3))
+    scores[:, :, 2] = 50
+    units = ["log2 fold change", "log2 fold change", "log2 TPM"]
+    attribution = attribution_of(scores, outputs=["a", "b", "median"], units=units)
+    assert "median" not in words(attribution.plot("heatmap"))
+    assert "2 outputs together" in words(attribution.plot("classes"))
+    assert any("log₂ TPM" in text for text in words(attribution.plot("bar", output="median")))
+    alone = attribution_of(scores[:, :, 2:], outputs=["median"], units=units[2:])
+    assert "median" in words(alone.plot("heatmap"))
+
+
+def test_totals_of_positions_are_scores_of_regulators(placed, model):
+    scores = model.explain(["ALB"], outputs=["Liver"]).to_frame().set_index("regulator")["score"]
+    figure = placed.plot("positions", gene="ALB", output="Liver")
+    for side in ("TF", "RBP"):
+        axes = next(a for a in figure.axes if a.get_yticklabels() and a.images
+                    and (("GATAD2A" in [t.get_text() for t in a.get_yticklabels()])
+                         == (side == "TF")))  # fmt: skip
+        names = [text.get_text() for text in axes.get_yticklabels()]
+        cells = figure.axes[figure.axes.index(axes) - 1].images[0].get_array()
+        np.testing.assert_allclose(cells.sum(axis=1), scores[names], rtol=1e-4)
+        for name in names:
+            assert f"{scores[name]:+.2f}".replace("-", "−") in words(figure)
+
+
+def test_sides_are_those_of_the_tracks(model):
+    sides = model.manifest.inputs
+    for by in ("track", "position"):
+        resolution = Resolution.make(model.manifest, by)
+        names = resolution.features["track"]
+        expected = {track.name for track in sides["rna"].tracks} | {"exon"}
+        assert set(names[resolution.on_rna]) == expected
+    by_class = Resolution.make(model.manifest, "class")
+    assert dict(zip(by_class.features["class"], by_class.on_rna, strict=True)) == {
+        "TF": False, "RBP": True, "miRNA": True, MASK: True,
+    }  # fmt: skip
+
+
+def test_parts_of_an_attribution_give_the_same_picture(placed):
+    expected = png(placed.plot("positions", gene="ACTB"))
+    parts = [placed.slice(0, 2), placed.slice(2, 3), placed.slice(3, 6)]
+    assert png(parts[1].plot("positions")) == expected
+    assert png(Attribution.join(parts).plot("positions", gene="ACTB")) == expected
+
+
+def test_transcripts_are_called_so():
+    one = attribution_of(np.ones((2, 3, 2)), symbols=["ALB", "ALB"])
+    both = replace(one, genes=one.genes.rename(columns={"gene_id": "transcript_id"}))
+    written = words(both.plot("bar", genes=["ALB"]))
+    assert "transcripts" in written
+    assert "2 transcripts: Output 0" in written
+    with pytest.raises(UsageError, match="one gene, not of 2"):
+        both.plot("positions", gene="ALB")
+
+
+def test_positions_are_where_the_bins_are(placed):
+    table = placed.to_frame().query("symbol == 'ALB' and output == 'Liver' and regulator == 'SND1'")
+    expected = np.zeros(34)
+    np.add.at(expected, table["bin"], table["score"])
+    axes = next(a for a in placed.plot("positions", gene="ALB").axes
+                if a.images and a.images[0].get_array().shape[-1] == 34)  # fmt: skip
+    np.testing.assert_allclose(axes.images[0].get_array()[0], expected, rtol=1e-4)
+    assert axes.images[0].get_extent()[:2] == [0, 3400]
+
+
+def test_bins_of_long_rnas_are_joined(placed):
+    figure = placed.plot("positions", gene="TTN")
+    assert "nt from the 5' end (bins of 2,000)" in words(figure)
+    alone = placed.to_frame().query("symbol == 'TTN' and output == 'Muscle_Skeletal'")
+    side = alone[alone["class"].isin(["RBP", "miRNA"])]
+    cells = next(a for a in figure.axes if a.images and a.images[0].get_array().shape[-1] == 60)
+    assert cells.images[0].get_array().sum() == pytest.approx(side["score"].sum(), abs=1e-6)
+
+
+def test_classes_are_the_same_at_any_resolution(model):
+    lines = []
+    for by in ("class", "regulator", "track"):
+        figure = model.explain(LIVER, by=by).plot("classes", output="Liver")
+        lines.append([np.ravel(line.get_xdata()) for axes in figure.axes for line in axes.lines])
+    for other in lines[1:]:
+        for one, two in zip(lines[0], other, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_violins_show_sums_of_classes(model, liver):
+    figure = liver.plot("classes", output="Liver")
+    table = model.explain(LIVER, by="class", outputs=["Liver"]).to_frame()
+    wide = table.pivot_table(index="gene_id", columns="class", values="score", observed=True,
+                             fill_value=0)  # fmt: skip
+    sums, shares = figure.axes
+    medians = [line.get_xdata()[0] for line in sums.lines if line.get_marker() == "o"]
+    assert medians == pytest.approx(list(wide.median()), abs=1e-4)
+    expected = 100 * wide.abs().div(wide.abs().sum(axis=1), axis=0)
+    medians = [line.get_xdata()[0] for line in shares.lines if line.get_marker() == "o"]
+    assert medians == pytest.approx(list(expected.median()), abs=1e-2)
+
+
+# -- a good neighbour ----------------------------------------------------------------------------
+
+
+def png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "decode-zoo"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="pdf", metadata={"CreationDate": None})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("write", [png, svg, pdf])
+def test_the_same_scores_give_the_same_bytes(liver, write):
+    for kind in KINDS:
+        assert write(liver.plot(kind)) == write(liver.plot(kind))
+
+
+def test_the_style_of_the_user_does_not_matter_and_stays(liver):
+    theirs = {"font.size": 30, "axes.facecolor": "black", "text.usetex": True, "lines.linewidth": 9}
+    expected = {kind: png(liver.plot(kind)) for kind in KINDS}
+    with matplotlib.rc_context(theirs):
+        before = dict(matplotlib.rcParams)
+        figures = {kind: liver.plot(kind) for kind in KINDS}
+        assert dict(matplotlib.rcParams) == before
+    assert {kind: png(figure) for kind, figure in figures.items()} == expected
+
+
+def test_pyplot_is_left_alone():
+    code = "import sys, decode_zoo.plots; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pictures_are_functions_beside_modules_of_their_names():
+    code = """
+import decode_zoo.plots.bar, decode_zoo.plots.heatmap
+from decode_zoo import plots
+from decode_zoo.plots import bar, classes, heatmap, positions
+assert all(callable(getattr(plots, name)) for name in plots.__all__)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_matplotlib(liver, monkeypatch):
+    monkeypatch.delattr(dz, "plots", raising=False)
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [name for name in sys.modules if name.startswith("decode_zoo.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
+        liver.plot()
+    with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
+        importlib.import_module("decode_zoo.plots.page")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("pie", {}, "no picture 'pie'"),
+        ("bar", {"k": 0}, "at least 1"),
+        ("heatmap", {"k": 0}, "at least 1"),
+        ("bar", {"output": "Moon"}, "no output 'Moon'"),
+        ("classes", {"output": "Moon"}, "no output 'Moon'"),
+        ("bar", {"genes": ["NOPE"]}, "'NOPE' is not among"),
+        ("bar", {"genes": "ALB"}, "not a single string"),
+        ("bar", {"genes": []}, "empty"),
+        ("positions", {}, "by regulator have no positions"),
+    ],
+)
+def test_errors(liver, kind, options, message):
+    with pytest.raises(UsageError, match=message):
+        liver.plot(kind, **options)
+
+
+def test_errors_of_positions(placed):
+    for options, message in (
+        ({}, r"one gene, not of 6.\nChoose one, such as gene='ENSG"),
+        ({"gene": "NOPE"}, "not among"),
+        ({"gene": "ALB", "output": "Moon"}, "no output"),
+        ({"gene": "ALB", "k": 0}, "at least 1"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            placed.plot("positions", **options)
+
+
+def test_nothing_to_draw(model):
+    empty = model.explain(["no such gene"])
+    for kind in KINDS:
+        with pytest.raises(UsageError, match="No gene was explained"):
+            empty.plot(kind)
