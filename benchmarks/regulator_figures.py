@@ -163,4 +163,6 @@ def save(figure: Figure, path: Path) -> None:
     whole = io.BytesIO()
     figure.savefig(whole, dpi=150, metadata={"Software": None})
     with Image.open(whole) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.convert("RGB").quantize(
+            256, Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE
+        ).save(path, optimize=True)
