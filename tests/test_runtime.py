@@ -52,7 +52,7 @@ def test_onnx_prediction_does_not_depend_on_threads(model, rows, threads, monkey
 
     bound = model.bind()
     expected = model.predict_rows(rows[:300], bound, model.backend("onnxruntime", "cpu"))
-    monkeypatch.setattr(runtime, "_allowed_cores", lambda: threads)
+    monkeypatch.setattr(runtime, "allowed_cores", lambda: threads)
     other = runtime.OnnxBackend(model.locate("model.onnx"), "cpu")
     np.testing.assert_array_equal(model.predict_rows(rows[:300], bound, other), expected)
 
