@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,28 @@ if TYPE_CHECKING:
     from decode_zoo.attribution import Attribution, By
     from decode_zoo.explainer import Explainer
 
-__all__ = ["Model", "is_folder", "load", "load_features"]
+__all__ = ["Asked", "Model", "is_folder", "load", "load_features"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+
+class Asked(NamedTuple):
+    """Rows of a feature set that were asked for.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Each once, in the order in which they were asked for.
+    lost : dict of str to str
+        Status of what has no row.
+    hint : str, optional
+        What may be wrong with those.
+    """
+
+    rows: IntArray
+    lost: dict[str, str]
+    hint: str | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -236,13 +254,7 @@ class Model:
         table.insert(0, f"{bound.features.layout.level}_id", found.gene_ids)
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
-        if bound.features.layout.level == "transcript" and (found.rows < 0).any():
-            hint: str | None = (
-                "The rows of this feature set are transcripts: ask for them by transcript id."
-            )
-        else:
-            hint = bound.features.index.hint(found, queries)
-        table.attrs["hint"] = hint
+        table.attrs["hint"] = _hint(found, queries, bound.features)
         return table
 
     def explainer(
@@ -315,30 +327,31 @@ class Model:
             by=by, outputs=outputs, background=background, features=features,
             fill_missing=fill_missing,
         )  # fmt: skip
-        rows, lost = self.rows_of(genes, explainer.bound)
-        return replace(explainer.explain(rows), not_explained=lost)
+        asked = self.rows_of(genes, explainer.bound)
+        return replace(explainer.explain(asked.rows), not_explained=asked.lost)
 
-    def rows_of(
-        self, genes: Iterable[str] | None, bound: BoundFeatures
-    ) -> tuple[IntArray, dict[str, str]]:
+    def rows_of(self, genes: Iterable[str] | None, bound: BoundFeatures) -> Asked:
         """Find the rows of genes, each once, in the order in which they are asked for.
+
+        Parameters
+        ----------
+        genes : iterable of str, optional
+            All rows if not given.
+        bound : BoundFeatures
 
         Returns
         -------
-        rows : ndarray of int64
-        lost : dict of str to str
-            Status of what has no row.
+        Asked
         """
         if genes is None:
-            return np.arange(len(bound.features)), {}
+            return Asked(np.arange(len(bound.features)), {}, None)
         queries = list(genes)
         found = self._resolve(queries, bound.features)
         rows = found.rows[found.rows >= 0]
         _, first = np.unique(rows, return_index=True)
-        lost = {
-            q: s for q, s, row in zip(queries, found.status, found.rows, strict=True) if row < 0
-        }
-        return rows[np.sort(first)], lost
+        answers = zip(queries, found.status, found.rows, strict=True)
+        lost = {query: status for query, status, row in answers if row < 0}
+        return Asked(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
 
     def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
         """Check the outputs that were asked for."""
@@ -451,6 +464,13 @@ class Model:
             "missing_tracks": {side: list(names) for side, names in bound.missing.items()},
             "backend": backend.name,
         }
+
+
+def _hint(found: Resolution, queries: Sequence[str], features: FeatureSet) -> str | None:
+    """Say what may be wrong with genes that were not found."""
+    if features.layout.level == "transcript" and (found.rows < 0).any():
+        return "The rows of this feature set are transcripts: ask for them by transcript id."
+    return features.index.hint(found, queries)
 
 
 def _check_call(genes: object, outputs: object, features: object) -> None:

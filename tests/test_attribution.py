@@ -18,7 +18,7 @@ import pytest
 import decode_zoo as dz
 from decode_zoo.annotation import read_gtf
 from decode_zoo.arrays import write_arrays
-from decode_zoo.attribution import Attribution, Summary
+from decode_zoo.attribution import Attribution, Resolution, Summary
 from decode_zoo.builder import build_features
 from decode_zoo.errors import UsageError
 from decode_zoo.genome import Genome
@@ -336,7 +336,7 @@ def test_order_changes_nothing_but_the_order(model, explained, by):
 def test_chunks_give_the_whole(model, explained, by, monkeypatch):
     """To the bit: whatever is asked for at a time, whatever is worked on at a time."""
     explainer = model.explainer(by=by, outputs=SOME_OUTPUTS)
-    rows, _ = model.rows_of(MANY, explainer.bound)
+    rows = model.rows_of(MANY, explainer.bound).rows
     for size in (1, 7, len(MANY)):
         parts = [explainer.explain(rows[i : i + size]) for i in range(0, rows.size, size)]
         same(Attribution.join(parts), explained)
@@ -384,7 +384,7 @@ def test_threads_change_nothing():
     """To the bit, whatever the number of threads of the matrix library."""
     code = (
         "import hashlib, decode_zoo as dz; m = dz.load('gtex-tissue-v1'); "
-        "a = m.explainer().explain(m.rows_of(None, m.bind())[0][:40000:300]); "
+        "a = m.explainer().explain(m.rows_of(None, m.bind()).rows[:40000:300]); "
         "print(hashlib.sha256(a.scores.tobytes() + a.sum_of_scores.tobytes()).hexdigest())"
     )
     digests = {
@@ -457,6 +457,18 @@ def test_classes_and_names_of_features(model):
     # A factor that binds DNA and RNA is there as both.
     assert len(expected) == len(tracks) > len({track.name for track in tracks})
     assert found == expected | {("mask", "exon", "exon"), ("mask", "promoter", "promoter")}
+
+
+def test_tracks_of_one_name_are_told_apart_by_side(model):
+    inputs = model.manifest.inputs
+    twin = inputs["promoter"].tracks[0]
+    tracks = (twin, *inputs["rna"].tracks[1:])
+    manifest = replace(
+        model.manifest, inputs={**inputs, "rna": replace(inputs["rna"], tracks=tracks)}
+    )
+    for by, n in (("track", 2), ("position", 2), ("regulator", 1), ("class", 1)):
+        resolution = Resolution.make(manifest, by)
+        assert len(set(resolution.of_channel[[1, len(inputs["promoter"].tracks) + 2]])) == n
 
 
 @pytest.mark.parametrize("k", [1, 7, 10_000])

@@ -41,7 +41,7 @@ def explainer(model):
 
 @pytest.fixture
 def rows(model, explainer):
-    return model.rows_of(GENES, explainer.bound)[0]
+    return model.rows_of(GENES, explainer.bound).rows
 
 
 @pytest.fixture

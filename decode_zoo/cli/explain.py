@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,8 @@ from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.attribution import By
+    from decode_zoo.explainer import Explainer
+    from decode_zoo.model import Asked
 
 __all__ = ["explain"]
 
@@ -93,7 +94,8 @@ def explain(
         features=dz.load_features(features_source) if features_source else None,
         fill_missing=fill_missing,
     )
-    rows, lost = model.rows_of(queries, explainer.bound)
+    asked = model.rows_of(queries, explainer.bound)
+    rows = asked.rows
     if output is None or str(output) == "-":
         largest = print_attributions(explainer, rows, selection)
     else:
@@ -101,7 +103,7 @@ def explain(
             ["decode-zoo", *sys.argv[1:]],
             requested_model=model_id,
             genes=origin_of(genes),
-            not_explained=lost,
+            not_explained=asked.lost,
             **explainer.description(),
         )
         with click.progressbar(
@@ -111,15 +113,18 @@ def explain(
                 explainer, rows, output, selection, provenance=record, force=force,
                 progress=bar.update,
             )  # fmt: skip
-    _report(rows.size, lost, largest)
+    _report(asked, explainer, largest)
 
 
-def _report(n_rows: int, lost: Mapping[str, str], largest: float) -> None:
+def _report(asked: Asked, explainer: Explainer, largest: float) -> None:
     """Say on stderr what came of the genes."""
-    count = Counter(lost.values())
-    parts = "".join(f", {number} {name}" for name, number in count.items())
+    count = Counter(asked.lost.values())
+    lost = "".join(f", {number} {name}" for name, number in count.items())
     click.echo(
-        f"{n_rows} genes explained{parts}; "
+        f"{asked.rows.size} genes explained{lost}; "
         f"largest |prediction - reference - sum of scores|: {largest:.1e}",
         err=True,
     )
+    options.tell_missing(explainer.bound.missing)
+    if asked.hint:
+        click.echo(asked.hint, err=True)

@@ -1,13 +1,19 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, and what they tell."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from decode_zoo.layout import Side
+
 __all__ = ["all_genes", "background", "features", "fill_missing", "genes", "model", "outputs",
-           "split_names"]  # fmt: skip
+           "split_names", "tell_missing"]  # fmt: skip
 
 model = click.option(
     "--model",
@@ -43,3 +49,11 @@ fill_missing = click.option(
 def split_names(text: str | None) -> list[str] | None:
     """Names in a list separated by commas."""
     return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def tell_missing(missing: Mapping[Side, Sequence[str]]) -> None:
+    """Say on stderr which tracks were taken as without sites."""
+    for side, names in missing.items():
+        if names:
+            listed = textwrap.fill(", ".join(names), 100, break_on_hyphens=False)
+            click.echo(f"{len(names)} {side} tracks taken as without sites:\n{listed}", err=True)

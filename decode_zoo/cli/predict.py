@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,9 +113,6 @@ def _report(
     count = Counter(text.partition(":")[0] for text in status)
     parts = ", ".join(f"{number} {name}" for name, number in count.items())
     click.echo(f"{len(status)} rows ({parts}), {backend}", err=True)
-    for side, names in missing.items():
-        if names:
-            listed = textwrap.fill(", ".join(names), 100, break_on_hyphens=False)
-            click.echo(f"{len(names)} {side} tracks taken as without sites:\n{listed}", err=True)
+    options.tell_missing(missing)
     if hint:
         click.echo(hint, err=True)

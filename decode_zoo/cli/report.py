@@ -103,9 +103,7 @@ def _report(made: Report, output: Path) -> None:
     parts = ", ".join(f"{number} {name}" for name, number in count.items())
     size = output.stat().st_size / 1e6
     click.echo(f"{output}: {len(made.table)} rows ({parts}), {size:.1f} MB", err=True)
-    for side, names in made.missing.items():
-        if names:
-            click.echo(f"{len(names)} {side} tracks taken as without sites", err=True)
+    options.tell_missing(made.missing)
     if made.no_positions:
         click.echo(f"Without scores by position: {made.no_positions}", err=True)
     if hint := made.table.attrs["hint"]:

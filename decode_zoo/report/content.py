@@ -113,7 +113,7 @@ def collect(
     explainer = model.explainer(by="regulator", background=background, **common)
     _check_size(len(queries), len(explainer.outputs))
     table = model.predict(queries, backend="numpy", **common)
-    rows, _ = model.rows_of(queries, explainer.bound)
+    rows = model.rows_of(queries, explainer.bound).rows
     features = explainer.bound.features
     number = {features.rows.ids[row]: i for i, row in enumerate(rows)}
     gene = np.array([number.get(name, -1) for name in table.iloc[:, 0]], np.int64)
