@@ -154,8 +154,11 @@ def write_attributions(
         disk refuses the data.
     """
     check_attributions(path, explainer.resolution.by, selection, force=force)
-    target = Path(path)
-    work = target.with_name(target.name + ".unfinished")
+    target, real = Path(path), Path(os.path.realpath(path))
+    work = real.with_name(real.name + ".unfinished")
+    if suffix_of(path) == ".h5ad" and any("/" in output.name for output in explainer.outputs):
+        raise UsageError("The layers of an h5ad file cannot have '/' in their names, as an output "
+                         "has.", remedy="Write a .parquet or .tsv file.")  # fmt: skip
     record = plain({**provenance, "units": {o.name: o.unit for o in explainer.outputs}})
     try:
         _prepare(work, _plan(explainer, rows, selection, target), force)
@@ -270,7 +273,10 @@ def _finish(
     with ExitStack() as stack:
         # The table gets its name last: where it is, its totals and provenance are too.
         table, totals, notes = (
-            stack.enter_context(atomic_path(name))
+            # What a kill leaves behind is cleared away with the chunks, unless it is elsewhere.
+            stack.enter_context(
+                atomic_path(name, scratch=work if name.resolve().parent == work.parent else None)
+            )
             for name in (target, totals_path(target), provenance_path(target))
         )
         format_of(target, selection).join([scores for scores, _, _ in parts], empty, table, record)

@@ -24,10 +24,10 @@ _OWN_MARKS = {
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, scratch: Path | None = None) -> Iterator[Path]:
     """Give a temporary file name that becomes `path` if the block succeeds.
 
-    The name is unique and in the same folder, so that writers never meet and the
+    The name is unique and on the same file system, so that writers never meet and the
     final rename is atomic. The data reach the disk before the name does. On any
     error, Ctrl-C included, the temporary file is removed and `path` is untouched.
 
@@ -35,6 +35,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ----------
     path : str or os.PathLike
         The file to write; a symbolic link stays, its target is replaced.
+    scratch : pathlib.Path, optional
+        Folder on the same file system for the temporary file, where it is cleared away with the
+        rest after a kill; by default that of the file.
 
     Yields
     ------
@@ -42,7 +45,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         A name that does not exist yet; the block must create it.
     """
     target = Path(os.path.realpath(path))
-    temporary = _sibling(target)
+    temporary = _sibling(target if scratch is None else scratch / target.name)
     try:
         yield temporary
         _sync(temporary)

@@ -182,6 +182,41 @@ def test_unfinished_work_of_another_call_is_not_mixed_in(
     assert (blocked / "mine").read_text() == "precious"
 
 
+def test_a_kill_at_the_end_leaves_nothing_beside_the_outputs(
+    explainer, rows, tmp_path, small_chunks, monkeypatch
+):
+    """What was joined so far is in the folder of unfinished work, and goes with it."""
+    path, sync = tmp_path / "o.tsv", os.fsync
+
+    def killed(file):
+        if (work / "000003.done").exists():
+            left.extend(p.name for p in tmp_path.iterdir())
+            os.rename(work, tmp_path / "as it was")  # no cleaning up after a kill
+            raise KeyboardInterrupt
+        sync(file)
+
+    work, left = tmp_path / "o.tsv.unfinished", []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises((KeyboardInterrupt, FileNotFoundError)):
+            write_attributions(explainer, rows, path, Selection(), provenance={})
+    assert left == ["o.tsv.unfinished"]
+    os.rename(tmp_path / "as it was", work)
+    write_attributions(explainer, rows, path, Selection(), provenance={})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "o.totals.tsv", "o.tsv", "o.tsv.provenance.json",
+    ]  # fmt: skip
+
+
+def test_a_link_stays_a_link(explainer, rows, tmp_path, small_chunks):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "o.tsv").symlink_to(tmp_path / "elsewhere" / "table")
+    write_attributions(explainer, rows, tmp_path / "o.tsv", Selection(), provenance={})
+    assert (tmp_path / "o.tsv").is_symlink()
+    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == ["table"]
+    assert (tmp_path / "o.totals.tsv").is_file()
+
+
 def test_a_full_disk_keeps_finished_chunks(explainer, rows, tmp_path, small_chunks, monkeypatch):
     path, replace = tmp_path / "o.tsv", os.replace
 
