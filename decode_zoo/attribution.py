@@ -435,8 +435,6 @@ class Summary:
             by_gene = _indicator(group, keys.size)
             n = counts[keys // n_features][:, None]
             spread = (by_gene @ scores**2 - (by_gene @ scores) ** 2 / n) / n
-            # A gene with one transcript has no spread, but for rounding.
-            spread[n[:, 0] == 1] = 0
             variance = _indicator(keys % n_features, n_features) @ spread
         return cls(
             len(attribution), adder @ scores, adder @ np.abs(scores),

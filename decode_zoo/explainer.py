@@ -116,13 +116,14 @@ class Explainer:
                 )
             ]  # fmt: skip
         else:
-            if isinstance(background, str) or not background:
+            names = [] if isinstance(background, str) else list(background)
+            if not names:
                 raise UsageError("Give a list of genes as background, with one gene at least.")
-            rows = np.array([bound.features.row(gene) for gene in background], np.int64)
+            rows = np.array([bound.features.row(gene) for gene in names], np.int64)
             cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
             references = [cells.row(i) for i in range(rows.size)]
         return cls(model, bound, Resolution.make(manifest, by), chosen, rule,
-                   tuple(references), positions, tuple(background or ()))  # fmt: skip
+                   tuple(references), positions, () if background is None else tuple(background))  # fmt: skip
 
     def explain(self, rows: IntArray) -> Attribution:
         """Explain rows of the feature set.

@@ -81,9 +81,9 @@ class BoundFeatures:
             row, bins, bases = self.features.binned_mask(rows, side)
             parts.append((row, np.full_like(row, channel), bins, bases))
             row, bins, track, bases = self.features.binned(rows, side)
+            # One place more for tracks that the feature set lacks, which no entry has.
             place = np.full(1 + len(self.features.side_tracks[side]), -1)
             place[self.columns[side]] = np.arange(self.columns[side].size)
-            place[-1] = -1  # stands for tracks that the feature set lacks
             known = place[track] >= 0
             parts.append((row[known], 1 + channel + place[track[known]], bins[known],
                           bases[known]))  # fmt: skip
