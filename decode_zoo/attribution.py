@@ -352,7 +352,7 @@ class Attribution:
         return shap.Explanation(
             scores.to_numpy(np.float64),
             base_values=np.full(len(scores), self.reference[number]),
-            feature_names=[" ".join(names) for names in scores.columns],
+            feature_names=[" ".join(names) for names in scores.columns.to_list()],
             output_names=output,
         )
 
@@ -459,7 +459,7 @@ class Summary:
         """
         n_features, n_outputs = self.total.shape
         feature = np.tile(np.arange(n_features), n_outputs)
-        n = max(self.n_genes, 1)
+        n = self.n_genes or np.nan  # the mean over no genes is not known
         columns: dict[str, Any] = {
             "output": _taken([o.name for o in outputs], np.arange(n_outputs).repeat(n_features))
         }

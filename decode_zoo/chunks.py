@@ -12,17 +12,18 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo import __version__
 from decode_zoo.attribution import By, Summary
 from decode_zoo.errors import UsageError
 from decode_zoo.explainer import Explainer
-from decode_zoo.output import atomic_path
+from decode_zoo.output import atomic_path, check_files
 from decode_zoo.provenance import plain, provenance_path
 from decode_zoo.scorefiles import Selection, format_of
 from decode_zoo.tables import check_output, print_table, suffix_of, text_rows
@@ -33,6 +34,10 @@ IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 
+# The parts of a total add up to the last digit of single precision.
+_DIGITS = 9
+# A file in the folder of unfinished work that says: only the outputs' names were missing.
+_JOINED = "joined"
 # Rows of a chunk, the unit of resumption; by position a row has ten times as many scores.
 _CHUNK = {"class": 1024, "regulator": 1024, "track": 1024, "position": 128}
 
@@ -67,13 +72,19 @@ def check_attributions(
     if selection.top is not None and selection.top < 1:
         raise UsageError(f"At least one feature per gene and output, not --top {selection.top}.")
     if selection.top is not None and selection.summary:
-        raise UsageError("Give either --top or --summary.")
+        raise UsageError("--top and --summary exclude each other.")
     if selection.summary and by == "position":
         raise UsageError("Scores by position are not added up over genes.",
                          remedy="Summarise by class, regulator or track.")  # fmt: skip
-    check_output(path, force)
     if path is None or os.fspath(path) == "-":
         return
+    if (work := _work_folder(path)).is_dir():
+        if os.path.exists(path) and (work / _JOINED).exists():
+            shutil.rmtree(work)  # a kill came after the last step
+        # Totals and provenance may be those of the call that is to be taken up.
+        check_files(path, [path], force)
+        force = True
+    check_output(path, force)
     check_output(totals_path(path), force)
     sparse = suffix_of(path) == ".h5ad" and not selection.summary
     if sparse and (selection.top is not None or by == "position"):
@@ -103,9 +114,8 @@ def print_attributions(explainer: Explainer, rows: IntArray, selection: Selectio
         largest = max(largest, attribution.largest_delta)
         if total is not None:
             total += Summary.of(attribution)
-        else:
-            for frame in selection.frames(attribution):
-                print_table(frame, header=False)
+        elif not all(print_table(frame, header=False) for frame in selection.frames(attribution)):
+            break
     if total is not None:
         print_table(total.to_frame(empty.resolution, empty.outputs))
     return largest
@@ -154,36 +164,38 @@ def write_attributions(
         disk refuses the data.
     """
     check_attributions(path, explainer.resolution.by, selection, force=force)
-    target, real = Path(path), Path(os.path.realpath(path))
-    work = real.with_name(real.name + ".unfinished")
+    target, work = Path(path), _work_folder(path)
     if suffix_of(path) == ".h5ad" and any("/" in output.name for output in explainer.outputs):
         raise UsageError("The layers of an h5ad file cannot have '/' in their names, as an output "
                          "has.", remedy="Write a .parquet or .tsv file.")  # fmt: skip
     record = plain({**provenance, "units": {o.name: o.unit for o in explainer.outputs}})
     try:
-        _prepare(work, _plan(explainer, rows, selection, target), force)
-        largest = 0.0
-        numbered = list(enumerate(_chunks(explainer, rows, selection)))
-        for number, chunk in numbered:
-            largest = max(largest, _do_chunk(explainer, chunk, work, number, target, selection))
-            progress(chunk.size)
-        _finish(explainer, work, len(numbered), target, selection, record)
-        shutil.rmtree(work)
+        with _prepared(work, _plan(explainer, rows, selection, target), force) as parts:
+            largest = 0.0
+            numbered = list(enumerate(_chunks(explainer, rows, selection)))
+            for number, chunk in numbered:
+                largest = max(
+                    largest, _do_chunk(explainer, chunk, parts, number, target, selection)
+                )
+                progress(chunk.size)
+            _finish(explainer, work, parts, len(numbered), target, selection, record)
+            shutil.rmtree(work)
     except KeyboardInterrupt:
         _log.warning("Finished chunks are in %s; the same command goes on from there.", work)
         raise
     except OSError as error:
         raise UsageError(
             f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
-            remedy=f"Free some space or choose another folder with -o. Finished chunks are kept "
-            f"in {work}; the same command goes on from there.",
+            remedy="Free some space, or choose another folder with -o. Chunks that are finished "
+            f"are kept in {work.name}; the same command goes on from there.",
         ) from error
     return largest
 
 
 def _chunks(explainer: Explainer, rows: IntArray, selection: Selection) -> Iterator[IntArray]:
     """Cut rows into chunks; for summaries never between transcripts of a gene."""
-    size = _CHUNK[explainer.resolution.by]
+    # With genes as references a row has the inputs of all of them.
+    size = max(1, _CHUNK[explainer.resolution.by] // len(explainer.references))
     if not selection.summary:
         yield from (rows[i : i + size] for i in range(0, rows.size, size))
         return
@@ -200,63 +212,119 @@ def _chunks(explainer: Explainer, rows: IntArray, selection: Selection) -> Itera
         start = stop
 
 
+def _work_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the folder of unfinished chunks: beside the file, not beside a link to it."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + ".unfinished")
+
+
 def _plan(
     explainer: Explainer, rows: IntArray, selection: Selection, target: Path
 ) -> dict[str, Any]:
     """Describe all that the chunks depend on."""
     digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
     described: dict[str, Any] = plain({
-        **explainer.description(), "rows": digest, "top": selection.top,
+        "decode_zoo": __version__, **explainer.description(), "rows": digest, "top": selection.top,
         "summary": selection.summary, "format": suffix_of(target),
     })  # fmt: skip
     return described
 
 
-def _prepare(work: Path, plan: dict[str, Any], force: bool) -> None:
-    """Make the folder of unfinished chunks, or take up one of the same plan."""
-    file = work / "plan.json"
-    if work.exists():
-        try:
-            found = json.loads(file.read_bytes())
-        except (OSError, ValueError):
-            found = None
-        if found == plan:
-            return
-        if found is None and any(work.iterdir()):
+@contextmanager
+def _prepared(work: Path, plan: dict[str, Any], force: bool) -> Iterator[Path]:
+    """Make the folder of unfinished chunks, or take up one of the same plan; keep others out.
+
+    Yields the folder in it that the chunks of this plan go to: where locks do nothing, a call that
+    was dropped with --force and runs on cannot mix its chunks with those of another plan.
+    """
+    try:
+        work.mkdir()
+    except FileExistsError:
+        if not work.is_dir():
+            raise UsageError(
+                f"{work} is in the way.", remedy="Move it, or choose another name with -o."
+            ) from None
+    with _locked(work):
+        file = work / "plan.json"
+        found = _found_plan(file)
+        # What a killed call left unnamed is ours.
+        others = [e for e in work.iterdir() if not e.name.startswith(".decode-zoo-")]
+        if found is None and others:
             raise UsageError(f"{work} is in the way and was not made by decode-zoo.",
                              remedy="Move it, or choose another name with -o.")  # fmt: skip
-        if found is not None and not force:
+        if found not in (None, plan) and not force:
             raise UsageError(
                 f"{work} holds the unfinished work of another call.",
                 remedy="Repeat that call to finish it, drop it with --force, or choose another "
                 "name with -o.",
             )
-        shutil.rmtree(work)
-    work.mkdir()
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(plan, indent=1) + "\n"
+        parts = work / hashlib.sha256(text.encode()).hexdigest()[:16]
+        if found != plan:
+            # The plan last: as long as there is anything else, it says that the folder is ours.
+            for entry in sorted(work.iterdir(), key=lambda entry: entry == file):
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            with atomic_path(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        parts.mkdir(exist_ok=True)
+        yield parts
 
 
-def _parts(work: Path, number: int, target: Path) -> tuple[Path, Path, Path]:
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Keep other calls out of a folder; a killed one holds it no longer."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"Another call is writing {work.name.removesuffix('.unfinished')}.",
+                remedy="Wait for it, or choose another name with -o.",
+            ) from None
+        except OSError as error:  # some file systems have no locks
+            _log.debug("no lock on %s: %s", work, error)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _found_plan(file: Path) -> object:
+    """Return the plan that a folder's chunks belong to; None if there is none."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _files(parts: Path, number: int, target: Path) -> tuple[Path, Path, Path]:
     """Files of a chunk: scores, totals, and what says that it is done."""
     stem = f"{number:06d}"
-    return (work / f"{stem}{suffix_of(target)}", work / f"{stem}.totals.tsv",
-            work / f"{stem}.done")  # fmt: skip
+    return (parts / f"{stem}{suffix_of(target)}", parts / f"{stem}.totals.tsv",
+            parts / f"{stem}.done")  # fmt: skip
 
 
 def _do_chunk(
-    explainer: Explainer, rows: IntArray, work: Path, number: int, target: Path,
+    explainer: Explainer, rows: IntArray, parts: Path, number: int, target: Path,
     selection: Selection,
 ) -> float:  # fmt: skip
     """Explain and store a chunk unless that is done; return its largest |delta|."""
-    scores, totals, done = _parts(work, number, target)
+    scores, totals, done = _files(parts, number, target)
     if done.exists():
         return float(done.read_text())
     attribution = explainer.explain(rows)
     with atomic_path(scores) as temporary:
         format_of(target, selection).write(attribution, temporary)
     with atomic_path(totals) as temporary, open(temporary, "xb") as stream:
-        for text in text_rows(attribution.totals(), "\t", header=False):
+        for text in text_rows(attribution.totals(), "\t", header=False, digits=_DIGITS):
             stream.write(text.encode())
     with atomic_path(done) as temporary:
         temporary.write_text(repr(attribution.largest_delta))
@@ -264,11 +332,11 @@ def _do_chunk(
 
 
 def _finish(
-    explainer: Explainer, work: Path, n_chunks: int, target: Path, selection: Selection,
-    record: Mapping[str, Any],
+    explainer: Explainer, work: Path, parts: Path, n_chunks: int, target: Path,
+    selection: Selection, record: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Make the outputs from all chunks."""
-    parts = [_parts(work, number, target) for number in range(n_chunks)]
+    files = [_files(parts, number, target) for number in range(n_chunks)]
     empty = explainer.explain(np.zeros(0, np.int64))
     with ExitStack() as stack:
         # The table gets its name last: where it is, its totals and provenance are too.
@@ -279,10 +347,11 @@ def _finish(
             )
             for name in (target, totals_path(target), provenance_path(target))
         )
-        format_of(target, selection).join([scores for scores, _, _ in parts], empty, table, record)
+        format_of(target, selection).join([scores for scores, _, _ in files], empty, table, record)
         with open(totals, "xb") as stream:
             stream.write("".join(text_rows(empty.totals(), "\t")).encode())
-            for _, part, _ in parts:
+            for _, part, _ in files:
                 with open(part, "rb") as chunk:
                     shutil.copyfileobj(chunk, stream, 1 << 20)
         notes.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (work / _JOINED).touch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from decode_zoo.attribution import Attribution, By, Resolution
 from decode_zoo.cells import Cells
 from decode_zoo.cores import share_out
 from decode_zoo.deeplift import ConvolutionRule, FoldedRule, Rule, Scores
-from decode_zoo.errors import UsageError
+from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Output
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES
@@ -27,8 +27,10 @@ __all__ = ["Explainer"]
 
 IntArray = npt.NDArray[np.int64]
 
-# Rows that are explained at a time: enough to share the cost of calls, few enough for memory.
+# Rows that are explained at a time, and inputs that they and their references have at most: enough
+# to share the cost of calls, few enough for memory.
 BLOCK = 64
+_INPUTS = 50_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,7 +100,9 @@ class Explainer:
         Raises
         ------
         UsageError
-            If `by` is unknown, or a gene of the background.
+            If `by` is unknown, or the background empty.
+        InputError
+            If genes of the background have no features.
         """
         manifest, network = model.manifest, model.network
         chosen = np.array([model.outputs.index(name) for name in outputs], np.int64)
@@ -119,11 +123,18 @@ class Explainer:
             names = [] if isinstance(background, str) else list(background)
             if not names:
                 raise UsageError("Give a list of genes as background, with one gene at least.")
-            rows = np.array([bound.features.row(gene) for gene in names], np.int64)
+            asked = model.rows_of(names, bound)
+            if asked.lost:
+                listed = ", ".join(f"{name} ({why})" for name, why in [*asked.lost.items()][:10])
+                raise InputError(f"{len(asked.lost)} genes of the background have no features: "
+                                 f"{listed}", remedy="Leave them out.")  # fmt: skip
+            rows = asked.rows
             cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
             references = [cells.row(i) for i in range(rows.size)]
-        return cls(model, bound, Resolution.make(manifest, by), chosen, rule,
-                   tuple(references), positions, () if background is None else tuple(background))  # fmt: skip
+        return cls(
+            model, bound, Resolution.make(manifest, by), chosen, rule, tuple(references), positions,
+            () if background is None else tuple(bound.features.rows.ids[row] for row in rows),
+        )  # fmt: skip
 
     def explain(self, rows: IntArray) -> Attribution:
         """Explain rows of the feature set.
@@ -142,8 +153,7 @@ class Explainer:
         cells = self._cells(rows)
         counts, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         scores, sums = [np.zeros((0, n_outputs), np.float32)], [np.zeros((0, n_outputs))]
-        blocks = (cells.part(i, i + BLOCK) for i in range(0, rows.size, BLOCK))
-        for block in share_out(self._scores, blocks):
+        for block in share_out(self._scores, self._blocks(cells)):
             counts.append(np.diff(block.indptr))
             labels.append(block.labels)
             scores.append(block.values.astype(np.float32))
@@ -175,10 +185,21 @@ class Explainer:
     def _cells(self, rows: IntArray) -> Cells:
         return self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
 
+    def _blocks(self, cells: Cells) -> Iterator[Cells]:
+        """Cut rows into blocks of one row at least; how does not show in the scores."""
+        sizes = np.diff(cells.indptr) + sum(cells.places.size for cells in self.references)
+        start = total = 0
+        for row, size in enumerate(sizes.tolist()):
+            if row > start and (row - start == BLOCK or total + size > _INPUTS):
+                yield cells.part(start, row)
+                start, total = row, 0
+            total += size
+        if start < len(cells):
+            yield cells.part(start, len(cells))
+
     def _scores(self, cells: Cells) -> Scores:
-        return self.rule.scores(
-            cells, self._labels(cells), self.references, [self._labels(r) for r in self.references]
-        )
+        labels = [self._labels(reference) for reference in self.references]
+        return self.rule.scores(cells, self._labels(cells), self.references, labels).not_zero()
 
     @cached_property
     def _stride(self) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from decode_zoo.errors import UsageError
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.inputfile import read_bytes
+from decode_zoo.records import parse_json
 
-__all__ = ["atomic_dir", "atomic_path", "check_folder", "discard_stdout"]
+__all__ = ["atomic_dir", "atomic_path", "check_files", "check_folder", "discard_stdout"]
 
 # A folder is replaced only if one of these files says that decode-zoo made it.
 _OWN_MARKS = {
@@ -147,6 +148,38 @@ def check_folder(folder: Path, path: str | os.PathLike[str]) -> None:
         )
 
 
+def check_files(
+    path: str | os.PathLike[str], files: Iterable[str | os.PathLike[str]], force: bool
+) -> None:
+    """Refuse files that may not be written.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The output that they belong to.
+    files : iterable of str or os.PathLike
+        It, and what goes beside it.
+    force : bool
+        Whether existing ones may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If a folder is missing or not writable, or a file exists.
+    """
+    check_folder(Path(os.path.realpath(path)).parent, path)
+    check_folder(Path(os.path.abspath(path)).parent, path)  # of what goes beside a link
+    for file in map(Path, files):
+        if file.exists() and not file.is_file():
+            raise UsageError(
+                f"{file} exists and is not a regular file.", remedy="Choose another name with -o."
+            )
+        if file.exists() and not force:
+            raise UsageError(
+                f"{file} exists.", remedy="Choose another name with -o, or replace it with --force."
+            )
+
+
 def discard_stdout() -> None:
     """Send what is still to be printed nowhere, for standard output has failed.
 
@@ -182,7 +215,7 @@ def _check_replaceable(target: Path, path: str | os.PathLike[str], force: bool) 
 
 def _says(file: Path, key: str) -> bool:
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        content = parse_json(read_bytes(file))
+    except (InputError, ValueError):
         return False
     return isinstance(content, dict) and key in content

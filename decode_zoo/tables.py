@@ -21,7 +21,7 @@ from decode_zoo.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-from decode_zoo.output import atomic_path, check_folder, discard_stdout
+from decode_zoo.output import atomic_path, check_files, discard_stdout
 from decode_zoo.provenance import plain, provenance_path
 
 __all__ = ["check_output", "print_table", "suffix_of", "text_rows", "write_file",
@@ -55,20 +55,7 @@ def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> No
     suffix = suffix_of(path)
     if suffix in _NEEDS and importlib.util.find_spec(_NEEDS[suffix]) is None:
         raise MissingExtraError(_NEEDS[suffix], "tables")
-    target = Path(os.path.realpath(path))
-    check_folder(target.parent, path)
-    check_folder(Path(os.path.abspath(path)).parent, path)  # of the provenance, beside a link
-    for file in (Path(path), provenance_path(path)):
-        if not file.exists():
-            continue
-        if not file.is_file():
-            raise UsageError(
-                f"{file} exists and is not a regular file.", remedy="Choose another name with -o."
-            )
-        if not force:
-            raise UsageError(
-                f"{file} exists.", remedy="Choose another name with -o, or replace it with --force."
-            )
+    check_files(path, (path, provenance_path(path)), force)
 
 
 def write_table(
@@ -178,7 +165,7 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     )
 
 
-def print_table(frame: pd.DataFrame, *, header: bool = True) -> None:
+def print_table(frame: pd.DataFrame, *, header: bool = True) -> bool:
     """Print a table to standard output, tab-separated.
 
     Parameters
@@ -187,11 +174,15 @@ def print_table(frame: pd.DataFrame, *, header: bool = True) -> None:
     header : bool
         Whether to print the names of its columns first.
 
+    Returns
+    -------
+    bool
+        False if the reader (head, less) has seen enough.
+
     Raises
     ------
     UsageError
-        If standard output is closed or refuses the data; a reader that has seen enough (head,
-        less) is none.
+        If standard output is closed or refuses the data.
     """
     if sys.stdout is None:  # closed by the caller (>&-)
         raise UsageError("Standard output is closed.", remedy="Name an output file with -o.")
@@ -212,12 +203,16 @@ def print_table(frame: pd.DataFrame, *, header: bool = True) -> None:
                 f"Cannot write to standard output: {error.strerror or error}.",
                 remedy="Name an output file with -o, or free some space.",
             ) from error
+        return False
+    return True
 
 
-def text_rows(frame: pd.DataFrame, separator: str, *, header: bool = True) -> Iterator[str]:
+def text_rows(
+    frame: pd.DataFrame, separator: str, *, header: bool = True, digits: int = 6
+) -> Iterator[str]:
     """Yield the header and then blocks of rows, quoted as the csv module would."""
     special = re.compile(f'[{separator}\n\r"]')
-    columns = [_formatter(frame.iloc[:, i], special) for i in range(frame.shape[1])]
+    columns = [_formatter(frame.iloc[:, i], special, digits) for i in range(frame.shape[1])]
     if header:
         cells = [_quote(str(name), special) for name in frame.columns]
         yield separator.join(cells) + "\n"
@@ -227,7 +222,9 @@ def text_rows(frame: pd.DataFrame, separator: str, *, header: bool = True) -> It
         yield "\n".join(rows) + "\n"
 
 
-def _formatter(column: pd.Series[Any], special: re.Pattern[str]) -> Callable[[slice], list[str]]:
+def _formatter(
+    column: pd.Series[Any], special: re.Pattern[str], digits: int
+) -> Callable[[slice], list[str]]:
     """Return what turns rows of a column into printed cells.
 
     Formatting column by column with the bare % operator is what makes this several
@@ -240,13 +237,15 @@ def _formatter(column: pd.Series[Any], special: re.Pattern[str]) -> Callable[[sl
         texts = [_quote(str(name), special) for name in column.cat.categories]
         labels, codes = np.array([*texts, ""], object), column.cat.codes.to_numpy()
         return lambda rows: labels[codes[rows]].tolist()
-    return partial(_floats if is_float_dtype(column.dtype) else _others, column, special)
+    if is_float_dtype(column.dtype):
+        return partial(_floats, column, f"%.{digits}g")
+    return partial(_others, column, special)
 
 
-def _floats(column: pd.Series[Any], special: re.Pattern[str], rows: slice) -> list[str]:
+def _floats(column: pd.Series[Any], pattern: str, rows: slice) -> list[str]:
     # Adding zero drops the sign of -0, which depends on the back end.
     values = column.iloc[rows].to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-    texts = list(map("%.6g".__mod__, values.tolist()))
+    texts = list(map(pattern.__mod__, values.tolist()))
     for row in np.flatnonzero(np.isnan(values)).tolist():
         texts[row] = ""
     return texts

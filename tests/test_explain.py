@@ -149,7 +149,7 @@ def test_a_half_written_chunk_is_done_again(explainer, rows, tmp_path, small_chu
             explainer, rows, path, Selection(), provenance={}, force=True, progress=interrupt
         )
     assert outputs_of(path) == expected, "--force replaces at the end, not before"
-    work = tmp_path / "o.tsv.unfinished"
+    (work,) = (tmp_path / "o.tsv.unfinished").glob("*/")
     (work / "000000.done").unlink()
     (work / "000000.tsv").write_text("half")
     write_attributions(explainer, rows, path, Selection(), provenance={}, force=True)
@@ -189,7 +189,7 @@ def test_a_kill_at_the_end_leaves_nothing_beside_the_outputs(
     path, sync = tmp_path / "o.tsv", os.fsync
 
     def killed(file):
-        if (work / "000003.done").exists():
+        if list(work.glob("*/000003.done")):
             left.extend(p.name for p in tmp_path.iterdir())
             os.rename(work, tmp_path / "as it was")  # no cleaning up after a kill
             raise KeyboardInterrupt
@@ -206,6 +206,123 @@ def test_a_kill_at_the_end_leaves_nothing_beside_the_outputs(
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "o.totals.tsv", "o.tsv", "o.tsv.provenance.json",
     ]  # fmt: skip
+
+
+def test_two_calls_do_not_write_one_output(explainer, rows, tmp_path, small_chunks):
+    """Not the same twice, nor, with --force, another: their chunks must never mix."""
+    path = tmp_path / "o.tsv"
+
+    def second(_):
+        for selection in (Selection(), Selection(top=2)):
+            with pytest.raises(UsageError, match="Another call is writing"):
+                write_attributions(explainer, rows, path, selection, provenance={}, force=True)
+
+    write_attributions(explainer, rows, path, Selection(), provenance={}, progress=second)
+    whole = tmp_path / "whole.tsv"
+    write_attributions(explainer, rows, whole, Selection(), provenance={})
+    assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2, 3])
+def test_a_kill_between_the_last_steps_is_made_good(
+    explainer, rows, tmp_path, small_chunks, monkeypatch, renamed
+):
+    """Before the totals have their name, the provenance, the table, or all of them."""
+    path, replace, outputs = tmp_path / "o.tsv", os.replace, []
+
+    def killed(*args):
+        if Path(args[1]).parent == tmp_path:
+            outputs.append(args)
+            if len(outputs) > renamed:
+                raise KeyboardInterrupt
+        replace(*args)
+
+    def killed_later(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(chunks.shutil, "rmtree", killed_later)
+        with pytest.raises(KeyboardInterrupt):
+            write_attributions(explainer, rows, path, Selection(), provenance={})
+    assert path.exists() == (renamed == 3)
+    if renamed == 3:  # nothing is left to do but to clear away
+        with pytest.raises(UsageError, match="exists"):
+            write_attributions(explainer, rows, path, Selection(), provenance={})
+    else:
+        write_attributions(explainer, rows, path, Selection(), provenance={})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "o.totals.tsv", "o.tsv", "o.tsv.provenance.json",
+    ]  # fmt: skip
+    whole = tmp_path / "whole.tsv"
+    write_attributions(explainer, rows, whole, Selection(), provenance={})
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_a_kill_before_the_plan_is_made_good(explainer, rows, tmp_path):
+    work = tmp_path / "o.tsv.unfinished"
+    work.mkdir()
+    (work / ".decode-zoo-abcd.tmp").touch()
+    write_attributions(explainer, rows, tmp_path / "o.tsv", Selection(), provenance={})
+    assert not work.exists()
+    (tmp_path / "p.tsv.unfinished").touch()
+    with pytest.raises(UsageError, match="in the way"):
+        write_attributions(explainer, rows, tmp_path / "p.tsv", Selection(), provenance={})
+
+
+def test_the_totals_add_up_as_written(model, rows, tmp_path):
+    write_attributions(model.explainer(), rows, tmp_path / "o.tsv", Selection(), provenance={})
+    totals = pd.read_csv(tmp_path / "o.totals.tsv", sep="\t")
+    rest = totals["prediction"] - totals["reference"] - totals["sum_of_scores"]
+    assert rest.abs().max() <= 1e-5
+    assert (rest - totals["delta"]).abs().max() <= 1e-7
+
+
+def test_a_reader_that_has_seen_enough_ends_the_work(explainer, monkeypatch):
+    calls = []
+    real = type(explainer).explain
+    monkeypatch.setattr(
+        type(explainer), "explain", lambda self, r: calls.append(r.size) or real(self, r)
+    )
+    monkeypatch.setattr(chunks, "print_table", lambda frame, header=True: header)
+    chunks.print_attributions(explainer, np.arange(4000), Selection(top=1))
+    assert calls == [0, 1024]
+
+
+def test_rows_of_zero_are_left_out(model):
+    frame = model.explain(GENES).to_frame()
+    shared = frame.groupby(["gene_id", "class", "regulator"], observed=True)["score"]
+    assert shared.apply(lambda scores: (scores != 0).any()).all()
+    whole = frame[(frame["class"] == "mask") & (frame["regulator"] == "promoter")]
+    assert whole.empty, "the windows of these genes are whole, as the reference's is"
+
+
+def test_backgrounds_count_each_gene_once(model, tmp_path):
+    once = model.explain(["ALB"], outputs=["Liver"], background=["TP53", "GAPDH"])
+    again = ["TP53", "GAPDH", "ENSG00000141510.3"]
+    twice = model.explain(["ALB"], outputs=["Liver"], background=again)
+    pd.testing.assert_frame_equal(once.to_frame(), twice.to_frame())
+    (tmp_path / "b.txt").write_text("TP53\nfoo\nbar\n")
+    done = explain("-", "--background", tmp_path / "b.txt", stdin="ALB\n", code=4)
+    assert "foo (unknown_gene), bar (unknown_gene)" in done.stderr
+
+
+def test_backgrounds_by_position_stay_within_memory(model):
+    """Blocks hold few rows where references have many sites."""
+    features = dz.load_features(Path(__file__).parents[1] / "zoo/features/hg38-open-v1")
+    explainer = model.explainer(
+        by="position", outputs=["Liver"], features=features, background=GENES
+    )
+    cells = explainer._cells(np.arange(64))
+    blocks = list(explainer._blocks(cells))
+    assert sum(map(len, blocks)) == 64
+    theirs = sum(reference.places.size for reference in explainer.references)
+    assert max(len(block) for block in blocks) * theirs <= 100_000
+
+
+def test_no_genes_have_no_mean(tmp_path):
+    done = explain("-", "--outputs", "Liver", "--by", "class", "--summary", stdin="nope\n")
+    assert done.stdout.splitlines()[1] == "Liver\tTF\t\t\t0"
 
 
 def test_a_link_stays_a_link(explainer, rows, tmp_path, small_chunks):
@@ -229,7 +346,7 @@ def test_a_full_disk_keeps_finished_chunks(explainer, rows, tmp_path, small_chun
     with pytest.raises(UsageError, match=r"No space left[\s\S]*goes on from there"):
         write_attributions(explainer, rows, path, Selection(), provenance={})
     monkeypatch.undo()
-    assert (tmp_path / "o.tsv.unfinished" / "000001.done").exists()
+    assert list((tmp_path / "o.tsv.unfinished").glob("*/000001.done"))
     assert not path.exists()
 
 
@@ -243,18 +360,18 @@ def test_killed_and_repeated_on_the_command_line(tmp_path):
     work = tmp_path / "o.parquet.unfinished"
     process = subprocess.Popen([*command, path], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (work / "000001.done").exists():
+    while not list(work.glob("*/000001.done")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not path.exists()
-    kept = {p.name: p.stat().st_mtime_ns for p in work.glob("*.done")}
+    kept = {p.name: p.stat().st_mtime_ns for p in work.glob("*/*.done")}
     seen = {}
     process = subprocess.Popen([*command, path], stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        seen.update({p.name: p.stat().st_mtime_ns for p in work.glob("00000[01].done")})
+        seen.update({p.name: p.stat().st_mtime_ns for p in work.glob("*/00000[01].done")})
         time.sleep(0.05)
     assert process.returncode == 0
     assert seen.items() <= kept.items()
@@ -318,10 +435,10 @@ def test_no_genes_give_a_header(tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--top", "3", "--summary"], "either --top or --summary"),
+        (["--top", "3", "--summary"], "exclude each other"),
         (["--top", "0"], "At least one"),
         (["--by", "position", "--summary"], "not added up over genes"),
-        (["--outputs", "Livr"], "no output 'Livr'"),
+        (["--outputs", "Livr"], "Is it Liver"),
         (["--all-genes"], "either a file of genes or --all-genes"),
         (["--top", "3", "-o", "o.h5ad"], "h5ad"),
         (["--by", "position", "-o", "o.h5ad"], "h5ad"),
@@ -352,7 +469,9 @@ def test_transcripts_of_a_gene_stay_in_one_chunk(small_chunks):
     names = ["b", "a", "b", "c", "a", "b", "b", "c", "d"]
     features = SimpleNamespace(rows=SimpleNamespace(gene_ids=names))
     explainer = SimpleNamespace(
-        resolution=SimpleNamespace(by="track"), bound=SimpleNamespace(features=features)
+        resolution=SimpleNamespace(by="track"),
+        bound=SimpleNamespace(features=features),
+        references=[None],
     )
     cut = list(chunks._chunks(explainer, np.arange(9), Selection(summary=True)))
     assert [[names[row] for row in chunk] for chunk in cut] == [list("bbbb"), list("aacc"), ["d"]]

@@ -36,10 +36,10 @@ __all__ = ["explain"]
     type=click.Choice(["class", "regulator", "track", "position"]),
     default="regulator",
     show_default=True,
-    help="What scores are given for; by position, the bins of each track.",
+    help="What scores are given for; by position, the bins of each track (needs sites.npz).",
 )
 @click.option("--top", type=int, metavar="K", help="Only the K strongest per gene and output.")
-@click.option("--summary", is_flag=True, help="Only means over genes, by output.")
+@click.option("--summary", is_flag=True, help="Only means over genes; not with --top.")
 @options.background
 @options.features
 @options.fill_missing
@@ -119,9 +119,10 @@ def explain(
 def _report(asked: Asked, explainer: Explainer, largest: float) -> None:
     """Say on stderr what came of the genes."""
     count = Counter(asked.lost.values())
+    level = explainer.bound.features.layout.level
     lost = "".join(f", {number} {name}" for name, number in count.items())
     click.echo(
-        f"{asked.rows.size} genes explained{lost}; "
+        f"{asked.rows.size} {level}{'' if asked.rows.size == 1 else 's'} explained{lost}; "
         f"largest |prediction - reference - sum of scores|: {largest:.1e}",
         err=True,
     )

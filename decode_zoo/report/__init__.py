@@ -10,11 +10,10 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.output import atomic_path, check_folder
+from decode_zoo.output import atomic_path, check_files
 from decode_zoo.provenance import provenance, provenance_path
 
 if TYPE_CHECKING:
@@ -104,17 +103,7 @@ def check_page(path: str | os.PathLike[str], force: bool = False) -> None:
             f"A report is an HTML page; {os.fspath(path)} is not named as one.",
             remedy="End the name of the output in .html",
         )
-    check_folder(Path(os.path.realpath(path)).parent, path)
-    check_folder(Path(os.path.abspath(path)).parent, path)  # of the provenance, beside a link
-    for file in (Path(path), provenance_path(path)):
-        if file.exists() and not file.is_file():
-            raise UsageError(
-                f"{file} exists and is not a regular file.", remedy="Choose another name with -o."
-            )
-        if file.exists() and not force:
-            raise UsageError(
-                f"{file} exists.", remedy="Choose another name with -o, or replace it with --force."
-            )
+    check_files(path, (path, provenance_path(path)), force)
 
 
 def build_report(
@@ -197,8 +186,8 @@ def build_report(
         fill_missing=fill_missing, progress=progress,
     )  # fmt: skip
     record = provenance(command, **(facts or {}), **content.explainer.description())
-    n = len(content.prediction)
-    heading = title or f"Regulators of {n:,} gene{'' if n == 1 else 's'}"
+    n, level = len(content.prediction), content.explainer.bound.features.layout.level
+    heading = title or f"Regulators of {n:,} {level}{'' if n == 1 else 's'}"
     return Report(
         html=render(content, heading, record),
         provenance=record,

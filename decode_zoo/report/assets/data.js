@@ -43,6 +43,11 @@ const regulators = data.regulators.map((name, i) => ({
 }));
 // Genes that are predicted, each once: the first row that means each of them.
 const genes = [];
+const bearers = new Map(); // of each symbol; transcripts of a gene share one
+for (const id of new Set(data.ids)) {
+  const symbol = data.symbols[data.ids.indexOf(id)];
+  bearers.set(symbol, 1 + (bearers.get(symbol) ?? 0));
+}
 data.gene.forEach((gene, row) => {
   if (gene >= 0 && !genes[gene]) {
     const [id, symbol] = [data.ids[row], data.symbols[row]];
@@ -50,7 +55,7 @@ data.gene.forEach((gene, row) => {
       i: gene,
       id,
       symbol,
-      name: symbol || id,
+      name: symbol && bearers.get(symbol) === 1 ? symbol : id,
       full: symbol ? `${symbol} (${id})` : id,
       rnaLength: data.rnaLengths[gene],
     };

@@ -87,7 +87,7 @@ function regulatorSection({ mean, meanAbs, present }) {
       key: (row) => row.size,
       text: (row) => decimals(row.size, 4),
     },
-    { title: `With sites`, unit: `${data.level}s`, number: true, key: (row) => row.genes },
+    { title: data.background ? `Not as reference` : `With sites`, unit: `${data.level}s`, number: true, key: (row) => row.genes },
   ];
   const output = outputChoice(
     "Output",
