@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -13,13 +17,31 @@ import numpy.typing as npt
 from scipy import sparse
 
 from decode_zoo.errors import InputError
+from decode_zoo.inputfile import check_expansion, open_input
 
-__all__ = ["CSR_PARTS", "compact", "read_arrays", "store_csr", "stored_csr", "write_arrays"]
+__all__ = [
+    "CSR_PARTS",
+    "checked_counts",
+    "compact",
+    "read_arrays",
+    "store_csr",
+    "stored_csr",
+    "write_arrays",
+]
 
 IntArray = npt.NDArray[np.int64]
 
 # A sparse matrix is stored as entries a row, their columns, and their values.
 CSR_PARTS = ("counts", "tracks", "bases")
+
+# What NumPy writes for plain arrays, byte for byte: numbers, truth values and texts.
+_NPY_1 = b"\x93NUMPY\x01\x00"
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<|](?:b1|[iu][1248]|f[248]|U[1-9][0-9]{0,5}))', "
+    rb"'fortran_order': (False|True), 'shape': \(((?:[0-9]{1,10},?(?: (?=[0-9]))?){0,8})\), \} *\n"
+)
+_ENCRYPTED = 0x1
+_BLOCK = 1 << 20
 
 
 def compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
@@ -53,13 +75,31 @@ def stored_csr(
     InputError
         If the arrays do not describe a matrix of this shape.
     """
-    counts, tracks, bases = (arrays[f"{name}_{part}"].astype(np.int32) for part in CSR_PARTS)
+    counts, tracks, bases = (checked_counts(arrays, f"{name}_{part}") for part in CSR_PARTS)
     fits = counts.shape == shape[:1] and counts.sum() == len(tracks) == len(bases)
-    if not fits or tracks.max(initial=0) >= max(shape[1], 1):
+    fits = fits and tracks.max(initial=-1) < shape[1] and bases.max(initial=0) < 1 << 31
+    if not fits:
         raise InputError(f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and "
                          f"{shape[1]} tracks")  # fmt: skip
     indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    return sparse.csr_array((bases, tracks, indptr), shape=shape)
+    return sparse.csr_array((bases.astype(np.int32), tracks.astype(np.int32), indptr), shape=shape)
+
+
+def checked_counts(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> IntArray:
+    """Get a column of whole numbers, none of them negative, that `compact` made.
+
+    SciPy and NumPy's fast paths believe what they are given: a negative index reads elsewhere in
+    memory.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
+    column = arrays[name]
+    if column.ndim != 1 or column.dtype not in (np.uint16, np.uint32):
+        raise InputError(f"a feature set's array '{name}' is no column of counts or positions")
+    return column.astype(np.int64)
 
 
 def write_arrays(
@@ -74,16 +114,68 @@ def write_arrays(
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read a ``.npz`` file of plain arrays; pickled objects are refused.
+    """Read a ``.npz`` file of plain arrays: numbers and texts; pickled objects are refused.
+
+    Each array's header must account for every byte that the archive says it has, and all of them
+    for what is sensible, before memory is taken.
 
     Raises
     ------
     InputError
-        If the file is damaged or holds objects.
+        If the file is damaged, a decompression bomb, or holds anything but plain arrays.
     """
     try:
-        # Opened here because np.load leaves a file that is no archive open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        with open_input(path) as stream, zipfile.ZipFile(stream) as archive:
+            members = archive.infolist()
+            packed = os.fstat(stream.fileno()).st_size
+            check_expansion(sum(member.file_size for member in members), packed, path)
+            arrays = {_array_name(member): member for member in members}
+            if len(arrays) < len(members):
+                raise ValueError("two arrays have one name")
+            return {name: _read_array(archive, member) for name, member in arrays.items()}
+    except (ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError,
+            OverflowError, struct.error, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise InputError(f"cannot be read as arrays ({error})", path=path) from error
+
+
+def _array_name(member: zipfile.ZipInfo) -> str:
+    """Name of an array in an archive, if the member is one that NumPy writes."""
+    name = member.filename
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name[:60]!r} is compressed in a way that NumPy does not use")
+    if not name.endswith(".npy") or member.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{name[:60]!r} is no array")
+    return name.removesuffix(".npy")
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Read one array; no header is evaluated, and none is believed that the size belies."""
+    with archive.open(member) as stream:
+        start = stream.read(10)
+        if start[:8] != _NPY_1:
+            raise ValueError(f"{member.filename[:60]!r} is no array in NumPy's format 1.0")
+        header = stream.read(int.from_bytes(start[8:], "little"))
+        match = _NPY_HEADER.fullmatch(header)
+        if match is None:
+            raise ValueError(f"{member.filename[:60]!r} is no plain array: {header[:80]!r}")
+        kind, by_column, dimensions = match.groups()
+        dtype = np.dtype(kind.decode())
+        shape = tuple(int(size) for size in dimensions.replace(b",", b" ").split())
+        size = math.prod(shape) * dtype.itemsize
+        if size != member.file_size - len(start) - len(header):
+            raise ValueError(f"{member.filename[:60]!r} is not as long as its shape says")
+        array = np.empty(shape, dtype, order="F" if by_column == b"True" else "C")
+        if size:
+            # A transposed view of an array stored by columns is one by rows, and so a plain buffer.
+            plain = array.T if by_column == b"True" else array
+            buffer = plain.reshape(-1).view(np.uint8).data
+            place = 0
+            while place < size:
+                block = stream.read(min(_BLOCK, size - place))
+                if not block:
+                    raise EOFError(f"{member.filename[:60]!r} ends too early")
+                buffer[place : place + len(block)] = block
+                place += len(block)
+        if stream.read(1):  # reads to the end, which is where the checksum is compared
+            raise ValueError(f"{member.filename[:60]!r} is longer than it says")
+        return array

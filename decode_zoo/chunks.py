@@ -301,7 +301,7 @@ def _found_plan(file: Path) -> object:
     """Return the plan that a folder's chunks belong to; None if there is none."""
     try:
         return json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -6,7 +6,6 @@ over tissues, and each tissue's log2 fold change against that median.
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import re
@@ -22,7 +21,7 @@ import pandas as pd
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.genes import strip_version
 from decode_zoo.genome import canonical_name
-from decode_zoo.textfile import read_bytes
+from decode_zoo.textfile import read_text
 
 __all__ = ["MEDIAN", "Output", "Split", "Targets", "make_targets", "read_expression",
            "split_by_chromosome"]  # fmt: skip
@@ -32,9 +31,11 @@ IntArray = npt.NDArray[np.int64]
 
 MEDIAN = "median_log2_tpm"
 PSEUDOCOUNT = 0.25
+# What log2(TPM + 0.25) can be, and what may be lost when it is printed.
+_LOWEST, _HIGHEST, _ROUNDING = np.log2(PSEUDOCOUNT), np.log2(1e6 + PSEUDOCOUNT), 0.01
 
 _QUOTED = re.compile(rb'(?m)(?:^|(?<=\t))"([^"\t\r\n]*)"(?=\t|\r?$)')
-_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
 
 
@@ -126,9 +127,7 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
         If a line has more or fewer cells than the header, a cell is not a finite number, or a gene
         or column occurs twice or has no name.
     """
-    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
-    if b"\0" in data:
-        raise InputError("is not tab-separated text (it holds NUL bytes)", path=path)
+    data = read_text(path)
     if b'"' in data:
         data = _QUOTED.sub(rb"\1", data)
     lines = {n: line for n, line in enumerate(data.splitlines(), 1) if line.strip()}
@@ -149,11 +148,11 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
         frame = pd.read_csv(
             io.BytesIO(b"\n".join(lines.values())), sep="\t", header=None, names=list(places),
             index_col=False, dtype={i: np.float64 if i else str for i in places},
-            quoting=3, na_filter=False, engine="c", low_memory=False,
+            quoting=3, na_filter=False, engine="c", low_memory=False, float_precision="round_trip",
         )  # fmt: skip
     except UnicodeDecodeError as error:
         raise InputError(f"is not text in UTF-8 ({error})", path=path) from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # pandas raises either
         _check_numbers(lines, names, path)
         raise InputError(f"holds something that is not a number ({error})", path=path) from None
     numbers = frame.loc[:, 1:].to_numpy(np.float64)
@@ -197,7 +196,8 @@ def _check_numbers(
         for name, cell in zip(names, cells, strict=True):
             if not (_NUMBER.fullmatch(cell) and np.isfinite(float(cell))):
                 raise InputError(
-                    f"column '{name}', gene {strip_version(gene)}: not a finite number: {cell!r}",
+                    f"column '{name}', gene {strip_version(gene)}: not a finite number: "
+                    f"{cell[:40]!r}",
                     path=path,
                     line=number,
                 )
@@ -220,7 +220,8 @@ def make_targets(
     Raises
     ------
     InputError
-        If TPM are negative, no gene is expressed, or two outputs would have one name.
+        If values are no TPM (or logarithms of TPM), no gene is expressed, or two outputs would
+        have one name.
     """
     names = (*(str(name) for name in matrix.columns), MEDIAN)
     twice = [name for name, times in Counter(names).items() if times > 1]
@@ -237,6 +238,16 @@ def make_targets(
             raise InputError("the matrix holds negative TPM",
                              remedy="Is it already log-transformed?")  # fmt: skip
         values = np.log2(values + PSEUDOCOUNT)
+    elif values.size and values.min() < _LOWEST - _ROUNDING:
+        raise InputError(
+            f"the matrix holds {values.min():g}, which is the log2(TPM + {PSEUDOCOUNT}) of nothing",
+            remedy="Give log2(TPM + 0.25), neither centred nor normalised, or TPM (--scale tpm).",
+        )
+    if values.size and values.max() > _HIGHEST + _ROUNDING:
+        raise InputError(
+            "the matrix holds more than a million transcripts in a million (TPM)",
+            remedy="Are these counts? Or TPM, but named log2tpm (--scale)?",
+        )
     kept = values.max(axis=1) > np.log2(min_tpm + PSEUDOCOUNT)
     if not kept.any():
         raise InputError(f"no gene exceeds {min_tpm:g} TPM in any output",

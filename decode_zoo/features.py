@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,13 +30,23 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from decode_zoo.arrays import CSR_PARTS, compact, read_arrays, store_csr, stored_csr, write_arrays
+from decode_zoo.arrays import (
+    CSR_PARTS,
+    checked_counts,
+    compact,
+    read_arrays,
+    store_csr,
+    stored_csr,
+    write_arrays,
+)
 from decode_zoo.bins import covered_bases
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.genes import GeneIndex
+from decode_zoo.inputfile import read_bytes
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import PooledRows, SitePieces, head_bases, take_columns, total_bases
+from decode_zoo.records import from_plain, parse_json
 from decode_zoo.sites import Track
 
 __all__ = ["FeatureSet", "Rows"]
@@ -44,6 +55,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 FORMAT_VERSION = 1
+# Positions are stored in 32 bits.
+_LONGEST = 1 << 32
 # Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
 # needs (its RNA kernels span three bins, its promoter kernels one).
 HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}
@@ -92,6 +105,42 @@ class Rows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.ids)
+
+    def contradictions(self) -> list[str]:
+        """Say what in the columns cannot be; empty if they are sound."""
+        wrong = [f"{name} of other length" for name, column in vars(self).items()
+                 if len(column) != len(self.ids)]  # fmt: skip
+        if len(set(self.ids)) < len(self.ids):
+            wrong.append("an id twice")
+        if not set(self.strands) <= {-1, 1}:
+            wrong.append("strands other than 1 and -1")
+        for name in ("tss", "rna_lengths"):
+            column = getattr(self, name)
+            if column and not 0 <= min(column) <= max(column) < _LONGEST:
+                wrong.append(f"{name} that are negative or too large")
+        return wrong
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What features.json holds."""
+
+    format_version: int
+    layout: Layout
+    builder_version: str
+    arrays: Mapping[str, str]
+    tracks: Mapping[Side, tuple[Track, ...]]
+    rows: Rows
+    aliases: Mapping[str, str]
+
+    def contradictions(self) -> list[str]:
+        wrong = self.rows.contradictions()
+        for side in SIDES:
+            if side not in self.tracks:
+                wrong.append(f"no {side} tracks")
+            count = Counter(track.name for track in self.tracks.get(side, ()))
+            wrong += [f"{n} {side} tracks '{name}'" for name, n in count.items() if n > 1]
+        return wrong
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,28 +237,28 @@ class FeatureSet:
             If features.json does not describe a feature set, or one of a newer format.
         """
         path = locate("features.json")
-        content = path.read_bytes()
+        content = read_bytes(path)
         try:
-            header = json.loads(content)
-            if header["format_version"] != FORMAT_VERSION:
+            found = parse_json(content)
+            version = found.get("format_version") if isinstance(found, dict) else None
+            if type(version) is int and version != FORMAT_VERSION:
                 raise InputError(
-                    f"is of feature-set format {header['format_version']}; "
+                    f"is of feature-set format {version}; "
                     f"this version reads format {FORMAT_VERSION}",
                     path=path,
                     remedy="Upgrade decode-zoo.",
                 )
-            return cls(
-                Layout(**header["layout"]),
-                Rows(**header["rows"]),
-                {side: tuple(Track(**t) for t in header["tracks"][side]) for side in SIDES},
-                header["aliases"],
-                header["builder_version"],
-                locate,
-                hashlib.sha256(content).hexdigest(),
-                dict(header["arrays"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"is not a feature set's description ({error!r})", path=path) from None
+            header = from_plain(_Header, found)
+        except ValueError as error:
+            raise InputError(f"is not a feature set's description ({error})", path=path) from None
+        wrong = header.contradictions()
+        if wrong:
+            raise InputError(f"contradicts itself: {'; '.join(wrong[:5])}", path=path,
+                             remedy="Build or fetch the feature set again.")  # fmt: skip
+        return cls(
+            header.layout, header.rows, header.tracks, header.aliases, header.builder_version,
+            locate, hashlib.sha256(content).hexdigest(), header.arrays,
+        )  # fmt: skip
 
     # -- what is in it -----------------------------------------------------------------------
 
@@ -286,14 +335,21 @@ class FeatureSet:
         """Sites of a side, clipped and in local coordinates (needs sites.npz)."""
         side = _checked(side)
         if side not in self._pieces:
-            stored = self._sites
-            starts = stored[f"{side}_starts"].astype(np.int64)
-            counts = stored[f"{side}_counts"].astype(np.int64)
+            counts, tracks, starts, lengths = (
+                checked_counts(self._sites, f"{side}_{part}") for part in _SITE_PARTS
+            )
+            fits = len(counts) == len(self) and (
+                counts.sum() == len(tracks) == len(starts) == len(lengths)
+            )
+            if fits:
+                last = np.repeat(self._extent(side)[1], counts)
+                fits = bool((starts + lengths <= last).all()) and (
+                    tracks.max(initial=-1) < len(self.side_tracks[side])
+                )
+            if not fits:
+                raise self._unfit("sites.npz", f"{side} sites")
             self._pieces[side] = SitePieces(
-                np.concatenate(([0], np.cumsum(counts))),
-                stored[f"{side}_tracks"].astype(np.int64),
-                starts,
-                starts + stored[f"{side}_lengths"],
+                np.concatenate(([0], np.cumsum(counts))), tracks, starts, starts + lengths
             )
         return self._pieces[side]
 
@@ -309,12 +365,26 @@ class FeatureSet:
 
     def clipped_windows(self) -> IntArray:
         """Rows whose promoter window leaves the chromosome: row, first and last local base."""
-        return self._pooled["promoter_clipped"].astype(np.int64)
+        clipped = self._pooled["promoter_clipped"]
+        fits = clipped.dtype in (np.uint16, np.uint32) and clipped.shape[1:] == (3,)
+        if fits and len(clipped):
+            row, first, last = clipped.max(axis=0)
+            fits = row < len(self) and first <= self.layout.window and last <= self.layout.window
+        if not fits:
+            raise self._unfit("pooled.npz", "clipped windows")
+        return clipped.astype(np.int64)
+
+    def _unfit(self, name: str, what: str) -> InputError:
+        return InputError(f"its {what} do not fit the genes and tracks of the feature set",
+                          path=self.locate(name), remedy="Build or fetch it again.")  # fmt: skip
 
     def exons(self) -> tuple[IntArray, IntArray, IntArray]:
         """Exons of all rows: how many each row has, their starts and lengths (needs sites.npz)."""
-        stored = self._sites
-        counts, starts, lengths = (stored[f"exon_{part}"].astype(np.int64) for part in _EXON_PARTS)
+        counts, starts, lengths = (
+            checked_counts(self._sites, f"exon_{part}") for part in _EXON_PARTS
+        )
+        if len(counts) != len(self) or not counts.sum() == len(starts) == len(lengths):
+            raise self._unfit("sites.npz", "exons")
         return counts, starts, lengths
 
     def n_bins(self, side: Side) -> IntArray:

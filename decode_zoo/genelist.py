@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TextIO
 
 from decode_zoo.errors import InputError
+from decode_zoo.inputfile import MAX_BYTES, check_expansion, open_input, unpack
 
 __all__ = ["read_gene_list"]
 
 _MAX_LINE = 1_000_000
+# A table of a hundred comparisons of all genes has that many rows.
+_MAX_LINES = 6_000_000
 _HEADERS = frozenset(
     """
     gene genes geneid geneids geneidentifier geneaccession genename genenames genesymbol
@@ -57,7 +58,8 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
     ------
     InputError
         If there is no such file, it is no UTF-8 text, its gzip data are damaged, a
-        line is longer than 1 MB, or it names no genes.
+        line is longer than 1 MB, it names no genes, or it has more than six
+        million lines.
     """
     name, display = _names(source)
     csv = name.lower().endswith((".csv", ".csv.gz"))
@@ -66,6 +68,13 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
     top, headed = True, False
     with _opened(source, display) as stream:
         for number, line in _lines(stream, display):
+            if number > _MAX_LINES:
+                raise InputError(
+                    f"has more than {_MAX_LINES:,} lines.",
+                    path=display,
+                    line=number,
+                    remedy="Give each gene once.",
+                )
             guess = separator or ("," if b"\t" not in line and (csv or b"," in line) else "\t")
             cell = _first_cell(line, guess, display, number)
             if cell is None:
@@ -98,53 +107,44 @@ def _names(source: str | os.PathLike[str] | TextIO | BinaryIO) -> tuple[str, str
 
 
 @contextmanager
-def _opened(
-    source: str | os.PathLike[str] | TextIO | BinaryIO, display: str
-) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+def _opened(source: str | os.PathLike[str] | TextIO | BinaryIO, display: str) -> Iterator[BinaryIO]:
     """Open `source` as plain bytes, decompressed if need be."""
-    stream: io.BufferedReader
     if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
-        try:
-            stream = open(source, "rb")  # noqa: SIM115 (closed below, once unpacked)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise InputError(
-                f"cannot be read: {reason}.",
-                path=display,
-                remedy="Check the path; '-' reads genes from standard input.",
-            ) from error
+        with open_input(source, pipe=True) as file:
+            if file.seekable():
+                yield unpack(file, display)
+            else:
+                yield _held(file, display)
+    elif not isinstance(source, (str, os.PathLike)):
+        yield _held(source, display)
+    elif sys.stdin is None:  # closed by the caller (<&-)
+        raise InputError("is closed.", path=display, remedy="Name a file of genes.")
     else:
-        # Read whole, so that a wrapper of ours never buffers ahead in, or closes,
-        # a stream that belongs to the caller.
-        handle = sys.stdin.buffer if isinstance(source, (str, os.PathLike)) else source
-        try:
-            data = handle.read()
-        except UnicodeDecodeError as error:
-            raise InputError("is not UTF-8 text.", path=display, remedy=_NOT_TEXT) from error
-        if isinstance(data, str):
-            data = data.encode("utf-8", "surrogatepass")
-        stream = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type,unused-ignore]
-    with stream:
-        if stream.peek(2)[:2] == b"\x1f\x8b":
-            with gzip.GzipFile(fileobj=stream) as unpacked:
-                yield unpacked
-        else:
-            yield stream
+        yield _held(sys.stdin.buffer, display)
 
 
-def _lines(stream: io.BufferedReader | gzip.GzipFile, display: str) -> Iterator[tuple[int, bytes]]:
+def _held(handle: TextIO | BinaryIO, display: str) -> BinaryIO:
+    """Read a stream to its end.
+
+    So that a wrapper of ours never buffers ahead in, or closes, a stream that belongs to the
+    caller.
+    """
+    try:
+        data = handle.read(MAX_BYTES + 1)
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text.", path=display, remedy=_NOT_TEXT) from error
+    check_expansion(len(data), len(data), display)
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    return unpack(io.BufferedReader(io.BytesIO(data)), display)  # type: ignore[arg-type,unused-ignore]
+
+
+def _lines(stream: BinaryIO, display: str) -> Iterator[tuple[int, bytes]]:
     """Yield numbered lines without their ends (LF, CRLF or CR)."""
     number = 0
     while True:
         try:
             block = stream.readline(_MAX_LINE + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(
-                "the gzip data are truncated or corrupt.",
-                path=display,
-                line=number + 1,
-                remedy="Fetch or compress the file again ('gzip -t' checks it).",
-            ) from error
         except OSError as error:
             raise InputError(
                 f"cannot be read: {error.strerror}.",

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import InputError, UsageError
+from decode_zoo.textfile import read_text
 
 __all__ = ["Genome", "canonical_name", "read_chrom_sizes"]
 
@@ -50,6 +50,10 @@ _REFSEQ_SPECIAL = {"23": "X", "24": "Y", None: "M"}
 # Bases of nothing between neighbours on the linear axis, so that an interval that ends on one
 # chromosome's last base and one that starts on the next one's first base never touch.
 _GAP = 1
+
+# Feature sets store positions in 32 bits. All genes, each on an axis of its own as long as the
+# genome, must fit into 64.
+_LONGEST_CHROMOSOME, _LONGEST_GENOME = 1 << 32, 1 << 40
 
 
 def canonical_name(name: str) -> str:
@@ -180,6 +184,10 @@ class Genome:
                 )
 
 
+def _is_length(cell: str) -> bool:
+    return bool(re.fullmatch("[0-9]{1,10}", cell)) and 0 < int(cell) < _LONGEST_CHROMOSOME
+
+
 def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
     """Read a UCSC ``chrom.sizes`` file: name and length, separated by white space.
 
@@ -197,20 +205,20 @@ def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
     Raises
     ------
     InputError
-        If the file is missing, a line is not a name and a positive whole number, or a name
+        If the file is missing, a line is not a name and a length below 2**32, or a name
         occurs twice.
     """
     sizes: dict[str, int] = {}
     spellings: dict[str, str] = {}
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as text ({error})", path=path) from error
+        text = read_text(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text ({error})", path=path) from error
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         cells = line.split()
-        if len(cells) < 2 or not cells[1].isdecimal() or int(cells[1]) < 1:
+        if len(cells) < 2 or not _is_length(cells[1]):
             raise InputError(
                 f"expected a chromosome name and its length, found {line[:60]!r}",
                 path=path,
@@ -221,6 +229,8 @@ def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
         if given in spellings or name in sizes:
             raise InputError(f"{given} occurs twice", path=path, line=number)
         spellings[given], sizes[name] = name, int(cells[1])
+    if sum(sizes.values()) >= _LONGEST_GENOME:
+        raise InputError("is of more bases than any genome has", path=path)
     if not sizes:
         raise InputError("holds no chromosome sizes", path=path)
     return Genome(build, sizes, spellings)

@@ -84,9 +84,12 @@ class BoundFeatures:
             # One place more for tracks that the feature set lacks, which no entry has.
             place = np.full(1 + len(self.features.side_tracks[side]), -1)
             place[self.columns[side]] = np.arange(self.columns[side].size)
-            known = place[track] >= 0
-            parts.append((row[known], 1 + channel + place[track[known]], bins[known],
-                          bases[known]))  # fmt: skip
+            kept = np.flatnonzero(place[track] >= 0)
+            if (np.diff(self.columns[side]) < 0).any():  # by the network's order, not the set's
+                key = row[kept] * place.size + place[track[kept]]
+                kept = kept[np.argsort(key, kind="stable")]
+            parts.append((row[kept], 1 + channel + place[track[kept]], bins[kept],
+                          bases[kept]))  # fmt: skip
         return Cells.gather(rows.size, parts)
 
 

@@ -6,24 +6,57 @@ bin and window, outputs and units. Arrays and JSON only; nothing in a bundle is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from decode_zoo.digest import sha256_of
-from decode_zoo.errors import UsageError, VerificationError
+from decode_zoo.errors import InputError, VerificationError
 from decode_zoo.expression import Output
-from decode_zoo.layout import Layout, Side
+from decode_zoo.inputfile import read_bytes
+from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.network import FAMILIES, DecodeConfig
+from decode_zoo.provenance import plain
+from decode_zoo.records import from_plain, parse_json
 from decode_zoo.sites import Track
 
-__all__ = ["BUNDLE_FILES", "FrozenInputs", "KnownAnswers", "Manifest"]
+__all__ = ["BUNDLE_FILES", "FrozenInputs", "KnownAnswers", "Manifest", "fingerprint_of"]
 
 FORMAT_VERSION = 1
 BUNDLE_FILES = ("manifest.json", "weights.npz", "model.onnx")
+
+_RHO = ("fold_change_spearman", "median_spearman")
+# Positions have 32 bits.
+_LONGEST = 1 << 32
+# The known answers allow twice the parity: a bundle must not allow itself anything.
+_LOOSEST = 1e-2
+_ID = re.compile(r"[a-z0-9][a-z0-9-]*")
+# Of a published feature set or of a folder; never a path.
+_NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]{1,255}")
+
+
+def fingerprint_of(outputs: Sequence[str], tracks: Mapping[Side, Sequence[str]]) -> str:
+    """Hash what the rows and columns of a network mean.
+
+    Parameters
+    ----------
+    outputs : sequence of str
+        Names, in column order.
+    tracks : Mapping of Side to sequence of str
+        Names, in channel order.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; another order gives other ones.
+    """
+    named = [list(outputs), *(list(tracks[side]) for side in SIDES)]
+    return hashlib.sha256(json.dumps(named, ensure_ascii=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -113,7 +146,7 @@ class Manifest:
     pooling: str
     features: Mapping[str, str]
     training: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Any]]
     parity: Mapping[str, float]
     license: str
     citation: str
@@ -123,8 +156,23 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the text of manifest.json."""
-        content = {"format_version": FORMAT_VERSION, **asdict(self)}
-        return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        content = {
+            "format_version": FORMAT_VERSION, **asdict(self), "fingerprint": self.fingerprint,
+        }  # fmt: skip
+        return json.dumps(plain(content), ensure_ascii=False, indent=1) + "\n"
+
+    def spearman(self, part: str) -> tuple[float, float]:
+        """Spearman's rho on a part of the split: mean over fold changes, and of the median."""
+        fold, median = (self.metrics[part][name] for name in _RHO)
+        return (math.nan if fold is None else fold), (math.nan if median is None else median)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what rows and columns mean: the names of outputs and tracks, in order."""
+        return fingerprint_of(
+            [output.name for output in self.outputs],
+            {side: [track.name for track in self.inputs[side].tracks] for side in SIDES},
+        )
 
     def contradictions(self) -> list[str]:
         """Say what in the manifest does not fit together; empty if it is sound."""
@@ -144,13 +192,29 @@ class Manifest:
                 wrong.append(f"{side} scales that are not above zero")
         if not all(0 < output.scale < math.inf for output in self.outputs):
             wrong.append("output scales that are not above zero")
+        if not self.outputs or len({output.name for output in self.outputs}) < len(self.outputs):
+            wrong.append("no outputs, or outputs of one name")
+        if not _ID.fullmatch(self.id):
+            wrong.append(f"an id that is none, {self.id[:60]!r}")
+        if not all(0 <= frozen.background < _LONGEST for frozen in self.inputs.values()):
+            wrong.append("a background that is no length")
+        for part, values in self.metrics.items():
+            known = all(isinstance(values.get(key, ""), (int, float, type(None))) for key in _RHO)
+            if not (known and isinstance(values.get("n_genes"), int)):
+                wrong.append(f"no correlations on {part} genes")
+        if not all(0 <= value <= _LOOSEST for value in self.parity.values()):
+            wrong.append("implementations that differ")
         if self.pooling != ("none" if self.network.conv_relu else "exact"):
             wrong.append(f"pooling '{self.pooling}' with conv_relu {self.network.conv_relu}")
         if not {"id", "sha256"} <= set(self.features):
             wrong.append("no id and sha256 of the feature set")
+        elif not _NAME.fullmatch(self.features["id"]):
+            wrong.append(f"a feature set that is no name, {self.features['id'][:60]!r}")
         answers = self.known_answers
         if not answers.genes or len(answers.genes) != len(answers.values):
             wrong.append("known answers that do not match their genes")
+        if list(answers.outputs) != [output.name for output in self.outputs]:
+            wrong.append("known answers that name other outputs")
         if any(len(row) != len(answers.outputs) for row in answers.values):
             wrong.append("known answers that do not match their outputs")
         return wrong
@@ -171,42 +235,30 @@ class Manifest:
         """
         path = locate("manifest.json")
         try:
-            content = json.loads(path.read_bytes())
-            version = content.pop("format_version")
+            content = parse_json(read_bytes(path))
+            if not isinstance(content, dict):
+                raise ValueError("it is no object")
+            version = from_plain(int, content.pop("format_version", None), "format_version")
             if version != FORMAT_VERSION:
                 raise VerificationError(
                     f"{path}: bundle format {version}; this version reads {FORMAT_VERSION}.",
                     remedy="Upgrade decode-zoo.",
                 )
-            manifest = cls(
-                **{
-                    **content,
-                    "network": FAMILIES[content["family"]](**content["network"]),
-                    "layout": Layout(**content["layout"]),
-                    "inputs": {
-                        side: FrozenInputs(
-                            tuple(Track(**track) for track in frozen["tracks"]),
-                            tuple(frozen["scale"]), frozen["kernel"], frozen["background"],
-                        )
-                        for side, frozen in content["inputs"].items()
-                    },
-                    "outputs": tuple(Output(**output) for output in content["outputs"]),
-                    "sources": tuple(content["sources"]),
-                    "known_answers": KnownAnswers(
-                        tuple(content["known_answers"]["genes"]),
-                        tuple(content["known_answers"]["outputs"]),
-                        tuple(tuple(row) for row in content["known_answers"]["values"]),
-                    ),
-                }
-            )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-            raise VerificationError(f"{path} is not a bundle's manifest ({error!r}).") from error
+            fingerprint = from_plain(str, content.pop("fingerprint", ""), "fingerprint")
+            family = content.get("family")
+            if not (isinstance(family, str) and family in FAMILIES):
+                raise ValueError(f"family must be one of {', '.join(FAMILIES)}")
+            manifest = from_plain(cls, content)
+        except (ValueError, InputError) as error:
+            raise VerificationError(f"{path} is not a bundle's manifest ({error}).") from error
         if set(manifest.files) != set(BUNDLE_FILES) - {"manifest.json"}:
             raise VerificationError(
                 f"{path} vouches for {sorted(manifest.files)} instead of the bundle's files "
                 f"{', '.join(BUNDLE_FILES[1:])}."
             )
         wrong = manifest.contradictions()
+        if not wrong and fingerprint not in ("", manifest.fingerprint):
+            wrong.append("outputs or tracks other than those of its fingerprint")
         if wrong:
             raise VerificationError(f"{path} contradicts itself: {'; '.join(wrong)}.")
         for name, sha256 in manifest.files.items():

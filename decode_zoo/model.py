@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,10 +19,12 @@ from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, DecodeZooError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genes import Resolution
+from decode_zoo.graph import Graph, read_graph
 from decode_zoo.inputs import BoundFeatures, bind
+from decode_zoo.layout import Side
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.network import DecodeNetwork
-from decode_zoo.runtime import BLOCK, Backend, BackendName, Device, open_backend
+from decode_zoo.runtime import BLOCK, Backend, BackendName, Device, NumpyBackend, open_backend
 from decode_zoo.store import Store
 
 if TYPE_CHECKING:
@@ -158,16 +161,63 @@ class Model:
         """
         key = (backend, device)
         if key not in self._backends:
-            graph = self.locate("model.onnx")
+            path = self.locate("model.onnx")
+            graph = path if backend == "numpy" else self._graph(path)
             opened = open_backend(self.network, graph, backend=backend, device=device)
-            named = getattr(opened, "outputs", None)
-            if named is not None and list(named) != self.outputs:
-                raise VerificationError(
-                    f"{graph} has other outputs than the manifest of {self.id}: "
-                    f"{', '.join(named[:3])}, … instead of {', '.join(self.outputs[:3])}, …"
-                )
+            self._check_agreement(opened)
             self._backends[key] = opened
         return self._backends[key]
+
+    def _graph(self, path: Path) -> Graph:
+        """Read the graph; refuse one that is not the manifest's, before anything runs it."""
+        graph = read_graph(path)
+
+        def differ(what: str, found: object, expected: object) -> VerificationError:
+            return VerificationError(
+                f"{graph.path} has other {what} than the manifest of {self.id}: {found} instead of "
+                f"{expected}.",
+                remedy="The bundle is mixed up; fetch it again.",
+            )
+
+        named = graph.output_names
+        if named is not None and list(named) != self.outputs:
+            pairs = [*zip(named, self.outputs, strict=False), (len(named), len(self.outputs))]
+            raise differ("outputs", *next(pair for pair in pairs if pair[0] != pair[1]))
+        for key, expected in (("id", self.id), ("fingerprint", self.manifest.fingerprint)):
+            if graph.metadata.get(key, expected) != expected:
+                raise differ(key, graph.metadata[key][:80], expected)
+        columns = {side: 1 + len(frozen.tracks) for side, frozen in self.manifest.inputs.items()}
+        for side, number in columns.items():
+            if graph.inputs[side][-1] != number:
+                raise differ(f"{side} channels", graph.inputs[side][-1], number)
+        if graph.outputs["prediction"][-1] != len(self.outputs):
+            raise differ("outputs", graph.outputs["prediction"][-1], len(self.outputs))
+        return graph
+
+    def _check_agreement(self, backend: Backend) -> None:
+        """Refuse a graph whose weights are not those of weights.npz.
+
+        Both are asked for a few made-up genes, which needs no features: that tells another
+        network, not the last digits (`check_known_answers`).
+        """
+        if isinstance(backend, NumpyBackend):
+            return
+        random, block = np.random.default_rng(0), dict[Side, FloatArray]()
+        for side, frozen in self.manifest.inputs.items():
+            shape = (4, frozen.kernel, len(frozen.scale))
+            bound = random.random(shape) < 0.1
+            block[side] = (bound * np.array(frozen.scale)).astype(np.float32)
+            block[side][:, :, 0] = self.manifest.layout.bin
+        found, expected = backend.run(block), NumpyBackend(self.network).run(block)
+        scale = np.array([output.scale for output in self.manifest.outputs])
+        if (
+            found.shape != expected.shape
+            or not (np.abs(found - expected) <= 1e-2 * (scale + np.abs(expected))).all()
+        ):
+            raise VerificationError(
+                f"The graph and the weights of model {self.id} are of different networks.",
+                remedy="The bundle is mixed up; fetch it again.",
+            )
 
     def bind(
         self, features: FeatureSet | None = None, *, fill_missing: bool = False
@@ -357,15 +407,21 @@ class Model:
         """Check the outputs that were asked for."""
         if outputs is None:
             return self.outputs
+        outputs = list(outputs)
         unknown = [name for name in outputs if name not in self.outputs]
-        twice = sorted({name for name in outputs if list(outputs).count(name) > 1})
+        twice = sorted({name for name in outputs if outputs.count(name) > 1})
         for message, bad in (("has no output", unknown), ("was asked twice for", twice)):
             if bad:
-                raise UsageError(f"Model {self.id} {message} {', '.join(map(repr, bad))}.",
-                                 remedy=f"See: decode-zoo info {self.id}")  # fmt: skip
+                close = get_close_matches(bad[0], self.outputs, n=3, cutoff=0.5)
+                raise UsageError(
+                    f"Model {self.id} {message} {', '.join(map(repr, bad))}.",
+                    remedy=f"Is it {' or '.join(close)}?"
+                    if close and bad == unknown
+                    else f"See: decode-zoo info {self.id}",
+                )
         if not outputs:
             raise UsageError("The list of outputs is empty.")
-        return list(outputs)
+        return outputs
 
     def _resolve(self, queries: Sequence[str], features: FeatureSet) -> Resolution:
         """Find genes; those that only the model's own feature set knows have no features here."""
@@ -428,16 +484,10 @@ class Model:
         Raises
         ------
         VerificationError
-            If it exceeds 1e-5 (or twice what was measured at export, if that is more), or the
-            outputs are named otherwise: these are not the weights, labels or features of this
-            model.
+            If it exceeds 1e-5 (or twice what was measured at export, if that is more): these are
+            not the weights or features of this model.
         """
         answers = self.manifest.known_answers
-        if list(answers.outputs) != self.outputs:
-            raise VerificationError(
-                f"The outputs of model {self.id} are not those that its known answers name.",
-                remedy="The bundle is mixed up; fetch it again.",
-            )
         bound = self.bind(features)
         rows = np.array([bound.features.row(gene) for gene in answers.genes], np.int64)
         scale = np.array([output.scale for output in self.manifest.outputs])

@@ -72,8 +72,12 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         """Refuse networks that cannot be built."""
         for name, value in vars(self).items():
-            if not isinstance(value, bool) and value < 1:
-                raise UsageError(f"A network's {name} must be at least 1, not {value}.")
+            # Wider or deeper than any network of this family would be: a slip, or bad faith.
+            most = 10_000 if name.endswith(("channels", "width")) else 100
+            if not isinstance(value, bool) and not 1 <= value <= most:
+                raise UsageError(
+                    f"A network's {name} must be at least 1 and at most {most}, not {value}."
+                )
 
     @property
     def kernels(self) -> dict[Side, int]:

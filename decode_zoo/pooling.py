@@ -76,7 +76,9 @@ def take_columns(matrix: sparse.csr_array, columns: IntArray) -> sparse.csr_arra
     if columns.max(initial=-1) >= matrix.shape[1]:
         empty = sparse.csr_array((matrix.shape[0], 1), dtype=matrix.dtype)
         matrix = sparse.csr_array(sparse.hstack([matrix, empty], format="csr"))
-    return matrix[:, columns]
+    chosen = matrix[:, columns]
+    chosen.sort_indices()  # sums over entries must not depend on the order of the tracks
+    return chosen
 
 
 def total_bases(pieces: SitePieces, n_tracks: int) -> sparse.csr_array:

@@ -7,7 +7,6 @@ filled up with empty rows: the same gene gives the same bits whatever its neighb
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.graph import Graph, read_graph
 from decode_zoo.layout import Side
 from decode_zoo.network import DecodeNetwork
 
@@ -73,8 +73,8 @@ class OnnxBackend:
 
     Parameters
     ----------
-    path : Path
-        model.onnx.
+    graph : Graph or Path
+        model.onnx; it is read and checked (`graph.read_graph`) before a session is made.
     device : {"cpu", "cuda"}
         With ``cuda`` everything must run there: ONNX Runtime would otherwise fall back to the CPU
         and only log it.
@@ -96,8 +96,10 @@ class OnnxBackend:
         If the file is not the graph of a model.
     """
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"]) -> None:
+    def __init__(self, graph: Graph | Path, device: Literal["cpu", "cuda"]) -> None:
         ort = _import_onnxruntime(device)
+        graph = read_graph(graph) if isinstance(graph, Path) else graph
+        self.outputs = graph.output_names
         options = ort.SessionOptions()
         # The default asks the machine, not the process, and fails where cpusets or a batch
         # system allow fewer cores than there are.
@@ -119,13 +121,13 @@ class OnnxBackend:
             providers = [("CUDAExecutionProvider",
                           {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]  # fmt: skip
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            self._session = ort.InferenceSession(graph.content, options, providers=providers)
         except Exception as error:  # ONNX Runtime raises several unrelated types
             if device == "cuda":
-                OnnxBackend(path, "cpu")  # a graph that the CPU refuses too is to blame itself
+                OnnxBackend(graph, "cpu")  # a graph that the CPU refuses too is to blame itself
                 raise DeviceError(f"CUDA was asked for, but cannot be used: {error}") from error
             raise VerificationError(
-                f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}",
+                f"{graph.path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}",
                 remedy="It is damaged (fetch or export it again), or ONNX Runtime is too old for "
                 "it (pip install -U onnxruntime).",
             ) from error
@@ -133,33 +135,21 @@ class OnnxBackend:
         if device == "cuda" and "CUDAExecutionProvider" not in used:
             raise DeviceError(f"CUDA was asked for, but the session uses {', '.join(used)}.")
         self.name = f"onnxruntime-{device}"
-        self.outputs = _outputs(self._session, path)
+        self._path = graph.path
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
         """Predict one block (see `Backend`)."""
-        outputs = self._session.run(["prediction"], dict(block))
-        return np.asarray(outputs[0], np.float32)
-
-
-def _outputs(session: Any, path: Path) -> tuple[str, ...] | None:
-    """Names of the outputs in a graph's metadata, once its inputs and output are the right ones."""
-    inputs = sorted(item.name for item in session.get_inputs())
-    results = [item.name for item in session.get_outputs()]
-    if inputs != ["promoter", "rna"] or results != ["prediction"]:
-        raise VerificationError(
-            f"{path} is not the graph of a model: it turns {', '.join(inputs)} into "
-            f"{', '.join(results)}, not promoter and rna into prediction."
-        )
-    text = session.get_modelmeta().custom_metadata_map.get("outputs")
-    if text is None:
-        return None
-    try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise VerificationError(f"{path}: 'outputs' in its metadata is no list of names.")
-    return tuple(names)
+        try:
+            (outputs,) = self._session.run(["prediction"], dict(block))
+        except Exception as error:  # ONNX Runtime raises several unrelated types
+            failed = f"{self._path} cannot be run by {self.name}: {error}"
+            raise (DeviceError if self.name.endswith("cuda") else VerificationError)(
+                failed
+            ) from error
+        predicted: FloatArray = np.asarray(outputs, np.float32)
+        if not np.isfinite(predicted).all():
+            raise VerificationError(f"{self._path} gives values that are not finite.")
+        return predicted
 
 
 def _import_onnxruntime(device: Device) -> Any:
@@ -176,7 +166,11 @@ def _import_onnxruntime(device: Device) -> Any:
 
 
 def open_backend(
-    network: DecodeNetwork, graph: Path, *, backend: BackendName = "auto", device: Device = "auto"
+    network: DecodeNetwork,
+    graph: Graph | Path,
+    *,
+    backend: BackendName = "auto",
+    device: Device = "auto",
 ) -> Backend:
     """Open the back end that was asked for, or the best there is.
 
@@ -184,7 +178,7 @@ def open_backend(
     ----------
     network : DecodeNetwork
         For NumPy.
-    graph : Path
+    graph : Graph or Path
         model.onnx, for ONNX Runtime.
     backend : {"auto", "onnxruntime", "numpy"}
         ``auto`` takes ONNX Runtime if it is installed.

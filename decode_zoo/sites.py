@@ -222,8 +222,16 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
         if not row.get("file"):
             raise InputError("no file is named", path=path, line=number)
         file = path.parent / row["file"]
-        if not file.is_file():
-            raise InputError(f"names a file that does not exist: {row['file']}",
+        if Path(row["file"]).is_absolute() or ".." in file.parts[len(path.parent.parts) :]:
+            raise InputError(
+                f"names a file outside its own folder: {row['file'][:80]}",
+                path=path,
+                line=number,
+                remedy="Put the manifest into a folder above its files (links will do), and name "
+                "them relative to it.",
+            )
+        if not os.path.isfile(file):
+            raise InputError(f"names a file that does not exist: {row['file'][:80]}",
                              path=path, line=number)  # fmt: skip
         regulator, cell = row.get(regulator_column, ""), row.get("cell", "")
         kind = row.get("kind") or _DEFAULT_KIND[side]

@@ -7,30 +7,34 @@ out whose size and SHA-256 are not those of the registry.
 from __future__ import annotations
 
 import contextlib
-import errno
+import heapq
+import logging
 import os
+import random
 import re
-import secrets
-import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
 
+from decode_zoo.download import TransferError, is_url, leftovers, public, transfer
 from decode_zoo.errors import ArtifactError, VerificationError
+from decode_zoo.registries import join_registries, registry_places
 from decode_zoo.registry import Artifact, FileEntry, Registry, hash_file, load_registry
 
 __all__ = ["Store", "builtin_registry_path", "bundled_root", "cache_root"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_TIMEOUT = (10, 30)  # seconds: to connect, between two reads
-_BLOCK = 1 << 20
+_RETRIES = 3
+_BACKOFF = 1.0  # seconds before the first retry; doubled each time
+_PATIENCE = 60.0  # seconds; a mirror that wants more time is left alone
 _FRESH = 2_000_000_000  # ns
 _DELETE = "Delete it; it is fetched again when it is needed."
 _RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
+
+_log = logging.getLogger(__name__)
 
 # What was hashed in this process, by path, size, inode, mtime and ctime.
 _hashed: dict[tuple[str, int, int, int, int], FileEntry] = {}
@@ -123,7 +127,8 @@ class Store:
         ``DECODE_ZOO_CACHE`` names the cache, ``DECODE_ZOO_MIRRORS`` mirrors that come
         before the registry's own (separated by commas or white space; a folder with
         either in its name goes as a file URL), ``DECODE_ZOO_OFFLINE`` forbids the
-        network unless it is empty, 0, false, no or off.
+        network unless it is empty, 0, false, no or off. ``DECODE_ZOO_REGISTRY`` names
+        registries of the user's own (see `registries`).
 
         Returns
         -------
@@ -133,20 +138,41 @@ class Store:
         Raises
         ------
         ArtifactError
-            If the package came without a registry.
+            If the package came without a registry, or one of the user's own cannot be had.
         InputError
-            If the registry is not valid.
+            If a registry is not valid.
         """
-        registry = load_registry(builtin_registry_path())
+        builtin = load_registry(builtin_registry_path())
         own = re.split(r"[,\s]+", os.environ.get("DECODE_ZOO_MIRRORS", "").strip(", \t\r\n"))
-        offline = os.environ.get("DECODE_ZOO_OFFLINE", "").strip().lower()
+        switch = os.environ.get("DECODE_ZOO_OFFLINE", "").strip().lower()
+        cache, offline = cache_root(), switch not in ("", "0", "false", "no", "off")
         return cls(
-            registry=registry,
+            registry=join_registries(builtin, registry_places(), cache, offline=offline),
             bundled=bundled_root(),
-            cache=cache_root(),
-            mirrors=(*filter(None, own), *registry.mirrors),
-            offline=offline not in ("", "0", "false", "no", "off"),
+            cache=cache,
+            mirrors=(*filter(None, own), *builtin.mirrors),
+            offline=offline,
         )
+
+    def mirrors_of(self, artifact: Artifact) -> tuple[str, ...]:
+        """List what a file of an artifact is asked for from, in order.
+
+        Parameters
+        ----------
+        artifact : Artifact
+            One of a user's own registry is asked of that registry's mirrors, not of the
+            built-in one's, which need not know of it.
+
+        Returns
+        -------
+        tuple of str
+            Base URLs or folders.
+        """
+        origin = self.registry.origins.get(artifact.id)
+        if origin is None:
+            return self.mirrors
+        named = (mirror for mirror in self.mirrors if mirror not in self.registry.mirrors)
+        return (*named, *origin.mirrors)
 
     def has(self, artifact_id: str, name: str) -> bool:
         """Tell whether a file is here already; a glance that verifies nothing.
@@ -245,10 +271,12 @@ class Store:
         """Find a file, or fetch it, and verify it.
 
         1. A bundled file is verified and returned.
-        2. A cached file is verified and returned; if it is corrupt, it is deleted.
-        3. Mirrors are tried in order. What one sends goes to a temporary name beside
-           the target, is verified, flushed to disk and then renamed, so that no
-           process ever sees a partial file.
+        2. A cached file is verified and returned. A damaged one stays until it is
+           replaced: to delete it could hit the good one of another process.
+        3. Mirrors are tried in order; one that is busy or broke off is asked again
+           later, as it wishes. What one sends goes to a temporary name beside the
+           target, is verified, flushed to disk and then renamed, so that no process
+           ever sees a partial file.
 
         Parameters
         ----------
@@ -267,7 +295,8 @@ class Store:
         Raises
         ------
         ArtifactError
-            If there is no such artifact or file, or no mirror gave it.
+            If there is no such artifact or file, no mirror gave it, or the cache cannot
+            be written.
         VerificationError
             If a bundled file is not what the registry says.
         """
@@ -281,100 +310,61 @@ class Store:
                 return path
             if _difference(path, entry) is None:
                 return path
-            _remove(path)
-        target = self.cache / artifact.folder / name
-        self._download(artifact, name, target, progress)
-        return target
+        return self._download(artifact, name, progress)
 
-    def _download(self, artifact: Artifact, name: str, target: Path, progress: bool) -> None:
-        """Bring a file from the first mirror that has it, or say what each one said."""
-        entry = artifact.files[name]
-        attempts = []
-        _make_folder(target.parent)
-        for mirror in self.mirrors:
-            is_web = re.match(r"https?://", mirror, re.IGNORECASE) is not None
-            source = f"{mirror.rstrip('/')}/{artifact.folder}/{name}"
-            if is_web and self.offline:
-                attempts.append(f"{source}: not tried, offline")
+    def _download(self, artifact: Artifact, name: str, progress: bool) -> Path:
+        """Bring a file from the first mirror that gives it, or say what each one did.
+
+        A mirror that is busy is asked again, but after the others: who has the file is not
+        waited for while someone else may have it.
+        """
+        entry, target = artifact.files[name], self.cache / artifact.folder / name
+        told: dict[int, str] = {}
+        mirrors = self.mirrors_of(artifact)
+        queue = [(0.0, number, 0) for number in range(len(mirrors))]
+        while queue:
+            when, number, retries = heapq.heappop(queue)
+            source = f"{mirrors[number].rstrip('/')}/{artifact.folder}/{name}"
+            told[number] = f"{public(source)}: not tried, offline"
+            if self.offline and is_url(source):
                 continue
-            partial = target.with_name(f".{name}.{secrets.token_hex(8)}.part")
+            if when:
+                time.sleep(max(0.0, when - time.monotonic()))
+                if _difference(target, entry) is None:  # another process got it meanwhile
+                    return target
             try:
-                with open(partial, "xb") as file, _bar(name, entry.size, progress) as advance:
-                    sink = _Sink(file, entry.size, advance)
-                    if is_web:
-                        _copy_url(source, sink)
-                    else:
-                        _copy_file(source, sink)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if difference := _difference(partial, entry):
-                    raise VerificationError(f"not the published file: {difference}")
-                os.replace(partial, target)
-                return
-            # Whatever a mirror, a proxy or a disk does, the next mirror may do better.
-            except Exception as error:
-                attempts.append(f"{source}: {str(error) or type(error).__name__}")
-            finally:
-                partial.unlink(missing_ok=True)
-        tried = "".join(f"\n  {attempt}" for attempt in attempts) or " no mirror is known."
+                _make_folder(self.cache, artifact.folder)
+                _clean(target.parent)
+                with _bar(name, entry.size, progress) as advance:
+                    transfer(source, target, entry, advance)
+                return target
+            except OSError as error:
+                raise _unwritable(target, entry, error) from error
+            except TransferError as error:
+                told[number] = f"{public(source)}: {error}"
+                if error.wait is None or retries == _RETRIES:
+                    continue
+                if error.wait > _PATIENCE:
+                    told[number] += f", to be asked again after {error.wait:.0f} seconds"
+                    continue
+                # Not all at the same time, when many processes were turned away at once.
+                wait = error.wait + _BACKOFF * 2**retries * random.uniform(0.5, 1.5)
+                _log.warning("%s; asked again in %.1f seconds", told[number], wait)
+                heapq.heappush(queue, (time.monotonic() + wait, number, retries + 1))
+        lines = [told[number] for number in sorted(told)] or ["no mirror is known"]
+        if os.path.lexists(target):
+            damage = _difference(target, entry)
+            if damage is None:
+                return target
+            lines.append(f"{target}: damaged, not used: {damage}")
         raise ArtifactError(
             f"Could not get {name} of {artifact.id}"
-            f" ({entry.size} bytes, sha256 {entry.sha256}):{tried}",
+            f" ({entry.size} bytes, sha256 {entry.sha256}):" + "".join(f"\n  {x}" for x in lines),
             remedy="Name a mirror that has it in DECODE_ZOO_MIRRORS, a URL or a folder; the folder"
             " zoo/ of a checkout of decode-zoo is one: DECODE_ZOO_MIRRORS=/path/to/decode-zoo/zoo."
             f" Or put the file at {target} by hand"
             + (", or allow the network: unset DECODE_ZOO_OFFLINE." if self.offline else "."),
         )
-
-
-class _Sink:
-    """Ends a transfer at the first byte too many, lest an endless answer fill the disk."""
-
-    def __init__(self, file: IO[bytes], size: int, advance: Callable[[int], object]) -> None:
-        self._file = file
-        self._size = size
-        self._left = size
-        self._advance = advance
-
-    def write(self, block: bytes) -> int:
-        self._left -= len(block)
-        if self._left < 0:
-            raise VerificationError(f"sent more than the expected {self._size} bytes")
-        self._advance(len(block))
-        return self._file.write(block)
-
-    def flush(self) -> None:
-        """Leave it to the file; pooch asks after each block."""
-
-
-def _copy_url(url: str, sink: _Sink) -> None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    import pooch
-
-    try:
-        agent = f"decode-zoo/{version('decode-zoo')}"
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        agent = "decode-zoo/0"
-    # Some hosts limit clients without a name of their own. No encoding, because the
-    # sizes are those of the stored files.
-    headers = {"User-Agent": agent, "Accept-Encoding": "identity"}
-    pooch.HTTPDownloader(chunk_size=_BLOCK, timeout=_TIMEOUT, headers=headers)(url, sink, None)
-
-
-def _copy_file(source: str, sink: Any) -> None:
-    if "://" in source:
-        from urllib.request import url2pathname
-
-        parts = urlsplit(source)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-            raise ValueError("neither a http, https or local file URL nor a folder")
-        source = url2pathname(parts.path)
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError("no such file")
-    with open(path, "rb") as file:
-        shutil.copyfileobj(file, sink, _BLOCK)
 
 
 @contextlib.contextmanager
@@ -439,24 +429,33 @@ def _hash_once(path: Path) -> FileEntry:
     return _hashed[key]
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
+def _make_folder(cache: Path, folder: str) -> None:
+    """Make a folder of the cache; where a group may write the cache, it may write this too."""
+    cache.mkdir(parents=True, exist_ok=True)
+    shared = cache.stat().st_mode & (stat.S_ISGID | stat.S_IRWXG)
+    path = cache
+    for part in folder.split("/"):
+        path /= part
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        if shared & stat.S_IWGRP:
+            # Some file systems know no permissions.
+            with contextlib.suppress(OSError):
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | shared)
 
 
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+def _clean(folder: Path) -> None:
+    """Remove what killed processes left; not all of it need be ours to remove."""
+    for path in leftovers(folder):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
-def _unwritable(path: Path, error: OSError) -> ArtifactError:
+def _unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError:
     return ArtifactError(
-        f"The cache cannot be written: {path}: {error.strerror}.",
-        remedy="Name a folder that you can write in DECODE_ZOO_CACHE.",
+        f"The cache cannot be written: {path}: {error.strerror or error}.",
+        remedy=f"Name a folder that you can write, with room for {entry.size} bytes,"
+        " in DECODE_ZOO_CACHE.",
     )

@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import codecs
-import csv
-import gzip
 import io
 import os
 import re
-import zlib
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from decode_zoo.errors import InputError
+from decode_zoo.inputfile import read_bytes
 
-__all__ = ["read_bytes", "read_columns", "read_table"]
+__all__ = ["read_columns", "read_table", "read_text"]
 
 _NUMBERS = ("start", "end")
 _HEADERS = (b"#", b"track", b"browser")
 # What int() takes and files mean, within 64 bits.
-_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Content of a file, decompressed if it is gzip (told by its magic bytes, not its name).
+def read_text(path: str | os.PathLike[str]) -> bytes:
+    """Bytes of a text file, decompressed, without byte order mark, every line end a newline.
 
     Raises
     ------
     InputError
-        If it cannot be read, or its gzip stream is damaged.
+        As `inputfile.read_bytes` does, or if the file holds what no text has.
     """
-    try:
-        data = Path(path).read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except FileNotFoundError:
-        raise InputError("no such file", path=path) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"the gzip stream is damaged ({error})", path=path, remedy="Fetch the file again."
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", path=path) from error
+    data = read_bytes(path)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError("is UTF-16 text, not UTF-8", path=path, line=1,
+                         remedy="Save it as UTF-8 text.")  # fmt: skip
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\r" in data:  # Windows or old Macintosh line ends
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\0" in data:
+        line = 1 + data.count(b"\n", 0, data.find(b"\0"))
+        raise InputError("is no text (it holds NUL bytes)", path=path, line=line,
+                         remedy="Save it as tab-separated UTF-8 text.")  # fmt: skip
+    return data
 
 
 def read_table(path: str | os.PathLike[str]) -> list[list[str]]:
@@ -54,10 +53,10 @@ def read_table(path: str | os.PathLike[str]) -> list[list[str]]:
         If it cannot be read, or is not UTF-8 text.
     """
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = read_text(path).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text ({error})", path=path) from None
-    return list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [line.split("\t") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def _count_header(data: bytes) -> tuple[int, int]:
@@ -108,17 +107,11 @@ def read_columns(
     InputError
         With the line of the first fault.
     """
-    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
-    if b"\r" in data:  # Windows or old Macintosh line ends
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = read_text(path)
     header, position = _count_header(data)
     data = data[position:]
     if not data.strip():
         return pd.DataFrame({name: [] for name in names})
-    if b"\0" in data:
-        line = header + 1 + data.count(b"\n", 0, data.find(b"\0"))
-        raise InputError(f"is not {what} text (it holds NUL bytes)", path=path, line=line,
-                         remedy="Save it as UTF-8 text.")  # fmt: skip
     texts = object if select else "category"
     try:
         # The fast path; whatever it stumbles over is looked at again, line by line, below. What a
@@ -127,22 +120,32 @@ def read_columns(
             io.BytesIO(data), sep="\t", header=None, usecols=list(places), names=list(names),
             dtype={n: texts for n in names if n not in _NUMBERS},
             quoting=3, skip_blank_lines=False, na_filter=False, engine="c", low_memory=False,
+            float_precision="round_trip",  # the others crash on 1e3999999999
         )  # fmt: skip
         table.index += header + 1
         if select:
             # Other lines may hold anything there, which makes texts of all the numbers.
             table = table[table[select[0]] == select[1]]
-            table = table.assign(**{n: pd.to_numeric(table[n]) for n in names if n in _NUMBERS})
+            table = table.assign(**{n: _whole(table[n]) for n in names if n in _NUMBERS})
         strings = {n: set(table[n].unique()) for n in names if n not in _NUMBERS}
         if (
             all(table[n].dtype == np.int64 for n in names if n in _NUMBERS)
-            and not any("" in found for found in strings.values())
+            and all(type(text) is str and text for found in strings.values() for text in found)
             and not any(name.startswith("#") for name in strings[names[0]])
         ):
             return table
     except (ValueError, OverflowError):
         pass
     return _read_carefully(data, header, path, names, places, what, select)
+
+
+def _whole(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Turn texts into whole numbers if all of them are plain ones, which pandas does not check."""
+    texts = column.tolist()
+    plain = all(type(text) is str and 0 < len(text) < 19 for text in texts)
+    if plain and set("".join(texts)) <= set("0123456789"):
+        return column.astype(np.int64)
+    return column
 
 
 def _read_carefully(

@@ -29,7 +29,8 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's cache, mirrors or offline switch."""
+    """No test sees the user's cache, mirrors, registries or offline switch."""
     monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("DECODE_ZOO_MIRRORS", raising=False)
+    monkeypatch.delenv("DECODE_ZOO_REGISTRY", raising=False)
     monkeypatch.delenv("DECODE_ZOO_OFFLINE", raising=False)

@@ -201,7 +201,7 @@ def test_whatever_is_written_is_read(
         (b"TP53\n" + b"A" * 1_000_001, 2, "longer than 1,000,000"),
         (gzip.compress(b"TP53\n" * 1000)[:-9], None, "truncated or corrupt"),
         (gzip.compress(b"TP53\n" * 1000)[:30] + b"\xff" * 20, None, "truncated or corrupt"),
-        (b"\x1f\x8bnot gzip at all", 1, "truncated or corrupt"),
+        (b"\x1f\x8bnot gzip at all", None, "truncated or corrupt"),
     ],
 )
 def test_what_is_no_utf8_text_is_refused(
@@ -213,7 +213,6 @@ def test_what_is_no_utf8_text_is_refused(
         read_gene_list(path)
     assert str(path) in str(caught.value)
     assert caught.value.remedy
-    assert caught.value.line is not None
     if line is not None:
         assert caught.value.line == line
 

@@ -2,28 +2,36 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from decode_zoo.errors import ArtifactError, InputError
 from decode_zoo.registry import (
     Artifact,
     FileEntry,
     Registry,
+    check_mirror,
     entry_for,
     load_registry,
+    parse_registry,
     write_registry,
 )
 
 SHA = "ab" * 32
+FILES = f"{{a.npz: {{sha256: {SHA}, size: 1}}}}"
+PAPER = f"{{kind: model, title: T, license: L, citation: C, files: {FILES}}}"
 TEXT = f"""\
 format_version: 1
 mirrors: [https://zoo.example/decode, /srv/zoo]
 default_model: tissue-v1
 artifacts:
-  tissue-paper-v1: &paper
+  tissue-paper-v1:
     kind: model
     title: "Naïve: tissues"
     license: BSD-3-Clause
@@ -31,10 +39,10 @@ artifacts:
     features: hg38-open-v1
     files:
       manifest.json: {{sha256: {SHA}, size: 12}}
-      weights.npz: {{sha256: {"0" * 64}, size: 0}}
+      weights.npz: {{sha256: "{"0" * 64}", size: 0}}
   tissue-v1: {{same_as: tissue-paper-v1}}
-  tissue-v9: *paper
-  tissue-v10: *paper
+  tissue-v9: {PAPER}
+  tissue-v10: {PAPER}
   hg38-open-v1:
     kind: features
     title: Open sites
@@ -42,7 +50,7 @@ artifacts:
     citation: none yet
     files:
       pooled.npz: {{sha256: {SHA}, size: 3}}
-""".replace("0" * 64, f'"{"0" * 64}"')
+"""
 
 
 @pytest.fixture
@@ -96,14 +104,22 @@ def test_unknown_id_names_the_closest(path: Path) -> None:
 
 
 BROKEN = {
-    "duplicate artifact": ("tissue-v9: *paper", "tissue-v10: *paper", "duplicate key 'tissue-v10'"),
+    "duplicate artifact": ("tissue-v9: ", "tissue-v10: ", "duplicate key 'tissue-v10'"),
     "duplicate field": ("size: 12", "size: 12, size: 13", "duplicate key 'size'"),
     "unknown root key": ("mirrors:", "mirror: x\nmirrors:", "unknown key 'mirror'"),
     "unknown artifact key": ("license: CC0-1.0", "license: x\n    licence: y", "unknown key"),
-    "unknown file key": ("size: 12", "size: 12, md5: x", r"manifest\.json: unknown key 'md5'"),
-    "same_as and more": ("same_as: ", "kind: model, same_as: ", "tissue-v1: unknown key 'kind'"),
+    "unknown file key": ("size: 12", "size: 12, md5: x", r"manifest\.json\.md5: unknown key 'md5'"),
+    "same_as and more": (
+        "same_as: ",
+        "kind: model, same_as: ",
+        "tissue-v1.kind: unknown key 'kind'",
+    ),
     "same_as to nothing": ("same_as: tissue-paper-v1", "same_as: gone", "tissue-v1.same_as"),
-    "same_as to same_as": ("tissue-v9: *paper", "tissue-v9: {same_as: tissue-v1}", "not followed"),
+    "same_as to same_as": (
+        f"tissue-v9: {PAPER}",
+        "tissue-v9: {same_as: tissue-v1}",
+        "not followed",
+    ),
     "id with capitals": ("tissue-v9:", "Tissue-v9:", "'Tissue-v9' is no id"),
     "id with a folder": ("tissue-v9:", "../tissue-v9:", "is no id"),
     "id with a line end": ("tissue-v9:", '"tissue-v9\\n":', "is no id"),
@@ -134,12 +150,50 @@ BROKEN = {
     "mirrors text": ("[https://zoo.example/decode, /srv/zoo]", "/srv/zoo", "must be a list"),
     "newer format": ("format_version: 1", "format_version: 2", "pip install -U"),
     "format as truth": ("format_version: 1", "format_version: true", "format_version: must be"),
-    "python object": ("none yet", "!!python/object/apply:os.getcwd []", "not valid YAML"),
-    "impossible date": ("none yet", "2020-99-99", "not valid YAML"),
+    "python object": ("none yet", "!!python/object/apply:os.getcwd []", "tags"),
     "no YAML": ("mirrors: [", "mirrors: [[", "not valid YAML"),
+    "anchor": ("title: Open sites", "title: &t Open sites", "anchors"),
+    "alias": ("title: Open sites", "title: *t", "anchors"),
+    "merge key": ("kind: features", "<<: {kind: features}", "unknown key '<<'"),
+    "python tag": ("none yet", "!!python/name:os.system x", "tags"),
+    "tag of text": ("none yet", "!!str none yet", "tags"),
+    "own tag": ("none yet", "!mine none yet", "tags"),
+    "nested deeper than anything": ("mirrors: [", "mirrors: [" + "[" * 5000, "nested"),
+    "two documents": ("format_version: 1", "--- {}\n---\nformat_version: 1", "more than one"),
+    "mapping as key": ("tissue-v9: ", "{a: b}: ", "must be text"),
+    "truth as key": ("tissue-v9: ", "true: ", "must be text"),
+    "escape sequence in a title": ("Open sites", '"\\e[31mOpen"', r"hg38-open-v1\.title: .*'.x1b'"),
+    "line break in a licence": ("CC0-1.0", '"a\\nb"', "one line"),
+    "reordered text in a citation": ("none yet", '"\\u202Egnp"', "one line"),
+    "endless title": ("Open sites", "x" * 3000, "3000 characters"),
+    "year as title": ("Open sites", "2020", r"title: must be text .*got 2020"),
+    "absurd size": ("size: 12", "size: 999999999999999", "size: must be"),
+    "size of many digits": ("size: 12", f"size: {'9' * 5000}", "size: must be"),
+    "size with a fraction": ("size: 12", "size: 12.0", "size: must be"),
+    "hash of digits, not quoted": (SHA, "1" * 17, "sha256: must be 64 .*in quotes"),
+    "hash of a list": (SHA, "[]", "sha256: must be 64"),
+    "id of Windows": ("tissue-v9:", "nul:", "'nul' is no id"),
+    "id of 200 letters": ("tissue-v9:", f"{'x' * 200}:", "is no id"),
+    "file name absolute": ("pooled.npz:", "/etc/passwd:", "no file name"),
+    "file name with a drive": ("pooled.npz:", '"C:pooled.npz":', "no file name"),
+    "file name with NUL": ("pooled.npz:", '"a\\0.npz":', "no file name"),
+    "file name of dots": ("pooled.npz:", "..:", "no file name"),
+    "file name of a device": ("pooled.npz:", "Aux.npz:", "no file name"),
+    "file name ending with a dot": ("pooled.npz:", "pooled.npz.:", "no file name"),
+    "file name ending with a blank": ("pooled.npz:", '"pooled.npz ":', "no file name"),
+    "file name of 200 letters": ("pooled.npz:", f"{'x' * 200}:", "no file name"),
+    "file names but for capitals": ("weights.npz:", "Manifest.json:", "only in capitals"),
+    "mirror without encryption": ("https://zoo.example", "http://zoo.example", "mirrors: 'http:"),
+    "mirror with a password": ("https://zoo", "https://me:secret@zoo", "without password"),
+    "mirror with a query": ("https://zoo.example/decode", "'https://zoo.example/?x='", "mirrors: "),
+    "mirror without a host": ("https://zoo.example/decode", "https:///x", "mirrors: "),
+    "mirror on another machine's disk": ("https://zoo", "file://zoo", "mirrors: "),
+    "mirror of a script": ("https://zoo", "javascript://zoo", "mirrors: "),
+    "mirror as number": ("/srv/zoo", "7", "mirrors: 7"),
 }
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_registry_is_refused(path: Path, case: str) -> None:
     old, new, message = BROKEN[case]
@@ -147,7 +201,87 @@ def test_broken_registry_is_refused(path: Path, case: str) -> None:
     path.write_text(TEXT.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
         load_registry(path)
-    assert str(caught.value).startswith(f"{path}")
+    assert str(caught.value).startswith(f"{path}, line ")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("mirror", ["https://zoo.example:8443/a", "http://127.0.0.1:80/x",
+                                    "http://localhost/x", "http://[::1]:8/x", "/srv/my zoo",
+                                    "file:///srv/zoo", "file://localhost/srv"])  # fmt: skip
+def test_mirrors_that_are_allowed(mirror: str) -> None:
+    check_mirror(mirror)
+
+
+def test_only_numbers_truths_and_null_are_not_text(path: Path) -> None:
+    """The trap of YAML: a licence ``no`` or a citation of a date are what they look like."""
+    text = TEXT.replace("CC0-1.0", "no").replace("none yet", "2020-99-99")
+    path.write_text(text.replace("Open sites", "1:30"), encoding="utf-8")
+    found = load_registry(path).artifacts["hg38-open-v1"]
+    assert (found.license, found.citation, found.title) == ("no", "2020-99-99", "1:30")
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n"
+    for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB.encode(), "line 1: anchors"),
+        (b"[" * 900_000, "nested"),
+        (b"{a: " * 200_000, "nested"),
+        (b"- " * 400_000, "nested"),
+        (TEXT.encode() + b"#" * (1 << 20), "larger than"),
+        (b"\xef\xbb\xbf" + TEXT.encode(), "line 1: begins with a byte order mark"),
+        (TEXT.encode("utf-16"), "byte order mark"),
+        (TEXT.encode("latin-1"), "line 7: is not UTF-8"),
+        (TEXT.encode().replace(b"Open", b"O\0pen"), r"unprintable character '.x00'"),
+        (b"<!DOCTYPE html><html><body>Log in</body></html>", "must be a mapping"),
+        (b"", "must be a mapping"),
+        (b"\x1f\x8b\x08\x00", "not UTF-8"),
+    ],
+    ids=["alias bomb", "deep list", "deep mapping", "deep block", "too large", "BOM", "UTF-16",
+         "Latin-1", "NUL", "web page", "empty", "gzip"],
+)  # fmt: skip
+def test_hostile_text_is_refused_at_once(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    started = time.monotonic()
+    with pytest.raises(InputError, match=message):
+        load_registry(path)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    if kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("this system has no named pipes")
+        os.mkfifo(tmp_path / "x")
+    else:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(InputError, match="no such file"):
+        load_registry(tmp_path / "x")
+
+
+@pytest.mark.fault
+@settings(max_examples=150)
+@given(st.data())
+def test_changed_registry_gives_a_registry_or_an_input_error(data: st.DataObject) -> None:
+    text = bytearray(TEXT.encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        to = at + data.draw(st.integers(0, 6))
+        text[at:to] = data.draw(st.one_of(
+            st.binary(max_size=4),
+            st.sampled_from([b"&a ", b"*a", b"!!x ", b": ", b"- ", b"\n", b"{", b"]", b"'", b'"',
+                             b"? ", b"| ", b"%TAG ! x", b"---", b"...", b"../", b"\t"]),
+        ))  # fmt: skip
+    with suppress(InputError):
+        parse_registry(bytes(text), "r.yaml", whole=True)
 
 
 def test_duplicate_key_names_its_line(path: Path) -> None:
@@ -234,6 +368,10 @@ def test_entry_for_refuses_what_cannot_be_published(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'sub' cannot be published"):
         entry_for(tmp_path)
     (tmp_path / "sub").rmdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    with pytest.raises(InputError, match="'link' cannot be published"):
+        entry_for(tmp_path)
+    (tmp_path / "link").unlink()
     (tmp_path / ".hidden").touch()
     with pytest.raises(InputError, match=r"'\.hidden' cannot be published"):
         entry_for(tmp_path)

@@ -11,9 +11,12 @@ import sys
 import click
 
 import decode_zoo
+from decode_zoo.cli.cache import cache
+from decode_zoo.cli.doctor import doctor
 from decode_zoo.cli.explain import explain
 from decode_zoo.cli.features import features
 from decode_zoo.cli.predict import predict
+from decode_zoo.cli.publish import publish
 from decode_zoo.cli.report import report
 from decode_zoo.cli.train import train
 from decode_zoo.cli.zoo import fetch, info, ls, test, verify
@@ -37,5 +40,19 @@ def cli(debug: bool) -> None:
     )
 
 
-for command in (predict, explain, report, features, train, ls, info, fetch, verify, test):
+for command in (
+    predict,
+    explain,
+    report,
+    features,
+    train,
+    ls,
+    info,
+    fetch,
+    verify,
+    test,
+    doctor,
+    cache,
+    publish,
+):
     cli.add_command(command)

@@ -48,7 +48,7 @@ fill_missing = click.option(
 
 def split_names(text: str | None) -> list[str] | None:
     """Names in a list separated by commas."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def tell_missing(missing: Mapping[Side, Sequence[str]]) -> None:

@@ -139,10 +139,10 @@ def train(  # one parameter an option
         ),
         force=force,
     )
-    for part, values in model.manifest.metrics.items():
+    for part in model.manifest.metrics:
+        fold, median = model.manifest.spearman(part)
         click.echo(
-            f"{part}: rho {values['fold_change_spearman']:.3f} (fold changes), "
-            f"{values['median_spearman']:.3f} (median)",
+            f"{part}: rho {fold:.3f} (fold changes), {median:.3f} (median)",
             err=True,
         )
     click.echo(str(output))

@@ -30,6 +30,12 @@ def _place(store: Store, artifact: Artifact) -> str:
     return "partly here" if here else "to fetch"
 
 
+def _registry_of(store: Store, name: str) -> str:
+    """Say who vouches for a name: decode-zoo, or a registry of the user's own."""
+    origin = store.registry.origins.get(name)
+    return "decode-zoo" if origin is None else origin.place
+
+
 @click.command()
 def ls() -> None:
     """List models and feature sets."""
@@ -37,12 +43,12 @@ def ls() -> None:
 
     store = Store.default()
     registry = store.registry
-    click.echo("id\tkind\tsize\twhere\ttitle")
+    click.echo("id\tkind\tsize\twhere\tregistry\ttitle")
     for name in sorted({*registry.artifacts, *registry.same_as}):
         artifact = registry.resolve(name)
         title = artifact.title if name == artifact.id else f"the same as {artifact.id}"
         click.echo(f"{name}\t{artifact.kind}\t{_megabytes(artifact)}\t{_place(store, artifact)}"
-                   f"\t{title}")  # fmt: skip
+                   f"\t{_registry_of(store, name)}\t{title}")  # fmt: skip
 
 
 @click.command()
@@ -76,6 +82,7 @@ def info(source: str) -> None:
             f"{artifact.id}: {artifact.title}",
             f"licence     {artifact.license}",
             f"size        {_megabytes(artifact)} ({place})",
+            f"registry    {_registry_of(store, artifact.id)}",
         ]
         if place == "to fetch":
             lines.append(f"more        once it is here: decode-zoo fetch {artifact.id}")
@@ -95,9 +102,10 @@ def _describe_model(manifest: Manifest) -> Iterator[str]:
         regulators = len({track.regulator for track in frozen.tracks})
         yield f"{side:11} {len(frozen.tracks)} tracks of {regulators} regulators"
     for part, values in manifest.metrics.items():
+        fold, median = manifest.spearman(part)
         yield (
-            f"{part:11} Spearman's rho {values['fold_change_spearman']:.3f} (mean over fold "
-            f"changes), {values['median_spearman']:.3f} (median), {values['n_genes']} genes"
+            f"{part:11} Spearman's rho {fold:.3f} (mean over fold changes), {median:.3f} (median), "
+            f"{values['n_genes']} genes"
         )
     names = ", ".join(output.name for output in manifest.outputs)
     yield f"outputs     {len(manifest.outputs)}: {names}"

@@ -20,7 +20,7 @@ from decode_zoo.digest import sha256_of
 from decode_zoo.expression import Targets
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Side
-from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest
+from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest, fingerprint_of
 from decode_zoo.metrics import score, summarise
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig, DecodeNetwork
@@ -198,11 +198,14 @@ def write_bundle(
     best = best_repeat(repeats)
     network = make_network(dataset, config, best)
     names = [output.name for output in dataset.outputs]
+    metadata = {
+        "id": description.id,
+        "decode_zoo": decode_zoo.__version__,
+        "outputs": json.dumps(names),
+        "fingerprint": fingerprint_of(names, dataset.tracks),
+    }
     write_arrays(folder / "weights.npz", network.weights)
-    export_onnx(
-        network, folder / "model.onnx",
-        {"id": description.id, "decode_zoo": decode_zoo.__version__, "outputs": json.dumps(names)},
-    )  # fmt: skip
+    export_onnx(network, folder / "model.onnx", metadata)
     manifest = Manifest(
         id=description.id,
         title=description.title,

@@ -1,0 +1,225 @@
+"""Artifacts: models and feature sets as a registry lists them, and the names they may have.
+
+The dataclasses check themselves, so an artifact that exists is one whose id and file names are
+safe to build paths and URLs from, on every system.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError
+
+__all__ = ["Artifact", "FileEntry", "check_id", "entry_for", "hash_file"]
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+# Windows opens a device instead of a file of such a name, whatever its suffix.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 1 << 40  # bytes
+_MOST_FILES = 1000
+_LONGEST_TEXT = 2000
+# Controls, invisible and reordering characters: they could forge what a terminal shows.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_FOLDERS = {"model": "models", "features": "features"}
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a published file must be.
+
+    Parameters
+    ----------
+    sha256 : str
+        64 lowercase hexadecimal digits.
+    size : int
+        Bytes, at most 1 TiB.
+    """
+
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        """Refuse a hash or size that no file can have."""
+        if not (isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256)):
+            raise InputError(
+                "sha256: must be 64 lowercase hexadecimal digits (in quotes if all are 0 to 9), "
+                f"got {_shown(self.sha256)}"
+            )
+        if type(self.size) is not int or not 0 <= self.size <= _LARGEST:
+            raise InputError(
+                f"size: must be a whole number of bytes, at most {_LARGEST}, "
+                f"got {_shown(self.size)}"
+            )
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One published model bundle or feature set.
+
+    Parameters
+    ----------
+    id : str
+        Carries the version (``gtex-tissue-decode-v1``) and never changes its meaning.
+    kind : str
+        ``model`` or ``features``.
+    title, license, citation : str
+        For people; none may be empty.
+    features : str or None
+        Id of the feature set a model reads; None for feature sets.
+    files : mapping of str to FileEntry
+        File name to what the file must be; at least one.
+    """
+
+    id: str
+    kind: str
+    title: str
+    license: str
+    citation: str
+    features: str | None
+    files: Mapping[str, FileEntry]
+
+    def __post_init__(self) -> None:
+        """Refuse values that are missing or unsafe as parts of a path."""
+        check_id(self.id, "id")
+        if self.kind not in _FOLDERS:
+            raise InputError(f"kind: must be one of {', '.join(_FOLDERS)}, got {self.kind!r}")
+        for key in ("title", "license", "citation"):
+            _check_text(getattr(self, key), key)
+        if self.features is not None:
+            if self.kind != "model":
+                raise InputError("features: only a model names the feature set that it reads")
+            check_id(self.features, "features")
+        if not 0 < len(self.files) <= _MOST_FILES:
+            raise InputError(
+                f"files: is empty, or has more than {_MOST_FILES} entries ({len(self.files)})"
+            )
+        seen: dict[str, str] = {}
+        for name in self.files:
+            _check_file_name(name)
+            # On many disks the two would be one file.
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                raise InputError(f"files: {other!r} and {name!r} differ only in capitals")
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie in a mirror, the cache and ``zoo/``, e.g. ``models/<id>``."""
+        return f"{_FOLDERS[self.kind]}/{self.id}"
+
+
+def hash_file(path: str | os.PathLike[str]) -> FileEntry:
+    """Hash and measure a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    FileEntry
+        Its SHA-256 and size in bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    return FileEntry(sha256_of(path), os.path.getsize(path))
+
+
+def entry_for(folder: str | os.PathLike[str]) -> dict[str, FileEntry]:
+    """Describe the files of an artifact on disk, for publishing it.
+
+    Parameters
+    ----------
+    folder : path-like
+        A bundle or feature set.
+
+    Returns
+    -------
+    dict of str to FileEntry
+        The ``files`` of its `Artifact`, sorted by name.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, it is empty, or it holds anything but files
+        with names that a registry accepts.
+    """
+    try:
+        paths = sorted(Path(folder).iterdir())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=folder) from error
+    if not paths:
+        raise InputError("the folder is empty", path=folder)
+    for path in paths:
+        if path.is_symlink() or not (path.is_file() and _is_file_name(path.name)):
+            raise InputError(
+                f"{path.name!r} cannot be published: no file (a folder or link), or a hidden or "
+                "unusual name",
+                path=folder,
+                remedy="Remove it, or give it a name of letters, digits, '.', '_' and '-'.",
+            )
+    return {path.name: hash_file(path) for path in paths}
+
+
+def check_id(value: object, where: str = "id") -> None:
+    """Refuse what is no id.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    where : str
+        What it is, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is not one.
+    """
+    if not (isinstance(value, str) and _ID.fullmatch(value)) or _DEVICE.fullmatch(value):
+        raise InputError(
+            f"{where}: {_shown(value)} is no id (lowercase letters, digits, '-', first no '-'; "
+            "at most 100, and no name of a device)"
+        )
+
+
+def _is_file_name(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and _FILE_NAME.fullmatch(name) is not None
+        and _DEVICE.fullmatch(name) is None
+    )
+
+
+def _check_file_name(name: object) -> None:
+    if not _is_file_name(name):
+        raise InputError(
+            f"files: {_shown(name)} is no file name (letters, digits, '.', '_', '-', first a "
+            "letter or digit, last no '.', at most 100; no folders, no name of a device)"
+        )
+
+
+def _check_text(value: object, where: str) -> None:
+    if not (isinstance(value, str) and value.strip()):
+        raise InputError(f"{where}: must be text and not empty, got {_shown(value)}")
+    if len(value) > _LONGEST_TEXT:
+        raise InputError(f"{where}: has {len(value)} characters (at most {_LONGEST_TEXT})")
+    for character in value:
+        if unicodedata.category(character) in _HIDDEN:
+            raise InputError(f"{where}: must be one line without the character {character!r}")
+
+
+def _shown(value: object) -> str:
+    """Text of a value for a message, which a hostile one must not fill."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

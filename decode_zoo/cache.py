@@ -1,0 +1,233 @@
+"""What is in the cache, and what of it can go.
+
+The cache may be a folder that other things live in. What decode-zoo cannot know to be its own is
+never removed: only files of registered artifacts, what its own downloads left, and artifacts whose
+folder has the description that decode-zoo writes into each. Symbolic links are not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from decode_zoo.artifact import Artifact, check_id
+from decode_zoo.download import leftovers
+from decode_zoo.errors import ArtifactError, InputError, VerificationError
+from decode_zoo.plainfile import entries_of, open_plain
+from decode_zoo.store import Store
+
+__all__ = ["STATES", "CachedFile", "clean", "removable", "survey"]
+
+State = Literal[
+    "verified", "damaged", "unreadable", "unfinished", "in use", "unregistered", "foreign"
+]
+STATES: tuple[str, ...] = get_args(State)
+
+_TOPS = ("features", "models")
+_RUBBISH = ("damaged", "unfinished", "unregistered")
+# Of downloads, see `download`.
+_TEMPORARY = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.part")
+# What a manifest.json and a features.json begin with.
+_MARKS = ("manifest.json", "features.json")
+_MARK = re.compile(rb'\{\s*"format_version"\s*:\s*\d')
+
+
+@dataclass(frozen=True)
+class CachedFile:
+    """Something that lies in the cache where artifacts lie.
+
+    Attributes
+    ----------
+    path : Path
+    artifact : str
+        Name of the folder that it is in, or its own: the artifact's id.
+    size : int
+        Bytes.
+    modified : float
+        When it was fetched, in seconds since the epoch.
+    state : str
+        ``verified``; ``damaged``: not what the registry says; ``unreadable``; ``unfinished``: left
+        by a download that died; ``in use``: a download under way; ``unregistered``: of an artifact
+        that the registry does not have; ``foreign``: not made by decode-zoo, or a link.
+    """
+
+    path: Path
+    artifact: str
+    size: int
+    modified: float
+    state: State
+
+
+def survey(store: Store) -> list[CachedFile]:
+    """List what the cache holds, and verify it.
+
+    Parameters
+    ----------
+    store : Store
+
+    Returns
+    -------
+    list of CachedFile
+        By folder and name. Only ``features/`` and ``models/`` are looked at.
+
+    Raises
+    ------
+    ArtifactError
+        If the cache cannot be read.
+    """
+    try:
+        return list(_walk(replace(store, bundled=None)))
+    except OSError as error:
+        raise ArtifactError(
+            f"The cache cannot be read: {error.filename or store.cache}: {error.strerror}.",
+            remedy="Name a folder of your own in DECODE_ZOO_CACHE.",
+        ) from error
+
+
+def removable(
+    files: Iterable[CachedFile],
+    *,
+    artifacts: Collection[str] = (),
+    older_than: float | None = None,
+    everything: bool = False,
+    now: float | None = None,
+) -> list[CachedFile]:
+    """Choose what to remove.
+
+    Always what nobody can use: damaged files, downloads that died, artifacts that are not in the
+    registry. Never downloads under way nor what decode-zoo did not make.
+
+    Parameters
+    ----------
+    files : iterable of CachedFile
+        From `survey`.
+    artifacts : collection of str
+        Only of these, and of these the good files too.
+    older_than : float, optional
+        Seconds: of the good files, those that were fetched longer ago.
+    everything : bool
+        All good files too.
+    now : float, optional
+        Seconds since the epoch.
+    """
+    now = time.time() if now is None else now
+
+    def unwanted(file: CachedFile) -> bool:
+        if file.state == "verified":
+            if older_than is not None:
+                return now - file.modified > older_than
+            return everything or bool(artifacts)
+        return file.state in _RUBBISH
+
+    return [
+        file for file in files if (not artifacts or file.artifact in artifacts) and unwanted(file)
+    ]
+
+
+def clean(files: Iterable[CachedFile]) -> list[CachedFile]:
+    """Remove files, and the folders of artifacts that are empty then.
+
+    Parameters
+    ----------
+    files : iterable of CachedFile
+        From `removable`.
+
+    Returns
+    -------
+    list of CachedFile
+        What was removed.
+
+    Raises
+    ------
+    ArtifactError
+        If some could not be removed; the others are gone.
+    """
+    removed, failures = [], []
+    for file in files:
+        try:
+            file.path.unlink(missing_ok=True)
+            removed.append(file)
+        except OSError as error:
+            failures.append(f"\n  {file.path}: {error.strerror}")
+    for folder in {file.path.parent for file in removed}:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty
+            continue
+    if failures:
+        raise ArtifactError(
+            f"{len(failures)} files of the cache could not be removed:{''.join(failures)}",
+            remedy="Ask who owns them, or name a cache of your own in DECODE_ZOO_CACHE.",
+        )
+    return removed
+
+
+def _walk(store: Store) -> Iterator[CachedFile]:
+    registered = {artifact.folder: artifact for artifact in store.registry.artifacts.values()}
+    for top in _TOPS:
+        for folder in entries_of(store.cache / top):
+            if not (folder.is_dir(follow_symlinks=False) and _is_id(folder.name)):
+                yield _cached(folder, folder.name, "foreign")
+                continue
+            artifact = registered.get(f"{top}/{folder.name}")
+            ours = artifact is not None or _is_marked(Path(folder.path))
+            dead = set(leftovers(Path(folder.path)))
+            for file in entries_of(folder.path):
+                try:
+                    yield _cached(file, folder.name, _state(store, artifact, ours, dead, file))
+                except FileNotFoundError:  # another process cleans, or finished a download
+                    continue
+
+
+def _state(
+    store: Store,
+    artifact: Artifact | None,
+    ours: bool,
+    dead: Collection[Path],
+    file: os.DirEntry[str],
+) -> State:
+    if not file.is_file(follow_symlinks=False):
+        return "foreign"
+    if _TEMPORARY.fullmatch(file.name):
+        return "unfinished" if Path(file.path) in dead else "in use"
+    if artifact is None:
+        return "unregistered" if ours else "foreign"
+    if file.name not in artifact.files:
+        return "foreign"
+    if not os.access(file.path, os.R_OK):
+        return "unreadable"
+    try:
+        store.check(artifact.id, file.name)
+    except VerificationError:
+        return "damaged"
+    return "verified"
+
+
+def _cached(entry: os.DirEntry[str], artifact: str, state: State) -> CachedFile:
+    status = os.lstat(entry.path)
+    return CachedFile(Path(entry.path), artifact, status.st_size, status.st_mtime, state)
+
+
+def _is_id(name: str) -> bool:
+    try:
+        check_id(name)
+    except InputError:
+        return False
+    return True
+
+
+def _is_marked(folder: Path) -> bool:
+    """Tell whether a folder has the description that each artifact of decode-zoo has."""
+    for name in _MARKS:
+        try:
+            with open_plain(folder / name) as file:
+                if _MARK.match(file.read(64)):
+                    return True
+        except (OSError, InputError):
+            continue
+    return False

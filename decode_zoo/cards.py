@@ -1,0 +1,194 @@
+"""Cards: a page of Markdown for each artifact, prose by hand around a block of facts.
+
+The block stands between two marker lines and is written from the artifact itself, so that no fact
+on a card can be out of step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from decode_zoo.artifact import FileEntry
+from decode_zoo.errors import InputError
+from decode_zoo.features import FeatureSet
+from decode_zoo.layout import SIDES
+from decode_zoo.manifest import Manifest
+from decode_zoo.sites import describe_tracks
+
+__all__ = ["BEGIN", "END", "feature_facts", "model_facts", "with_facts"]
+
+BEGIN, END = "<!-- facts: generated -->", "<!-- end of facts -->"
+_BLOCK = re.compile(r"(<!-- facts:[^\n]*-->)(.*?)(<!-- end of facts -->)", re.DOTALL)
+
+
+def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
+    """Facts of a model, as Markdown.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    files : Mapping of str to FileEntry
+        The files of the bundle.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If the manifest does not tell how the model was trained and how good it is.
+    """
+    network = manifest.network
+    try:
+        training = (
+            f"{manifest.training['genes']['training']} genes; best of "
+            f"{len(manifest.training['repeats'])} repeats by validation "
+            f"(seed {manifest.training['best_seed']})"
+        )
+        scores = [
+            f"| {_parts(manifest).get(part, part)} | {values['n_genes']} | "
+            f"{values['fold_change_spearman']:.3f} | {values['median_spearman']:.3f} |"
+            for part, values in manifest.metrics.items()
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the manifest of {manifest.id} lacks what a card tells of training and scores "
+            f"({error!r})",
+            remedy="Export the bundle again with decode-zoo train.",
+        ) from None
+    rows: dict[str, object] = {
+        "Id": f"`{manifest.id}`",
+        "Family": manifest.family,
+        "Genome": manifest.layout.genome,
+        "Feature set": f"`{manifest.features['id']}`",
+        **{f"Inputs, {side}": describe_tracks(manifest.inputs[side].tracks) for side in SIDES},
+        "Outputs": _outputs(manifest),
+        "Network": f"RNA {network.rna_layers} × Conv1D({network.rna_channels}, "
+        f"{network.rna_kernel}), promoter {network.promoter_layers} × "
+        f"Conv1D({network.promoter_channels}, {network.promoter_kernel}), sum, "
+        f"{network.dense_layers} × [Dense({network.dense_width}), ReLU, BatchNorm]",
+        "Position sums": manifest.pooling,
+        "Training": training,
+        "Size": f"{sum(entry.size for entry in files.values()) / 1e6:.1f} MB",
+        "Licence": manifest.license,
+    }
+    parity = [
+        f"| {name.replace('_', ' ')} | {value:.1e} |" for name, value in manifest.parity.items()
+    ]
+    return "\n\n".join(
+        [
+            _table(rows),
+            "Spearman's rho between predicted and observed, over genes:",
+            "\n".join(
+                [
+                    "| genes | n | fold changes (mean over outputs) | median |",
+                    "| --- | --- | --- | --- |",
+                    *scores,
+                ]
+            ),
+            "Largest difference between implementations, relative to an output's standard "
+            "deviation:",
+            "\n".join(["| | |", "| --- | --- |", *parity]),
+            "Sources:",
+            "\n".join(f"- {_line(source)}" for source in manifest.sources),
+            f"Cite: {manifest.citation}",
+        ]
+    )
+
+
+def feature_facts(
+    name: str,
+    features: FeatureSet,
+    files: Mapping[str, FileEntry],
+    *,
+    license: str,
+    citation: str,
+) -> str:
+    """Facts of a feature set, as Markdown.
+
+    Parameters
+    ----------
+    name : str
+        Its id.
+    features : FeatureSet
+    files : Mapping of str to FileEntry
+    license, citation : str
+
+    Returns
+    -------
+    str
+    """
+    layout = features.layout
+    return _table(
+        {
+            "Id": f"`{name}`",
+            "Genome": layout.genome,
+            "Rows": f"{len(features)} {layout.level}s",
+            "Promoter window": f"-{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}",
+            "Sites across borders": layout.boundary,
+            **{f"Tracks, {side}": describe_tracks(features.side_tracks[side]) for side in SIDES},
+            **{f"`{file}`": f"{entry.size / 1e6:.1f} MB" for file, entry in files.items()},
+            "Licence": license,
+            "Cite": citation,
+        }
+    )
+
+
+def with_facts(card: str, facts: str) -> str:
+    """Replace the block of facts on a card.
+
+    Parameters
+    ----------
+    card, facts : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If the card has no block, or nothing beside it.
+    """
+    found = _BLOCK.search(card)
+    if found is None:
+        raise InputError(
+            f"the card lacks the lines {BEGIN!r} and {END!r}",
+            remedy="The facts are written between them; what is around them is yours.",
+        )
+    before, after = card[: found.start()], card[found.end() :]
+    if not re.search(r"^\s*[^#\s]", before + after, re.MULTILINE):
+        raise InputError(
+            "the card has nothing but headings and facts",
+            remedy="Say in a few words what it is, what it is good for, and what not.",
+        )
+    return f"{before}{found[1]}\n\n{facts}\n\n{found[3]}{after}"
+
+
+def _outputs(manifest: Manifest) -> str:
+    medians = [output for output in manifest.outputs if output.kind == "median"]
+    folds = len(manifest.outputs) - len(medians)
+    rest = ", and the median log2 TPM" if medians else ""
+    return f"{len(manifest.outputs)}: {folds} log2 fold changes against their median{rest}"
+
+
+def _parts(manifest: Manifest) -> dict[str, str]:
+    """Say what the parts of the split are."""
+    test = manifest.training.get("selection", {}).get("test", [])
+    chroms = ", ".join(f"chr{chrom}" for chrom in test)
+    return {
+        "validation": "validation (random 10%)",
+        "test": f"test ({chroms})" if chroms else "test",
+    }
+
+
+def _table(rows: Mapping[str, object]) -> str:
+    lines = [f"| {key} | {_line(value)} |" for key, value in rows.items()]
+    return "\n".join(["| | |", "| --- | --- |", *lines])
+
+
+def _line(value: object) -> str:
+    """Text of a value that stays in its cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,0 +1,185 @@
+"""``decode-zoo cache``: what is in the cache, cleaning it, carrying it to another site."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from decode_zoo.errors import ArtifactError, UsageError
+
+if TYPE_CHECKING:
+    from decode_zoo.cache import CachedFile
+    from decode_zoo.store import Store
+
+__all__ = ["cache"]
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_ids = click.argument("artifact_ids", metavar="[ID]...", nargs=-1)
+
+
+class _Age(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of minutes, hours, days or weeks, in seconds."""
+
+    name = "age"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = re.fullmatch(r"([0-9]{1,6})([mhdw])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no age; give e.g. 12h, 30d or 8w.", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+@click.group()
+def cache() -> None:
+    """Look after the files that were fetched, or carry them to another site."""
+
+
+@cache.command()
+def path() -> None:
+    """Print where fetched files are kept (DECODE_ZOO_CACHE); it need not exist."""
+    from decode_zoo.store import cache_root
+
+    click.echo(str(cache_root()))
+
+
+@cache.command()
+def ls() -> None:
+    """List what is in the cache, and verify it.
+
+    State: 'verified'; 'damaged', not what the registry says; 'unfinished', left by a download that
+    died; 'in use', a download under way; 'unregistered', of an artifact that the registry does not
+    have; 'unreadable'; 'foreign', not made by decode-zoo, or a symbolic link.
+    """
+    from decode_zoo.cache import survey
+    from decode_zoo.store import Store
+
+    now = time.time()
+    store = Store.default()
+    click.echo("artifact\tfile\tsize\tstate\tage\tregistered")
+    for file in survey(store):
+        known = "yes" if file.artifact in store.registry.artifacts else "no"
+        cells = (_shown(file.artifact), _shown(file.path.name), _megabytes([file]), file.state,
+                 _age(now - file.modified), known)  # fmt: skip
+        click.echo("\t".join(cells))
+
+
+@cache.command()
+@_ids
+@click.option("--older-than", type=_Age(), metavar="AGE",
+              help="Also good files that were fetched longer ago, e.g. 12h, 30d, 8w.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="Also all good files.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def clean(
+    artifact_ids: Sequence[str], older_than: float | None, everything: bool, dry_run: bool
+) -> None:
+    """Remove what nobody can use from the cache; with options or ids, more.
+
+    Removed are damaged files, what downloads that died left, and artifacts that are not in the
+    registry in use. With ids, only those artifacts are touched, and their good
+    files go too. Nothing is asked; what goes is printed.
+
+    Files that came with the package are never touched, nor is anything in the cache folder that
+    decode-zoo did not make; symbolic links are not followed.
+    """
+    from decode_zoo import cache as contents
+    from decode_zoo.store import Store
+
+    if everything and (artifact_ids or older_than is not None):
+        raise UsageError("--all leaves nothing to choose.",
+                         remedy="Give either --all, or ids and --older-than.")  # fmt: skip
+    store = Store.default()
+    there = contents.survey(store)
+    files = contents.removable(
+        there,
+        artifacts={_cached_id(store, name, there) for name in artifact_ids},
+        older_than=older_than,
+        everything=everything,
+    )
+    removed = files if dry_run else contents.clean(files)
+    for file in removed:
+        click.echo(f"{file.path}\t{_megabytes([file])}\t{file.state}")
+    verb = "would be removed" if dry_run else "removed"
+    click.echo(f"{len(removed)} files, {_megabytes(removed)} {verb} from {store.cache}.", err=True)
+
+
+@cache.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_ids
+def export(folder: Path, artifact_ids: Sequence[str]) -> None:
+    """Copy verified files into a new folder, to be carried to another site.
+
+    It is laid out as a mirror, with a registry.yaml. There: decode-zoo cache import DIR, or
+    DECODE_ZOO_MIRRORS=DIR. Without ids, everything that is here, bundled files included; with ids,
+    those artifacts and what is here of the feature sets that they read. DIR appears whole or not
+    at all.
+    """
+    from decode_zoo.parcel import pack
+    from decode_zoo.store import Store
+
+    done = pack(Store.default(), folder, artifact_ids)
+    for place, size in done.files:
+        click.echo(f"{place}\t{size / 1e6:.1f} MB")
+    total = sum(size for _, size in done.files) / 1e6
+    click.echo(f"{len(done.files)} files, {total:.1f} MB in {folder}.", err=True)
+    if done.left_out:
+        click.echo(f"Not here, so not in it: {', '.join(done.left_out)}.", err=True)
+
+
+@cache.command(name="import")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def import_(folder: Path) -> None:
+    """Verify a carried folder against the registry here, and take it into the cache.
+
+    No network is used. One wrong file, a symbolic link or anything else that is no ordinary file
+    where the registry has one, and nothing is taken (exit code 5). What is here already is left
+    as it is.
+    """
+    from decode_zoo.parcel import unpack
+    from decode_zoo.store import Store
+
+    store = Store.default()
+    done = unpack(store, folder)
+    for place, size in done.files:
+        click.echo(f"{place}\t{size / 1e6:.1f} MB")
+    click.echo(
+        f"{len(done.files)} files verified and taken into {store.cache}, "
+        f"{len(done.here)} verified and here already.",
+        err=True,
+    )
+    if done.left_out:
+        names = ", ".join(map(_shown, done.left_out[:10])) + ", …" * (len(done.left_out) > 10)
+        click.echo(f"Not in the registry, so not looked at: {names}.", err=True)
+
+
+def _cached_id(store: Store, name: str, files: Iterable[CachedFile]) -> str:
+    """Id of an artifact: in the registry, or only in the cache."""
+    try:
+        return store.registry.resolve(name).id
+    except ArtifactError:
+        if any(file.artifact == name for file in files):
+            return name
+        raise
+
+
+def _megabytes(files: Iterable[CachedFile]) -> str:
+    return f"{sum(file.size for file in files) / 1e6:.1f} MB"
+
+
+def _age(seconds: float) -> str:
+    unit, length = next(
+        ((unit, length) for unit, length in (("d", 86_400), ("h", 3600)) if seconds >= length),
+        ("min", 60),
+    )
+    return f"{max(seconds, 0) / length:.0f} {unit}"
+
+
+def _shown(name: str) -> str:
+    """Text that no terminal obeys: a name may hold control characters."""
+    return name if name.isprintable() else ascii(name)

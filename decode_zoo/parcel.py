@@ -1,0 +1,250 @@
+"""A parcel: a folder that carries artifacts to a site without network, laid out as a mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from decode_zoo.artifact import Artifact, FileEntry
+from decode_zoo.download import TransferError, transfer
+from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
+from decode_zoo.output import atomic_dir
+from decode_zoo.plainfile import entries_of, kind_of, open_plain
+from decode_zoo.registry import write_registry
+from decode_zoo.store import Store
+
+__all__ = ["Parcel", "pack", "unpack"]
+
+_TOPS = ("features", "models")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What went into or came out of a carried folder.
+
+    Attributes
+    ----------
+    files : tuple of (str, int)
+        Path in the folder and size of each file that was copied.
+    left_out : tuple of str
+        On export, files that are not here; on import, folders that the registry does not know.
+    here : tuple of str
+        On import, files that were here already.
+    """
+
+    files: tuple[tuple[str, int], ...]
+    left_out: tuple[str, ...] = ()
+    here: tuple[str, ...] = ()
+
+
+def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] = ()) -> Parcel:
+    """Copy verified files into a folder that serves as a mirror; it appears whole or not at all.
+
+    It also gets a ``registry.yaml``, the one in use here without its mirrors.
+
+    Parameters
+    ----------
+    store : Store
+        Bundled and cached files are taken; nothing is fetched.
+    folder : path-like
+        Must not exist, or be empty.
+    artifacts : sequence of str
+        Ids; each must be here in whole. A model takes along what is here of the feature set that
+        it reads. Everything that is here if none is given.
+
+    Returns
+    -------
+    Parcel
+
+    Raises
+    ------
+    ArtifactError
+        If an artifact does not exist, or is not here.
+    VerificationError
+        If a file is not what the registry says.
+    UsageError
+        If `folder` cannot be made, or holds something.
+    """
+    registry = store.registry
+    named = {artifact.id: artifact for artifact in map(registry.resolve, artifacts)}
+    lacking = [f"{a.folder}/{name}" for a in named.values() for name in a.files
+               if not store.has(a.id, name)]  # fmt: skip
+    if lacking:
+        raise ArtifactError(
+            f"Not everything that was asked for is here: {', '.join(lacking)}.",
+            remedy=f"Fetch it first: decode-zoo fetch {' '.join(named)}",
+        )
+    read = {a.features: registry.artifacts[a.features] for a in named.values() if a.features}
+    chosen = {**named, **read} if artifacts else registry.artifacts
+    _check_new(Path(folder))
+    files, left_out = [], []
+    with atomic_dir(folder) as target:
+        for artifact in (chosen[key] for key in sorted(chosen)):
+            for name, entry in artifact.files.items():
+                path = store.check(artifact.id, name)
+                place = f"{artifact.folder}/{name}"
+                if path is None:
+                    left_out.append(place)
+                    continue
+                (target / artifact.folder).mkdir(parents=True, exist_ok=True)
+                # A cached file may be a link that its owner made.
+                _copy(Path(os.path.realpath(path)), target / place, entry)
+                files.append((place, entry.size))
+        if not files:
+            raise ArtifactError("Nothing is here that could be exported.",
+                                remedy="Fetch something first: decode-zoo fetch ID")  # fmt: skip
+        write_registry(replace(registry, mirrors=()), target / "registry.yaml")
+    return Parcel(tuple(files), tuple(left_out))
+
+
+def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
+    """Take the files of a carried folder into the cache, once all of them are verified.
+
+    What counts is the registry in use here, not the one in the folder. Only names that it lists
+    are opened; links are not followed, and nothing but ordinary files of the right size is read.
+
+    Parameters
+    ----------
+    store : Store
+        Nothing is fetched.
+    folder : path-like
+        Laid out as a mirror: from `pack`, or ``zoo/`` of a checkout.
+
+    Returns
+    -------
+    Parcel
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or it holds no file that the registry lists.
+    VerificationError
+        If any file is not what the registry says; the cache is as it was then.
+    ArtifactError
+        If the cache cannot be written.
+    """
+    root = Path(os.path.abspath(folder))  # a folder of the name '~' is not the home
+    if not root.is_dir():
+        raise InputError("there is no such folder", path=root)
+    wrong: list[str] = []
+    found: list[tuple[Artifact, str]] = []
+    unknown = _unknown(root, {artifact.folder for artifact in store.registry.artifacts.values()})
+    for _, artifact in sorted(store.registry.artifacts.items()):
+        if reason := _no_folder(root, artifact.folder):
+            wrong.append(reason)
+            continue
+        for name, entry in artifact.files.items():
+            path = root / artifact.folder / name
+            if os.path.lexists(path):
+                found.append((artifact, name))
+                if reason := _difference(path, entry):
+                    wrong.append(f"{artifact.folder}/{name}: {reason}")
+    if wrong:
+        raise VerificationError(
+            f"Nothing was taken from {root}: not everything in it is what the registry says."
+            + "".join(f"\n  {reason}" for reason in dict.fromkeys(wrong)),
+            remedy="Copy it again, or export it again where it comes from: "
+            "decode-zoo cache export DIR",
+        )
+    if not found:
+        raise InputError(
+            "holds no file of a registered artifact (models/<id>/… or features/<id>/…)"
+            + (f", but {', '.join(map(ascii, unknown[:10]))}" if unknown else ""),
+            path=root,
+            remedy="Make one with: decode-zoo cache export DIR. If it is of another zoo, name "
+            "that zoo's registry in DECODE_ZOO_REGISTRY.",
+        )
+    taken, here = [], []
+    for artifact, name in found:
+        place = f"{artifact.folder}/{name}"
+        if _is_here(store, artifact, name):
+            here.append(place)
+        else:
+            _take(root / place, store.cache / place, artifact.files[name])
+            taken.append((place, artifact.files[name].size))
+    return Parcel(tuple(taken), tuple(unknown), tuple(here))
+
+
+def _check_new(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if os.path.lexists(folder):
+        raise UsageError(f"{folder} exists and is not an empty folder.",
+                         remedy="Give the name of a folder that does not exist yet.")  # fmt: skip
+
+
+def _unknown(root: Path, registered: Collection[str]) -> list[str]:
+    try:
+        places = [f"{top}/{entry.name}" for top in _TOPS for entry in entries_of(root / top)]
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=error.filename) from error
+    return [place for place in places if place not in registered]
+
+
+def _no_folder(root: Path, folder: str) -> str | None:
+    """Say why a folder below `root` is not one; None if it is, or is not there."""
+    for part in (Path(folder).parent, Path(folder)):
+        try:
+            mode = os.lstat(root / part).st_mode
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"{part.as_posix()}: cannot be read: {error.strerror}"
+        if not stat.S_ISDIR(mode):
+            return f"{part.as_posix()}: {kind_of(mode)}, no folder"
+    return None
+
+
+def _difference(path: Path, entry: FileEntry) -> str | None:
+    """Say how a file that others made differs from what is published, None if it does not.
+
+    Its size is looked at first, and no more than that is read.
+    """
+    digest, left = hashlib.sha256(), entry.size
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.size:
+                return f"expected {entry.size} bytes, got {size}"
+            while left and (block := file.read(min(_BLOCK, left))):
+                digest.update(block)
+                left -= len(block)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except InputError as error:
+        return error.message
+    sha256 = digest.hexdigest()
+    return None if sha256 == entry.sha256 else f"expected sha256 {entry.sha256}, got {sha256}"
+
+
+def _is_here(store: Store, artifact: Artifact, name: str) -> bool:
+    try:
+        return store.check(artifact.id, name) is not None
+    except VerificationError:
+        return False
+
+
+def _copy(source: Path, target: Path, entry: FileEntry) -> None:
+    """Copy a file that was verified; it is verified once more, for it may have changed."""
+    try:
+        transfer(os.fspath(source), target, entry, lambda count: None)
+    except TransferError as error:
+        raise VerificationError(f"{source} changed while it was copied: {error}.",
+                                remedy="Try again.") from error  # fmt: skip
+
+
+def _take(source: Path, target: Path, entry: FileEntry) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy(source, target, entry)
+    except OSError as error:
+        raise ArtifactError(
+            f"The cache cannot be written: {target}: {error.strerror}.",
+            remedy=f"Name a folder that you can write, with room for {entry.size} bytes, in "
+            "DECODE_ZOO_CACHE. What was verified and taken already stays.",
+        ) from error

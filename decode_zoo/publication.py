@@ -1,0 +1,391 @@
+"""Publishing: from a bundle or feature set that proves itself to a zoo that others fetch from.
+
+A zoo is a folder as a mirror serves it: ``registry.yaml``, ``models/<id>/…``, ``features/<id>/…``.
+Put on any web server or shared disk, it is used with ``DECODE_ZOO_REGISTRY``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.util
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from decode_zoo.artifact import Artifact, FileEntry, check_id, entry_for
+from decode_zoo.cards import BEGIN, END, feature_facts, model_facts, with_facts
+from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.features import FeatureSet
+from decode_zoo.layout import SIDES
+from decode_zoo.manifest import BUNDLE_FILES, Manifest
+from decode_zoo.model import Model, load_features
+from decode_zoo.output import atomic_dir, check_folder
+from decode_zoo.pooling import total_bases
+from decode_zoo.registry import Origin, Registry, parse_registry, read_limited, write_registry
+from decode_zoo.runtime import BackendName
+from decode_zoo.store import Store
+
+__all__ = ["CARD", "Prose", "Publication", "inspect", "lay_out", "model_artifact", "zoo_registry"]
+
+CARD = "CARD.md"
+FEATURE_FILES = ("features.json", "pooled.npz", "sites.npz")
+_FEWEST_ANSWERS = 10
+# As much as training lets through; what a manifest admits widens what is allowed below.
+_MOST_PARITY = 1e-4
+_TOLERANCE = 1e-5
+_PARITY_GENES = 64
+_PATIENCE = 10.0  # seconds
+_LOCK = ".decode-zoo-publish"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """What a feature set does not say of itself.
+
+    Attributes
+    ----------
+    title, license, citation : str
+        None may be empty.
+    """
+
+    title: str
+    license: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """An artifact that may be published.
+
+    Attributes
+    ----------
+    artifact : Artifact
+        With the hashes of its files, of the card as it is here among them.
+    card : str
+        With the facts of the artifact.
+    findings : tuple of str
+        What was checked, for people.
+    """
+
+    artifact: Artifact
+    card: str
+    findings: tuple[str, ...]
+
+
+def model_artifact(manifest: Manifest, files: Mapping[str, FileEntry]) -> Artifact:
+    """Make the registry's entry of a model from its manifest."""
+    return Artifact(
+        manifest.id, "model", manifest.title, manifest.license, manifest.citation,
+        manifest.features["id"], files,
+    )  # fmt: skip
+
+
+def inspect(folder: Path, store: Store, prose: Prose | None = None) -> Publication:
+    """Check whether a folder holds what may be published; change nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        A model bundle or a feature set, with its card as ``CARD.md``, and nothing else.
+    store : Store
+        Where the feature set of a model comes from.
+    prose : Prose, optional
+        Of a feature set, and only of one; its id is the name of the folder.
+
+    Returns
+    -------
+    Publication
+
+    Raises
+    ------
+    InputError
+        If something is missing, odd, or too little.
+    VerificationError
+        If files, known answers or implementations do not agree.
+    MissingExtraError
+        If ONNX Runtime is not installed, without which nobody knows whether they do.
+    ArtifactError
+        If a model's feature set cannot be had.
+    UsageError
+        If prose is given for a model, or not given for a feature set.
+    """
+    files = entry_for(folder)
+    if "manifest.json" in files:
+        if prose is not None:
+            raise UsageError("A model's title, licence and citation are in its manifest.",
+                             remedy="Leave out --title, --license and --citation.")  # fmt: skip
+        _check_files(folder, files, BUNDLE_FILES)
+        return _inspect_model(folder, files, store)
+    if "features.json" in files:
+        if prose is None:
+            raise UsageError("A feature set does not say under what licence it is.",
+                             remedy="Give --title, --license and --citation.")  # fmt: skip
+        _check_files(folder, files, FEATURE_FILES)
+        return _inspect_features(folder, files, prose)
+    raise InputError("holds neither a model (manifest.json) nor a feature set (features.json)",
+                     path=folder)  # fmt: skip
+
+
+def _check_files(folder: Path, files: Mapping[str, FileEntry], wanted: tuple[str, ...]) -> None:
+    for name in wanted:
+        if name not in files:
+            raise InputError(f"has no {name}", path=folder)
+    if CARD not in files:
+        raise InputError(
+            f"has no card, {CARD}", path=folder,
+            remedy="Write one: what it is, what it is good for, what not; with the lines "
+            f"{BEGIN!r} and {END!r}, between which the facts are put.",
+        )  # fmt: skip
+    if odd := sorted(set(files) - {*wanted, CARD}):
+        raise InputError(f"holds {', '.join(odd)}, which is no part of it", path=folder,
+                         remedy="Remove it.")  # fmt: skip
+
+
+def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -> Publication:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise MissingExtraError("onnxruntime", "cpu")
+    model = Model.open(lambda name: folder / name, lambda other: load_features(other, store=store))
+    manifest = model.manifest
+    _check_version(manifest.id, folder / "manifest.json")
+    _check_claims(manifest, folder / "manifest.json")
+    try:
+        artifact = model_artifact(manifest, files)
+        facts = model_facts(manifest, _without_card(files))
+    except InputError as error:
+        raise InputError(error.message, path=folder / "manifest.json",
+                         remedy=error.remedy) from None  # fmt: skip
+    findings = [f"{len(files)} files, as the manifest names them"]
+    for name in get_args(BackendName):
+        if name != "auto":
+            backend = model.backend(name, "cpu")
+            off = model.check_known_answers(backend)
+            genes = len(manifest.known_answers.genes)
+            findings.append(f"{genes} known answers, {backend.name}: largest difference {off:.1e} "
+                            "of an output's scale")  # fmt: skip
+    findings.append(_check_parity(model))
+    return _with_card(artifact, folder, facts, findings)
+
+
+def _check_version(artifact_id: str, path: Path) -> None:
+    try:
+        check_id(artifact_id)
+    except InputError as error:
+        raise InputError(error.message, path=path) from None
+    if not re.fullmatch(r".+-v[1-9][0-9]{0,8}", artifact_id):
+        raise InputError(f"the id {artifact_id!r} has no version", path=path,
+                         remedy=f"Call it {artifact_id}-v1.")  # fmt: skip
+
+
+def _check_claims(manifest: Manifest, path: Path) -> None:
+    genes, values = manifest.known_answers.genes, manifest.known_answers.values
+    if len(set(genes)) < _FEWEST_ANSWERS:
+        raise InputError(f"has known answers for {len(set(genes))} genes; {_FEWEST_ANSWERS} are "
+                         "needed", path=path)  # fmt: skip
+    if not np.isfinite(np.array(values, float)).all():
+        raise InputError("has known answers that are not numbers", path=path)
+    for name, value in manifest.parity.items():
+        if not (isinstance(value, float) and 0 <= value <= _MOST_PARITY):
+            raise InputError(
+                f"parity.{name}: implementations differ by {value} of an output's scale "
+                f"(allowed: {_MOST_PARITY:.0e})", path=path,
+            )  # fmt: skip
+
+
+def _check_parity(model: Model) -> str:
+    """Compare back ends on genes that the known answers may not have."""
+    bound = model.bind()
+    rows = np.unique(np.linspace(0, len(bound.features) - 1, _PARITY_GENES).astype(np.int64))
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    a, b = (
+        model.predict_rows(rows, bound, model.backend(name, "cpu")).astype(np.float64)
+        for name in ("numpy", "onnxruntime")
+    )
+    off = float((np.abs(a - b) / scale).max())
+    limit = max(_TOLERANCE, 2 * max(model.manifest.parity.values(), default=0.0))
+    if not (math.isfinite(off) and off <= limit):
+        raise VerificationError(
+            f"Weights and graph of {model.id} are not the same network: on {rows.size} genes they "
+            f"differ by {off:.2g} of an output's scale (allowed: {limit:.0e}).",
+            remedy="Export the bundle again.",
+        )
+    return f"NumPy and ONNX Runtime on {rows.size} genes: largest difference {off:.1e}"
+
+
+def _inspect_features(folder: Path, files: Mapping[str, FileEntry], prose: Prose) -> Publication:
+    name = folder.resolve().name
+    _check_version(name, folder)
+    features = FeatureSet.load(folder)
+    artifact = Artifact(name, "features", prose.title, prose.license, prose.citation, None, files)
+    for side in SIDES:
+        direct = total_bases(features.pieces(side), len(features.side_tracks[side]))
+        if abs(features.sums(side)[0] - direct).sum():
+            raise VerificationError(f"{folder}: sites.npz and pooled.npz are not of the same sites "
+                                    f"({side}).", remedy="Build it again.")  # fmt: skip
+    findings = [
+        f"{len(files)} files, as features.json names them",
+        f"{len(features)} {features.layout.level}s: sums and sites agree",
+    ]
+    facts = feature_facts(
+        name, features, _without_card(files), license=prose.license, citation=prose.citation
+    )
+    return _with_card(artifact, folder, facts, findings)
+
+
+def _without_card(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+    return {name: entry for name, entry in files.items() if name != CARD}
+
+
+def _with_card(artifact: Artifact, folder: Path, facts: str, findings: list[str]) -> Publication:
+    path = folder / CARD
+    try:
+        card = with_facts(path.read_text(encoding="utf-8"), facts)
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", path=path) from None
+    except InputError as error:
+        raise InputError(error.message, path=path, remedy=error.remedy) from None
+    content = card.encode()
+    entry = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+    files = dict(sorted({**artifact.files, CARD: entry}.items()))
+    return Publication(replace(artifact, files=files), card, tuple(findings))
+
+
+def zoo_registry(zoo: Path) -> Registry:
+    """Read the registry of a zoo; an empty one if it has none yet.
+
+    Raises
+    ------
+    InputError
+        If it is not valid.
+    """
+    path = zoo / "registry.yaml"
+    if not path.exists():
+        return Registry({}, ())
+    return parse_registry(read_limited(path), path)
+
+
+def lay_out(publication: Publication, folder: Path, zoo: Path, builtin: Registry) -> bool:
+    """Put an artifact into a zoo, whole or not at all.
+
+    Parameters
+    ----------
+    publication : Publication
+        What `inspect` made of `folder`.
+    folder : Path
+    zoo : Path
+        Made if need be; the folder that it is in must exist.
+    builtin : Registry
+        The one that every user has, with which the zoo's must get along.
+
+    Returns
+    -------
+    bool
+        False if it was there already, to the last byte.
+
+    Raises
+    ------
+    InputError
+        If its id has another meaning already, or its feature set is neither in the zoo nor
+        built in.
+    UsageError
+        If the zoo cannot be written.
+    """
+    zoo = Path(os.path.realpath(zoo))
+    check_folder(zoo if zoo.exists() else zoo.parent, zoo)
+    artifact = publication.artifact
+    target = zoo / artifact.folder
+    new = [path for path in (zoo, target.parent) if not path.exists()]
+    placed = False
+    try:
+        for path in new:
+            path.mkdir()
+        with _alone(zoo):
+            registry = zoo_registry(zoo)
+            joined = _with(registry, artifact, builtin, zoo / "registry.yaml")
+            try:
+                placed = _place(publication, folder, target)
+                if joined is not registry:
+                    write_registry(joined, zoo / "registry.yaml")
+            except BaseException:
+                if placed:
+                    shutil.rmtree(target, ignore_errors=True)
+                raise
+    except BaseException:
+        for path in reversed(new):
+            with suppress(OSError):
+                path.rmdir()
+        raise
+    return placed or joined is not registry
+
+
+def _with(registry: Registry, artifact: Artifact, builtin: Registry, path: Path) -> Registry:
+    """Add an artifact to a zoo's registry, unless its id is taken."""
+    for known, whose in ((registry, f"the zoo of {path}"), (builtin, "decode-zoo itself")):
+        found = known.artifacts.get(artifact.id)
+        if artifact.id in known.same_as or found not in (None, artifact):
+            stem, _, version = artifact.id.rpartition("-v")
+            raise InputError(
+                f"{artifact.id} is published already, in {whose}, and is something else there",
+                remedy="An id never changes its meaning. Publish this as the next version, e.g. "
+                f"{stem}-v{int(version) + 1}.",
+            )
+    if artifact.id in registry.artifacts:
+        return registry
+    joined = replace(registry, artifacts={**registry.artifacts, artifact.id: artifact})
+    builtin.joined(joined, Origin(str(path), ())).check_references()
+    return joined
+
+
+def _place(publication: Publication, folder: Path, target: Path) -> bool:
+    """Copy the files, unless they are there; what is copied must be what was checked."""
+    artifact = publication.artifact
+    if target.is_dir() and any(target.iterdir()):
+        if entry_for(target) == artifact.files:
+            return False
+        raise UsageError(
+            f"The folder {target} exists, and is not what is to be published.",
+            remedy="Publish the next version. If that folder is a leftover, remove it.",
+        )
+    with atomic_dir(target) as staged:
+        for name in artifact.files:
+            if name != CARD:
+                shutil.copyfile(folder / name, staged / name, follow_symlinks=False)
+        (staged / CARD).write_text(publication.card, encoding="utf-8", newline="")
+        if entry_for(staged) != artifact.files:
+            raise InputError("changed while it was published", path=folder)
+    return True
+
+
+@contextmanager
+def _alone(zoo: Path) -> Iterator[None]:
+    """Keep other publishers out: of two that write the registry at once, one would be lost."""
+    lock, until = zoo / _LOCK, time.monotonic() + _PATIENCE
+    while True:
+        try:
+            lock.mkdir()  # atomic also where file locks do nothing
+            break
+        except FileExistsError:
+            if time.monotonic() > until:
+                raise UsageError(
+                    f"Someone else is publishing into {zoo}.",
+                    remedy=f"If nobody is (a killed process leaves it), remove the folder {lock}.",
+                ) from None
+            time.sleep(0.05)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise UsageError(f"Cannot write {zoo}: {error.strerror}.") from error
+            raise
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.rmdir()

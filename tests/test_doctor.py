@@ -1,0 +1,794 @@
+"""``decode-zoo doctor``: what it finds, what it says, and that nothing breaks it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from decode_zoo import doctor as doctor_package
+from decode_zoo.cli import main
+from decode_zoo.doctor import Check, answers, examine, exit_code, installation, machine, storage
+from decode_zoo.doctor.check import broken, masked, ok, problem, summary, warning
+from decode_zoo.errors import DeviceError, InputError, VerificationError
+from decode_zoo.registry import Origin
+from decode_zoo.store import Store
+from tests.server import Server
+from tests.test_cache import CONTENT, REGISTRY, ROOT, WEIGHTS, lay_out, places
+from tests.test_cli import run
+
+NAMES = ["decode-zoo", "python", "packages", "onnxruntime", "threads", "environment", "registry",
+         "cache", "free space", "mirrors", "bundled files", "cached files", "stale files",
+         "parity numpy"]  # fmt: skip
+
+
+def only(checks: Iterable[Check]) -> Check:
+    (check,) = checks
+    return check
+
+
+def named(checks: Iterable[Check], name: str) -> Check:
+    return only(check for check in checks if check.name == name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A zoo whose files are all bundled."""
+    bundled = lay_out(tmp_path / "bundled", CONTENT)
+    return Store(replace(REGISTRY, mirrors=()), bundled, tmp_path / "cache")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys) -> Callable[..., tuple[object, str, str]]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def call(*args: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return stop.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def checks(monkeypatch) -> Callable[..., None]:
+    """Let the doctor find these."""
+
+    def use(*found: Check) -> None:
+        monkeypatch.setattr(doctor_package, "examine", lambda: list(found))
+
+    return use
+
+
+# --- the whole ---------------------------------------------------------------------
+
+
+def test_this_installation_is_healthy_within_seconds_and_untouched():
+    started = time.monotonic()
+    found = examine()
+    assert time.monotonic() - started < 20
+    assert exit_code(found) == 0, summary(found)
+    names = [check.name for check in found if not check.name.startswith("extra ")]
+    assert [name for name in names if name in NAMES] == NAMES
+    assert named(found, "parity numpy").facts["largest_difference"] < 1e-5
+    assert not Store.default().cache.exists() or places(Store.default().cache) == []
+
+
+def test_json_is_one_object_with_stable_keys():
+    done = run("doctor", "--json")
+    document = json.loads(done.stdout)
+    assert list(document) == ["format_version", "decode_zoo", "healthy", "exit_code", "summary",
+                              "checks"]  # fmt: skip
+    assert document["healthy"] is True
+    assert document["exit_code"] == 0
+    for check in document["checks"]:
+        assert list(check) == ["name", "state", "found", "remedy", "code", "facts"]
+        assert check["state"] in ("ok", "warning", "problem")
+        assert (check["code"] != 0) == (check["state"] == "problem")
+
+
+@pytest.mark.fault
+def test_doctor_needs_no_extras_and_says_what_answers():
+    hidden = ("onnxruntime", "tensorflow", "pyarrow", "anndata", "shap", "matplotlib", "jinja2")
+    code = f"""
+import importlib.metadata, sys
+from importlib.abc import MetaPathFinder
+
+class Hidden(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(name, name=name)
+
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in {hidden!r} else find(name)
+version = importlib.metadata.version
+def absent(name):
+    if name in {hidden!r}:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return version(name)
+importlib.metadata.version = absent
+sys.meta_path.insert(0, Hidden())
+from decode_zoo.cli import main
+sys.argv = ["decode-zoo", "doctor", "--json"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert "the NumPy back end answers" in found["onnxruntime"]["found"]
+    assert found["parity numpy"]["state"] == "ok"
+    assert not any(name.startswith("parity onnxruntime") for name in found)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("module", ["numpy", "pandas", "yaml", "threadpoolctl", "pooch"])
+def test_missing_package_is_a_finding_and_not_the_end(module):
+    code = textwrap.dedent(f"""
+        import sys
+        from importlib.abc import MetaPathFinder
+
+        class Hidden(MetaPathFinder):
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == {module!r}:
+                    raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+        sys.meta_path.insert(0, Hidden())
+        from decode_zoo.cli import main
+        sys.argv = ["decode-zoo", "doctor", "--json"]
+        main()
+    """)
+    environment = {name: value for name, value in os.environ.items()
+                   if name != "DECODE_ZOO_CACHE"}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    # 2 where ONNX Runtime, too, lacks it; that prints a traceback of its own.
+    assert done.returncode in (1, 2), done.stderr
+    document = json.loads(done.stdout)
+    assert any(module in check["found"] for check in document["checks"] if check["code"])
+
+
+@pytest.mark.fault
+def test_check_that_breaks_is_a_problem_and_the_others_go_on(store, monkeypatch):
+    def fail(*args: object) -> Iterable[Check]:
+        yield ok("threads", "begun")
+        raise ZeroDivisionError("oh\nno")
+
+    monkeypatch.setattr(machine, "threads", fail)
+    monkeypatch.setattr(storage, "free_space", fail)
+    found = examine(store)
+    broke = [check for check in found if "this check broke" in check.found]
+    assert [check.name for check in broke] == ["threads", "free space"]
+    assert broke[0].found.endswith("ZeroDivisionError: oh no")
+    assert broke[0].code == 1
+    assert named(found, "bundled files").state == "ok"
+
+
+@pytest.mark.fault
+def test_registry_that_is_not_valid_is_a_problem_and_the_others_go_on(monkeypatch):
+    def fail(cls: type) -> Store:
+        raise InputError("unknown key 'x'", path="registry.yaml")
+
+    monkeypatch.setattr(Store, "default", classmethod(fail))
+    found = examine()
+    assert exit_code(found) == 4
+    assert found[-1].name == "registry"
+    assert "registry.yaml: unknown key 'x'" in found[-1].found
+    assert named(found, "threads").state in ("ok", "warning")
+
+
+# --- what it says ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [((), 0), ((1,), 1), ((2, 1), 2), ((4, 2), 4), ((3, 4), 3), ((3, 6), 6), ((6, 5, 3), 5)],
+)
+def test_exit_code_is_that_of_the_worst_problem(call, checks, codes, code):
+    checks(ok("fine", "x"), warning("hm", "x", "y"), *(problem("bad", "x", "y", c) for c in codes))
+    found, out, err = call("doctor")
+    assert found == code
+    assert ("Healthy; 1 warning (hm)." in out) == (code == 0)
+    assert ("Not healthy: " in err) == (code != 0)
+
+
+def test_text_is_aligned_and_remedies_stand_below(call, checks):
+    checks(
+        ok("short", "fine", "only advice"),
+        warning("a longer name", " ".join(["word"] * 60), "do this"),
+        ok("mirror https://zoo.example/a/very/long/place", "there"),
+    )
+    _, out, _ = call("doctor")
+    lines = out.splitlines()
+    assert lines[0] == "ok       short          fine"
+    assert lines[1].startswith("warning  a longer name  word word")
+    assert all(line.startswith(" " * 24 + "word") for line in lines[2:4])
+    assert " " * 24 + "-> do this" in lines
+    assert "advice" not in out
+    assert max(map(len, lines)) <= 110
+
+
+def test_json_goes_to_standard_output_though_it_is_not_healthy(call, checks):
+    checks(problem("cached files", "damaged", "clean", 5))
+    code, out, err = call("doctor", "--json")
+    assert (code, json.loads(out)["exit_code"], json.loads(out)["healthy"]) == (5, 5, False)
+    assert err == "Error: Not healthy: 1 problem (cached files).\n"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("https://user:secret@zoo.example/a", "https://***@zoo.example/a"),
+        ("https://secret@zoo.example", "https://***@zoo.example"),
+        ("https://user:sec/ret@zoo.example", "https://***@zoo.example"),
+        ("https://user:sec@secret@zoo.example", "https://***@zoo.example"),
+        ("404 for url: https://u:secret@h/a?token=secret (x)", "404 for url: https://***@h/a?*** "),
+        ("https://h/a#secret", "https://h/a?***"),
+        ("/a/SPI1@GM12878 of 3", "/a/SPI1@GM12878 of 3"),
+    ],
+)
+def test_no_secret_of_a_url_is_printed(text, kept):
+    for check in (
+        ok("a", text),
+        ok(text, "a"),
+        warning("a", "b", text),
+        ok("a", "b", deep={"x": [text]}),
+        broken("a", ValueError(text)),
+    ):
+        printed = json.dumps(check.as_json())
+        assert "secret" not in printed
+        assert kept in printed
+
+
+@pytest.mark.fault
+def test_control_characters_reach_no_terminal():
+    assert masked("a\x1b[2Jb\udce4\nc") == "a\\x1b[2Jb\\udce4\nc"
+
+
+# --- installation ------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(monkeypatch) -> Callable[..., None]:
+    """Pretend that these packages are installed, and that decode-zoo needs those."""
+
+    def use(needs: list[str] | None, **packages: str) -> None:
+        def version(name: str) -> str:
+            try:
+                return packages[name.replace("-", "_")]
+            except KeyError:
+                raise importlib.metadata.PackageNotFoundError(name) from None
+
+        def requires(name: str) -> list[str] | None:
+            version(name)
+            return needs
+
+        class Metadata(dict[str, str]):
+            def get_all(self, key: str) -> list[str]:
+                return ["cpu", "train", "dev"]
+
+        def metadata(name: str) -> Metadata:
+            version(name)
+            return Metadata({"Requires-Python": ">=3.10,<3.14"})
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
+        monkeypatch.setattr(importlib.metadata, "requires", requires)
+        monkeypatch.setattr(importlib.metadata, "metadata", metadata)
+
+    return use
+
+
+NEEDS = ["numpy>=1.26", "pooch>=1.8", 'onnxruntime>=1.17; extra == "cpu"',
+         'tensorflow>=2.16; extra == "train"', 'tf2onnx>=1.16; extra == "train"',
+         'pytest; extra == "dev"']  # fmt: skip
+
+
+def test_extras_say_what_is_missing_for_them(installed):
+    installed(NEEDS, decode_zoo="0.1.0", numpy="2.1.0", pooch="1.8", onnxruntime="1.20",
+              tf2onnx="1.17")  # fmt: skip
+    found = {check.name: check for check in installation.packages()}
+    assert {check.state for check in found.values()} == {"ok"}
+    assert set(found) == {"packages", "extra cpu", "extra train"}
+    assert found["packages"].found == "numpy 2.1.0, pooch 1.8"
+    assert found["extra cpu"].found == "onnxruntime 1.20"
+    assert found["extra train"].found == "tf2onnx 1.17; not installed: tensorflow"
+    assert "'decode-zoo[train]'" in str(found["extra train"].remedy)
+
+
+@pytest.mark.fault
+def test_packages_that_lack_or_are_too_old_are_told(installed):
+    installed(NEEDS, decode_zoo="0.1.0", numpy="1.24.0", onnxruntime="1.9")
+    found = {check.name: check for check in installation.packages()}
+    assert (found["packages"].state, found["packages"].code) == ("problem", 2)
+    assert "not installed: pooch" in found["packages"].found
+    assert "not of the version needed: numpy>=1.26" in found["packages"].found
+    assert found["packages"].remedy == "pip install -U 'pooch>=1.8' 'numpy>=1.26'"
+    assert found["extra cpu"].state == "warning"
+
+
+def test_folder_that_was_not_installed_is_told(installed):
+    installed(None, numpy="2.1.0")
+    check = only(installation.packages())
+    assert check.state == "warning"
+    assert "numpy 2.1.0" in check.found
+    assert [c.state for c in installation.versions()] == ["ok", "ok"]
+
+
+def test_another_python_than_decode_zoo_is_made_for_is_told(installed, monkeypatch):
+    installed(NEEDS, decode_zoo="0.1.0")
+    assert [check.state for check in installation.versions()] == ["ok", "ok"]
+    monkeypatch.setattr(installation.platform, "python_version", lambda: "3.9.18")
+    assert [check.state for check in installation.versions()] == ["ok", "warning"]
+
+
+@pytest.mark.fault
+def test_both_runtimes_at_once_are_a_problem(installed):
+    installed(NEEDS, onnxruntime="1.20.0", onnxruntime_gpu="1.20.0")
+    check = only(installation.onnxruntime())
+    assert (check.state, check.code) == ("problem", 2)
+    assert "overwrite each other" in check.found
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu; pip install" in str(check.remedy)
+
+
+@pytest.mark.fault
+def test_remains_of_an_overwritten_runtime_are_a_problem(installed, monkeypatch):
+    installed(NEEDS, onnxruntime_gpu="1.20.0")
+    monkeypatch.setitem(sys.modules, "onnxruntime", type(sys)("onnxruntime"))  # an empty shell
+    check = only(installation.onnxruntime())
+    assert (check.state, check.code) == ("problem", 2)
+    assert "cannot be used" in check.found
+
+
+@pytest.mark.fault
+def test_runtime_of_another_version_than_was_installed_is_a_problem(installed, monkeypatch):
+    installed(NEEDS, onnxruntime="1.20.0")
+    shell = type(sys)("onnxruntime")
+    shell.__dict__.update(__version__="1.19.2", get_available_providers=lambda: ["CPU"])
+    monkeypatch.setitem(sys.modules, "onnxruntime", shell)
+    check = only(installation.onnxruntime())
+    assert (check.state, check.code) == ("problem", 2)
+    assert "1.19.2 is imported" in check.found
+
+
+# --- machine -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"proc/self/cgroup": "0::/\n"}, None),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
+        (
+            {
+                "proc/self/cgroup": "0::/job/step\n",
+                "sys/fs/cgroup/job/step/cpu.max": "400000 100000\n",
+                "sys/fs/cgroup/job/cpu.max": "200000 100000\n",
+            },
+            2.0,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/m\n3:cpu,cpuacct:/job\n0::/\n",
+                "sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us": "50000\n",
+                "sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            },
+            0.5,
+        ),
+        ({"proc/self/cgroup": "0::/../..\n", "sys/fs/cgroup/cpu.max": "100000 100000\n"}, 1.0),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "1 0\n"}, None),
+        ({"proc/self/cgroup": "nonsense", "sys/fs/cgroup/cpu.max": "\n"}, None),
+    ],
+)
+def test_quota_of_control_groups(tmp_path, files, quota):
+    lay_out(tmp_path, {place: text.encode() for place, text in files.items()})
+    assert machine.quota(tmp_path) == quota
+
+
+@pytest.fixture
+def quiet(monkeypatch) -> None:
+    for name in (*machine._THREADS, *machine._OWN, *machine._OTHERS):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_threads_that_will_wait_for_each_other_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("decode_zoo.cores.allowed_cores", lambda: 4)
+    assert only(machine.threads(tmp_path)).state == "ok"
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert only(machine.threads(tmp_path)).state == "ok"
+    for odd in ("8", "0", "-1", "four", "", "9" * 5000):
+        monkeypatch.setenv("OMP_NUM_THREADS", odd)
+        check = only(machine.threads(tmp_path))
+        assert check.state == "warning"
+        assert "export OMP_NUM_THREADS=4" in str(check.remedy)
+    lay_out(tmp_path, {"proc/self/cgroup": b"0::/\n", "sys/fs/cgroup/cpu.max": b"200000 100000"})
+    check = only(machine.threads(tmp_path))
+    assert check.state == "warning"
+    assert "cgroup quota 2" in check.found
+    assert "taskset -c 0-1 " in str(check.remedy)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_variables_in_force_are_listed(monkeypatch, tmp_path):
+    assert only(machine.environment()).found == "no variable is set"
+    monkeypatch.setenv("DECODE_ZOO_CACHE", "/scratch/zoo")
+    monkeypatch.setenv("DECODE_ZOO_OFFLINE", "")
+    check = only(machine.environment())
+    assert (check.state, check.found) == ("ok", "DECODE_ZOO_CACHE=/scratch/zoo")
+    monkeypatch.setenv("DECODE_ZOO_CASH", "secret")
+    check = only(machine.environment())
+    assert check.state == "warning"
+    assert "DECODE_ZOO_CASH" in check.found
+    assert "secret" not in json.dumps(check.as_json())
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("value", ["user:secret@proxy:3128", "http://user:secret@proxy:3128",
+                                   "http://user:sec@secret@proxy:3128"])  # fmt: skip
+@pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY"])
+def test_password_of_a_proxy_is_not_printed(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    check = only(machine.environment())
+    assert "***@proxy:3128" in check.found
+    assert "secret" not in json.dumps(check.as_json())
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("quiet")
+def test_certificates_that_are_not_there_are_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    check = only(machine.environment())
+    assert check.state == "warning"
+    assert "no such file: REQUESTS_CA_BUNDLE" in check.found
+
+
+# --- storage -----------------------------------------------------------------------
+
+
+def test_cache_is_described_wherever_it_is(store, tmp_path):
+    check = only(storage.cache(store))
+    assert check.state == "ok"
+    assert "made when it is first needed" in check.found
+    assert not check.facts["exists"]
+    store.cache.mkdir()
+    check = only(storage.cache(store))
+    assert check.state == "ok"
+    assert check.facts["writable"]
+    assert check.facts["owner"]
+
+
+@pytest.mark.fault
+def test_cache_that_cannot_be_made_is_a_problem(store):
+    store.cache.write_bytes(b"")
+    check = only(storage.cache(store))
+    assert (check.state, check.code) == ("problem", 3)
+    assert "DECODE_ZOO_CACHE" in str(check.remedy)
+
+
+@pytest.mark.fault
+def test_cache_that_is_a_link_to_nothing_is_a_problem(store, tmp_path):
+    store.cache.symlink_to(tmp_path / "nothing")
+    assert only(storage.cache(store)).code == 3
+
+
+@pytest.mark.fault
+def test_cache_that_is_only_read_is_healthy_if_every_file_is_here(store, monkeypatch):
+    monkeypatch.setattr(storage.os, "access", lambda path, mode: not mode & os.W_OK)
+    assert only(storage.cache(store)).state == "ok"
+    check = only(storage.cache(replace(store, bundled=None)))
+    assert check.state == "warning"
+    assert "not every file is here" in check.found
+    monkeypatch.setattr(storage.os, "access", lambda path, mode: False)
+    assert only(storage.cache(store)).code == 3
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_cache_that_everybody_may_write_is_told(store):
+    store.cache.mkdir()
+    store.cache.chmod(0o777)
+    check = only(storage.cache(store))
+    assert check.state == "warning"
+    assert "chmod o-w" in str(check.remedy)
+    store.cache.chmod(0o1777)
+    assert only(storage.cache(store)).state == "ok"
+
+
+@pytest.mark.fault
+def test_too_little_space_is_told(store, monkeypatch):
+    assert only(storage.free_space(store)).state == "ok"
+    monkeypatch.setattr(storage.shutil, "disk_usage",
+                        lambda path: type("Usage", (), {"free": 10_000}))  # fmt: skip
+    check = only(storage.free_space(replace(store, bundled=None)))
+    assert check.state == "warning"
+    assert check.facts == {"free": 10_000, "wanted": sum(map(len, CONTENT.values()))}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("place", [WEIGHTS, "features/sites-v1/sites.npz"])
+def test_damaged_bundled_file_is_found(store, place):
+    assert only(storage.bundled_files(store)).facts["verified"] == len(CONTENT)
+    (store.bundled / place).write_bytes(b"!")
+    check = only(storage.bundled_files(store))
+    assert (check.state, check.code, check.facts["damaged"]) == ("problem", 5, [place])
+    assert "force-reinstall" in str(check.remedy)
+
+
+def test_package_without_artifacts_is_told(store):
+    assert only(storage.bundled_files(replace(store, bundled=None))).state == "warning"
+
+
+@pytest.mark.fault
+def test_damaged_cached_file_is_found_and_left(store):
+    lay_out(store.cache, {**CONTENT, WEIGHTS: b"!"})
+    check = named(storage.cached_files(store), "cached files")
+    assert (check.state, check.code) == ("problem", 5)
+    assert "damaged: tissue-v1/weights.npz" in check.found
+    assert "decode-zoo cache clean" in str(check.remedy)
+    assert (store.cache / WEIGHTS).read_bytes() == b"!"
+
+
+@pytest.mark.fault
+def test_unreadable_cached_file_is_found(store, monkeypatch):
+    lay_out(store.cache, {WEIGHTS: CONTENT[WEIGHTS]})
+    monkeypatch.setattr("decode_zoo.cache.os.access", lambda path, mode: False)
+    assert named(storage.cached_files(store), "cached files").code == 3
+
+
+@pytest.mark.fault
+def test_stale_files_are_found_and_left(store):
+    lay_out(
+        store.cache,
+        {
+            "models/old-v1/manifest.json": b'{"format_version": 1}',
+            "models/tissue-v1/.weights.npz.0123abcd.part": b"half",
+            "models/tissue-v1/notes.txt": b"mine",
+        },
+    )
+    long_ago = time.time() - 3 * 86_400
+    os.utime(store.cache / "models/tissue-v1/.weights.npz.0123abcd.part", (long_ago, long_ago))
+    before = places(store.cache)
+    check = named(storage.cached_files(store), "stale files")
+    assert check.state == "warning"
+    assert "1 unfinished downloads, 1 files of artifacts" in check.found
+    assert "1 things that decode-zoo did not make" in check.found
+    assert len(check.facts["files"]) == 2
+    assert places(store.cache) == before
+
+
+# --- mirrors -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(storage, "_PATIENCE", 0.7)
+    with Server({place.rsplit("/", 1)[1]: data for place, data in CONTENT.items()}) as server:
+        yield server
+
+
+def test_no_mirror_is_no_problem(store):
+    check = only(storage.mirrors(store))
+    assert (check.state, check.remedy) == ("ok", None)
+    check = only(storage.mirrors(replace(store, bundled=None)))
+    assert check.state == "ok"
+    assert "DECODE_ZOO_MIRRORS" in str(check.remedy)
+
+
+def test_mirrors_that_give_a_verified_file_are_well(store, server, tmp_path):
+    folder = lay_out(tmp_path / "mirror", CONTENT)
+    online = replace(store, mirrors=(f"{server.url}/good", str(folder), folder.as_uri()))
+    assert [check.state for check in storage.mirrors(online)] == ["ok"] * 3
+    assert not store.cache.exists()
+    assert [request.target for request in server.requests] == [
+        "/good/features/sites-v1/features.json"  # the smallest, and nothing else
+    ]
+
+
+def test_mirrors_of_another_registry_are_asked_for_its_files(store, tmp_path):
+    folder = lay_out(tmp_path / "lab", {WEIGHTS: b"", **CONTENT})
+    registry = replace(store.registry, origins={"tissue-v1": Origin("lab", (str(folder),))})
+    check = only(storage.mirrors(replace(store, registry=registry)))
+    assert check.found == "gives models/tissue-v1/manifest.json, verified"
+
+
+FAILURES = {
+    "missing": "404",
+    "forbidden": "403",
+    "broken": "500",
+    "limited-for-hours": "429",
+    "closed": "",
+    "flipped": "expected sha256",
+    "page": "web page",
+    "garbage": "",
+    "truncated": "",
+    "circle": "redirects",
+    "to-file": "redirect",
+    "stalled": "no answer within 0.7 s",
+    "dripping-header": "no answer within 0.7 s",
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", FAILURES)
+def test_mirror_that_fails_is_told_in_time(store, server, how):
+    bad = replace(store, mirrors=(f"{server.url}/{how}",))
+    started = time.monotonic()
+    check = only(storage.mirrors(bad))
+    assert time.monotonic() - started < 5
+    assert check.state == "warning"  # every file is here
+    assert FAILURES[how] in check.found
+    check = only(storage.mirrors(replace(bad, bundled=None)))
+    assert (check.state, check.code) == ("problem", 3)
+
+
+@pytest.mark.fault
+def test_one_mirror_that_answers_is_enough(store, server, tmp_path):
+    folder = lay_out(tmp_path / "mirror", CONTENT)
+    mirrors = (f"{server.url}/missing", str(folder), str(tmp_path / "none"), "ftp://zoo.example")
+    found = list(storage.mirrors(replace(store, bundled=None, mirrors=mirrors)))
+    assert [check.state for check in found] == ["warning", "ok", "warning", "warning"]
+    assert [check.facts["answer"] for check in found] == ["fails", "has", "fails", "fails"]
+
+
+@pytest.mark.fault
+def test_password_of_a_mirror_is_not_printed(store, server):
+    url = server.url.replace("://", "://user:secret@")
+    found = list(storage.mirrors(replace(store, mirrors=(f"{url}/missing", f"{url}/good?secret"))))
+    printed = json.dumps([check.as_json() for check in found])
+    assert "secret" not in printed
+    assert "***@127.0.0.1" in printed
+
+
+@pytest.mark.fault
+def test_offline_asks_no_mirror_and_opens_no_socket(store, monkeypatch, tmp_path):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("a socket was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    folder = lay_out(tmp_path / "mirror", CONTENT)
+    offline = replace(store, bundled=None, offline=True,
+                      mirrors=("HTTPS://zoo.example", str(folder)))  # fmt: skip
+    found = list(storage.mirrors(offline))
+    assert [check.state for check in found] == ["ok", "ok"]
+    assert "not tried: DECODE_ZOO_OFFLINE" in found[0].found
+    assert only(storage.mirrors(replace(offline, mirrors=("https://zoo.example",)))).state == "ok"
+
+
+# --- known answers -----------------------------------------------------------------
+
+
+class Bundle:
+    """Stands in for a model whose back ends do what a test wants."""
+
+    id = "tissue-v1"
+    features = None
+    manifest = type("M", (), {"known_answers": type("K", (), {"genes": ["a"], "outputs": ["b"]})})
+
+    def __init__(self, **behaviour: Exception | float) -> None:
+        self.behaviour = behaviour
+
+    def backend(self, backend: str, device: str) -> str:
+        key = "numpy" if backend == "numpy" else device
+        if isinstance(self.behaviour[key], DeviceError):
+            raise self.behaviour[key]
+        return key
+
+    def check_known_answers(self, backend: str) -> float:
+        done = self.behaviour[backend]
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+
+@pytest.fixture
+def bundle(store, monkeypatch) -> Callable[..., list[Check]]:
+    """Examine a model whose back ends do this, with these providers on offer."""
+
+    def examine(providers: list[str], **behaviour: Exception | float) -> list[Check]:
+        monkeypatch.setattr(answers.Model, "open", lambda *args: Bundle(**behaviour))
+        monkeypatch.setattr(answers, "_offered", lambda: providers)
+        return list(answers.known_answers(store))
+
+    return examine
+
+
+CPU, CUDA = ["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_each_back_end_is_compared_and_the_device_told(bundle):
+    found = bundle(CPU, numpy=0.0, cpu=2e-6)
+    assert [check.name for check in found] == ["parity numpy", "parity onnxruntime-cpu", "device"]
+    assert found[1].facts["largest_difference"] == 2e-6
+    assert found[2].facts == {"offered": CPU, "asked": "cpu", "used": "cpu"}
+    found = bundle(CUDA, numpy=0.0, cpu=2e-6, cuda=3e-6)
+    assert [check.name for check in found][2:] == ["device", "parity onnxruntime-cuda"]
+    assert found[2].facts["used"] == "cuda"
+    assert exit_code(found) == 0
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("wrong", ["numpy", "cpu", "cuda"])
+def test_back_end_with_wrong_answers_is_a_problem(bundle, wrong):
+    error = VerificationError("off by 0.3", remedy="Fetch it again.")
+    found = bundle(CUDA, **{"numpy": 0.0, "cpu": 0.0, "cuda": 0.0, wrong: error})
+    assert exit_code(found) == 5
+    bad = only(check for check in found if check.state == "problem")
+    assert bad.name.endswith(wrong)
+    assert (bad.found, bad.remedy) == ("off by 0.3", "Fetch it again.")
+
+
+@pytest.mark.fault
+def test_back_end_that_breaks_is_a_problem_and_the_others_go_on(bundle):
+    found = bundle(CPU, numpy=0.0, cpu=RuntimeError("no kernel"))
+    assert "this check broke: RuntimeError: no kernel" in found[1].found
+    assert found[2].facts["used"] is None
+    assert exit_code(found) == 1
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("driver", "state", "code"), [(True, "problem", 6), (False, "warning", 0)])
+def test_cuda_that_cannot_be_used_is_told(bundle, monkeypatch, tmp_path, driver, state, code):
+    monkeypatch.setattr(answers, "_DRIVER", (str(tmp_path if driver else tmp_path / "none"),))
+    found = bundle(CUDA, numpy=0.0, cpu=0.0, cuda=DeviceError("libcudnn.so.9 is missing"))
+    check = named(found, "device")
+    assert (check.state, check.code) == (state, code)
+    assert check.facts["used"] == "cpu"
+    assert "asked for cuda, used cpu: libcudnn.so.9 is missing" in check.found
+    assert exit_code(found) == code
+
+
+@pytest.mark.fault
+def test_default_model_that_is_not_here_is_a_problem_and_not_fetched(store, tmp_path):
+    folder = lay_out(tmp_path / "mirror", CONTENT)
+    empty = replace(store, bundled=None, mirrors=(str(folder),))
+    check = only(answers.known_answers(empty))
+    assert (check.state, check.code) == ("problem", 3)
+    assert check.remedy == "decode-zoo fetch tissue-v1 sites-v1"
+    assert not store.cache.exists()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["weights.npz", "model.onnx", "manifest.json"])
+def test_damaged_default_model_is_a_problem_and_left(tmp_path, name):
+    """A copy of the real one, in a cache, so that the store could delete it."""
+    real = Store.default()
+    folder = real.registry.resolve("gtex-tissue-v1").folder
+    copy = lay_out(tmp_path / "cache", {f"{folder}/{file.name}": file.read_bytes()
+                                        for file in (real.bundled / folder).iterdir()})  # fmt: skip
+    path = copy / folder / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    found = examine(replace(real, bundled=None, cache=copy))
+    assert exit_code(found) == 5
+    assert named(found, "cached files").code == 5
+    assert path.read_bytes() == data
+    assert run("doctor", code=5, env={**os.environ, "DECODE_ZOO_CACHE": str(copy)})
+
+
+def test_registry_without_default_model_has_no_answers(store):
+    registry = replace(store.registry, default_model=None)
+    assert only(answers.known_answers(replace(store, registry=registry))).state == "ok"

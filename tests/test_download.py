@@ -1,0 +1,635 @@
+"""Mirrors that misbehave, and disks that fail: a clear error, and the next mirror serves."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import gc
+import os
+import re
+import resource
+import signal
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import decode_zoo
+from decode_zoo import download
+from decode_zoo import store as store_module
+from decode_zoo.download import leftovers
+from decode_zoo.errors import ArtifactError
+from decode_zoo.store import Store
+from tests.server import Server, certificate
+from tests.test_store import CONTENT, FOLDER, REGISTRY, files_in, lay_out
+
+NAME = "weights.npz"
+DATA = CONTENT[NAME]
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of the machine, and no long waits."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(store_module, "_BACKOFF", 0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(CONTENT) as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(REGISTRY, None, tmp_path / "cache")
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    """A mirror that works."""
+    return str(lay_out(tmp_path / "mirror", CONTENT))
+
+
+def failure(store: Store, *mirrors: str) -> str:
+    """Fail to get a file, leave nothing behind, and say why."""
+    with pytest.raises(ArtifactError) as caught:
+        replace(store, mirrors=mirrors).locate("tissue-v1", NAME)
+    assert caught.value.exit_code == 3
+    assert files_in(store.cache) == []
+    return str(caught.value)
+
+
+def got(store: Store, *mirrors: str) -> None:
+    """Get a file, and nothing but the file."""
+    path = replace(store, mirrors=mirrors).locate("tissue-v1", NAME)
+    assert path.read_bytes() == DATA
+    assert files_in(store.cache) == [NAME]
+
+
+# --- what a server can do wrong ----------------------------------------------------------
+
+WRONG_ANSWERS = {
+    # another content
+    "flipped": "expected sha256 .*, got ",
+    "page": "announced .* bytes instead of 5120; it sent a web page",
+    "page-without-length": "expected 5120 bytes, got .*; it sent a web page",
+    "page-of-same-size": "expected sha256 .*; it sent a web page",
+    "empty": "announced 0 bytes instead of 5120",
+    "other-size": "announced 5121 bytes instead of 5120",
+    # another amount
+    "truncated-without-length": "expected 5120 bytes, got 5119",
+    "longer": "more than the expected 5120 bytes",
+    "endless": "more than the expected 5120 bytes",
+    "endless-chunks": "more than the expected 5120 bytes",
+    "length-too-small": "announced 5119 bytes instead of 5120",
+    "length-is-no-number": "announced many bytes instead of 5120",
+    "length-is-negative": "announced -1 bytes instead of 5120",
+    "packed": r"packed \(gzip\)",
+    # another status
+    "missing": "404 Not Found",
+    "forbidden": "403 Forbidden",
+    "login": "401 Unauthorized",
+    "no-content": "204 No Content",
+    "part": "206 Partial Content",
+    "unchanged": "304 Not Modified",
+    "limited-for-hours": "429 .*, to be asked again after 7200 seconds",
+    "limited-until-tomorrow": "503 .*, to be asked again after 86[34]",
+    # redirects
+    "circle": r"more than 5 redirects \(redirected to http",
+    "to-file": r"from http to file \(redirected to file:///etc/hostname\)",
+    "to-ftp": "from http to ftp",
+    "to-nowhere": "302 Found",
+    "to-broken-url": "Invalid IPv6 URL",
+    "moved-to-nothing": r"404 Not Found \(redirected to http://127\.0\.0\.1:\d+/missing/[^?]*\)\n",
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", WRONG_ANSWERS)
+def test_wrong_answer_is_told_and_the_next_mirror_serves(
+    store: Store, server: Server, good: str, how: str
+) -> None:
+    mirror = f"{server.url}/{how}"
+    assert re.search(f"{mirror}/{FOLDER}/{NAME}: .*{WRONG_ANSWERS[how]}", failure(store, mirror))
+    assert len(server.requests) == (6 if how == "circle" else 2 if how.startswith("moved") else 1)
+    got(store, mirror, good)
+
+
+@pytest.mark.fault
+def test_contradictory_lengths_are_refused(store: Store, server: Server, good: str) -> None:
+    with warnings.catch_warnings():
+        # urllib3 leaves the connection to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        assert "5120, 1" in failure(store, f"{server.url}/lengths-differ")
+        got(store, f"{server.url}/lengths-differ", good)
+        gc.collect()
+
+
+BROKEN_OFF = {
+    "broken": "500 Internal Server Error",
+    "unavailable": "503 Service Unavailable",
+    "limited": "429 Too Many Requests",
+    "limited-oddly": "429 Too Many Requests",
+    "closed": "closed connection",
+    "reset": "reset",
+    "reset-midway": "(reset|IncompleteRead)",
+    "truncated": "IncompleteRead",
+    "truncated-chunk": "IncompleteRead",
+    "broken-chunks": "invalid literal|InvalidChunkLength",
+    "garbage": "BadStatusLine|Connection aborted",
+    "header-without-end": "got more than 65536 bytes",
+    "too-many-headers": "got more than 100 headers",
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", BROKEN_OFF)
+def test_busy_or_broken_mirror_is_asked_again_only_after_the_others(
+    store: Store, server: Server, good: str, how: str
+) -> None:
+    mirror = f"{server.url}/{how}"
+    assert re.search(f"{mirror}/{FOLDER}/{NAME}: .*({BROKEN_OFF[how]})", failure(store, mirror))
+    assert len(server.requests) == 1 + store_module._RETRIES
+    server.requests.clear()
+    got(store, mirror, good)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["broken-once", "closed-once", "reset-once", "truncated-once"])
+def test_passing_fault_is_overcome(
+    store: Store, server: Server, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    got(store, f"{server.url}/{how}")
+    assert len(server.requests) == 2
+    assert "asked again in" in caplog.text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["limited-once", "limited-once-by-date"])
+def test_retry_after_is_kept_to(store: Store, server: Server, how: str) -> None:
+    start = time.monotonic()
+    got(store, f"{server.url}/{how}")
+    assert time.monotonic() - start > 0.99
+    assert len(server.requests) == 2
+
+
+def test_retry_after_is_read_as_seconds_or_a_date() -> None:
+    soon = datetime.now(timezone.utc) + timedelta(seconds=100)
+    for text in (format_datetime(soon, usegmt=True), format_datetime(soon)):
+        assert 97 < download._seconds(text) <= 100
+    assert 97 < download._seconds(f"{soon:%a, %d %b %Y %H:%M:%S} -0000") <= 100
+    assert download._seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert download._seconds(" 7 ") == 7
+    for text in ("", "-5", "soon", "nan", "1e3", "9" * 400, "²", "Wed, 21 Oct 99999 07:28:00 GMT"):
+        assert download._seconds(text) == 0
+
+
+@pytest.mark.fault
+def test_back_off_grows_and_is_not_the_same_for_all(
+    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[list[float]] = []
+    for _ in range(3):
+        waits.append([])
+        monkeypatch.setattr(store_module, "_BACKOFF", 1000.0)
+        monkeypatch.setattr(store_module, "time", Clock(waits[-1]))
+        failure(store, f"{server.url}/unavailable")
+    for wait in waits:
+        assert len(wait) == 3
+        assert all(500 * 2**n <= seconds <= 1501 * 2**n for n, seconds in enumerate(wait))
+    assert waits[0] != waits[1] != waits[2]
+
+
+class Clock:
+    """A time module whose sleep only takes notes."""
+
+    def __init__(self, sleeps: list[float]) -> None:
+        self.sleep = sleeps.append
+        self.monotonic = time.monotonic
+        self.time_ns = time.time_ns
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["stalled", "stalled-midway"])
+def test_silent_mirror_is_left(
+    store: Store, server: Server, good: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.3))
+    assert "timed out" in failure(store, f"{server.url}/{how}")
+    got(store, f"{server.url}/{how}", good)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["dripping", "dripping-header", "continuing"])
+def test_slow_loris_is_left(
+    store: Store, server: Server, good: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(download, "_WINDOW", 0.4)
+    start = time.monotonic()
+    assert "too slow: fewer than 32768 bytes in 0.4 s" in failure(store, f"{server.url}/{how}")
+    assert time.monotonic() - start < 5
+    got(store, f"{server.url}/{how}", good)
+
+
+def test_slow_but_steady_mirror_is_waited_for(
+    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_WINDOW", 0.6)
+    monkeypatch.setattr(download, "_LEAST", 1)
+    monkeypatch.setattr(download, "_BLOCK", 512)
+    got(store, f"{server.url}/slow-but-steady")
+
+
+@pytest.mark.fault
+def test_name_that_is_never_looked_up_is_left(
+    store: Store, good: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: never.wait(5))
+    monkeypatch.setattr(download, "_WINDOW", 0.2)
+    assert "too slow" in failure(store, "https://zoo.example")
+    got(store, "https://zoo.example", good)
+    never.set()
+
+
+@pytest.mark.fault
+def test_unknown_host_is_told(store: Store, good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    text = failure(store, "https://zoo.example")
+    assert "zoo.example" in text
+    assert "Name or service not known" in text
+    got(store, "https://zoo.example", good)
+
+
+@pytest.mark.fault
+def test_refused_connection_is_told(store: Store, good: str) -> None:
+    with socket.socket() as reserved:  # bound but not listening: refused
+        reserved.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        assert "refused" in failure(store, url)
+        got(store, url, good)
+
+
+# --- redirects -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["moved", "moved-for-good"])
+def test_redirect_is_followed(store: Store, server: Server, how: str) -> None:
+    got(store, f"{server.url}/{how}")
+
+
+@pytest.mark.fault
+def test_endless_body_of_a_redirect_is_not_read(store: Store, server: Server) -> None:
+    got(store, f"{server.url}/moved-with-endless-page")
+
+
+def test_url_finally_used_is_told(store: Store, server: Server) -> None:
+    with Server(CONTENT, elsewhere=f"{server.url}/flipped") as first:
+        text = failure(store, f"{first.url}/elsewhere")
+    assert f"{first.url}/elsewhere/{FOLDER}/{NAME}: not the published file" in text
+    assert f"(redirected to {server.url}/flipped/good/{FOLDER}/{NAME})" in text
+
+
+@pytest.mark.fault
+def test_password_in_a_mirror_is_not_shown(store: Store, server: Server) -> None:
+    mirror = server.url.replace("://", "://user:secret@")
+    with Server(CONTENT, elsewhere=f"{mirror}/missing") as first:
+        text = failure(
+            store,
+            f"{mirror}/missing",
+            f"{first.url}/elsewhere".replace("://", "://me:secret@"),
+            "http://user:secret@[::1",
+        )
+    assert "secret" not in text
+    assert server.requests[0].headers["Authorization"].startswith("Basic")
+
+
+# --- TLS -----------------------------------------------------------------------------------
+
+
+@pytest.mark.fault
+def test_certificate_that_nobody_vouches_for_is_refused(
+    store: Store, good: str, tmp_path: Path
+) -> None:
+    with Server(CONTENT, tls=certificate(tmp_path)[0]) as server:
+        assert re.search("certificate.verify.failed", failure(store, f"{server.url}/good"))
+        assert server.requests == []
+        got(store, f"{server.url}/good", good)
+
+
+@pytest.mark.fault
+def test_certificate_of_another_host_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, bundle = certificate(tmp_path, "127.0.0.2")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with Server(CONTENT, tls=tls) as server:
+        assert "127.0.0.1" in failure(store, f"{server.url}/good")
+        assert server.requests == []
+
+
+@pytest.mark.fault
+def test_plain_http_where_tls_is_expected_is_refused(store: Store, server: Server) -> None:
+    text = failure(store, server.url.replace("http:", "https:") + "/good")
+    assert re.search("SSL|TLS", text)
+    assert server.requests == []
+
+
+def test_own_ca_bundle_is_trusted(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, bundle = certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with Server(CONTENT, tls=tls) as server:
+        got(store, f"{server.url}/moved")
+
+
+@pytest.mark.fault
+def test_redirect_from_https_to_http_is_refused(
+    store: Store, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, bundle = certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with Server(CONTENT, tls=tls, elsewhere=server.url) as first:
+        text = failure(store, f"{first.url}/elsewhere")
+        assert f"from https to http (redirected to {server.url}/good/{FOLDER}/{NAME})" in text
+        assert server.requests == []
+    with Server(CONTENT, tls=tls) as secure, Server(CONTENT, elsewhere=secure.url) as plain:
+        got(store, f"{plain.url}/elsewhere")
+
+
+# --- proxies, and who we say we are ------------------------------------------------------
+
+
+def test_proxy_of_the_environment_is_used(
+    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    got(store, "http://zoo.example/good")
+    assert server.requests[0].target == f"http://zoo.example/good/{FOLDER}/{NAME}"
+
+
+def test_no_proxy_is_kept_to(store: Store, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(CONTENT) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "zoo.example,127.0.0.1")
+        got(store, f"{server.url}/good")
+        assert proxy.requests == []
+
+
+@pytest.mark.fault
+def test_dead_proxy_is_told(store: Store, good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{reserved.getsockname()[1]}")
+        assert "proxy" in failure(store, "http://zoo.example")
+        got(store, "http://zoo.example", good)
+
+
+def test_requests_carry_our_name_and_ask_for_no_packing(store: Store, server: Server) -> None:
+    got(store, f"{server.url}/good")
+    headers = server.requests[0].headers
+    pattern = rf"decode-zoo/{re.escape(decode_zoo.__version__)} \(Python 3\.\d+\.\S+; \w+\) .*"
+    assert re.fullmatch(pattern, headers["User-Agent"])
+    assert headers["Accept-Encoding"] == "identity"
+
+
+# --- folders and file URLs -------------------------------------------------------------
+
+
+@pytest.fixture(params=["folder", "file URL"])
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    """A mirror on disk without the file, and the file's path there."""
+    root = lay_out(tmp_path / "odd one", {})
+    return (str(root) if request.param == "folder" else root.as_uri()), root / FOLDER / NAME
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(DATA[:-1], "5119"), (DATA + b"!", "more than"), (DATA[::-1], "expected sha256"), (b"", "0")],
+    ids=["truncated", "longer", "other", "empty"],
+)
+def test_file_of_a_folder_is_verified(
+    store: Store, odd: tuple[str, Path], good: str, damage: bytes, reason: str
+) -> None:
+    odd[1].write_bytes(damage)
+    assert reason in failure(store, odd[0])
+    got(store, odd[0], good)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "kind", ["absent", "folder", "link", "looping link", "pipe", "socket", "device"]
+)
+def test_what_is_no_plain_file_is_refused_without_hanging(
+    store: Store, odd: tuple[str, Path], good: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, path = odd
+    reason = "no such file" if kind == "absent" else f"{kind.split()[-1]}, no ordinary file"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(Path(good) / FOLDER / NAME)
+    elif kind == "looping link":
+        path.symlink_to(path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        monkeypatch.chdir(path.parent)  # the path of a socket must be short
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    elif kind == "device":
+        monkeypatch.setattr(download, "_local", lambda source: Path("/dev/zero"))
+        if not os.path.exists("/dev/zero"):
+            pytest.skip("no device here")
+    assert reason in failure(store, mirror)
+    monkeypatch.undo()
+    got(store, mirror, good)
+
+
+@pytest.mark.fault
+def test_folder_of_links_in_the_middle_is_no_way_around_the_hash(
+    store: Store, tmp_path: Path
+) -> None:
+    lay_out(tmp_path / "real", {NAME: DATA[::-1]})
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    assert "expected sha256" in failure(store, str(tmp_path / "linked"))
+
+
+# --- disks ---------------------------------------------------------------------------------
+
+
+class Disk:
+    """A file whose disk fails after some bytes."""
+
+    def __init__(self, file: Any, room: int, number: int) -> None:
+        self._file, self._room, self._number = file, room, number
+
+    def write(self, block: bytes) -> int:
+        self._room -= len(block)
+        if self._room < 0:
+            raise OSError(self._number, os.strerror(self._number))
+        return self._file.write(block)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> Disk:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._file.close()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("source", ["server", "folder"])
+def test_disk_that_is_full_or_fails_is_told_and_the_cache_is_intact(
+    store: Store,
+    server: Server,
+    good: str,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    number: int,
+) -> None:
+    other = lay_out(store.cache, {"manifest.json": CONTENT["manifest.json"]})
+
+    def opened(path: Any, mode: str = "r", **keywords: Any) -> Any:
+        file = builtins.open(path, mode, **keywords)  # noqa: SIM115
+        return Disk(file, 2048, number) if "x" in mode else file
+
+    monkeypatch.setattr(download, "_BLOCK", 1024)
+    monkeypatch.setattr(download, "open", opened, raising=False)
+    mirrors = (f"{server.url}/good", good) if source == "server" else (good, f"{server.url}/good")
+    with pytest.raises(ArtifactError) as caught:
+        replace(store, mirrors=mirrors).locate("tissue-v1", NAME)
+    assert os.strerror(number) in caught.value.message
+    assert str(store.cache) in caught.value.message
+    assert "5120 bytes, in DECODE_ZOO_CACHE" in str(caught.value.remedy)
+    assert len(server.requests) == (source == "server")  # no other mirror can help
+    assert files_in(store.cache) == ["manifest.json"]
+    assert (other / FOLDER / "manifest.json").read_bytes() == CONTENT["manifest.json"]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_disk_that_fails_at_the_end_is_told(
+    store: Store, good: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    assert os.strerror(errno.EIO) in failure(store, good)
+
+
+@pytest.mark.fault
+def test_limit_on_the_size_of_files_is_told(store: Store, good: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        text = failure(store, good)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert os.strerror(errno.EFBIG) in text
+    assert "DECODE_ZOO_CACHE" in text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", ["folder", "full folder", "pipe", "broken link"])
+def test_what_is_in_the_way_in_the_cache_is_told_or_replaced(
+    store: Store, good: str, kind: str
+) -> None:
+    path = lay_out(store.cache, {}) / FOLDER / NAME
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "broken link":
+        path.symlink_to(path.with_name("nothing"))
+    else:
+        path.mkdir()
+        if kind == "full folder":
+            (path / "mine").touch()
+        with pytest.raises(ArtifactError, match=r"Is a directory[\s\S]*DECODE_ZOO_CACHE"):
+            replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
+        assert files_in(store.cache) == (["mine"] if kind == "full folder" else [])
+        return
+    got(store, good)
+    assert not path.is_symlink()
+
+
+# --- temporary files -----------------------------------------------------------------------
+
+
+def temporary(store: Store, name: str, *, days: float = 0.0) -> Path:
+    path = store.cache / FOLDER / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"half")
+    then = time.time() - days * 86400
+    os.utime(path, (then, then))
+    return path
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(child, 0)
+    return child
+
+
+def test_temporary_files_of_the_dead_are_removed(store: Store, good: str, dead: int) -> None:
+    here, token = download._machine(), "0123456789abcdef"
+    gone = [
+        temporary(store, f".{NAME}.{here}-{dead}-{token}.part"),
+        temporary(store, f".{NAME}.ffffffff-1-{token}.part", days=1.1),
+        temporary(store, f".{NAME}.{token}.part", days=1.1),  # of an earlier version
+    ]
+    kept = [
+        temporary(store, f".{NAME}.{here}-{os.getpid()}-{token}.part", days=9),
+        temporary(store, f".{NAME}.{here}-{os.getppid()}-{token}.part", days=9),
+        temporary(store, f".{NAME}.ffffffff-{dead}-{token}.part", days=0.9),
+        temporary(store, "notes.part", days=9),
+    ]
+    assert leftovers(store.cache) == sorted(gone)
+    path = replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
+    assert files_in(store.cache) == sorted([path.name, *(path.name for path in kept)])
+
+
+@pytest.mark.fault
+def test_temporary_file_that_may_not_be_removed_is_no_hindrance(
+    store: Store, good: str, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = temporary(store, f".{NAME}.{download._machine()}-{dead}-0123456789abcdef.part")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == left:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    path = replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
+    assert path.read_bytes() == DATA
+    assert left.exists()

@@ -1,0 +1,864 @@
+"""Broken and hostile input for every verb: an error that names the file, or the right answer.
+
+Never a traceback, never a hang, never part of a file, never a wrong number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import signal
+import struct
+import warnings
+import zipfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import decode_zoo as dz
+from decode_zoo import inputfile
+from decode_zoo.arrays import read_arrays, stored_csr, write_arrays
+from decode_zoo.cli import _run
+from decode_zoo.errors import InputError, UsageError, VerificationError
+from decode_zoo.features import FeatureSet, Rows
+from decode_zoo.genelist import read_gene_list
+from decode_zoo.layout import SIDES
+from decode_zoo.pooling import SitePieces
+
+pytestmark = pytest.mark.fault
+ROOT = Path(__file__).resolve().parents[1]
+
+GTF = (
+    'chr2\tx\texon\t5001\t5150\t.\t+\t.\tgene_id "A"; transcript_id "AT"; gene_name "a";\n'
+    'chr2\tx\texon\t9001\t9420\t.\t-\t.\tgene_id "B"; transcript_id "BT"; gene_name "b";\n'
+)
+VALID = {
+    "genes": "gene_id\tx\nTP53\t1\nGATA1\t2\n",
+    "background": "gene_id\nTP53\nGATA1\n",
+    "gtf": GTF,
+    "bed": "chr2\t4950\t5050\tx\t0\t+\nchr2\t9010\t9017\ty\t0\t-\n",
+    "manifest": "file\tregulator\tcell\nsites.bed\tCTCF\tK562\n",
+    "tss": "chr2\t5010\t5011\tA\t0\t+\n",
+    "aliases": "alias\tgene_id\nold\tA\n",
+    "sizes": "chr2\t242193529\n",
+}
+NAMES = {"bed": "sites.bed", "gtf": "genes.gtf", "tss": "tss.bed", "manifest": "rna.tsv"}
+LISTS = ("predict", "explain", "report")
+
+
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch):
+    """Bombs of a megabyte are as good as those of a gigabyte; nothing may hang."""
+    monkeypatch.setattr(inputfile, "_FREE_BYTES", 1 << 20)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.alarm(60)
+        yield
+        signal.alarm(0)
+    else:
+        yield
+
+
+@pytest.fixture
+def call(capfd, tmp_path, monkeypatch):
+    """Run a command in this process; what it made besides its inputs must be named."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> tuple[int, str, str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = _run([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        assert "Internal error" not in err
+        return code, out, err
+
+    return run
+
+
+def lay_out(folder: Path) -> dict[str, Path]:
+    """One good file for each role."""
+    files = {role: folder / NAMES.get(role, f"{role}.txt") for role in VALID}
+    for role, path in files.items():
+        path.write_text(VALID[role])
+    return files
+
+
+def arguments(role: str, files: dict[str, Path], output: Path) -> list[object]:
+    """Return a command that reads the file of a role."""
+    if role in LISTS:
+        tail = ["-o", output.with_suffix(".html" if role == "report" else ".tsv")]
+        return [role, "--model", "gtex-tissue-v1", files["genes"], "--outputs", "Liver", *tail]
+    if role == "background":
+        return ["explain", "--model", "gtex-tissue-v1", files["genes"], "--outputs", "Liver",
+                "--background", files[role], "-o", output.with_suffix(".tsv")]  # fmt: skip
+    extra = {
+        "tss": ["--tss", files["tss"]],
+        "aliases": ["--aliases", files["aliases"]],
+        "sizes": ["--chrom-sizes", files["sizes"], "--genome", "mine"],
+    }.get(role, [])
+    rna = files["manifest"] if role == "manifest" else files["bed"]
+    return ["features", "build", "--gtf", files["gtf"], "--rna", rna, *extra, "-o", output]
+
+
+def bomb(size: int = 4 << 20) -> bytes:
+    return gzip.compress(b"\n" * size, mtime=0)
+
+
+def garbage() -> bytes:
+    return np.random.default_rng(0).bytes(5000).replace(b"\x1f\x8b", b"xx") + b"\0"
+
+
+BROKEN = {
+    "empty": b"",
+    "blank-lines": b"\n\r\n  \n",
+    "utf-16": "chr2\t4950\t5050\tx\t0\t+\n".encode("utf-16"),
+    "utf-16-without-mark": "chr2\t4950\t5050\tx\t0\t+\n".encode("utf-16-be"),
+    "latin-1": b"chr2\t4950\t5050\tx\t0\t+\nchr\xe92\t1\t2\t\xe9\t0\t+\n\xe9",
+    "binary": garbage(),
+    "nul": b"chr2\t4950\t50\x0050\tx\t0\t+\n",
+    "zip": b"PK\x03\x04\x14\0\x06\0" + b"\0" * 40,
+    "gzip-truncated": gzip.compress(b"TP53\n" * 5000)[:-9],
+    "gzip-flipped": gzip.compress(b"TP53\n" * 5000)[:30] + b"\xff" * 20,
+    "gzip-bomb": bomb(),
+    "one-enormous-line": b"A" * 3_000_000,
+    "a-million-columns": b"A" + b"\t1" * 1_000_000,
+    "json": b'{"format_version": 1}',
+}
+# What is no fault: a track without sites (a warning), nothing to rename, a list of odd names.
+FINE = {
+    ("bed", "empty"), ("bed", "blank-lines"), ("sizes", "a-million-columns"),
+    *((role, case) for role in (*LISTS, "background") for case in ("json",)),
+}  # fmt: skip
+ROLES = (*LISTS, "background", "gtf", "bed", "manifest", "tss", "aliases", "sizes")
+
+
+@pytest.mark.parametrize(
+    ("role", "case"), [(r, c) for r in ROLES for c in BROKEN if (r, c) not in FINE]
+)
+def test_broken_text_is_refused_by_name_and_leaves_nothing(call, tmp_path, role, case):
+    files = lay_out(tmp_path)
+    path = files["genes" if role in LISTS else role]
+    path.write_bytes(BROKEN[case])
+    before = sorted(tmp_path.iterdir())
+    code, out, err = call(*arguments(role, files, tmp_path / "out"))
+    assert (code, out) == (4, "")
+    assert path.name in err
+    assert len(err) < 2000
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link-to-nothing", "link-to-itself"])
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_no_file_is_refused_without_waiting(call, tmp_path, role, kind):
+    files = lay_out(tmp_path)
+    path = files["genes" if role in LISTS else role]
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"device": "/dev/zero", "link-to-nothing": "nowhere"}.get(kind, path.name))
+    code, out, err = call(*arguments(role, files, tmp_path / "out"))
+    assert (code, out) == (4, "")
+    assert path.name in err
+    assert not list(tmp_path.glob("out*"))
+
+
+DRESS = {
+    "bom": lambda data: b"\xef\xbb\xbf" + data,
+    "crlf": lambda data: data.replace(b"\n", b"\r\n"),
+    "cr": lambda data: data.replace(b"\n", b"\r"),
+    "no-last-newline": lambda data: data.rstrip(b"\n"),
+    "gzip-without-suffix": gzip.compress,
+    "gzip-in-two-members": lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:]),
+    "blank-lines-at-the-end": lambda data: data + b"\n\n",
+}
+
+
+def built(folder: Path) -> dict[str, bytes]:
+    """What a build says, without the hashes of its inputs."""
+    header = json.loads((folder / "features.json").read_bytes())
+    for tracks in header["tracks"].values():
+        for track in tracks:
+            del track["sha256"]
+    return {"header": json.dumps(header).encode()} | {
+        name: (folder / name).read_bytes() for name in ("pooled.npz", "sites.npz")
+    }
+
+
+@pytest.mark.parametrize("dress", DRESS)
+def test_dress_of_files_to_build_from_changes_nothing(call, tmp_path, dress):
+    files = lay_out(tmp_path)
+    roles = ("gtf", "manifest", "tss", "aliases", "sizes", "bed")
+    command = ["features", "build", "--gtf", files["gtf"], "--rna", files["manifest"], "--tss",
+               files["tss"], "--aliases", files["aliases"], "--chrom-sizes", files["sizes"],
+               "--genome", "mine", "-o"]  # fmt: skip
+    assert call(*command, tmp_path / "plain")[0] == 0
+    for role in roles:
+        if not (role in ("tss", "aliases") and dress == "blank-lines-at-the-end"):
+            files[role].write_bytes(DRESS[dress](VALID[role].encode()))
+    assert call(*command, tmp_path / "dressed")[0] == 0
+    assert built(tmp_path / "plain") == built(tmp_path / "dressed")
+
+
+def test_plain_text_under_a_gzip_name_is_read(call, tmp_path):
+    files = lay_out(tmp_path)
+    wrong = tmp_path / "sites.bed.gz"
+    shutil.copy(files["bed"], wrong)
+    command = ["features", "build", "--gtf", files["gtf"], "-o"]
+    assert call(*command, tmp_path / "a", "--rna", wrong)[0] == 0
+    assert call(*command, tmp_path / "b", "--rna", files["bed"])[0] == 0
+    assert built(tmp_path / "a") == built(tmp_path / "b")
+
+
+@pytest.mark.parametrize("dress", DRESS)
+def test_dress_of_gene_lists_changes_nothing(tmp_path, dress):
+    path = tmp_path / "genes.tsv"
+    path.write_bytes(DRESS[dress](b'"gene_id"\tx\n"TP53"\t1\nGATA1\t"a\tb"\n'))
+    assert read_gene_list(path) == ["TP53", "GATA1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_of_the_shell_is_read(tmp_path):
+    """<(zcat genes.gz) is a pipe with a writer."""
+    reading, writing = os.pipe()
+    with open(writing, "wb") as stream:
+        stream.write(gzip.compress(b"TP53\nGATA1\n"))
+    try:
+        assert read_gene_list(f"/dev/fd/{reading}") == ["TP53", "GATA1"]
+    finally:
+        os.close(reading)
+
+
+def test_real_limits_let_real_files_through_and_stop_a_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputfile, "_FREE_BYTES", 256 << 20)
+    path = tmp_path / "x.bed.gz"
+    path.write_bytes(bomb(32 << 20))  # a thousandfold, but small
+    assert len(inputfile.read_bytes(path)) == 32 << 20
+    path.write_bytes(bomb(300 << 20))
+    with pytest.raises(InputError, match=r"250 times its size.*bomb") as error:
+        inputfile.read_bytes(path)
+    assert error.value.remedy
+
+
+def test_a_file_of_terabytes_is_refused_by_its_size(tmp_path):
+    path = tmp_path / "x.bed"
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(InputError, match="more than 4 GiB"):
+        inputfile.read_bytes(path)
+
+
+def test_a_list_of_too_many_genes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("decode_zoo.genelist._MAX_LINES", 3)
+    (tmp_path / "x").write_text("a\nb\nc\nd\n")
+    with pytest.raises(InputError, match="line 4: has more than 3 lines"):
+        read_gene_list(tmp_path / "x")
+
+
+@pytest.mark.parametrize("verb", LISTS)
+def test_a_closed_standard_input_is_said_to_be_closed(call, monkeypatch, tmp_path, verb):
+    monkeypatch.setattr("sys.stdin", None)
+    code, _, err = call(*arguments(verb, {"genes": "-"}, tmp_path / "out"))
+    assert code == 4
+    assert "standard input: is closed" in err
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.bed", "/etc/passwd", "a/../../secret.bed", "/dev/zero"]
+)
+def test_manifests_of_sites_lead_nowhere_else(tmp_path, name):
+    (tmp_path / "secret.bed").write_text(VALID["bed"])
+    (tmp_path / "deep" / "a").mkdir(parents=True)
+    path = tmp_path / "deep" / "rna.tsv"
+    path.write_text(f"file\tregulator\n{name}\tX\n")
+    with pytest.raises(InputError, match="line 2: names a file outside its own folder") as error:
+        dz.find_site_files(path, "rna")
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "1e6", "٣", "9" * 5000, str(1 << 32), "0x10"])
+def test_lengths_that_no_chromosome_has_are_refused(tmp_path, size):
+    from decode_zoo.genome import read_chrom_sizes
+
+    (tmp_path / "x.sizes").write_text(f"chr1\t{size}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1"):
+        read_chrom_sizes(tmp_path / "x.sizes", "mine")
+
+
+def test_sites_of_another_build_are_refused(call, tmp_path):
+    files = lay_out(tmp_path)
+    for text, words in (
+        ("NC_000002.11\t1\t5\tx\t0\t+\n", "another genome build"),
+        ("chr2\t242193520\t243000000\tx\t0\t+\n", "another genome build"),
+        ("chrQ\t1\t5\tx\t0\t+\n", "another genome"),
+    ):
+        files["bed"].write_text(text)
+        code, _, err = call(*arguments("bed", files, tmp_path / "out"))
+        assert code == 4
+        assert words in err
+        assert not (tmp_path / "out").exists()
+
+
+# -- expression ----------------------------------------------------------------------------------
+
+CELLS = ["nan", "NaN", "inf", "-inf", "1e999", "", "NA", "True", "1,5", "0x1", "1_0", "٣", "1\x0b2"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_expression_that_is_no_finite_number_is_refused(tmp_path, cell):
+    path = tmp_path / "x.tsv"
+    path.write_text(f"gene\tLiver\tLung\nA\t1\t2\nB\t{cell}\t3\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"x\.tsv, line 3: column 'Liver', gene B"):
+        dz.read_expression(path)
+
+
+@pytest.mark.parametrize("case", [name for name in BROKEN if name != "json"])
+def test_broken_expression_is_refused(tmp_path, case):
+    path = tmp_path / "x.tsv"
+    path.write_bytes(BROKEN[case])
+    with pytest.raises(InputError, match=r"x\.tsv"):
+        dz.read_expression(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "words"),
+    [(-1.0, "tpm", "negative"), (-3.0, "log2tpm", "of nothing"), (250.0, "log2tpm", "million"),
+     (2e6, "tpm", "million")],
+)  # fmt: skip
+def test_expression_on_another_scale_is_refused(value, scale, words):
+    matrix = pd.DataFrame({"Liver": [1.0, 9.0], "Lung": [value, 9.0]}, index=["A", "B"])
+    with pytest.raises(InputError, match=words) as error:
+        dz.make_targets(matrix, scale=scale)
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("case", ["empty", "utf-16", "gzip-bomb", "a-million-columns"])
+def test_train_refuses_broken_expression(call, tmp_path, case):
+    pytest.importorskip("tensorflow")
+    (tmp_path / "x.tsv").write_bytes(BROKEN[case])
+    code, _, err = call("train", "--features", "hg38-open-v1", "--expression", "x.tsv", "--scale",
+                        "tpm", "--id", "x-v1", "--license", "CC0-1.0", "-o", "out")  # fmt: skip
+    assert code == 4
+    assert "x.tsv" in err
+    assert not (tmp_path / "out").exists()
+
+
+# -- arrays --------------------------------------------------------------------------------------
+
+
+def npy(descr: str, shape: str, data: bytes, *, order: str = "False", magic: bytes = b"") -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return (magic or b"\x93NUMPY\x01\x00") + struct.pack("<H", len(header)) + header + data
+
+
+def archive(*members: tuple[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", compression) as file:
+        warnings.simplefilter("ignore")  # of a name that is there already
+        for name, data in members:
+            file.writestr(name, data)
+    return stream.getvalue()
+
+
+def lying(data: bytes, size: int) -> bytes:
+    """Change the size that the archive's directory says of its only member."""
+    place = data.index(b"PK\x01\x02") + 24
+    return data[:place] + struct.pack("<I", size) + data[place + 4 :]
+
+
+ONE = ("a.npy", npy("'<f4'", "(2,)", bytes(8)))
+ARRAYS = {
+    "nothing": b"",
+    "text": b"hello",
+    "cut-off": archive(ONE)[:-30],
+    "flipped": archive(ONE, compression=zipfile.ZIP_STORED).replace(b"NUMPY", b"NVMPY"),
+    "wrong-checksum": archive(ONE, compression=zipfile.ZIP_STORED).replace(bytes(8), b"\1" * 8),
+    "no-array": archive(("a.txt", b"hello")),
+    "one-name-twice": archive(ONE, ONE),
+    "objects": archive(("a.npy", npy("'|O'", "(1,)", b"cos\nsystem\n(S'true'\ntR."))),
+    "structure": archive(("a.npy", npy("[('x', '<f4')]", "(2,)", bytes(8)))),
+    "nested-structure": archive(("a.npy", npy("[('x', [('y', '|O')])]", "(1,)", bytes(8)))),
+    "subarray": archive(("a.npy", npy("('<f4', (2,))", "(1,)", bytes(8)))),
+    "void": archive(("a.npy", npy("'|V8'", "(1,)", bytes(8)))),
+    "date": archive(("a.npy", npy("'<M8[s]'", "(1,)", bytes(8)))),
+    "code-in-the-header": archive(("a.npy", npy("__import__('os').getpid()", "(1,)", bytes(8)))),
+    "deep-header": archive(("a.npy", npy("(" * 9000 + ")" * 9000, "(1,)", bytes(8)))),
+    "negative-shape": archive(("a.npy", npy("'<f4'", "(-1,)", bytes(8)))),
+    "shape-too-large": archive(("a.npy", npy("'<f4'", "(4000000000, 4000000000)", bytes(8)))),
+    "shape-too-small": archive(("a.npy", npy("'<f4'", "(1,)", bytes(8)))),
+    "endless-shape": archive(("a.npy", npy("'<f4'", f"({'1, ' * 99})", bytes(4)))),
+    "huge-texts": archive(("a.npy", npy("'<U999999999'", "(0,)", b""))),
+    "newer-format": archive(("a.npy", npy("'<f4'", "(2,)", bytes(8), magic=b"\x93NUMPY\x09\x00"))),
+    "lzma": archive(ONE, compression=zipfile.ZIP_LZMA),
+    "bomb": archive(("a.npy", npy("'<f4'", "(4194304,)", bytes(16 << 20)))),
+    "bomb-in-many-members": archive(
+        *((f"{i}.npy", npy("'<f4'", "(262144,)", bytes(1 << 20))) for i in range(16))
+    ),
+    "size-too-large-in-the-directory": lying(archive(ONE), 5000),
+    "size-too-small-in-the-directory": lying(archive(ONE), 100),
+    "header-only": archive(("a.npy", b"\x93NUMPY\x01\x00")),
+    "empty-member": archive(("a.npy", b"")),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_arrays_that_are_not_plain_are_refused(tmp_path, case):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(ARRAYS[case])
+    with pytest.raises(InputError, match=r"weights\.npz"):
+        read_arrays(path)
+
+
+def test_encrypted_arrays_are_refused(tmp_path):
+    data = bytearray(archive(ONE))
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(magic) + offset] |= 1
+    (tmp_path / "x.npz").write_bytes(bytes(data))
+    with pytest.raises(InputError, match="is no array"):
+        read_arrays(tmp_path / "x.npz")
+
+
+def test_plain_arrays_of_every_kind_are_read_as_numpy_reads_them(tmp_path):
+    arrays = {
+        "layer/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+        "by_column": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "scalar": np.array(3), "none": np.zeros((0, 3), np.uint16), "truth": np.array([True]),
+        "texts": np.array(["ab", "ö"]), "half": np.ones(3, np.float16),
+    }  # fmt: skip
+    write_arrays(tmp_path / "x.npz", arrays)
+    found = read_arrays(tmp_path / "x.npz")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+U32 = np.uint32
+
+
+@pytest.mark.parametrize(
+    ("counts", "tracks", "bases"),
+    [
+        (np.array([2, -1, 1]), np.array([0, 1], U32), np.array([1, 1], U32)),
+        (np.array([2**32 - 1, 3, 0], U32), np.array([0, 1], U32), np.array([1, 1], U32)),
+        (np.array([1, 1, 0], U32), np.array([0, -7]), np.array([1, 1], U32)),
+        (np.array([1, 1, 0], U32), np.array([0, 2**32 - 1], U32), np.array([1, 1], U32)),
+        (np.array([1, 1, 0], U32), np.array([0, 2], U32), np.array([1, 1], U32)),
+        (np.array([1, 1, 0], U32), np.array([0, 1], U32), np.array([1, 2**32 - 1], U32)),
+        (np.array([1, 1, 0], U32), np.array([0, 1], U32), np.array([1.0, np.nan])),
+        (np.array([1, 1], U32), np.array([0, 1], U32), np.array([1, 1], U32)),
+        (np.array([[1, 1, 0]], U32), np.array([0, 1], U32), np.array([1, 1], U32)),
+    ],
+)
+def test_sparse_columns_that_would_reach_elsewhere_in_memory_are_refused(counts, tracks, bases):
+    arrays = {"x_counts": counts, "x_tracks": tracks, "x_bases": bases}
+    with pytest.raises(InputError, match="a feature set's array"):
+        stored_csr(arrays, "x", (3, 2))
+
+
+# -- descriptions in JSON ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_set(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    files = lay_out(folder)
+    assert _run([str(arg) for arg in arguments("bed", files, folder / "set")]) == 0
+    return folder / "set"
+
+
+@pytest.fixture
+def copied_set(small_set, tmp_path) -> Path:
+    return Path(shutil.copytree(small_set, tmp_path / "set"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture
+def copied_bundle(model, tmp_path) -> Path:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in ("manifest.json", "weights.npz", "model.onnx"):
+        shutil.copy(model.locate(name), folder / name)
+    return folder
+
+
+RAW_JSON = {
+    "empty": b"",
+    "a-list": b"[]",
+    "null": b"null",
+    "a-number": b"7",
+    "cut-off": b'{"format_version": 1, "layout"',
+    "deep-lists": b"[" * 200_000,
+    "deep-objects": b'{"a":' * 200_000,
+    "nan": b'{"format_version": NaN}',
+    "infinity": b'{"format_version": -Infinity}',
+    "huge-number": b'{"format_version": ' + b"9" * 10_000 + b"}",
+    "one-key-twice": b'{"format_version": 1, "format_version": 1}',
+    "version-as-text": b'{"format_version": "1"}',
+    "version-as-truth": b'{"format_version": true}',
+    "version-as-fraction": b'{"format_version": 1.0}',
+    "version-only": b'{"format_version": 1}',
+    "utf-16": '{"format_version": 1}'.encode("utf-16"),
+    "no-utf-8": b'{"format_version": "\xff"}',
+    "half-a-character": b'{"format_version": 1, "title": "\\ud800"}',
+    "python": b"{'format_version': 1}",
+    "binary": garbage(),
+    "gzip-bomb": bomb(),
+}
+PUBLISHED = ("--model", "gtex-tissue-v1")
+VERBS_OF_SETS = {
+    "info": ["features", "info", "set"],
+    "zoo-info": ["info", "set"],
+    "merge": ["features", "merge", "set", "set", "-o", "out"],
+    "like": ["features", "build", "--like", "set", "--rna", "x.bed", "-o", "out"],
+    "predict": ["predict", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
+    "explain": ["explain", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
+    "report": ["report", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.html"],
+    "test": ["test", "gtex-tissue-v1", "--features", "set"],
+}  # fmt: skip
+VERBS_OF_MODELS = {
+    "info": ["info", "m"],
+    "test": ["test", "m"],
+    "predict": ["predict", "--model", "m", "x.txt", "-o", "out.tsv"],
+    "explain": ["explain", "--model", "m", "x.txt", "-o", "out.tsv"],
+    "report": ["report", "--model", "m", "x.txt", "-o", "out.html"],
+}
+
+
+@pytest.mark.parametrize("case", RAW_JSON)
+def test_broken_features_json_is_refused(copied_set, case):
+    (copied_set / "features.json").write_bytes(RAW_JSON[case])
+    with pytest.raises(InputError, match=r"features\.json") as error:
+        FeatureSet.load(copied_set)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("case", RAW_JSON)
+def test_broken_manifest_json_is_refused(copied_bundle, case):
+    (copied_bundle / "manifest.json").write_bytes(RAW_JSON[case])
+    with pytest.raises(VerificationError, match=r"manifest\.json") as error:
+        dz.load(copied_bundle)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_SETS)
+def test_every_verb_refuses_a_broken_feature_set(call, copied_set, tmp_path, verb):
+    (tmp_path / "x.txt").write_text("TP53\n")
+    (tmp_path / "x.bed").write_text(VALID["bed"])
+    (copied_set / "features.json").write_bytes(RAW_JSON["deep-lists"])
+    code, out, err = call(*VERBS_OF_SETS[verb])
+    assert (code, out) == (4, "")
+    assert "features.json" in err
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_MODELS)
+def test_every_verb_refuses_a_broken_bundle(call, copied_bundle, tmp_path, verb):
+    (tmp_path / "x.txt").write_text("TP53\n")
+    (copied_bundle / "manifest.json").write_bytes(RAW_JSON["deep-objects"])
+    code, out, err = call(*VERBS_OF_MODELS[verb])
+    assert (code, out) == (5, "")
+    assert "manifest.json" in err
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("verb", ["info", "fetch", "verify", "test"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "", "a" * 5000, "GTEX", "x\ny-v1", "-v1", "é"]
+)
+def test_names_that_are_no_ids_are_refused(call, tmp_path, verb, name):
+    code, out, err = call(verb, "--", name)
+    assert code in (2, 3, 4)
+    assert out == ""
+    assert err.startswith(("Error: ", "Usage: "))
+    assert list(tmp_path.iterdir()) == []
+
+
+WRONG_VALUES = [None, True, -1, 1.5, 10**30, "x", [], {}, [[]], {"a": 1}, "\x1b[2J"]
+# Texts, and what may be left out.
+HARMLESS = ("id", "title", "sources", "training", "metrics", "parity", "network", "fingerprint")
+SET_KEYS = ["format_version", "layout", "builder_version", "arrays", "tracks", "rows", "aliases",
+            "layout.bin", "layout.genome", "layout.level", "layout.rna_stranded", "tracks.rna",
+            "tracks.promoter.0", "rows.ids", "rows.strands", "rows.tss", "rows.rna_lengths",
+            "rows.symbols.0", "tracks.rna.0.name"]  # fmt: skip
+MANIFEST_KEYS = ["format_version", "id", "family", "network", "layout", "inputs", "outputs",
+                 "pooling", "features", "training", "metrics", "parity", "title", "sources",
+                 "known_answers", "files", "network.rna_layers", "network.dense_width",
+                 "network.conv_relu", "inputs.rna", "inputs.rna.tracks", "inputs.rna.scale",
+                 "inputs.rna.kernel", "inputs.promoter.background", "inputs.rna.tracks.0",
+                 "inputs.rna.tracks.0.name", "inputs.rna.scale.0", "outputs.0", "outputs.0.scale",
+                 "outputs.0.kind", "known_answers.genes", "known_answers.values.0",
+                 "known_answers.values.0.0", "features.id", "features.sha256", "metrics.test",
+                 "metrics.test.median_spearman", "parity.onnx_numpy", "files.model.onnx",
+                 "layout.upstream", "fingerprint"]  # fmt: skip
+
+
+def replaced(content, key: str, value: object):
+    """A copy with another value at a dotted key; None if there is no such place."""
+    head, _, rest = key.partition(".")
+    place = int(head) if isinstance(content, list) else head
+    if rest == "onnx":
+        place, rest = "model.onnx", ""
+    copy = list(content) if isinstance(content, list) else dict(content)
+    if isinstance(copy, list) and not copy:
+        return None
+    copy[place] = replaced(content[place], rest, value) if rest else value
+    return copy
+
+
+@pytest.mark.parametrize("key", SET_KEYS)
+def test_wrong_values_in_features_json_are_refused_or_harmless(call, copied_set, key):
+    """Whatever the verbs do with a set that is let through, it is no crash."""
+    path = copied_set / "features.json"
+    content = json.loads(path.read_bytes())
+    for value in WRONG_VALUES:
+        changed = replaced(content, key, value)
+        if changed is None:
+            continue
+        path.write_text(json.dumps(changed))
+        code, out, err = call("features", "info", "set", "--tracks")
+        assert code in (0, 4), (value, err)
+        if code == 0:
+            assert "\x1b" not in out
+            call("features", "merge", "set", "set", "-o", "out")
+            call("predict", "--model", "gtex-tissue-v1", "--features", "set", "--all-genes",
+                 "--fill-missing", "--outputs", "Liver")  # fmt: skip
+
+
+@pytest.mark.parametrize("key", MANIFEST_KEYS)
+def test_wrong_values_in_manifest_json_are_refused_or_harmless(call, copied_bundle, key):
+    path = copied_bundle / "manifest.json"
+    content = json.loads(path.read_bytes())
+    for value in WRONG_VALUES:
+        path.write_text(json.dumps(replaced(content, key, value)))
+        code, out, err = call("info", "m")
+        assert code in (0, 5), (value, err)
+        assert "\x1b" not in out
+        head = key.partition(".")[0]
+        if code == 0 and head in ("known_answers", "layout", "features", "inputs", "outputs"):
+            call("test", "m")
+        else:
+            assert code == 5 or head in HARMLESS
+
+
+@pytest.mark.parametrize("name", ["features.json", "pooled.npz", "sites.npz"])
+@pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "nowhere", "."])
+def test_links_in_a_feature_set_lead_to_no_harm(call, copied_set, tmp_path, name, target):
+    (copied_set / name).unlink()
+    (copied_set / name).symlink_to(target)
+    code, _, err = call("features", "merge", "set", "set", "-o", "out")
+    assert code in (2, 3, 4, 5)
+    assert "root:" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "model.onnx"])
+@pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "nowhere", "."])
+def test_links_in_a_bundle_lead_to_no_harm(call, copied_bundle, name, target):
+    (copied_bundle / name).unlink()
+    (copied_bundle / name).symlink_to(target)
+    code, _, err = call("test", "m")
+    assert code in (3, 5)
+    assert "root:" not in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "model.onnx"])
+def test_pipes_in_a_bundle_do_not_wait(call, copied_bundle, name):
+    (copied_bundle / name).unlink()
+    os.mkfifo(copied_bundle / name)
+    assert call("test", "m")[0] == 3
+
+
+def test_positions_that_leave_their_gene_are_refused(copied_set):
+    """Even with matching hashes: no index may reach past an array."""
+    from decode_zoo.digest import sha256_of
+
+    path, header = copied_set / "sites.npz", copied_set / "features.json"
+    good = read_arrays(path)
+    for name, value in (
+        ("rna_starts", 60_000), ("rna_lengths", 60_000), ("rna_tracks", 9), ("rna_counts", 7),
+        ("exon_counts", 7),
+    ):  # fmt: skip
+        column = good[name].astype(np.uint32)
+        column[0] = value
+        path.unlink()
+        write_arrays(path, {**good, name: column})
+        content = json.loads(header.read_bytes())
+        content["arrays"]["sites.npz"] = sha256_of(path)
+        header.write_text(json.dumps(content))
+        opened = FeatureSet.load(copied_set)
+        read = opened.exons if name.startswith("exon") else partial(opened.bins, "A", "rna")
+        with pytest.raises(InputError, match="do not fit"):
+            read()
+
+
+# -- features of one's own: order, lack, lengths --------------------------------------------------
+
+
+def own_set(base: FeatureSet, rows, orders, folder: Path) -> FeatureSet:
+    """Some rows of a feature set, its tracks in another order."""
+    tracks, pieces = {}, {}
+    for side in SIDES:
+        order = orders[side]
+        place = np.full(len(base.side_tracks[side]), -1)
+        place[order] = np.arange(order.size)
+        part = base.pieces(side).take(rows)
+        owner, track = part.rows(), place[part.tracks]
+        kept = np.flatnonzero(track >= 0)
+        kept = kept[np.lexsort((part.starts[kept], track[kept], owner[kept]))]
+        counts = np.bincount(owner[kept], minlength=rows.size)
+        tracks[side] = tuple(base.side_tracks[side][i] for i in order)
+        pieces[side] = SitePieces(np.concatenate(([0], np.cumsum(counts))), track[kept],
+                                  part.starts[kept], part.ends[kept])  # fmt: skip
+    columns = {name: [getattr(base.rows, name)[i] for i in rows] for name in vars(base.rows)}
+    folder.mkdir()
+    none = np.zeros(0, np.int64)
+    small = replace(base, rows=Rows(**columns), side_tracks=tracks, aliases={})
+    small.write(folder, pieces, np.zeros((0, 3), int), (np.zeros(rows.size, int), none, none))
+    return FeatureSet.load(folder)
+
+
+@pytest.fixture(scope="module")
+def reordered(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("orders")
+    rows = np.arange(20_000, 20_012)
+    plain = {side: np.arange(len(model.features.side_tracks[side])) for side in SIDES}
+    shuffled = {side: np.random.default_rng(3).permutation(n) for side, n in plain.items()}
+    return [own_set(model.features, rows, orders, folder / name)
+            for name, orders in (("plain", plain), ("shuffled", shuffled))]  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnxruntime"])
+def test_reordered_tracks_give_the_same_bits(model, reordered, backend):
+    plain, shuffled = reordered
+    assert plain.tracks("rna") != shuffled.tracks("rna")
+    a, b = (model.predict(list(own.genes), features=own, backend=backend) for own in reordered)
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+    pd.testing.assert_frame_equal(
+        a, model.predict(list(plain.genes), backend=backend), check_exact=True
+    )
+
+
+@pytest.mark.parametrize("by", ["class", "regulator", "track", "position"])
+def test_reordered_tracks_give_the_same_scores(model, reordered, by):
+    a, b = (
+        model.explain(list(own.genes)[:4], by=by, features=own, outputs=["Liver", "Lung"])
+        for own in reordered
+    )
+    pd.testing.assert_frame_equal(a.to_frame(), b.to_frame(), check_exact=True)
+    pd.testing.assert_frame_equal(a.totals(), b.totals(), check_exact=True)
+
+
+def test_a_track_that_is_there_twice_is_refused(copied_set):
+    path = copied_set / "features.json"
+    content = json.loads(path.read_bytes())
+    content["tracks"]["rna"] *= 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="2 rna tracks 'sites'"):
+        FeatureSet.load(copied_set)
+
+
+def test_a_gene_that_is_there_twice_is_refused(copied_set):
+    path = copied_set / "features.json"
+    content = json.loads(path.read_bytes())
+    content["rows"]["ids"][1] = content["rows"]["ids"][0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="an id twice"):
+        FeatureSet.load(copied_set)
+
+
+def test_a_set_without_the_tracks_of_the_model_is_refused(call, copied_set, tmp_path):
+    (tmp_path / "x.txt").write_text("A\n")
+    code, out, err = call(*VERBS_OF_SETS["predict"])
+    assert (code, out) == (4, "")
+    assert "tracks are not in the feature set" in err
+    assert not (tmp_path / "out.tsv").exists()
+
+
+def test_a_set_of_another_genome_is_refused(call, copied_set, tmp_path):
+    path = copied_set / "features.json"
+    content = json.loads(path.read_bytes())
+    content["layout"]["genome"] = "mm10"
+    path.write_text(json.dumps(content))
+    (tmp_path / "x.txt").write_text("A\n")
+    for verb in ("predict", "explain", "report"):
+        code, _, err = call(*VERBS_OF_SETS[verb])
+        assert code == 4
+        assert "does not fit the model" in err
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("length", [1, 30, 100, 101, 109_950, 110_000])
+def test_genes_of_one_bin_and_of_eleven_hundred(call, model, tmp_path, length):
+    """Sums, full matrices and both back ends agree, however short or long the RNA."""
+    track = model.manifest.inputs["rna"].tracks[0].name
+    (tmp_path / "g.gtf").write_text(
+        f'chr2\tx\texon\t50001\t{50000 + length}\t.\t+\t.\tgene_id "A"; transcript_id "AT";\n'
+    )
+    (tmp_path / f"{track}.bed").write_text(
+        f"chr2\t50000\t50001\tx\t0\t+\nchr2\t{49999 + length}\t{50000 + length}\ty\t0\t+\n"
+    )
+    assert call("features", "build", "--gtf", "g.gtf", "--rna", f"{track}.bed", "-o", "own")[0] == 0
+    own = FeatureSet.load(tmp_path / "own")
+    assert int(own.n_bins("rna")[0]) == -(-length // 100)
+    results = [model.predict(["A"], features=own, fill_missing=True, backend=name)
+               for name in ("numpy", "onnxruntime")]  # fmt: skip
+    exact = model.network.forward(model.bind(own, fill_missing=True).full(np.array([0])))
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    for table in results:
+        assert np.abs((table[model.outputs].to_numpy() - exact) / scale).max() <= 1e-4
+
+
+def test_parity_that_a_bundle_grants_itself_does_not_count(copied_bundle):
+    """Known answers allow twice the parity; a bundle must not make that anything at all."""
+    path = copied_bundle / "manifest.json"
+    content = json.loads(path.read_bytes())
+    content["parity"]["onnx_numpy"] = 1e9
+    path.write_text(json.dumps(content))
+    with pytest.raises(VerificationError, match="implementations that differ"):
+        dz.load(copied_bundle)
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "a/b", "..", "", "a\\b", "x\0y"])
+def test_a_bundle_names_features_by_name_not_by_path(copied_bundle, folder):
+    path = copied_bundle / "manifest.json"
+    content = json.loads(path.read_bytes())
+    content["features"]["id"] = folder
+    path.write_text(json.dumps(content))
+    with pytest.raises(VerificationError):
+        dz.load(copied_bundle)
+
+
+def test_networks_that_nobody_could_have_trained_are_refused():
+    from decode_zoo.network import DecodeConfig
+
+    for name in ("rna_layers", "dense_layers", "rna_kernel", "dense_width"):
+        with pytest.raises(UsageError, match=name):
+            DecodeConfig(**{name: 10**9})
+
+
+@pytest.mark.parametrize("case", ["deep-lists", "one-key-twice", "binary", "gzip-bomb"])
+def test_a_folder_that_only_looks_like_ours_is_not_replaced(call, tmp_path, case):
+    files = lay_out(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "features.json").write_bytes(RAW_JSON[case])
+    code, _, err = call(*arguments("bed", files, tmp_path / "out"), "--force")
+    assert code == 2
+    assert "was not made by decode-zoo" in err
+    assert (tmp_path / "out" / "features.json").read_bytes() == RAW_JSON[case]

@@ -1,0 +1,474 @@
+"""From a bundle in a folder to a zoo of one's own, and back to predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decode_zoo import publication
+from decode_zoo.arrays import read_arrays, write_arrays
+from decode_zoo.cli import main
+from decode_zoo.registry import entry_for, parse_registry
+from tests.test_builder import GENES, Peak, build
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = "gtex-tissue-decode-v1"
+ID = "lab-tissue-network-v1"  # as long as the other: the id is in the graph, too
+CARD = """# Ours
+
+Trained on our cohort; good for nothing but tests.
+
+<!-- facts: generated -->
+<!-- end of facts -->
+
+Ask us.
+"""
+PROSE = ("--title", "Toy sites", "--license", "CC0-1.0", "--citation", "nobody")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return stop.value.code, out, err
+
+    return call
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest, and let it vouch for the files as they are."""
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    for name in content["files"]:
+        content["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """The published bundle, under a name of the lab's."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(ROOT / "zoo/models" / PUBLISHED, folder)
+    graph = folder / "model.onnx"
+    graph.write_bytes(graph.read_bytes().replace(PUBLISHED.encode(), ID.encode()))
+    edit(folder, lambda content: content.update(id=ID))
+    (folder / "CARD.md").write_text(CARD, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    return tmp_path / "zoo"
+
+
+@pytest.fixture
+def sites(tmp_path):
+    built = build(tmp_path / "built", GENES, {"T": [Peak("1", 0, 400)]}, {"R": [Peak("1", 5, 95)]})
+    folder = tmp_path / "toy-sites-v1"
+    shutil.copytree(built.locate("features.json").parent, folder)
+    (folder / "CARD.md").write_text(CARD, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Serve a folder on loopback."""
+    running = []
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    def serve(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield serve
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def predict(call, model, folder):
+    (folder / "genes.tsv").write_text("TP53\nAPP\n")
+    code, out, err = call("predict", "--model", model, folder / "genes.tsv")
+    assert code == 0, err
+    return out
+
+
+# --- the whole circle ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["file", "url"])
+def test_what_is_published_is_predicted_with(call, bundle, zoo, tmp_path, monkeypatch, serve, how):
+    code, out, err = call("publish", bundle, "--to", zoo)
+    assert (code, err) == (0, "")
+    assert "16 known answers, numpy" in out
+    assert "16 known answers, onnxruntime-cpu" in out
+    assert f"decode-zoo predict --model {ID}" in out
+    assert sorted(everything(zoo)) == sorted(
+        ["registry.yaml"]
+        + [f"models/{ID}/{n}" for n in ("CARD.md", "manifest.json", "model.onnx", "weights.npz")]
+    )
+    card = (zoo / "models" / ID / "CARD.md").read_text(encoding="utf-8")
+    assert card.startswith("# Ours")
+    assert f"| Id | `{ID}` |" in card
+    assert card.endswith("Ask us.\n")
+
+    expected = predict(call, PUBLISHED, tmp_path)
+    place = f"{zoo / 'registry.yaml'}"
+    if how == "url":
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "127.0.0.1")
+        place = f"{serve(zoo)}/registry.yaml"
+    monkeypatch.setenv("DECODE_ZOO_REGISTRY", place)
+    listed = call("ls")[1]
+    assert f"{ID}\tmodel\t3.7 MB\tto fetch\t{place}\t" in listed
+    assert f"{PUBLISHED}\tmodel\t3.7 MB\there\tdecode-zoo\t" in listed
+    assert predict(call, "lab-tissue-network", tmp_path) == expected
+    told = call("info", ID)[1]
+    assert f"registry    {place}" in told
+    assert call("test", ID)[0] == 0
+    assert call("fetch", ID)[0] == 0
+    code, out, _ = call("verify", ID)
+    assert (code, out) == (0, f"{ID}\t4 of 4 files here, verified\n")
+    # Once it is here, nothing else is needed.
+    monkeypatch.setenv("DECODE_ZOO_OFFLINE", "1")
+    if how == "url":
+        shutil.rmtree(zoo)
+        assert predict(call, ID, tmp_path) == expected
+
+
+def test_publishing_twice_is_publishing_once(call, bundle, zoo):
+    call("publish", bundle, "--to", zoo)
+    before = everything(zoo)
+    code, out, _ = call("publish", bundle, "--to", zoo)
+    assert code == 0
+    assert "was already" in out
+    assert everything(zoo) == before
+    # Also from where it lies.
+    assert call("publish", zoo / "models" / ID, "--to", zoo)[0] == 0
+    assert everything(zoo) == before
+
+
+def test_a_feature_set_and_what_else_the_zoo_has(call, bundle, sites, zoo, monkeypatch):
+    assert call("publish", bundle, "--to", zoo)[0] == 0
+    registry = zoo / "registry.yaml"
+    text = registry.read_text().replace("mirrors: []", "mirrors: ['https://lab.example']")
+    registry.write_text(text.replace("artifacts:\n", f"artifacts:\n  x-v1: {{same_as: {ID}}}\n"))
+    code, out, err = call("publish", sites, "--to", zoo, *PROSE)
+    assert (code, err) == (0, "")
+    assert "sums and sites agree" in out
+    found = parse_registry(registry.read_bytes(), registry)
+    assert found.mirrors == ("https://lab.example",)
+    assert found.same_as == {"x-v1": ID}
+    assert set(found.artifacts) == {ID, "toy-sites-v1"}
+    assert found.artifacts["toy-sites-v1"].files == entry_for(zoo / "features/toy-sites-v1")
+    monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(registry))
+    code, out, err = call("info", "toy-sites-v1")
+    assert (code, err) == (0, "")
+    assert call("fetch", "toy-sites-v1")[0] == 0
+
+
+def test_without_a_zoo_it_is_only_checked(call, bundle, tmp_path):
+    before = everything(tmp_path)
+    code, out, _ = call("publish", bundle)
+    assert code == 0
+    assert f"{ID} can be published" in out
+    assert everything(tmp_path) == before
+
+
+# --- what is refused -----------------------------------------------------------------
+
+
+def drop(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def change(**values):
+    return lambda folder: edit(folder, lambda content: content.update(values))
+
+
+def few_answers(folder):
+    def cut(content):
+        answers = content["known_answers"]
+        answers["genes"], answers["values"] = answers["genes"][:9], answers["values"][:9]
+
+    edit(folder, cut)
+
+
+def other_answer(folder):
+    def move(content):
+        content["known_answers"]["values"][3][5] += 0.01
+
+    edit(folder, move)
+
+
+def no_number(folder):
+    def spoil(content):
+        content["known_answers"]["values"][3][5] = float("nan")
+
+    edit(folder, spoil)
+
+
+def other_weights(folder):
+    """Weights of another network under the right name, the manifest's hashes in step."""
+    arrays = dict(read_arrays(folder / "weights.npz"))
+    arrays["outputs/bias"] = arrays["outputs/bias"][::-1].copy()
+    (folder / "weights.npz").unlink()
+    write_arrays(folder / "weights.npz", arrays)
+    edit(folder, lambda content: None)
+
+
+def flipped_byte(folder):
+    data = bytearray((folder / "weights.npz").read_bytes())
+    data[1000] ^= 1
+    (folder / "weights.npz").write_bytes(data)
+
+
+def swapped_labels(folder):
+    def swap(content):
+        a, b = content["outputs"][:2]
+        a["name"], b["name"] = b["name"], a["name"]
+        content.pop("fingerprint", None)
+
+    edit(folder, swap)
+
+
+def link(folder):
+    (folder / "weights.npz").unlink()
+    (folder / "weights.npz").symlink_to(ROOT / "zoo/models" / PUBLISHED / "weights.npz")
+
+
+def write(name, text):
+    return lambda folder: (folder / name).write_bytes(text)
+
+
+REFUSED = {
+    "no card": (drop("CARD.md"), 4, "has no card"),
+    "card without facts": (write("CARD.md", b"# x\n\nWords.\n"), 4, "lacks the lines"),
+    "card without words": (
+        write("CARD.md", b"# x\n<!-- facts: x -->\n<!-- end of facts -->\n"),
+        4,
+        "nothing but headings",
+    ),
+    "card in another encoding": (write("CARD.md", b"\xff\xfe"), 4, "not UTF-8"),
+    "no weights": (drop("weights.npz"), 4, "has no weights.npz"),
+    "no manifest": (drop("manifest.json"), 4, "neither a model"),
+    "a file too many": (write("notes.txt", b"x"), 4, "notes.txt, which is no part"),
+    "a hidden file": (write(".x", b"x"), 4, "cannot be published"),
+    "a folder in it": (lambda folder: (folder / "x").mkdir(), 4, "cannot be published"),
+    "a symbolic link": (link, 4, "cannot be published"),
+    "no licence": (change(license=""), 4, "license: must be text"),
+    "no citation": (change(citation=" "), 4, "citation: must be text"),
+    "no title": (change(title=""), 4, "title: must be text"),
+    "id without version": (change(id="lab-tissue"), 4, "lab-tissue-v1"),
+    "id that is a path": (change(id="../x-v1"), (4, 5), "x-v1"),
+    "nine known answers": (few_answers, 4, "known answers for 9 genes"),
+    "another known answer": (other_answer, 5, "does not give its known answers"),
+    "a known answer that is no number": (no_number, (4, 5), ""),
+    "another network's weights": (other_weights, 5, ID),
+    "a flipped byte": (flipped_byte, 5, "sha256"),
+    "swapped labels": (swapped_labels, 5, "outputs"),
+    "implementations that differ": (change(parity={"onnx_numpy": 0.5}), (4, 5), "implementations"),
+    "another feature set": (
+        change(features={"id": "hg38-open-v1", "sha256": "0" * 64}),
+        5,
+        "trained on another",
+    ),
+    "a feature set that nobody has": (
+        change(features={"id": "gone-v1", "sha256": "0" * 64}),
+        3,
+        "gone-v1",
+    ),
+    "a manifest that is none": (write("manifest.json", b"[]"), 5, "manifest"),
+    "no scores": (change(metrics={"test": {}}), (4, 5), ""),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("case", REFUSED)
+def test_bundle_that_does_not_prove_itself_is_not_published(call, bundle, zoo, case):
+    spoil, code, message = REFUSED[case]
+    spoil(bundle)
+    found, _, err = call("publish", bundle, "--to", zoo)
+    assert found in (code if isinstance(code, tuple) else (code,)), err
+    assert message in err
+    assert not zoo.exists()
+
+
+@pytest.mark.fault
+def test_another_content_under_a_published_id_is_refused(call, bundle, zoo):
+    call("publish", bundle, "--to", zoo)
+    before = everything(zoo)
+    edit(bundle, lambda content: content.update(title="Better"))
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 4
+    assert "lab-tissue-network-v2" in err
+    assert everything(zoo) == before
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", [PUBLISHED, "gtex-tissue-v1"])
+def test_ids_of_decode_zoo_are_taken(call, bundle, zoo, name):
+    edit(bundle, lambda content: content.update(id=name))
+    graph = bundle / "model.onnx"
+    if len(name) == len(ID):
+        graph.write_bytes(graph.read_bytes().replace(ID.encode(), name.encode()))
+        edit(bundle, lambda content: None)
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code in (4, 5)
+    assert not zoo.exists()
+    if len(name) == len(ID):
+        assert "is published already, in decode-zoo itself" in err
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("at", ["write_registry", "_place"])
+def test_a_failing_disk_leaves_no_half_of_a_publication(call, bundle, zoo, monkeypatch, at):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("decode_zoo.output.discard_stdout", lambda: None)
+    monkeypatch.setattr(publication, at, fail)
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 2
+    assert "No space" in err
+    assert not zoo.exists()
+
+
+@pytest.mark.fault
+def test_a_bundle_that_changes_meanwhile_is_not_published(call, bundle, zoo, monkeypatch):
+    real = publication.lay_out
+
+    def meddle(*args):
+        flipped_byte(bundle)
+        return real(*args)
+
+    monkeypatch.setattr(publication, "lay_out", meddle)
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 4
+    assert "changed while" in err
+    assert not zoo.exists()
+
+
+@pytest.mark.fault
+def test_a_folder_that_is_in_no_registry_is_not_replaced(call, bundle, zoo):
+    target = zoo / "models" / ID
+    target.mkdir(parents=True)
+    (target / "mine.txt").write_text("x")
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 2
+    assert "is not what is to be published" in err
+    assert everything(zoo) == {f"models/{ID}/mine.txt": b"x"}
+
+
+@pytest.mark.fault
+def test_a_publication_that_was_killed_is_completed(call, bundle, zoo):
+    """The files are there, the entry is not."""
+    call("publish", bundle, "--to", zoo)
+    before = everything(zoo)
+    (zoo / "registry.yaml").unlink()
+    assert call("publish", bundle, "--to", zoo)[0] == 0
+    assert everything(zoo) == before
+
+
+@pytest.mark.fault
+def test_two_publishers_do_not_meet(call, bundle, zoo, monkeypatch):
+    call("publish", bundle, "--to", zoo)
+    before = everything(zoo)
+    (zoo / publication._LOCK).mkdir()
+    monkeypatch.setattr(publication, "_PATIENCE", 0.1)
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 2
+    assert "else is publishing" in err
+    assert everything(zoo) == before
+
+
+@pytest.mark.fault
+def test_broken_registry_of_a_zoo_is_not_overwritten(call, bundle, zoo):
+    zoo.mkdir()
+    (zoo / "registry.yaml").write_text("format_version: 1\nmirrors: []\nartifact: {}\n")
+    before = everything(zoo)
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 4
+    assert "registry.yaml, line" in err
+    assert everything(zoo) == before
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_zoo_that_cannot_be_written_is_told(call, bundle, zoo):
+    zoo.mkdir(mode=0o500)
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert code == 2
+    assert "not writable" in err
+
+
+def test_a_zoo_is_made_but_not_the_folders_above_it(call, bundle, tmp_path):
+    code, _, err = call("publish", bundle, "--to", tmp_path / "a/b/zoo")
+    assert code == 2
+    assert "no folder" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "Give --title, --license and --citation"),
+        (("--title", "x"), "all three"),
+        (("--title", "x", "--license", "x", "--citation", ""), "all three"),
+    ],
+)
+def test_a_feature_set_needs_a_licence(call, sites, args, message):
+    code, _, err = call("publish", sites, *args)
+    assert code == 2
+    assert message in err
+
+
+def test_a_model_has_its_licence_in_the_manifest(call, bundle):
+    code, _, err = call("publish", bundle, *PROSE)
+    assert code == 2
+    assert "manifest" in err
+
+
+@pytest.mark.fault
+def test_sums_of_other_sites_are_refused(call, sites):
+    """Hashes all in step, and yet the two files are not of one set."""
+    arrays = dict(read_arrays(sites / "sites.npz"))
+    lengths = arrays["promoter_lengths"].copy()
+    lengths[0] -= 1
+    arrays["promoter_lengths"] = lengths
+    (sites / "sites.npz").unlink()
+    write_arrays(sites / "sites.npz", arrays)
+    header = json.loads((sites / "features.json").read_text())
+    header["arrays"]["sites.npz"] = hashlib.sha256((sites / "sites.npz").read_bytes()).hexdigest()
+    (sites / "features.json").write_text(json.dumps(header))
+    code, _, err = call("publish", sites, *PROSE)
+    assert code == 5
+    assert "not of the same sites" in err

@@ -1,0 +1,337 @@
+"""Registries of the user's own: files, URLs, copies of them, and what they may not do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from decode_zoo import registries
+from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
+from decode_zoo.registries import fetch_text, join_registries, registry_places
+from decode_zoo.registry import Artifact, FileEntry, Registry, write_registry
+from decode_zoo.store import Store
+
+SITES = Artifact("sites-v1", "features", "S", "L", "C", None, {"a.npz": FileEntry("a" * 64, 3)})
+TISSUE = Artifact("tissue-v1", "model", "T", "L", "C", "sites-v1", {"b": FileEntry("b" * 64, 1)})
+BUILTIN = Registry(
+    {"sites-v1": SITES, "tissue-v1": TISSUE}, ("https://zoo.example",), "tissue-v1",
+    {"liver-v2": "tissue-v1"},
+)  # fmt: skip
+MINE = Artifact("mine-v1", "model", "M", "L", "C", "sites-v1", {"c.npz": FileEntry("c" * 64, 1)})
+
+
+def text(*artifacts: Artifact, folder: Path, **kwargs: object) -> bytes:
+    path = folder / "written.yaml"
+    write_registry(Registry({a.id: a for a in artifacts}, (), **kwargs), path)  # type: ignore[arg-type]
+    return path.read_bytes()
+
+
+def other(artifact: Artifact, digit: str) -> Artifact:
+    files = {name: FileEntry(digit * 64, 9) for name in artifact.files}
+    return Artifact(artifact.id, artifact.kind, "X", "L", "C", artifact.features, files)
+
+
+class Host(BaseHTTPRequestHandler):
+    """Sends what the test put into ``answer``, there for a path of its own or for all."""
+
+    answer: dict[str, object]
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        how = self.answer.get(self.path, self.answer)
+        assert isinstance(how, dict)
+        time.sleep(float(how.get("wait", 0)))  # type: ignore[arg-type]
+        self.send_response(int(how.get("status", 200)))  # type: ignore[call-overload]
+        if "location" in how:
+            self.send_header("Location", str(how["location"]))
+        self.end_headers()
+        body = how.get("body", b"")
+        assert isinstance(body, bytes)
+        try:
+            for _ in range(int(how.get("times", 1))):  # type: ignore[call-overload]
+                self.wfile.write(body)
+                self.wfile.flush()
+                time.sleep(float(how.get("drip", 0)))  # type: ignore[arg-type]
+        except OSError:
+            pass
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    Host.answer, Host.asked = {}, []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/zoo/registry.yaml"
+        server.shutdown()
+        thread.join()
+
+
+def join(cache: Path, *places: str, offline: bool = False) -> Registry:
+    return join_registries(BUILTIN, places, cache, offline=offline)
+
+
+def age(cache: Path) -> None:
+    """Make the copies old enough to be refreshed."""
+    for copy in (cache / "registries").iterdir():
+        os.utime(copy, (1, 1))
+
+
+# --- files ---------------------------------------------------------------------------
+
+
+def test_places_are_separated_as_mirrors_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry_places() == ()
+    monkeypatch.setenv("DECODE_ZOO_REGISTRY", " /a.yaml, https://x/r.yaml\t/a.yaml,,file:///b ")
+    assert registry_places() == ("/a.yaml", "https://x/r.yaml", "file:///b")
+    assert join_registries(BUILTIN, (), Path("none"), offline=False) is BUILTIN
+
+
+@pytest.mark.parametrize("named", ["path", "file URL", "relative path"])
+def test_registry_in_a_file_brings_its_folder_as_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    zoo = tmp_path / "my zoo"
+    zoo.mkdir()
+    path = zoo / "registry.yaml"
+    write_registry(Registry({"mine-v1": MINE}, ("https://lab.example",)), path)
+    monkeypatch.chdir(zoo)
+    place = {"path": str(path), "file URL": path.as_uri(), "relative path": "registry.yaml"}[named]
+    joined = join(tmp_path, place)
+    assert joined.resolve("mine") == MINE
+    assert joined.origins["mine-v1"].place == str(path)
+    assert joined.origins["mine-v1"].mirrors == (str(zoo), "https://lab.example")
+    assert "tissue-v1" not in joined.origins
+    assert (joined.mirrors, joined.default_model) == (BUILTIN.mirrors, "tissue-v1")
+
+
+def test_each_artifact_is_asked_of_its_own_zoo(tmp_path: Path) -> None:
+    """The name of a lab's model is nobody else's business."""
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text(MINE, folder=tmp_path))
+    store = Store(join(tmp_path, str(path)), None, tmp_path, ("/first", "https://zoo.example"))
+    assert store.mirrors_of(MINE) == ("/first", str(tmp_path))
+    assert store.mirrors_of(TISSUE) == ("/first", "https://zoo.example")
+
+
+def test_the_same_artifact_in_both_is_no_contradiction(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text(SITES, MINE, folder=tmp_path, same_as={"liver-v2": "tissue-v1"}))
+    joined = join(tmp_path, str(path))
+    assert set(joined.origins) == {"mine-v1"}
+    assert joined.same_as == BUILTIN.same_as
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("artifacts", "same_as"),
+    [
+        ([other(TISSUE, "e")], {}),
+        ([other(SITES, "e")], {}),
+        ([MINE], {"tissue-v1": "mine-v1"}),
+        ([MINE], {"liver-v2": "mine-v1"}),
+        ([Artifact("liver-v2", "model", "L", "L", "C", None, MINE.files)], {}),
+    ],
+    ids=["model", "feature set", "second name", "other second name", "model for a second name"],
+)
+def test_no_registry_redefines_what_is_built_in(
+    tmp_path: Path, artifacts: list[Artifact], same_as: dict[str, str]
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text(*artifacts, folder=tmp_path, same_as=same_as))
+    with pytest.raises(InputError, match="another artifact of this name") as caught:
+        join(tmp_path, str(path))
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.fault
+def test_two_registries_that_contradict_each_other_are_both_named(tmp_path: Path) -> None:
+    for name, artifact in (("a", MINE), ("b", other(MINE, "e"))):
+        (tmp_path / name).write_bytes(text(artifact, folder=tmp_path))
+    with pytest.raises(InputError, match=r"/b: .*registry /.*/a has another"):
+        join(tmp_path, str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+@pytest.mark.fault
+def test_a_higher_version_does_not_take_over_a_name(tmp_path: Path) -> None:
+    """Who asks for ``tissue`` gets decode-zoo's newest, whatever else is listed."""
+    names = ("tissue-v99", "liver-v99", "mine-v2", "mine-v10")
+    found = [Artifact(n, "model", "T", "L", "C", None, MINE.files) for n in names]
+    (tmp_path / "r").write_bytes(text(*found, folder=tmp_path))
+    later = Artifact("mine-v77", "model", "T", "L", "C", None, MINE.files)
+    (tmp_path / "s").write_bytes(text(later, folder=tmp_path))
+    joined = join(tmp_path, str(tmp_path / "r"), str(tmp_path / "s"))
+    assert joined.resolve("tissue").id == "tissue-v1"
+    assert joined.resolve("liver").id == "tissue-v1"
+    assert joined.resolve("mine").id == "mine-v10"
+    assert joined.resolve("tissue-v99").id == "tissue-v99"
+
+
+@pytest.mark.fault
+def test_a_model_without_its_feature_set_is_refused(tmp_path: Path) -> None:
+    lost = Artifact("mine-v1", "model", "M", "L", "C", "gone-v1", MINE.files)
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text(lost, folder=tmp_path))
+    with pytest.raises(InputError, match="'gone-v1' is no feature set here") as caught:
+        join(tmp_path, str(path))
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "place",
+    ["ftp://x/r.yaml", "http://zoo.example/r.yaml", "https://me:pw@x/r.yaml", "https://x/r?token=1",
+     "file://host/r.yaml", "/none/registry.yaml", "."],
+)  # fmt: skip
+def test_places_that_no_registry_is_read_from(tmp_path: Path, place: str) -> None:
+    with pytest.raises(InputError):
+        join(tmp_path, place)
+
+
+# --- URLs ----------------------------------------------------------------------------
+
+
+def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(
+    tmp_path: Path, url: str
+) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    cache = tmp_path / "cache"
+    first = join(cache, url)
+    assert first.resolve("mine-v1") == MINE
+    assert first.origins["mine-v1"].place == url
+    assert first.origins["mine-v1"].mirrors == (url.removesuffix("/registry.yaml"),)
+    assert join(cache, url) == first
+    assert Host.asked == ["/zoo/registry.yaml"]
+    age(cache)
+    Host.answer = {"body": text(MINE, replace(MINE, id="mine-v2"), folder=tmp_path)}  # fmt: skip
+    assert join(cache, url).resolve("mine").id == "mine-v2"
+    assert len(Host.asked) == 2
+
+
+BAD = {
+    "server error": {"status": 500},
+    "gone": {"status": 404},
+    "web page": {"body": b"<html>Please log in</html>"},
+    "empty": {"body": b""},
+    "binary": {"body": bytes(range(256))},
+    "cut off": {"body": b"format_version: 1\nmirrors: ["},
+    "endless": {"body": b"#" * (1 << 16), "times": 1000},
+    "redirects in a circle": {"status": 302, "location": "registry.yaml"},
+    "redirect to another machine without encryption": {
+        "status": 302,
+        "location": "http://zoo.example/registry.yaml",
+    },
+    "redirect to a file": {"status": 302, "location": "file:///etc/passwd"},
+    "a byte now and then": {"body": b"#", "times": 50, "drip": 0.05},
+    "silence": {"wait": 2},
+}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registries, "_DEADLINE", 0.5)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("case", BAD)
+def test_registry_that_cannot_be_had_is_an_error_of_ours(
+    tmp_path: Path, url: str, impatient: None, case: str
+) -> None:
+    Host.answer = dict(BAD[case])
+    with pytest.raises(DecodeZooError, match="registry"):
+        join(tmp_path, url)
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("case", BAD)
+def test_failed_refresh_leaves_the_last_good_copy(
+    tmp_path: Path, url: str, impatient: None, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    cache = tmp_path / "cache"
+    good = join(cache, url)
+    copy = next((cache / "registries").iterdir())
+    content = copy.read_bytes()
+    age(cache)
+    Host.answer = dict(BAD[case])
+    assert join(cache, url) == good
+    assert "last good copy" in caplog.text
+    assert [p.read_bytes() for p in (cache / "registries").iterdir()] == [content]
+    asked = len(Host.asked)
+    assert join(cache, url) == good
+    assert len(Host.asked) == asked  # a host that fails is not asked at every command
+
+
+@pytest.mark.fault
+def test_refresh_that_changes_what_an_id_means_is_refused(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    good = join(tmp_path / "cache", url)
+    age(tmp_path / "cache")
+    Host.answer = {"body": text(other(MINE, "e"), folder=tmp_path)}
+    assert join(tmp_path / "cache", url) == good
+    assert "an id never changes its meaning" in caplog.text
+
+
+@pytest.mark.fault
+def test_damaged_copy_is_not_used(tmp_path: Path, url: str) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    good = join(tmp_path, url)
+    copy = next((tmp_path / "registries").iterdir())
+    copy.write_bytes(copy.read_bytes().replace(b"cccc", b"cccd", 1))
+    with pytest.raises(ArtifactError, match="not in the cache"):
+        join(tmp_path, url, offline=True)
+    assert join(tmp_path, url) == good
+    assert len(Host.asked) == 2
+    assert join(tmp_path, url, offline=True) == good
+
+
+@pytest.mark.fault
+def test_cache_that_cannot_be_written_does_not_stop_a_registry(tmp_path: Path, url: str) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    (tmp_path / "cache").write_bytes(b"a file where the folder should be")
+    assert join(tmp_path / "cache", url).resolve("mine-v1") == MINE
+
+
+@pytest.mark.fault
+def test_offline_opens_no_socket_for_a_registry(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    good = join(tmp_path, url)
+    age(tmp_path)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("a socket was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    assert join(tmp_path, url, offline=True) == good
+    with pytest.raises(ArtifactError, match="offline") as caught:
+        join(tmp_path, f"{url}x", offline=True)
+    assert "DECODE_ZOO_OFFLINE" in str(caught.value.remedy)
+    assert len(Host.asked) == 1
+
+
+def test_a_redirect_on_the_same_footing_is_followed(url: str) -> None:
+    Host.answer = {"status": 302, "location": "/moved", "/moved": {"body": b"here"}}
+    assert fetch_text(url, 10) == b"here"
+    assert Host.asked == ["/zoo/registry.yaml", "/moved"]
