@@ -20,7 +20,7 @@ from decode_zoo.manifest import Manifest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Attribution", "By", "Resolution", "Summary"]
+__all__ = ["Attribution", "By", "Resolution", "Summary", "indicator"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -424,7 +424,7 @@ class Summary:
                              remedy="Summarise by class, regulator or track.")  # fmt: skip
         feature, scores = attribution.feature, attribution.scores.astype(np.float64)
         n_features = len(attribution.resolution.features)
-        adder = _indicator(feature, n_features)
+        adder = indicator(feature, n_features)
         parent, several = np.unique(np.array(attribution.parents, object), return_inverse=True)
         counts = np.bincount(several, minlength=parent.size)
         groups = np.flatnonzero(counts > 1)
@@ -432,10 +432,10 @@ class Summary:
         if groups.size:
             entry = several[attribution.entry_rows()]
             keys, group = np.unique(entry * n_features + feature, return_inverse=True)
-            by_gene = _indicator(group, keys.size)
+            by_gene = indicator(group, keys.size)
             n = counts[keys // n_features][:, None]
             spread = (by_gene @ scores**2 - (by_gene @ scores) ** 2 / n) / n
-            variance = _indicator(keys % n_features, n_features) @ spread
+            variance = indicator(keys % n_features, n_features) @ spread
         return cls(
             len(attribution), adder @ scores, adder @ np.abs(scores),
             np.bincount(feature, minlength=n_features), variance, groups.size,
@@ -473,7 +473,7 @@ class Summary:
         return pd.DataFrame(columns)
 
 
-def _indicator(group: npt.NDArray[np.integer], n_groups: int) -> sparse.csr_array:
+def indicator(group: npt.NDArray[np.integer], n_groups: int) -> sparse.csr_array:
     """Matrix that adds up rows by group, shape (n_groups, group.size)."""
     ones = np.ones(group.size)
     return sparse.csr_array((ones, (group, np.arange(group.size))), shape=(n_groups, group.size))

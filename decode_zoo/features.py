@@ -353,15 +353,21 @@ class FeatureSet:
             )
         return self._pieces[side]
 
+    @cached_property
+    def _extents(self) -> dict[Side, tuple[IntArray, IntArray]]:
+        return {}
+
     def _extent(self, side: Side) -> tuple[IntArray, IntArray]:
         """First and last local base that exists, of each row: windows end at chromosome ends."""
-        if side == "rna":
+        if side not in self._extents:
             lengths = np.array(self.rows.rna_lengths, np.int64)
-            return np.zeros_like(lengths), lengths
-        first, last = np.zeros(len(self), np.int64), np.full(len(self), self.layout.window)
-        row, begin, end = self.clipped_windows().T
-        first[row], last[row] = begin, end
-        return first, last
+            first, last = np.zeros_like(lengths), lengths
+            if side == "promoter":
+                last = np.full_like(lengths, self.layout.window)
+                row, begin, end = self.clipped_windows().T
+                first[row], last[row] = begin, end
+            self._extents[side] = first, last
+        return self._extents[side]
 
     def clipped_windows(self) -> IntArray:
         """Rows whose promoter window leaves the chromosome: row, first and last local base."""

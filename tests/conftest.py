@@ -29,8 +29,7 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's cache, mirrors, registries or offline switch."""
+    """No test sees the user's cache, mirrors, registries or offline switch, nor .ci's variables."""
+    for name in [name for name in os.environ if name.startswith("DECODE_ZOO_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.delenv("DECODE_ZOO_MIRRORS", raising=False)
-    monkeypatch.delenv("DECODE_ZOO_REGISTRY", raising=False)
-    monkeypatch.delenv("DECODE_ZOO_OFFLINE", raising=False)

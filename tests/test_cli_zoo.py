@@ -236,13 +236,26 @@ main()
         assert done.stderr.strip() == "Interrupted."
 
 
+def unread(pipe) -> int:
+    """Bytes in a pipe that its reader has not taken yet."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_control_c_while_it_waits():
     with subprocess.Popen(
         [sys.executable, "-m", "decode_zoo", "predict", "--model", "gtex-tissue-v1", "-"],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        time.sleep(1.0)
+        process.stdin.write(b"TP53\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while unread(process.stdin):  # until it is reading, and waits for more
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130

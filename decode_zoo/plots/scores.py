@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
-from decode_zoo.attribution import Attribution
+from decode_zoo.attribution import Attribution, indicator
 from decode_zoo.errors import UsageError
 
 __all__ = ["add_up", "choose_output", "choose_rows", "comparable_outputs", "strongest"]
@@ -106,6 +105,4 @@ def strongest(features: IntArray, strength: FloatArray, k: int) -> IntArray:
 
 def add_up(group: npt.NDArray[Any], n_groups: int, scores: npt.NDArray[Any]) -> FloatArray:
     """Add up scores (n, …) by group: (n_groups, …)."""
-    ones, entries = np.ones(group.size), np.arange(group.size)
-    adder = sparse.csr_array((ones, (group, entries)), shape=(n_groups, group.size))
-    return np.asarray(adder @ scores.astype(np.float64))
+    return np.asarray(indicator(group, n_groups) @ scores.astype(np.float64))
