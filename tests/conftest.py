@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A busy machine is no failed test, and CI must not fail by luck of the draw.
 settings.register_profile("decode-zoo", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("decode-zoo")
+
+# A shell without job control starts what it puts in the background with Ctrl-C ignored, and all
+# that it starts inherits that; tests of Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
