@@ -16,7 +16,7 @@ from pathlib import Path
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError
 
-__all__ = ["Artifact", "FileEntry", "check_id", "entry_for", "hash_file"]
+__all__ = ["FOLDERS", "Artifact", "FileEntry", "check_id", "entry_for", "hash_file"]
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
@@ -28,7 +28,7 @@ _MOST_FILES = 1000
 _LONGEST_TEXT = 2000
 # Controls, invisible and reordering characters: they could forge what a terminal shows.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_FOLDERS = {"model": "models", "features": "features"}
+FOLDERS = {"model": "models", "features": "features"}
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Artifact:
     def __post_init__(self) -> None:
         """Refuse values that are missing or unsafe as parts of a path."""
         check_id(self.id, "id")
-        if self.kind not in _FOLDERS:
-            raise InputError(f"kind: must be one of {', '.join(_FOLDERS)}, got {self.kind!r}")
+        if self.kind not in FOLDERS:
+            raise InputError(f"kind: must be one of {', '.join(FOLDERS)}, got {self.kind!r}")
         for key in ("title", "license", "citation"):
             _check_text(getattr(self, key), key)
         if self.features is not None:
@@ -111,7 +111,7 @@ class Artifact:
     @property
     def folder(self) -> str:
         """Where its files lie in a mirror, the cache and ``zoo/``, e.g. ``models/<id>``."""
-        return f"{_FOLDERS[self.kind]}/{self.id}"
+        return f"{FOLDERS[self.kind]}/{self.id}"
 
 
 def hash_file(path: str | os.PathLike[str]) -> FileEntry:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from decode_zoo.artifact import Artifact, check_id
+from decode_zoo.artifact import FOLDERS, Artifact, check_id
 from decode_zoo.download import leftovers
 from decode_zoo.errors import ArtifactError, InputError, VerificationError
 from decode_zoo.plainfile import entries_of, open_plain
@@ -28,7 +28,6 @@ State = Literal[
 ]
 STATES: tuple[str, ...] = get_args(State)
 
-_TOPS = ("features", "models")
 _RUBBISH = ("damaged", "unfinished", "unregistered")
 # Of downloads, see `download`.
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.part")
@@ -169,7 +168,7 @@ def clean(files: Iterable[CachedFile]) -> list[CachedFile]:
 
 def _walk(store: Store) -> Iterator[CachedFile]:
     registered = {artifact.folder: artifact for artifact in store.registry.artifacts.values()}
-    for top in _TOPS:
+    for top in sorted(FOLDERS.values()):
         for folder in entries_of(store.cache / top):
             if not (folder.is_dir(follow_symlinks=False) and _is_id(folder.name)):
                 yield _cached(folder, folder.name, "foreign")

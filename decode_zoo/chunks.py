@@ -25,6 +25,7 @@ from decode_zoo.errors import UsageError
 from decode_zoo.explainer import Explainer
 from decode_zoo.output import atomic_path, check_files
 from decode_zoo.provenance import plain, provenance_path
+from decode_zoo.records import parse_json
 from decode_zoo.scorefiles import Selection, format_of
 from decode_zoo.tables import check_output, print_table, suffix_of, text_rows
 
@@ -300,9 +301,10 @@ def _locked(work: Path) -> Iterator[None]:
 def _found_plan(file: Path) -> object:
     """Return the plan that a folder's chunks belong to; None if there is none."""
     try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found: object = parse_json(file.read_bytes())
+    except (OSError, ValueError):
         return None
+    return found
 
 
 def _files(parts: Path, number: int, target: Path) -> tuple[Path, Path, Path]:

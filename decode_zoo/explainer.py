@@ -198,8 +198,12 @@ class Explainer:
             yield cells.part(start, len(cells))
 
     def _scores(self, cells: Cells) -> Scores:
-        labels = [self._labels(reference) for reference in self.references]
-        return self.rule.scores(cells, self._labels(cells), self.references, labels).not_zero()
+        labels = self._labels(cells)
+        return self.rule.scores(cells, labels, self.references, self._reference_labels).not_zero()
+
+    @cached_property
+    def _reference_labels(self) -> list[IntArray]:
+        return [self._labels(reference) for reference in self.references]
 
     @cached_property
     def _stride(self) -> int:

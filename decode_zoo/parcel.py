@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from decode_zoo.artifact import Artifact, FileEntry
+from decode_zoo.artifact import FOLDERS, Artifact, FileEntry
 from decode_zoo.download import TransferError, transfer
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.output import atomic_dir
@@ -19,7 +19,6 @@ from decode_zoo.store import Store
 
 __all__ = ["Parcel", "pack", "unpack"]
 
-_TOPS = ("features", "models")
 _BLOCK = 1 << 20
 
 
@@ -180,7 +179,11 @@ def _check_new(folder: Path) -> None:
 
 def _unknown(root: Path, registered: Collection[str]) -> list[str]:
     try:
-        places = [f"{top}/{entry.name}" for top in _TOPS for entry in entries_of(root / top)]
+        places = [
+            f"{top}/{entry.name}"
+            for top in sorted(FOLDERS.values())
+            for entry in entries_of(root / top)
+        ]
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=error.filename) from error
     return [place for place in places if place not in registered]

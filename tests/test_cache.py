@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from decode_zoo import parcel as parcel_module
 from decode_zoo import plainfile
 from decode_zoo.artifact import Artifact, FileEntry
 from decode_zoo.cache import clean, removable, survey
-from decode_zoo.cli import main
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.parcel import pack, unpack
 from decode_zoo.registry import Registry, hash_file, load_registry
@@ -96,21 +93,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def carried(tmp_path: Path) -> Path:
     """A folder as it comes from another site."""
     return lay_out(tmp_path / "carried", CONTENT)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys) -> Callable[..., tuple[object, str, str]]:
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def call(*args: object) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return stop.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -26,21 +26,6 @@ OTHER = Artifact("sites-v1", "features", "Sites", "CC0-1.0", "none", None, {"a.n
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return stop.value.code, out, err
-
-    return call
-
-
-@pytest.fixture
 def store(tmp_path, monkeypatch):
     """A small zoo in which nothing is here; the mirror has all of the model."""
     registry = replace(REGISTRY, artifacts={**REGISTRY.artifacts, OTHER.id: OTHER})

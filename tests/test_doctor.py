@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from decode_zoo import doctor as doctor_package
-from decode_zoo.cli import main
 from decode_zoo.doctor import Check, answers, examine, exit_code, installation, machine, storage
 from decode_zoo.doctor.check import broken, masked, ok, problem, summary, warning
 from decode_zoo.errors import DeviceError, InputError, VerificationError
@@ -46,21 +45,6 @@ def store(tmp_path: Path) -> Store:
     """A zoo whose files are all bundled."""
     bundled = lay_out(tmp_path / "bundled", CONTENT)
     return Store(replace(REGISTRY, mirrors=()), bundled, tmp_path / "cache")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys) -> Callable[..., tuple[object, str, str]]:
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def call(*args: object) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return stop.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

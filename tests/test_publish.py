@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,6 @@ import pytest
 
 from decode_zoo import publication
 from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.cli import main
 from decode_zoo.registry import entry_for, parse_registry
 from tests.test_builder import GENES, Peak, build
 
@@ -35,21 +33,6 @@ Trained on our cohort; good for nothing but tests.
 Ask us.
 """
 PROSE = ("--title", "Toy sites", "--license", "CC0-1.0", "--citation", "nobody")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["decode-zoo", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return stop.value.code, out, err
-
-    return call
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
