@@ -1,153 +1,33 @@
 """Whatever bytes a reader is given, it reads them or raises a DecodeZooError.
 
 Good files are changed at random, with a liking for what has broken readers before. Cases that were
-found are kept in tests/fuzz, named by the reader; they are read again here, every time.
+found are kept in tests/fuzz/cases, named by the reader; they are read again here, every time.
 
     FUZZ_EXAMPLES=20000 pytest tests/test_fuzz.py    # a longer search
+    python -m tests.fuzz.search                      # another, led by what the code does (atheris)
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
-import shutil
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import decode_zoo as dz
-from decode_zoo.annotation import read_gtf, read_tss_bed
-from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.builder import build_features, read_aliases
-from decode_zoo.errors import DecodeZooError
-from decode_zoo.features import FeatureSet
-from decode_zoo.genelist import read_gene_list
-from decode_zoo.genome import Genome, read_chrom_sizes
-from decode_zoo.graph import read_graph
-from decode_zoo.layout import SIDES
-from decode_zoo.manifest import Manifest
-from decode_zoo.registry import load_registry
-from decode_zoo.sites import SiteFile, Track, find_site_files, read_sites
+from tests.fuzz.targets import CASES, NASTY, READERS, good_file, prepare, read_cleanly
 
 pytestmark = pytest.mark.fault
-ROOT = Path(__file__).resolve().parents[1]
-FOUND = sorted((Path(__file__).parent / "fuzz").glob("*"))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
-TOY = Genome("toy", {"1": 100_000, "2": 50_000, "X": 9_000, "Y": 9_000})
-
-GTF = (
-    '#!x\n1\tx\texon\t5001\t5150\t.\t+\t.\tgene_id "A.1"; transcript_id "AT"; gene_name "a";\n'
-    '1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "A.1";\n'
-    'chrX\tx\texon\t91\t94\t.\t-\t.\tgene_id "B"; transcript_id ""; gene_type "b";\n'
-    'chrY\tx\texon\t91\t94\t.\t-\t.\tgene_id "B"; transcript_id "BT"; exon_number 1;\n'
-)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A feature set, a bundle and a folder to write to."""
     place = tmp_path_factory.mktemp("fuzz")
-    (place / "a.bed").write_text("chr1\t5000\t5100\tx\t0\t+\nchr1\t100\t400\tx\t0\t+\n")
-    (place / "g.gtf").write_text(GTF)
-    files = find_site_files(place / "a.bed", "rna")
-    annotation = read_gtf(place / "g.gtf", TOY)
-    build_features(annotation, TOY, {"rna": files, "promoter": files}, place / "set")
-    (place / "bundle").mkdir()
-    model = dz.load("gtex-tissue-v1")
-    for name in ("manifest.json", "weights.npz", "model.onnx"):
-        shutil.copy(model.locate(name), place / "bundle" / name)
+    prepare(place)
     return place
-
-
-def manifest_of(folder: Path) -> bytes:
-    """The published manifest with less in it, so that changes hit what matters."""
-    content = json.loads((folder / "bundle/manifest.json").read_bytes())
-    for side in SIDES:
-        for key in ("tracks", "scale"):
-            content["inputs"][side][key] = content["inputs"][side][key][: 2 + (key == "scale")]
-    content["outputs"] = content["outputs"][:2]
-    content["training"] = {}
-    answers = content["known_answers"]
-    content["known_answers"] = {
-        "genes": answers["genes"][:2], "outputs": answers["outputs"][:2],
-        "values": [row[:2] for row in answers["values"][:2]],
-    }  # fmt: skip
-    return json.dumps(content).encode()
-
-
-def read_set(path: Path) -> None:
-    found = FeatureSet.load(path.parent)
-    repr(found), found.index, found.rna_lengths
-    for side in SIDES:
-        found.sums(side, 3)
-        found.mask_sums(side, 3)
-        found.pieces(side)
-        if len(found):
-            found.bins(found.rows.ids[0], side)
-    found.clipped_windows(), found.exons()
-
-
-def read_manifest(path: Path) -> None:
-    manifest = Manifest.read(lambda name: path.parent / name)
-    manifest.to_json(), manifest.fingerprint, repr(manifest)
-    for part in manifest.metrics:
-        manifest.spearman(part)
-
-
-def read_bed(path: Path) -> None:
-    for stranded in (True, False):
-        read_sites(SiteFile(path, Track("t", "R", "tf", "", "")), TOY, stranded=stranded)
-    read_sites(SiteFile(path, Track("", "", "mirna", "", ""), True), TOY, stranded=False)
-
-
-def read_both_levels(path: Path) -> None:
-    for level in ("gene", "transcript"):
-        read_gtf(path, TOY, level=level)
-
-
-def read_targets(path: Path) -> None:
-    matrix = dz.read_expression(path)
-    assert np.isfinite(matrix.to_numpy()).all()
-    dz.make_targets(matrix, scale="tpm")
-
-
-def published(name: str) -> Callable[[Path], bytes]:
-    return lambda folder: (folder / name).read_bytes()
-
-
-# By the first part of a file's name: how it is read, and what a good one is.
-READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path], bytes]]] = {
-    "genes": (read_gene_list, "x.tsv", b"gene_id\tx\n\"TP53\"\t1\n# a\nGATA1,2\n\nIDS\n"),
-    "gtf": (read_both_levels, "x.gtf", GTF.encode()),
-    "bed": (read_bed, "x.bed", b"track x\nchr1\t10\t20\ta\t0\t+\nchr2\t30\t45\tb\t7\t-\n"),
-    "tss": (lambda p: read_tss_bed(p, TOY), "x.bed", b"chr1\t10\t11\tA.1\t0\t+\n"),
-    "sizes": (lambda p: read_chrom_sizes(p, "x"), "x.sizes", b"chr1\t1000\n# a\nchrM 16569\n"),
-    "sites": (lambda p: find_site_files(p, "rna"), "x.tsv",
-              b"file\tregulator\tcell\tkind\na.bed\tCTCF\tK562\trbp\na.bed\t*\t\tmirna\n"),
-    "aliases": (read_aliases, "x.tsv", b"alias\tgene_id\nold\tA\n"),
-    "expression": (read_targets, "x.tsv", b"gene\tLiver\t\"Lung\"\nA.1\t1.5\t+2e-1\nB\t7\t30\n"),
-    "npz": (read_arrays, "x.npz", lambda folder: (folder / "small.npz").read_bytes()),
-    "pooled": (read_set, "set/features.json", published("set/features.json")),
-    "manifest": (read_manifest, "bundle/manifest.json", manifest_of),
-    "graph": (read_graph, "x.onnx", published("bundle/model.onnx")),
-    "registry": (load_registry, "x.yaml", (ROOT / "registry.yaml").read_bytes()),
-}  # fmt: skip
-
-NASTY = [
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1f\x8b", b"\r", b"\r\n", b"\n\n", b"\t", b"\t\t", b'"',
-    b"''", b",", b"#", b" ", b"nan", b"NaN", b"-inf", b"Infinity", b"1e999", b"1e3", b"-1", b"-0",
-    b"0", b"9" * 19, b"9" * 5000, b"1_0", b"0x1", b"True", b"NA", b"null", b"[]", b"{}",
-    b"[" * 9000, b'{"a":' * 9000, b"\\ud800", b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\x85",
-    b"\x1c", b"..", b"/", b"chrUn", b"NC_000001.10", b"*", b"!!python/object", b"&a", b"*a",
-    b"<<: ", b"%", b"PK", "٣".encode(), b"\x0b", b"\x0c", b";", b'gene_id ""', b"2147483648",
-    b"4294967296",
-]  # fmt: skip
 
 
 @st.composite
@@ -158,36 +38,14 @@ def changes(draw: st.DrawFn) -> list[tuple[float, int, bytes]]:
     return draw(st.lists(st.tuples(place, st.integers(0, 40), piece), min_size=1, max_size=5))
 
 
-def read_cleanly(reader: str, data: bytes, folder: Path) -> None:
-    read, name, _ = READERS[reader]
-    path = folder / name
-    before = path.read_bytes() if path.exists() else None
-    path.write_bytes(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            read(path)
-    except DecodeZooError as error:
-        assert error.message  # noqa: PT017
-    finally:
-        if before is None:
-            path.unlink()
-        else:
-            path.write_bytes(before)
-
-
-@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
 def test_cases_that_were_found_stay_mended(folder, path):
     read_cleanly(path.name.partition("-")[0], path.read_bytes(), folder)
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_no_change_of_a_good_file_crashes_its_reader(folder, reader):
-    arrays = {"a": np.arange(6, dtype=np.uint16).reshape(2, 3), "b/c": np.ones(4, np.float32)}
-    if not (folder / "small.npz").exists():
-        write_arrays(folder / "small.npz", arrays, compress=False)
-    source = READERS[reader][2]
-    good = source(folder) if callable(source) else source
+    good = good_file(reader, folder)
 
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
     @given(changes(), st.sampled_from(["plain", "gzip", "cut"]))
@@ -214,15 +72,14 @@ def test_no_bytes_crash_a_reader(folder, reader):
     search()
 
 
-def test_the_good_files_are_good(folder):
+@pytest.mark.parametrize("reader", READERS)
+def test_the_good_files_are_good(folder, reader):
     """Else the search would only ever see the first check."""
-    for reader, (read, name, source) in READERS.items():
-        if reader in ("npz", "manifest"):
-            continue
-        path = folder / name
-        if not path.exists():
-            path.write_bytes(source(folder) if callable(source) else source)
-            read(path)
-            path.unlink()
-        else:
-            read(path)
+    read, name, _ = READERS[reader]
+    path = folder / name
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes(good_file(reader, folder))
+    try:
+        read(path)
+    finally:
+        path.unlink() if before is None else path.write_bytes(before)

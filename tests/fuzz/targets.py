@@ -1,0 +1,221 @@
+"""What is fuzzed: each reader of files that others make, and a good file for it.
+
+One list for both searches: hypothesis changes the good files at random (tests/test_fuzz.py),
+atheris follows the code that a change reaches (tests/fuzz/search.py). Cases that were found are
+kept in tests/fuzz/cases, named by the reader.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import decode_zoo as dz
+from decode_zoo.annotation import read_gtf, read_tss_bed
+from decode_zoo.arrays import read_arrays, write_arrays
+from decode_zoo.builder import build_features, read_aliases
+from decode_zoo.errors import DecodeZooError
+from decode_zoo.features import FeatureSet
+from decode_zoo.genelist import read_gene_list
+from decode_zoo.genome import Genome, read_chrom_sizes
+from decode_zoo.graph import read_graph
+from decode_zoo.layout import SIDES
+from decode_zoo.manifest import Manifest
+from decode_zoo.registry import load_registry
+from decode_zoo.sites import SiteFile, Track, find_site_files, read_sites
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = sorted((Path(__file__).parent / "cases").iterdir())
+TOY = Genome("toy", {"1": 100_000, "2": 50_000, "X": 9_000, "Y": 9_000})
+
+GTF = (
+    '#!x\n1\tx\texon\t5001\t5150\t.\t+\t.\tgene_id "A.1"; transcript_id "AT"; gene_name "a";\n'
+    '1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "A.1";\n'
+    'chrX\tx\texon\t91\t94\t.\t-\t.\tgene_id "B"; transcript_id ""; gene_type "b";\n'
+    'chrY\tx\texon\t91\t94\t.\t-\t.\tgene_id "B"; transcript_id "BT"; exon_number 1;\n'
+)
+
+
+def prepare(place: Path) -> None:
+    """Put a feature set, a bundle and arrays into a folder, for readers that need company."""
+    (place / "a.bed").write_text("chr1\t5000\t5100\tx\t0\t+\nchr1\t100\t400\tx\t0\t+\n")
+    (place / "g.gtf").write_text(GTF)
+    files = find_site_files(place / "a.bed", "rna")
+    annotation = read_gtf(place / "g.gtf", TOY)
+    build_features(annotation, TOY, {"rna": files, "promoter": files}, place / "set")
+    (place / "bundle").mkdir()
+    model = dz.load("gtex-tissue-v1")
+    for name in ("manifest.json", "weights.npz", "model.onnx"):
+        shutil.copy(model.locate(name), place / "bundle" / name)
+    arrays = {"a": np.arange(6, dtype=np.uint16).reshape(2, 3), "b/c": np.ones(4, np.float32)}
+    write_arrays(place / "small.npz", arrays, compress=False)
+
+
+# -- good files ------------------------------------------------------------------------------------
+
+
+def manifest_of(folder: Path) -> bytes:
+    """The published manifest with less in it, so that changes hit what matters."""
+    content = json.loads((folder / "bundle/manifest.json").read_bytes())
+    for side in SIDES:
+        for key in ("tracks", "scale"):
+            content["inputs"][side][key] = content["inputs"][side][key][: 2 + (key == "scale")]
+    content["outputs"] = content["outputs"][:2]
+    content["training"] = {}
+    answers = content["known_answers"]
+    content["known_answers"] = {
+        "genes": answers["genes"][:10], "outputs": answers["outputs"][:2],
+        "values": [row[:2] for row in answers["values"][:10]],
+    }  # fmt: skip
+    return json.dumps(content).encode()
+
+
+def graph_of(folder: Path) -> bytes:
+    """The published graph with little in its arrays, where onnx is installed; else as it is."""
+    path = folder / "bundle/model.onnx"
+    with suppress(ImportError):
+        import onnx
+
+        content = onnx.load(str(path))
+        shrink(content.graph)
+        return bytes(content.SerializeToString())
+    return path.read_bytes()
+
+
+def shrink(graph: Any) -> None:
+    """Leave little in the arrays of a published graph; they still fit each other."""
+    sizes = {54: 2, 120: 2, 160: 2, 280: 4, 476: 3, 760: 5}
+    for array in graph.initializer:
+        array.dims[:] = [sizes.get(size, size) for size in array.dims]
+        if len(array.raw_data) > 8:
+            array.raw_data = bytes(4 * int(np.prod(array.dims)))
+    for value in (*graph.input, *graph.output):
+        size = value.type.tensor_type.shape.dim[-1]
+        size.dim_value = sizes[size.dim_value]
+
+
+def array_of(folder: Path) -> bytes:
+    with zipfile.ZipFile(folder / "small.npz") as archive:
+        return archive.read("a.npy")
+
+
+def published(name: str) -> Callable[[Path], bytes]:
+    return lambda folder: (folder / name).read_bytes()
+
+
+# -- readers ---------------------------------------------------------------------------------------
+
+
+def read_set(path: Path) -> None:
+    found = FeatureSet.load(path.parent)
+    repr(found), found.index, found.rna_lengths
+    for side in SIDES:
+        found.sums(side, 3)
+        found.mask_sums(side, 3)
+        found.pieces(side)
+        if len(found):
+            found.bins(found.rows.ids[0], side)
+    found.clipped_windows(), found.exons()
+
+
+def read_manifest(path: Path) -> None:
+    manifest = Manifest.read(lambda name: path.parent / name)
+    manifest.to_json(), manifest.fingerprint, repr(manifest)
+    for part in manifest.metrics:
+        manifest.spearman(part)
+
+
+def read_bed(path: Path) -> None:
+    for stranded in (True, False):
+        read_sites(SiteFile(path, Track("t", "R", "tf", "", "")), TOY, stranded=stranded)
+    read_sites(SiteFile(path, Track("", "", "mirna", "", ""), True), TOY, stranded=False)
+
+
+def read_both_levels(path: Path) -> None:
+    for level in ("gene", "transcript"):
+        read_gtf(path, TOY, level=level)
+
+
+def read_targets(path: Path) -> None:
+    matrix = dz.read_expression(path)
+    assert np.isfinite(matrix.to_numpy()).all()
+    dz.make_targets(matrix, scale="tpm")
+
+
+def read_array(path: Path) -> None:
+    """Read bytes as one array of an archive whose checksums are right."""
+    archive = path.with_suffix(".npz")
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a.npy", path.read_bytes())
+    for array in read_arrays(archive).values():
+        array.copy(), array.sum() if array.dtype.kind in "iu" else None
+
+
+def read_graph_and_names(path: Path) -> None:
+    graph = read_graph(path)
+    assert set(graph.inputs) == {"promoter", "rna"}
+    assert graph.output_names is None or all(graph.output_names)
+
+
+# By the first part of a file's name: how it is read, and what a good one is.
+READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path], bytes]]] = {
+    "genes": (read_gene_list, "x.tsv", b"gene_id\tx\n\"TP53\"\t1\n# a\nGATA1,2\n\nIDS\n"),
+    "gtf": (read_both_levels, "x.gtf", GTF.encode()),
+    "bed": (read_bed, "x.bed", b"track x\nchr1\t10\t20\ta\t0\t+\nchr2\t30\t45\tb\t7\t-\n"),
+    "tss": (lambda p: read_tss_bed(p, TOY), "x.bed", b"chr1\t10\t11\tA.1\t0\t+\n"),
+    "sizes": (lambda p: read_chrom_sizes(p, "x"), "x.sizes", b"chr1\t1000\n# a\nchrM 16569\n"),
+    "sites": (lambda p: find_site_files(p, "rna"), "x.tsv",
+              b"file\tregulator\tcell\tkind\na.bed\tCTCF\tK562\trbp\na.bed\t*\t\tmirna\n"),
+    "aliases": (read_aliases, "x.tsv", b"alias\tgene_id\nold\tA\n"),
+    "expression": (read_targets, "x.tsv", b"gene\tLiver\t\"Lung\"\nA.1\t1.5\t+2e-1\nB\t7\t30\n"),
+    "npz": (read_arrays, "x.npz", published("small.npz")),
+    "npy": (read_array, "x.npy", array_of),
+    "pooled": (read_set, "set/features.json", published("set/features.json")),
+    "manifest": (read_manifest, "bundle/manifest.json", manifest_of),
+    "graph": (read_graph_and_names, "x.onnx", graph_of),
+    "registry": (load_registry, "x.yaml", (ROOT / "registry.yaml").read_bytes()),
+}  # fmt: skip
+
+# What has broken readers before, here or elsewhere.
+NASTY = [
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1f\x8b", b"\r", b"\r\n", b"\n\n", b"\t", b"\t\t", b'"',
+    b"''", b",", b"#", b" ", b"nan", b"NaN", b"-inf", b"Infinity", b"1e999", b"1e3", b"-1", b"-0",
+    b"0", b"9" * 19, b"9" * 5000, b"1_0", b"0x1", b"True", b"NA", b"null", b"[]", b"{}",
+    b"[" * 9000, b'{"a":' * 9000, b"\\ud800", b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\x85",
+    b"\x1c", b"..", b"/", b"chrUn", b"NC_000001.10", b"*", b"!!python/object", b"&a", b"*a",
+    b"<<: ", b"%", b"PK", "٣".encode(), b"\x0b", b"\x0c", b";", b'gene_id ""', b"2147483648",
+    b"4294967296",
+]  # fmt: skip
+
+
+def good_file(reader: str, folder: Path) -> bytes:
+    source = READERS[reader][2]
+    return source(folder) if callable(source) else source
+
+
+def read_cleanly(reader: str, data: bytes, folder: Path) -> None:
+    """Read bytes; what is wrong with them must be said by a DecodeZooError, and by no warning."""
+    read, name, _ = READERS[reader]
+    path = folder / name
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read(path)
+    except DecodeZooError as error:
+        if not error.message:
+            raise
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before)
