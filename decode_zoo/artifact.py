@@ -9,15 +9,28 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from decode_zoo.digest import sha256_of
+from decode_zoo.digest import sha256_of, sha256_of_stream
+from decode_zoo.display import brief
 from decode_zoo.errors import InputError
+from decode_zoo.plainfile import open_plain
 
-__all__ = ["FOLDERS", "Artifact", "FileEntry", "check_id", "entry_for", "hash_file"]
+__all__ = [
+    "FOLDERS",
+    "Artifact",
+    "FileEntry",
+    "check_id",
+    "check_versioned",
+    "difference",
+    "entry_for",
+    "hash_file",
+]
 
+_VERSIONED = re.compile(r".+-v[1-9][0-9]{0,8}")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 # Windows opens a device instead of a file of such a name, whatever its suffix.
@@ -51,12 +64,11 @@ class FileEntry:
         if not (isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256)):
             raise InputError(
                 "sha256: must be 64 lowercase hexadecimal digits (in quotes if all are 0 to 9), "
-                f"got {_shown(self.sha256)}"
+                f"got {brief(self.sha256)}"
             )
         if type(self.size) is not int or not 0 <= self.size <= _LARGEST:
             raise InputError(
-                f"size: must be a whole number of bytes, at most {_LARGEST}, "
-                f"got {_shown(self.size)}"
+                f"size: must be a whole number of bytes, at most {_LARGEST}, got {brief(self.size)}"
             )
 
 
@@ -135,6 +147,40 @@ def hash_file(path: str | os.PathLike[str]) -> FileEntry:
     return FileEntry(sha256_of(path), os.path.getsize(path))
 
 
+def difference(
+    path: str | os.PathLike[str],
+    entry: FileEntry,
+    *,
+    follow: bool = False,
+    digest: Callable[[BinaryIO, int], str] = sha256_of_stream,
+) -> str | None:
+    """Say how a file differs from what is published; None if it does not.
+
+    Its size is looked at first, and no more than that is read.
+
+    Parameters
+    ----------
+    path : path-like
+    entry : FileEntry
+        What it must be.
+    follow : bool
+        Take a link for what it leads to; otherwise it is no ordinary file.
+    digest : callable
+        Gives the SHA-256 of so many bytes of an open file.
+    """
+    try:
+        with open_plain(path, follow=follow) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.size:
+                return f"expected {entry.size} bytes, got {size}"
+            sha256 = digest(file, size)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except InputError as error:
+        return error.message
+    return None if sha256 == entry.sha256 else f"expected sha256 {entry.sha256}, got {sha256}"
+
+
 def entry_for(folder: str | os.PathLike[str]) -> dict[str, FileEntry]:
     """Describe the files of an artifact on disk, for publishing it.
 
@@ -188,9 +234,25 @@ def check_id(value: object, where: str = "id") -> None:
     """
     if not (isinstance(value, str) and _ID.fullmatch(value)) or _DEVICE.fullmatch(value):
         raise InputError(
-            f"{where}: {_shown(value)} is no id (lowercase letters, digits, '-', first no '-'; "
+            f"{where}: {brief(value)} is no id (lowercase letters, digits, '-', first no '-'; "
             "at most 100, and no name of a device)"
         )
+
+
+def check_versioned(value: object, where: str = "id") -> None:
+    """Refuse what is no id with its version at the end, as every published one has.
+
+    Without it, a name could be taken for the newest version of another (parameters as `check_id`).
+
+    Raises
+    ------
+    InputError
+        If it is not one.
+    """
+    check_id(value, where)
+    if not _VERSIONED.fullmatch(str(value)):
+        raise InputError(f"{where}: the id {brief(value)} has no version (-v1 or higher)",
+                         remedy=f"Call it {value}-v1.")  # fmt: skip
 
 
 def _is_file_name(name: object) -> bool:
@@ -204,22 +266,16 @@ def _is_file_name(name: object) -> bool:
 def _check_file_name(name: object) -> None:
     if not _is_file_name(name):
         raise InputError(
-            f"files: {_shown(name)} is no file name (letters, digits, '.', '_', '-', first a "
+            f"files: {brief(name)} is no file name (letters, digits, '.', '_', '-', first a "
             "letter or digit, last no '.', at most 100; no folders, no name of a device)"
         )
 
 
 def _check_text(value: object, where: str) -> None:
     if not (isinstance(value, str) and value.strip()):
-        raise InputError(f"{where}: must be text and not empty, got {_shown(value)}")
+        raise InputError(f"{where}: must be text and not empty, got {brief(value)}")
     if len(value) > _LONGEST_TEXT:
         raise InputError(f"{where}: has {len(value)} characters (at most {_LONGEST_TEXT})")
     for character in value:
         if unicodedata.category(character) in _HIDDEN:
             raise InputError(f"{where}: must be one line without the character {character!r}")
-
-
-def _shown(value: object) -> str:
-    """Text of a value for a message, which a hostile one must not fill."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

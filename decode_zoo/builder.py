@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ __all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
+
+_log = logging.getLogger(__name__)
 
 
 def build_features(
@@ -84,6 +87,7 @@ def build_features(
                 files.get(side, ()), _side_regions(side, annotation, genome, layout), genome,
                 layout, len(annotation), progress,
             )  # fmt: skip
+            _warn_of_strangers(side, tracks[side], pieces[side])
         built = FeatureSet(
             layout, _rows(annotation, genome), tracks, dict(aliases or {}),
             decode_zoo.__version__, lambda name: Path(folder) / name,
@@ -138,6 +142,19 @@ def _clip_files(
             remedy="Name the tracks in a manifest's 'track' column.",
         )
     return tuple(tracks), _group_by_row(parts, n_rows)
+
+
+def _warn_of_strangers(side: Side, tracks: Sequence[Track], pieces: SitePieces) -> None:
+    """Say which tracks have no site on any gene; one line, however many they are."""
+    hits = np.bincount(pieces.tracks, minlength=len(tracks))
+    names = [track.name for track, count in zip(tracks, hits, strict=True) if not count]
+    if not names:
+        return
+    what = (f"track {names[0]} has" if len(names) == 1
+            else f"{len(names)} of {len(tracks)} tracks have")  # fmt: skip
+    such = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" * (len(names) > 1)
+    _log.warning("%s: %s no site on any gene: are sites and genes of the same assembly?%s",
+                 side, what, such)  # fmt: skip
 
 
 def _group_by_row(parts: Sequence[Pieces], n_rows: int) -> SitePieces:

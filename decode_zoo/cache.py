@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from decode_zoo.artifact import FOLDERS, Artifact, check_id
-from decode_zoo.download import leftovers
+from decode_zoo.download import is_partial, leftovers
 from decode_zoo.errors import ArtifactError, InputError, VerificationError
 from decode_zoo.plainfile import entries_of, open_plain
 from decode_zoo.store import Store
@@ -28,9 +28,9 @@ State = Literal[
 ]
 STATES: tuple[str, ...] = get_args(State)
 
-_RUBBISH = ("damaged", "unfinished", "unregistered")
-# Of downloads, see `download`.
-_TEMPORARY = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.part")
+_RUBBISH = ("damaged", "unfinished")
+# Of an artifact that no registry in use has, nobody knows whether it is good.
+_USABLE = ("verified", "unregistered")
 # What a manifest.json and a features.json begin with.
 _MARKS = ("manifest.json", "features.json")
 _MARK = re.compile(rb'\{\s*"format_version"\s*:\s*\d')
@@ -52,7 +52,7 @@ class CachedFile:
     state : str
         ``verified``; ``damaged``: not what the registry says; ``unreadable``; ``unfinished``: left
         by a download that died; ``in use``: a download under way; ``unregistered``: of an artifact
-        that the registry does not have; ``foreign``: not made by decode-zoo, or a link.
+        that no registry in use has; ``foreign``: not made by decode-zoo, or a link.
     """
 
     path: Path
@@ -77,13 +77,14 @@ def survey(store: Store) -> list[CachedFile]:
     Raises
     ------
     ArtifactError
-        If the cache cannot be read.
+        If the cache cannot be read, or there is no place for one.
     """
+    cache = store.cache_folder()
     try:
-        return list(_walk(replace(store, bundled=None)))
+        return list(_walk(replace(store, bundled=None), cache))
     except OSError as error:
         raise ArtifactError(
-            f"The cache cannot be read: {error.filename or store.cache}: {error.strerror}.",
+            f"The cache cannot be read: {error.filename or cache}: {error.strerror}.",
             remedy="Name a folder of your own in DECODE_ZOO_CACHE.",
         ) from error
 
@@ -98,29 +99,31 @@ def removable(
 ) -> list[CachedFile]:
     """Choose what to remove.
 
-    Always what nobody can use: damaged files, downloads that died, artifacts that are not in the
-    registry. Never downloads under way nor what decode-zoo did not make.
+    Always what nobody can use: damaged files and downloads that died. Artifacts that no registry in
+    use has go only if they are named, or all: they may be of a zoo that is not in use just now.
+    Never downloads under way nor what decode-zoo did not make.
 
     Parameters
     ----------
     files : iterable of CachedFile
         From `survey`.
     artifacts : collection of str
-        Only of these, and of these the good files too.
+        Only of these, and of these also the good files and those that no registry has.
     older_than : float, optional
-        Seconds: of the good files, those that were fetched longer ago.
+        Seconds: of the good files, only those that were fetched longer ago.
     everything : bool
-        All good files too.
+        All those of decode-zoo.
     now : float, optional
         Seconds since the epoch.
     """
     now = time.time() if now is None else now
 
     def unwanted(file: CachedFile) -> bool:
-        if file.state == "verified":
-            if older_than is not None:
-                return now - file.modified > older_than
-            return everything or bool(artifacts)
+        if file.state in _USABLE:
+            if older_than is not None and now - file.modified <= older_than:
+                return False
+            aged = older_than is not None and file.state == "verified"
+            return everything or bool(artifacts) or aged
         return file.state in _RUBBISH
 
     return [
@@ -166,10 +169,10 @@ def clean(files: Iterable[CachedFile]) -> list[CachedFile]:
     return removed
 
 
-def _walk(store: Store) -> Iterator[CachedFile]:
+def _walk(store: Store, cache: Path) -> Iterator[CachedFile]:
     registered = {artifact.folder: artifact for artifact in store.registry.artifacts.values()}
     for top in sorted(FOLDERS.values()):
-        for folder in entries_of(store.cache / top):
+        for folder in entries_of(cache / top):
             if not (folder.is_dir(follow_symlinks=False) and _is_id(folder.name)):
                 yield _cached(folder, folder.name, "foreign")
                 continue
@@ -192,7 +195,7 @@ def _state(
 ) -> State:
     if not file.is_file(follow_symlinks=False):
         return "foreign"
-    if _TEMPORARY.fullmatch(file.name):
+    if is_partial(file.name):
         return "unfinished" if Path(file.path) in dead else "in use"
     if artifact is None:
         return "unregistered" if ours else "foreign"

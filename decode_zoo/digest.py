@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import BinaryIO
 
-__all__ = ["sha256_of"]
+__all__ = ["sha256_of", "sha256_of_stream"]
 
 _BLOCK = 1 << 20
 
@@ -28,8 +29,31 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     OSError
         If it cannot be read.
     """
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        return sha256_of_stream(file)
+
+
+def sha256_of_stream(file: BinaryIO, most: int | None = None) -> str:
+    """Hash what is left of an open file, or the next bytes of it.
+
+    Parameters
+    ----------
+    file : BinaryIO
+    most : int, optional
+        Bytes after which to stop, for a file that may grow meanwhile.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    digest, left = hashlib.sha256(), most
+    while block := file.read(_BLOCK if left is None else min(_BLOCK, left)):
+        digest.update(block)
+        left = None if left is None else left - len(block)
     return digest.hexdigest()

@@ -1,44 +1,70 @@
-"""One transfer: from one source, a URL or a file, to one verified file.
+"""Transfers: from one source of several, a URL or a file, to one verified file or to memory.
 
-What arrives goes to a temporary name beside the target, is measured and hashed on its way, flushed
-to disk and renamed. Correctness rests on that alone: any number of processes may do it at once, and
-no lock is needed, for locks do nothing on many a cluster's file system.
+What arrives for a file goes to a temporary name beside the target, is measured and hashed on its
+way, flushed to disk and renamed. Correctness rests on that alone: any number of processes may do it
+at once, and no lock is needed, for locks do nothing on many a cluster's file system.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import heapq
+import logging
 import os
 import platform
+import random
 import re
 import secrets
 import shutil
+import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from decode_zoo import __version__
+from decode_zoo.artifact import FileEntry
+from decode_zoo.display import masked
 from decode_zoo.plainfile import open_plain
-from decode_zoo.registry import FileEntry
+from decode_zoo.process import has_ended, machine
+from decode_zoo.registry import is_this_machine
 
-__all__ = ["TransferError", "is_url", "leftovers", "public", "request_headers", "transfer"]
+__all__ = [
+    "NoSourceError",
+    "Sink",
+    "TransferError",
+    "WrongFileError",
+    "first_of",
+    "is_partial",
+    "is_url",
+    "leftovers",
+    "make_folder",
+    "receive",
+    "transfer",
+]
 
 _TIMEOUT = (10.0, 30.0)  # seconds: to connect, between two packets
 _WINDOW = 60.0  # seconds
 _LEAST = 1 << 15  # bytes in each window
 _BLOCK = 1 << 14  # well below _LEAST, for what has arrived is seen block by block
 _REDIRECTS = 5
+_RETRIES = 3
+_BACKOFF = 1.0  # seconds before the first retry; doubled each time
+_PATIENCE = 60.0  # seconds; a source that wants more time is left alone
 _ABANDONED = 24 * 3600.0  # seconds
 _BUSY = (429, 500, 502, 503, 504)
-_PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{16}\.part")
+_PARTIAL = re.compile(
+    r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.([0-9a-f]{8})-([0-9]{1,20})-[0-9a-f]{16}\.part"
+)
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class TransferError(Exception):
@@ -57,6 +83,24 @@ class TransferError(Exception):
         self.wait = wait
 
 
+class WrongFileError(TransferError):
+    """A source gave something, and it is not the published file."""
+
+
+class NoSourceError(Exception):
+    """None of several sources gave what was asked for.
+
+    Parameters
+    ----------
+    errors : mapping of str to TransferError
+        What each did.
+    """
+
+    def __init__(self, errors: dict[str, TransferError]) -> None:
+        super().__init__("; ".join(f"{masked(source)}: {e}" for source, e in errors.items()))
+        self.errors = errors
+
+
 def is_url(source: str) -> bool:
     """Tell whether a source is reached over the network.
 
@@ -73,33 +117,89 @@ def is_url(source: str) -> bool:
     return re.match(r"https?://", source, re.IGNORECASE) is not None
 
 
-def request_headers() -> dict[str, str]:
-    """Return the headers of our requests."""
-    import requests
-
-    return {
-        # Some hosts limit clients without a name of their own.
-        "User-Agent": f"decode-zoo/{__version__} (Python {platform.python_version()}; "
-        f"{platform.system()}) {requests.utils.default_user_agent()}",
-        # The sizes are those of the stored files.
-        "Accept-Encoding": "identity",
-    }
-
-
-def public(text: str) -> str:
-    """Strip passwords from the URLs in a text, so that it can be shown.
+def make_folder(root: Path, folder: str) -> None:
+    """Make a folder of the cache; where a group may write the cache, it may write this too.
 
     Parameters
     ----------
-    text : str
-        A URL, or a message with URLs in it.
+    root : Path
+        The cache; made as well.
+    folder : str
+        In it, with slashes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    shared = root.stat().st_mode & (stat.S_ISGID | stat.S_IRWXG)
+    path = root
+    for part in folder.split("/"):
+        path /= part
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        if shared & stat.S_IWGRP:
+            # Some file systems know no permissions.
+            with suppress(OSError):
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | shared)
+
+
+def first_of(
+    sources: Sequence[str],
+    ask: Callable[[str], _T],
+    meanwhile: Callable[[], _T | None] = lambda: None,
+) -> _T:
+    """Ask sources in order until one gives what is wanted.
+
+    One that is busy or broke off is asked again, as it wishes, but after the others: who has it is
+    not waited for while someone else may have it.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        URLs or paths.
+    ask : callable
+        Called with a source; raises TransferError if that did not give it.
+    meanwhile : callable
+        Called after each wait; what it gives, if anything, ends the search.
 
     Returns
     -------
-    str
-        Without what stands between ``://`` and ``@``.
+    object
+        What `ask` or `meanwhile` gave.
+
+    Raises
+    ------
+    NoSourceError
+        If no source gave it.
     """
-    return re.sub(r"://[^/\s]*@", "://", text)
+    errors: dict[str, TransferError] = {}
+    queue = [(0.0, number, 0) for number in range(len(sources))]
+    while queue:
+        when, number, retries = heapq.heappop(queue)
+        source = sources[number]
+        if when:
+            time.sleep(max(0.0, when - time.monotonic()))
+            if (found := meanwhile()) is not None:
+                return found
+        try:
+            return ask(source)
+        except TransferError as error:
+            errors[source] = error
+            if error.wait is None or retries == _RETRIES:
+                continue
+            if error.wait > _PATIENCE:
+                note = f"{error}, to be asked again after {error.wait:.0f} seconds"
+                errors[source] = TransferError(note)
+                continue
+            # Not all at the same time, when many processes were turned away at once.
+            wait = error.wait + _BACKOFF * 2**retries * random.uniform(0.5, 1.5)
+            _log.warning("%s: %s; asked again in %.1f seconds", masked(source), error, wait)
+            heapq.heappush(queue, (time.monotonic() + wait, number, retries + 1))
+    raise NoSourceError({source: errors[source] for source in sources})
 
 
 def transfer(source: str, target: Path, entry: FileEntry, advance: Callable[[int], object]) -> None:
@@ -118,26 +218,36 @@ def transfer(source: str, target: Path, entry: FileEntry, advance: Callable[[int
 
     Raises
     ------
+    WrongFileError
+        If the source gives something else.
     TransferError
-        If the source does not give this very file.
+        If it gives nothing, or not all of it.
     OSError
-        If it cannot be written here.
+        If the file cannot be written here.
     """
     partial = target.with_name(_partial_name(target.name))
     try:
         with open(partial, "xb") as file:
-            sink = _Sink(file, entry.size, advance)
-            _receive(source, sink, entry)
+            receive(source, Sink(file, entry.size, entry, advance))
             file.flush()
             os.fsync(file.fileno())
-        if target.parent.stat().st_mode & stat.S_IWGRP:
-            # Others of the group are to use the file, whatever this user's umask is.
-            with suppress(OSError):
-                partial.chmod(stat.S_IMODE(partial.stat().st_mode) | stat.S_IRGRP)
+        _share(partial)
         os.replace(partial, target)
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _share(path: Path) -> None:
+    """Let the group read a file in a folder that it may write, whatever this user's umask is."""
+    if path.parent.stat().st_mode & stat.S_IWGRP:
+        with suppress(OSError):
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRGRP)
+
+
+def is_partial(name: str) -> bool:
+    """Tell whether a file of this name is a transfer under way, or left by one."""
+    return _PARTIAL.fullmatch(name) is not None
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -151,23 +261,18 @@ def leftovers(folder: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Files of dead processes of this machine, and files of others that were not written
-        to for a day.
+        Files of dead processes of this machine, and all that were not written to for a day: a
+        process's number may be that of another one by now.
     """
     return sorted(path for path in folder.rglob(".*.part") if _is_left(path))
 
 
 def _is_left(path: Path) -> bool:
     name = _PARTIAL.fullmatch(path.name)
-    # Windows has no such question, and would kill the process.
-    if name and name[1] == _machine() and os.name != "nt":
-        try:
-            os.kill(int(name[2]), 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, OverflowError):
-            pass
+    if name is None:
         return False
+    if has_ended(name[1], int(name[2])):
+        return True
     try:
         return time.time() - path.lstat().st_mtime > _ABANDONED
     except OSError:
@@ -175,42 +280,53 @@ def _is_left(path: Path) -> bool:
 
 
 def _partial_name(name: str) -> str:
-    return f".{name}.{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part"
+    return f".{name}.{machine()}-{os.getpid()}-{secrets.token_hex(8)}.part"
 
 
-@functools.cache
-def _machine() -> str:
-    """Name what process numbers are unique in: containers may share a host's name."""
-    parts = [platform.node()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+class Sink:
+    """Takes what arrives, and ends a transfer at the first byte too many.
 
+    Parameters
+    ----------
+    file : binary file
+        To write to.
+    limit : int
+        Most bytes.
+    expected : FileEntry, optional
+        What all of it must be.
+    advance : callable
+        Called with the number of bytes of each block.
+    """
 
-class _Sink:
-    """Takes what arrives, and ends a transfer at the first byte too many."""
-
-    def __init__(self, file: IO[bytes], size: int, advance: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        limit: int,
+        expected: FileEntry | None = None,
+        advance: Callable[[int], object] = lambda count: None,
+    ) -> None:
         self._file = file
-        self._size = size
+        self._limit = limit
         self._advance = advance
-        self.digest = hashlib.sha256()
+        self._digest = hashlib.sha256()
+        self.expected = expected
         self.received = 0
         self.closed = False
         self.failure: OSError | None = None
 
     def write(self, block: bytes) -> int:
+        """Take a block; its length, as of files."""
         if self.closed:
             raise TransferError("given up")
-        if self.received + len(block) > self._size:
-            raise TransferError(f"sent more than the expected {self._size} bytes")
+        if self.received + len(block) > self._limit:
+            expected = "the expected " if self.expected else ""
+            raise WrongFileError(f"sent more than {expected}{self._limit} bytes")
         try:
             self._file.write(block)
         except OSError as error:
             self.failure = error
             raise
-        self.digest.update(block)
+        self._digest.update(block)
         self.received += len(block)
         self._advance(len(block))
         return len(block)
@@ -218,33 +334,80 @@ class _Sink:
     def flush(self) -> None:
         """Leave it to the file; pooch asks after each block."""
 
+    def check(self) -> None:
+        """Raise WrongFileError unless all that was expected has arrived, and nothing else."""
+        entry, sha256 = self.expected, self._digest.hexdigest()
+        if entry is None:
+            return
+        if self.received != entry.size:
+            raise WrongFileError(
+                f"not the published file: expected {entry.size} bytes, got {self.received}"
+            )
+        if sha256 != entry.sha256:
+            raise WrongFileError(
+                f"not the published file: expected sha256 {entry.sha256}, got {sha256}"
+            )
 
-def _receive(source: str, sink: _Sink, entry: FileEntry) -> None:
-    """Write a source to a sink and compare; TransferError is the source's fault, OSError ours."""
-    judge = _Judge(entry.size)
+
+def receive(source: str, sink: Sink) -> None:
+    """Write what a source gives to a sink, and check it.
+
+    Parameters
+    ----------
+    source : str
+        URL (http, https, file) or path. Of a link, a pipe or a device nothing is taken. No
+        redirect leads from https, or from this machine, to http elsewhere.
+    sink : Sink
+
+    Raises
+    ------
+    WrongFileError
+        If the source gives something else.
+    TransferError
+        If it gives nothing, or not all of it.
+    OSError
+        If the sink's file cannot be written.
+    """
+    judge = _Judge(sink.expected)
     try:
         if is_url(source):
             _copy_url(source, sink, judge)
         else:
             _copy_file(source, sink)
-        if sink.received != entry.size:
-            raise TransferError(
-                f"not the published file: expected {entry.size} bytes, got {sink.received}"
-            )
-        if (sha256 := sink.digest.hexdigest()) != entry.sha256:
-            raise TransferError(
-                f"not the published file: expected sha256 {entry.sha256}, got {sha256}"
-            )
-    # Whatever a server, a proxy or a network disk does, the next mirror may do better.
+        sink.check()
+    # Whatever a server, a proxy or a network disk does, the next source may do better.
     except Exception as error:
         if error is sink.failure:
             raise
-        message = public(str(error)) or type(error).__name__
+        message = _reason_of(error) + judge.note
+        if isinstance(error, WrongFileError):
+            raise WrongFileError(message) from error
         wait = error.wait if isinstance(error, TransferError) else None
-        raise TransferError(message + judge.note, wait) from error
+        raise TransferError(message, wait) from error
 
 
-def _copy_url(url: str, sink: _Sink, judge: _Judge) -> None:
+def _reason_of(error: Exception) -> str:
+    """Say why a request failed, without the layers that the libraries wrap around it.
+
+    With what to do about a certificate that is not trusted.
+    """
+    inner: object = error
+    if isinstance(error, OSError) and error.args and isinstance(error.args[0], Exception):
+        inner = error.args[0]  # of requests: an OSError around what urllib3 raised
+    while isinstance(deeper := getattr(inner, "reason", None), Exception):
+        inner = deeper
+    cause: object = inner
+    while not isinstance(cause, ssl.SSLCertVerificationError):
+        if not (isinstance(cause, Exception) and cause.args):
+            return masked(str(inner)) or type(error).__name__
+        cause = cause.args[0]
+    return (
+        f"its certificate is not trusted ({cause.verify_message}); if it is of an authority of "
+        "your own, name that one's file of certificates in REQUESTS_CA_BUNDLE"
+    )
+
+
+def _copy_url(url: str, sink: Sink, judge: _Judge) -> None:
     import pooch
     import requests
     from urllib3.exceptions import ProtocolError
@@ -252,7 +415,13 @@ def _copy_url(url: str, sink: _Sink, judge: _Judge) -> None:
     download = pooch.HTTPDownloader(
         chunk_size=_BLOCK,
         timeout=_TIMEOUT,
-        headers=request_headers(),
+        headers={
+            # Some hosts limit clients without a name of their own.
+            "User-Agent": f"decode-zoo/{__version__} (Python {platform.python_version()}; "
+            f"{platform.system()}) {requests.utils.default_user_agent()}",
+            # The sizes are those of the stored files.
+            "Accept-Encoding": "identity",
+        },
         hooks={"response": judge},
     )
 
@@ -265,14 +434,12 @@ def _copy_url(url: str, sink: _Sink, judge: _Judge) -> None:
     try:
         _watch(work, sink)
     except requests.RequestException as error:
-        inner = error.args[0] if error.args else None
-        broken = isinstance(inner, ProtocolError)  # not refused, not timed out: reset, cut off
-        while isinstance(deeper := getattr(inner, "reason", None), Exception):
-            inner = deeper
-        raise TransferError(str(inner or error), wait=0.0 if broken else None) from error
+        # Not refused, not timed out: reset, cut off.
+        broken = bool(error.args) and isinstance(error.args[0], ProtocolError)
+        raise TransferError(_reason_of(error), wait=0.0 if broken else None) from error
 
 
-def _watch(work: Callable[[], object], sink: _Sink) -> None:
+def _watch(work: Callable[[], object], sink: Sink) -> None:
     """Run a transfer in a thread of its own, and leave it when too little arrives.
 
     The limit between two packets does not hold for the look-up of a name, nor against a server
@@ -305,8 +472,8 @@ def _watch(work: Callable[[], object], sink: _Sink) -> None:
 class _Judge:
     """Looks at each answer of a server before its body is read."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, expected: FileEntry | None) -> None:
+        self._expected = expected
         self._redirects = 0
         self._url = ""
         self._is_page = False
@@ -316,9 +483,7 @@ class _Judge:
     def note(self) -> str:
         """What else there is to say about a failure."""
         note = "; it sent a web page, perhaps of a login or a proxy" if self._is_page else ""
-        # Behind the question mark are often signatures, which are secrets of a kind.
-        url = re.sub(r"[?#].*", "", public(self._url))
-        return note + (f" (redirected to {url})" if self._redirects else "")
+        return note + (f" (redirected to {masked(self._url)})" if self._redirects else "")
 
     def __call__(self, response: Any, *args: object, **kwargs: object) -> None:
         """Raise TransferError unless the answer can be the file or leads to it."""
@@ -334,10 +499,14 @@ class _Judge:
         if self._redirects > _REDIRECTS:
             raise TransferError(f"more than {_REDIRECTS} redirects")
         self._url = urljoin(response.url, response.headers["Location"])
-        scheme = urlsplit(self._url).scheme
-        if scheme != "https" and (scheme != "http" or urlsplit(response.url).scheme == "https"):
+        here, there = urlsplit(response.url), urlsplit(self._url)
+        follows = there.scheme == "https" or (
+            there.scheme == here.scheme == "http"
+            and (is_this_machine(there.hostname) or not is_this_machine(here.hostname))
+        )
+        if not follows:
             raise TransferError("a redirect that is not followed, from "
-                                f"{urlsplit(response.url).scheme} to {scheme}")  # fmt: skip
+                                f"{here.scheme} to {there.scheme}")  # fmt: skip
         response.close()  # requests would read its body, which may be endless
 
     def _accept(self, response: Any) -> None:
@@ -351,9 +520,10 @@ class _Judge:
         # A packed answer of any size can unpack to a thousand times as much.
         if (encoding := headers.get("Content-Encoding", "identity").lower()) != "identity":
             raise TransferError(f"sent the file packed ({encoding}), which was not asked for")
-        length = headers.get("Content-Length", str(self._size)).strip()
-        if length != str(self._size):
-            raise TransferError(f"announced {length} bytes instead of {self._size}")
+        if self._expected is not None:
+            size = str(self._expected.size)
+            if (length := headers.get("Content-Length", size).strip()) != size:
+                raise WrongFileError(f"announced {length} bytes instead of {size}")
 
 
 def _seconds(retry_after: str) -> float:

@@ -15,7 +15,7 @@ from decode_zoo.attribution import Attribution, By, Resolution
 from decode_zoo.cells import Cells
 from decode_zoo.cores import share_out
 from decode_zoo.deeplift import ConvolutionRule, FoldedRule, Rule, Scores
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.expression import Output
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES
@@ -147,6 +147,11 @@ class Explainer:
         -------
         Attribution
             Independent, to the bit, of which other rows are asked for, and in what order.
+
+        Raises
+        ------
+        VerificationError
+            If scores or predictions are not finite.
         """
         features = self.bound.features
         n_outputs, stride = self.chosen.size, self._stride
@@ -156,11 +161,19 @@ class Explainer:
         for block in share_out(self._scores, self._blocks(cells)):
             counts.append(np.diff(block.indptr))
             labels.append(block.labels)
-            scores.append(block.values.astype(np.float32))
+            with np.errstate(over="ignore", invalid="ignore"):
+                scores.append(block.values.astype(np.float32))
             sums.append(block.sums())
         label = np.concatenate(labels)
         backend = self.model.backend("numpy")
         predicted = self.model.predict_rows(rows, self.bound, backend)[:, self.chosen]
+        reference = self.rule.reference(self.references)
+        finite = [np.isfinite(part).all() for part in scores]
+        finite += [np.isfinite(part).all() for part in (*sums, reference)]
+        if not all(finite):
+            raise VerificationError(
+                f"The weights of model {self.model.id} give scores that are not finite."
+            )
         table = features.rows
         return Attribution(
             genes=pd.DataFrame(
@@ -176,7 +189,7 @@ class Explainer:
             bin=(label % stride).astype(np.int32),
             scores=np.concatenate(scores),
             prediction=predicted.astype(np.float64),
-            reference=self.rule.reference(self.references),
+            reference=reference,
             sum_of_scores=np.concatenate(sums),
             parents=tuple(table.gene_ids[row] for row in rows),
             rna_lengths=tuple(table.rna_lengths[row] for row in rows),

@@ -21,6 +21,7 @@ import pandas as pd
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.genes import strip_version
 from decode_zoo.genome import canonical_name
+from decode_zoo.names import output_fault
 from decode_zoo.textfile import read_text
 
 __all__ = ["MEDIAN", "Output", "Split", "Targets", "make_targets", "read_expression",
@@ -124,8 +125,8 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a line has more or fewer cells than the header, a cell is not a finite number, or a gene
-        or column occurs twice or has no name.
+        If a line has more or fewer cells than the header, a cell is not a finite number, a gene
+        or column occurs twice or has no name, or a column's name cannot be that of an output.
     """
     data = read_text(path)
     if b'"' in data:
@@ -167,7 +168,9 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
         if gene in seen:
             raise InputError(f"gene '{gene}' occurs twice", path=path, line=number)
         seen.add(gene)
-    return pd.DataFrame(numbers, index=pd.Index(genes, name="gene_id"), columns=names)
+    frame = pd.DataFrame(numbers, index=pd.Index(genes, name="gene_id"), columns=names)
+    frame.attrs["path"] = os.fspath(path)
+    return frame
 
 
 def _column_names(line: bytes, path: str | os.PathLike[str], number: int) -> list[str]:
@@ -184,6 +187,9 @@ def _column_names(line: bytes, path: str | os.PathLike[str], number: int) -> lis
             raise InputError("a column has no name", path=path, line=number)
         if times > 1:
             raise InputError(f"column '{name}' occurs twice", path=path, line=number)
+        if fault := output_fault(name):
+            raise InputError(f"column {name[:60]!r}: its name {fault}", path=path, line=number,
+                             remedy="Rename it.")  # fmt: skip
     return names
 
 
@@ -220,10 +226,13 @@ def make_targets(
     Raises
     ------
     InputError
-        If values are no TPM (or logarithms of TPM), no gene is expressed, or two outputs would
-        have one name.
+        If values are no TPM (or logarithms of TPM), no gene is expressed, two outputs would have
+        one name, or a name cannot be that of an output.
     """
     names = (*(str(name) for name in matrix.columns), MEDIAN)
+    for name in names:
+        if fault := output_fault(name):
+            raise InputError(f"column {name[:60]!r}: its name {fault}", remedy="Rename it.")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise InputError(
@@ -234,20 +243,21 @@ def make_targets(
         )
     values = matrix.to_numpy(np.float64)
     if scale == "tpm":
-        if (values < 0).any():
-            raise InputError("the matrix holds negative TPM",
-                             remedy="Is it already log-transformed?")  # fmt: skip
+        _refuse(values < 0, matrix, "no TPM is negative", "Is it log-transformed already?")
         values = np.log2(values + PSEUDOCOUNT)
-    elif values.size and values.min() < _LOWEST - _ROUNDING:
-        raise InputError(
-            f"the matrix holds {values.min():g}, which is the log2(TPM + {PSEUDOCOUNT}) of nothing",
-            remedy="Give log2(TPM + 0.25), neither centred nor normalised, or TPM (--scale tpm).",
+    else:
+        _refuse(
+            values < _LOWEST - _ROUNDING,
+            matrix,
+            f"that is the log2(TPM + {PSEUDOCOUNT}) of nothing",
+            "Give log2(TPM + 0.25), neither centred nor normalised, or TPM (--scale tpm).",
         )
-    if values.size and values.max() > _HIGHEST + _ROUNDING:
-        raise InputError(
-            "the matrix holds more than a million transcripts in a million (TPM)",
-            remedy="Are these counts? Or TPM, but named log2tpm (--scale)?",
-        )
+    _refuse(
+        values > _HIGHEST + _ROUNDING,
+        matrix,
+        "that is more than a million transcripts in a million (TPM)",
+        "Are these counts? Or TPM, but named log2tpm (--scale)?",
+    )
     kept = values.max(axis=1) > np.log2(min_tpm + PSEUDOCOUNT)
     if not kept.any():
         raise InputError(f"no gene exceeds {min_tpm:g} TPM in any output",
@@ -259,6 +269,30 @@ def make_targets(
         names,
         np.concatenate([values - median, median], axis=1),
     )
+
+
+def _refuse(wrong: npt.NDArray[np.bool_], matrix: pd.DataFrame, why: str, remedy: str) -> None:
+    """Raise InputError at the first value that is wrong, if any is."""
+    if not wrong.any():
+        return
+    row, column = (int(place[0]) for place in np.nonzero(wrong))
+    names, gene = [str(name) for name in matrix.columns], str(matrix.index[row])
+    value, path = matrix.to_numpy(np.float64)[row, column], matrix.attrs.get("path")
+    raise InputError(
+        f"column '{names[column]}', gene {gene}: {value:g}: {why}",
+        path=path,
+        line=None if path is None else _line_of(gene, path),
+        remedy=remedy,
+    )
+
+
+def _line_of(gene: str, path: str) -> int | None:
+    """Look up where a gene stands in its file."""
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        name = line.partition(b"\t")[0].decode(errors="replace")
+        if strip_version(name.removeprefix('"').removesuffix('"')) == gene:
+            return number
+    return None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -43,8 +44,9 @@ from decode_zoo.bins import covered_bases
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.genes import GeneIndex
-from decode_zoo.inputfile import read_bytes
-from decode_zoo.layout import SIDES, Layout, Side
+from decode_zoo.inputfile import read_at_most
+from decode_zoo.layout import LONGEST, SIDES, Layout, Side
+from decode_zoo.names import track_fault
 from decode_zoo.pooling import PooledRows, SitePieces, head_bases, take_columns, total_bases
 from decode_zoo.records import from_plain, parse_json
 from decode_zoo.sites import Track
@@ -55,11 +57,14 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 FORMAT_VERSION = 1
+# The published one has 5 MB.
+MAX_HEADER_BYTES = 128 << 20
 # Positions are stored in 32 bits.
 _LONGEST = 1 << 32
 # Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
 # needs (its RNA kernels span three bins, its promoter kernels one).
 HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}
+_LINES = re.compile("[\t\n\x85\u2028\u2029]")
 _SITE_PARTS = ("counts", "tracks", "starts", "lengths")
 _EXON_PARTS = ("counts", "starts", "lengths")
 # Arrays by file.
@@ -114,10 +119,13 @@ class Rows:
             wrong.append("an id twice")
         if not set(self.strands) <= {-1, 1}:
             wrong.append("strands other than 1 and -1")
-        for name in ("tss", "rna_lengths"):
+        for name, limit in (("tss", _LONGEST), ("rna_lengths", LONGEST)):
             column = getattr(self, name)
-            if column and not 0 <= min(column) <= max(column) < _LONGEST:
+            if column and not 0 <= min(column) <= max(column) < limit:
                 wrong.append(f"{name} that are negative or too large")
+        for name in ("ids", "gene_ids", "symbols", "biotypes", "chroms"):
+            if _LINES.search("".join(getattr(self, name))):
+                wrong.append(f"{name} with tabs or line ends")
         return wrong
 
 
@@ -140,6 +148,9 @@ class _Header:
                 wrong.append(f"no {side} tracks")
             count = Counter(track.name for track in self.tracks.get(side, ()))
             wrong += [f"{n} {side} tracks '{name}'" for name, n in count.items() if n > 1]
+            faults = ((name, track_fault(name)) for name in count)
+            wrong += [f"{side} track {name[:60]!r}, whose name {fault}"
+                      for name, fault in faults if fault]  # fmt: skip
         return wrong
 
 
@@ -237,7 +248,7 @@ class FeatureSet:
             If features.json does not describe a feature set, or one of a newer format.
         """
         path = locate("features.json")
-        content = read_bytes(path)
+        content = read_at_most(path, MAX_HEADER_BYTES)
         try:
             found = parse_json(content)
             version = found.get("format_version") if isinstance(found, dict) else None
@@ -325,7 +336,27 @@ class FeatureSet:
 
     @cached_property
     def _sites(self) -> Mapping[str, npt.NDArray[Any]]:
-        return self._read("sites.npz")
+        sites = self._read("sites.npz")
+        self._check_lengths(*self._exons_of(sites))
+        return sites
+
+    def _exons_of(
+        self, sites: Mapping[str, npt.NDArray[Any]]
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        counts, starts, lengths = (checked_counts(sites, f"exon_{part}") for part in _EXON_PARTS)
+        if len(counts) != len(self) or not counts.sum() == len(starts) == len(lengths):
+            raise self._unfit("sites.npz", "exons")
+        return counts, starts, lengths
+
+    def _check_lengths(self, counts: IntArray, _: IntArray, lengths: IntArray) -> None:
+        """Refuse RNA lengths that are not those of the exons; rows without any have none to tell.
+
+        Position sums alone (pooled.npz) do not show it.
+        """
+        ends = np.concatenate(([0], np.cumsum(lengths)))[np.cumsum(counts)]
+        added = np.diff(ends, prepend=0)
+        if (added != np.array(self.rows.rna_lengths, np.int64))[counts > 0].any():
+            raise self._unfit("sites.npz", "exons (their lengths)")
 
     @cached_property
     def _pieces(self) -> dict[Side, SitePieces]:
@@ -386,12 +417,7 @@ class FeatureSet:
 
     def exons(self) -> tuple[IntArray, IntArray, IntArray]:
         """Exons of all rows: how many each row has, their starts and lengths (needs sites.npz)."""
-        counts, starts, lengths = (
-            checked_counts(self._sites, f"exon_{part}") for part in _EXON_PARTS
-        )
-        if len(counts) != len(self) or not counts.sum() == len(starts) == len(lengths):
-            raise self._unfit("sites.npz", "exons")
-        return counts, starts, lengths
+        return self._exons_of(self._sites)
 
     def n_bins(self, side: Side) -> IntArray:
         """Bins of each row, shape (n_rows,); the last one of an RNA may be partial."""

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TextIO
 
+from decode_zoo.display import printable
 from decode_zoo.errors import InputError
 from decode_zoo.inputfile import MAX_BYTES, check_expansion, open_input, unpack
 
-__all__ = ["read_gene_list"]
+__all__ = ["GeneList", "read_gene_list"]
 
 _MAX_LINE = 1_000_000
+# Enough to see that a line is a list of genes.
+_MAX_BESIDE = 50
 # A table of a hundred comparisons of all genes has that many rows.
 _MAX_LINES = 6_000_000
 _HEADERS = frozenset(
@@ -33,7 +36,19 @@ _NOT_TEXT = (
 )
 
 
-def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[str]:
+class GeneList(list[str]):
+    """Genes of a list.
+
+    Attributes
+    ----------
+    beside : tuple of str
+        The first cells beside the first gene, if the list has no header to say what they are.
+    """
+
+    beside: tuple[str, ...] = ()
+
+
+def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> GeneList:
     """Read the first column of a gene table.
 
     Columns are separated by tabs; by commas if the first line (header or gene) has no tab but a
@@ -41,7 +56,8 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
     the top that start with '#' are comments, or the header if a well-known column name follows
     (`#gene_id`). The first other line is a header only if its first cell is such a name, or
     empty: a gene (such as IDS) is never taken for a header. Blank lines are skipped; a row with an
-    empty first cell but other content is kept as ''.
+    empty first cell but other content is kept as ''. What no terminal should obey, such as a tab in
+    a quoted cell, is written out as an escape sequence.
 
     Parameters
     ----------
@@ -51,7 +67,7 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
 
     Returns
     -------
-    list of str
+    GeneList
         One entry a row, in file order, duplicates kept.
 
     Raises
@@ -63,7 +79,7 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
     """
     name, display = _names(source)
     csv = name.lower().endswith((".csv", ".csv.gz"))
-    genes: list[str] = []
+    genes = GeneList()
     separator = ""  # not known yet
     top, headed = True, False
     with _opened(source, display) as stream:
@@ -86,6 +102,8 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> list[s
                 continue
             separator = guess
             if not top or headed or not (cell == "" or _is_column(cell)):
+                if top and not headed:
+                    genes.beside = _other_cells(line, separator)
                 genes.append(cell)
             top = False
     if not genes:
@@ -200,7 +218,13 @@ def _first_cell(line: bytes, separator: str, display: str, number: int) -> str |
         return None
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
-    return text
+    return printable(text)
+
+
+def _other_cells(line: bytes, separator: str) -> tuple[str, ...]:
+    """Return what else is on a line; nothing of it is needed, so nothing can be wrong with it."""
+    cells = line.split(separator.encode(), _MAX_BESIDE + 1)[1 : _MAX_BESIDE + 1]
+    return tuple(cell.decode(errors="replace").strip(" \"'") for cell in cells)
 
 
 def _is_column(cell: str) -> bool:

@@ -58,6 +58,7 @@ _FOREIGN = re.compile(r"ENS([A-Z]{3,6})G\d{11}")
 _TRANSCRIPT = re.compile(r"ENS(?:[A-Z]{3,6})?[TP]\d{11}|[NX][MRP]_\d+")
 _ENSEMBL_GENE = re.compile(r"ENSGR?\d{10,11}(?:_PAR_Y)?")
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_SEPARATORS = re.compile(r"[\s;,|/]+")
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*", re.IGNORECASE)
 
 
@@ -270,13 +271,17 @@ class GeneIndex:
         Returns
         -------
         str or None
-            A line for the user, None if fewer than one query in ten is unknown.
+            A line for the user, None if fewer than one query in ten is unknown and none of them
+            is several genes.
         """
         unknown = [
             query.strip()
             for query, status in zip(queries, resolution.status, strict=True)
             if status == "unknown_gene"
         ]
+        if several := [name for name in unknown if self._several(name)]:
+            lines = "1 line names" if len(several) == 1 else f"{len(several)} lines name"
+            return f"{lines} several genes, such as {several[0][:60]!r}: give one gene a line"
         if not unknown or 10 * len(unknown) < len(queries):
             return None
         reasons: dict[str, int] = {}
@@ -290,6 +295,11 @@ class GeneIndex:
             return f"{line}, such as {', '.join(map(repr, dict.fromkeys(unknown[:3])))}"
         reason = max(reasons, key=lambda key: reasons[key])
         return f"{line}; {reasons[reason]} of them {reason}"
+
+    def _several(self, name: str) -> bool:
+        """Tell whether a name falls into known ones."""
+        parts = [part for part in _SEPARATORS.split(name) if part]
+        return len(parts) > 1 and all(self._find(part) is not None for part in parts)
 
     def _reason(self, name: str) -> str | None:
         accession = strip_version(name)

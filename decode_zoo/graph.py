@@ -3,7 +3,8 @@
 ONNX Runtime parses a graph in C++ and believes much of it: that other files may be read for its
 weights, that operators of other makers may be loaded, that sizes are sensible. Here the few fields
 that matter are read from the file itself, in Python, and all that a network of this package does
-not need is refused. What was looked at is what is handed over: the bytes, not the path.
+not need is refused (what its nodes may do: `shapes`). What was looked at is what is handed over:
+the bytes, not the path.
 """
 
 from __future__ import annotations
@@ -16,34 +17,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decode_zoo.errors import InputError, VerificationError
-from decode_zoo.inputfile import open_input
+from decode_zoo.inputfile import read_at_most
+from decode_zoo.shapes import GENES, Array, Node, Shape, trace
 
 __all__ = ["MAX_GRAPH_BYTES", "Graph", "read_graph"]
 
 Value = int | bytes
-Shape = tuple["int | str", ...]
 
 # The published graph has 1.7 MB.
-MAX_GRAPH_BYTES = 256 << 20
+MAX_GRAPH_BYTES = 64 << 20
 
 _DOMAINS = {b"", b"ai.onnx"}
 _UNUSED_DOMAINS = {b"ai.onnx.ml"}  # imported by converters, whether needed or not
 _OPSETS = range(13, 24)
-# Arithmetic whose results are not larger than the inputs make them. No control flow, nothing
-# random, nothing that makes a large array of a small number.
-_OPERATORS = frozenset(
-    b"Add BatchNormalization Concat Conv Div Gemm Identity MatMul Mul ReduceSum Relu Reshape "
-    b"Squeeze Sub Transpose Unsqueeze".split()
-)
 _ITEM_BYTES = {1: 4, 6: 4, 7: 8, 11: 8}  # float, int32, int64, double
-_FLOAT = 1
+_FLOAT, _INT64 = 1, 7
 _MOST_NODES, _MOST_ATTRIBUTE, _MOST_DIMS = 1000, 100, 8
+# Of a message, and bytes of all but arrays and metadata: what there is to look at stays little.
+_MOST_FIELDS, _MOST_INNER_FIELDS, _MOST_BYTES = 5000, 100, 4096
 
 # Numbers of the fields that are read, in the schema that ONNX publishes (onnx.proto3).
 _IR_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA, _TRAINING, _FUNCTIONS = 1, 7, 8, 14, 20, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE = 1, 5, 11, 12, 15
-_OP_TYPE, _ATTRIBUTE, _DOMAIN = 4, 5, 7
-_INT, _INTS, _NO_ARRAYS = 3, 8, {1, 2, 3, 4, 7, 8, 9, 13, 20}
+_INPUTS, _OUTPUTS, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 1, 2, 4, 5, 7
+_ATTRIBUTE_NAME, _INT, _INTS, _NO_ARRAYS = 1, 3, 8, {1, 2, 3, 4, 7, 8, 9, 13, 20}
 _DIMS, _DATA_TYPE, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 8, 9, 13, 14
 
 
@@ -60,6 +57,8 @@ class Graph:
     inputs, outputs : Mapping of str to tuple
         Shape by name; dimensions of any size by their names.
     metadata : Mapping of str to str
+    nonlinear : tuple of (str, int)
+        Steps that are not linear: operator, and numbers that it takes for each gene and bin.
     """
 
     path: Path
@@ -67,6 +66,7 @@ class Graph:
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     metadata: Mapping[str, str]
+    nonlinear: tuple[tuple[str, int], ...]
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
@@ -101,16 +101,14 @@ def read_graph(path: Path) -> Graph:
     VerificationError
         If it is no ONNX graph, does not turn ``rna`` and ``promoter`` into ``prediction``, or has
         weights in other files, operators or domains that are not on the list, subgraphs,
-        functions, sparse arrays, arrays of other size than their shapes say, or large attributes.
+        functions, sparse arrays, arrays of other size than their shapes say, large attributes, or
+        steps that networks do not have (`shapes.trace`).
     """
     try:
-        with open_input(path) as file:
-            content = file.read(MAX_GRAPH_BYTES + 1)
+        content = read_at_most(path, MAX_GRAPH_BYTES)
     except InputError as error:
         raise VerificationError(error.message, remedy=error.remedy) from error
     try:
-        if len(content) > MAX_GRAPH_BYTES:
-            raise ValueError(f"it has more than {MAX_GRAPH_BYTES >> 20} MiB")
         return _model(path, content)
     except ValueError as error:
         raise VerificationError(
@@ -144,30 +142,41 @@ def _model(path: Path, content: bytes) -> Graph:
                 raise ValueError(f"it needs operators of another maker, {domain[:60]!r}")
     if len(opsets) != 1 or opsets[0] not in _OPSETS:
         raise ValueError(f"its operator set is {opsets}, not one of {_OPSETS[0]} to {_OPSETS[-1]}")
-    inputs, outputs = _graph(graphs[0])
-    return Graph(path, content, inputs, outputs, metadata)
+    inputs, outputs, nonlinear = _graph(graphs[0])
+    return Graph(path, content, inputs, outputs, metadata, nonlinear)
 
 
-def _graph(data: bytes) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Check nodes and arrays; return shapes of inputs and outputs."""
+def _graph(
+    data: bytes,
+) -> tuple[dict[str, Shape], dict[str, Shape], tuple[tuple[str, int], ...]]:
+    """Check nodes and arrays; return shapes of inputs and outputs, and what is not linear."""
     ends: dict[int, dict[str, Shape]] = {_INPUT: {}, _OUTPUT: {}}
-    nodes, arrays = 0, set()
+    nodes: list[Node] = []
+    arrays: dict[str, Array] = {}
     for number, value in _fields(data):
         if number == _NODE:
-            nodes += 1
-            _check_node(_bytes(value))
+            nodes.append(_node(_small(value)))
+            if len(nodes) > _MOST_NODES:
+                raise ValueError(f"it has more than {_MOST_NODES} nodes")
         elif number == _INITIALIZER:
-            arrays.add(_check_array(_bytes(value)))
+            name, array = _array(_bytes(value))
+            if name in arrays:
+                raise ValueError(f"it has two arrays '{name[:60]}'")
+            arrays[name] = array
         elif number == _SPARSE:
             raise ValueError("it has sparse arrays")
         elif number in ends:
-            name, shape = _value_info(_bytes(value))
+            name, shape = _value_info(_small(value))
+            if name in ends[number]:
+                raise ValueError(f"it has '{name[:60]}' twice")
             ends[number][name] = shape
-    if nodes > _MOST_NODES:
-        raise ValueError(f"it has {nodes} nodes")
     # Until ONNX 1.4 arrays were inputs, too; such a graph would let callers replace its weights.
     inputs, outputs = ends[_INPUT], ends[_OUTPUT]
-    if set(inputs) != {"promoter", "rna"} or set(outputs) != {"prediction"} or arrays & set(inputs):
+    if (
+        set(inputs) != {"promoter", "rna"}
+        or set(outputs) != {"prediction"}
+        or not arrays.keys().isdisjoint(inputs)
+    ):
         raise ValueError(
             f"it is not the graph of a model: it turns {_listed(inputs)} into {_listed(outputs)}, "
             "not promoter and rna into prediction"
@@ -179,33 +188,64 @@ def _graph(data: bytes) -> tuple[dict[str, Shape], dict[str, Shape]]:
                 raise ValueError(f"'{name}' has the shape {shape}, not {rank} dimensions")
             if any(isinstance(size, int) for size in free):
                 raise ValueError(f"'{name}' takes {shape} only, not any number of genes and bins")
-    return inputs, outputs
+    named: dict[str, Shape] = {
+        name: (GENES, f"{name} bins", shape[-1]) for name, shape in inputs.items()
+    }
+    found, nonlinear = trace(nodes, arrays, named)
+    columns = outputs["prediction"][-1]
+    if found.get("prediction") != (GENES, columns):
+        raise ValueError(f"its nodes do not make a prediction of {columns} columns for each gene")
+    return inputs, outputs, nonlinear
 
 
 def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(name[:60] for name in sorted(names)[:5]) or "nothing"
 
 
-def _check_node(data: bytes) -> None:
-    for number, value in _fields(data):
+def _node(data: bytes) -> Node:
+    operators: list[str] = []
+    names: dict[int, list[str]] = {_INPUTS: [], _OUTPUTS: []}
+    attributes: dict[str, tuple[int, ...]] = {}
+    for number, value in _fields(data, _MOST_INNER_FIELDS):
         if number == _DOMAIN and value not in _DOMAINS:
             raise ValueError(f"it has a custom operator, of {_bytes(value)[:60]!r}")
-        if number == _OP_TYPE and value not in _OPERATORS:
-            raise ValueError(f"it has an operator that is not allowed, {_bytes(value)[:60]!r}")
-        if number == _ATTRIBUTE:
-            for part, item in _fields(_bytes(value)):
-                if part not in _NO_ARRAYS:
-                    raise ValueError("it has a node with arrays or a graph inside")
-                packed = _integers(item) if part in (_INT, _INTS) else ()
-                if any(abs(integer) > _MOST_ATTRIBUTE for integer in packed):
-                    raise ValueError("it has a node with an attribute that is out of range")
+        if number == _OP_TYPE:
+            operators.append(_text(value))
+        elif number in names:
+            names[number].append(_text(value))
+        elif number == _ATTRIBUTE:
+            name, integers = _attribute(_bytes(value))
+            if name in attributes:
+                raise ValueError(f"it has a node with two attributes '{name[:60]}'")
+            attributes[name] = integers
+    if len(operators) != 1:
+        raise ValueError("it has a node without an operator, or with two")
+    return Node(operators[0], tuple(names[_INPUTS]), tuple(names[_OUTPUTS]), attributes)
 
 
-def _check_array(data: bytes) -> str:
+def _attribute(data: bytes) -> tuple[str, tuple[int, ...]]:
+    """Name of an attribute, and its whole numbers, if it has any."""
+    names: list[str] = []
+    integers: list[int] = []
+    for number, value in _fields(data, _MOST_INNER_FIELDS):
+        if number not in _NO_ARRAYS:
+            raise ValueError("it has a node with arrays or a graph inside")
+        if number == _ATTRIBUTE_NAME:
+            names.append(_text(value))
+        elif number in (_INT, _INTS):
+            integers += _integers(value)
+    if any(abs(integer) > _MOST_ATTRIBUTE for integer in integers):
+        raise ValueError("it has a node with an attribute that is out of range")
+    if len(names) != 1:
+        raise ValueError("it has a node with an attribute of no name, or of two")
+    return names[0], tuple(integers)
+
+
+def _array(data: bytes) -> tuple[str, Array]:
     """Check that an array's bytes are all that its shape says, and in this file."""
     dims: list[int] = []
     kind, raw, name = 0, b"", ""
-    for number, value in _fields(data):
+    for number, value in _fields(data, _MOST_INNER_FIELDS):
         if number == _EXTERNAL or (number == _LOCATION and value != 0):
             raise ValueError("it keeps its weights in another file")
         if number == _DIMS:
@@ -220,7 +260,8 @@ def _check_array(data: bytes) -> str:
         raise ValueError(f"its array '{name[:60]}' is not of plain numbers")
     if math.prod(dims) * _ITEM_BYTES[kind] != len(raw):
         raise ValueError(f"its array '{name[:60]}' is not as long as its shape {dims} says")
-    return name
+    short = kind == _INT64 and len(dims) == 1 and dims[0] <= _MOST_DIMS
+    return name, Array(tuple(dims), struct.unpack(f"<{dims[0]}q", raw) if short else None)
 
 
 def _value_info(data: bytes) -> tuple[str, Shape]:
@@ -233,7 +274,7 @@ def _value_info(data: bytes) -> tuple[str, Shape]:
     if described.get(1) != _FLOAT:
         raise ValueError(f"'{name[:60]}' is not of 32-bit floating-point numbers")
     shape: list[int | str] = []
-    for number, value in _fields(_bytes(described.get(2, b""))):
+    for number, value in _fields(_bytes(described.get(2, b"")), _MOST_INNER_FIELDS):
         if number == 1:
             size = _once(_bytes(value))
             shape.append(_number(size[1]) if 1 in size else _text(size.get(2, b"")))
@@ -243,10 +284,13 @@ def _value_info(data: bytes) -> tuple[str, Shape]:
 # -- protocol buffers ------------------------------------------------------------------------------
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
+def _fields(data: bytes, most: int = _MOST_FIELDS) -> Iterator[tuple[int, Value]]:
     """Yield numbers and values of a message's fields, one level deep."""
-    place, end = 0, len(data)
+    place, end, count = 0, len(data), 0
     while place < end:
+        count += 1
+        if count > most:
+            raise ValueError("it has more parts than the graph of a network")
         key, place = _varint(data, place)
         number, wire = key >> 3, key & 7
         # Other readers cut longer keys to 32 bits, and would see another field than this one.
@@ -271,7 +315,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
 def _once(data: bytes) -> dict[int, Value]:
     """Fields of a message that has each but once; of two, other readers would merge them."""
     found: dict[int, Value] = {}
-    for number, value in _fields(data):
+    for number, value in _fields(data, _MOST_INNER_FIELDS):
         if number in found:
             raise ValueError("it is no ONNX model (a field twice)")
         found[number] = value
@@ -295,8 +339,11 @@ def _integers(value: Value) -> list[int]:
     """Signed numbers of a repeated field, packed or not."""
     if isinstance(value, int):
         return [_signed(value)]
-    found, place = [], 0
+    found: list[int] = []
+    place = 0
     while place < len(value):
+        if len(found) == _MOST_INNER_FIELDS:
+            raise ValueError("it has more parts than the graph of a network")
         item, place = _varint(value, place)
         found.append(_signed(item))
     return found
@@ -317,6 +364,14 @@ def _bytes(value: Value) -> bytes:
     if isinstance(value, int):
         raise ValueError("it is no ONNX model (a number instead of bytes)")
     return value
+
+
+def _small(value: Value) -> bytes:
+    """Bytes of a message that has no arrays in it."""
+    found = _bytes(value)
+    if len(found) > _MOST_BYTES:
+        raise ValueError(f"it has a node or an end of more than {_MOST_BYTES} bytes")
+    return found
 
 
 def _text(value: Value) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import stat
 import zlib
 from typing import BinaryIO, cast
 
 from decode_zoo.errors import InputError
-from decode_zoo.plainfile import kind_of
+from decode_zoo.plainfile import open_plain
 
-__all__ = ["MAX_BYTES", "check_expansion", "open_input", "read_bytes", "unpack"]
+__all__ = ["MAX_BYTES", "check_expansion", "open_input", "read_at_most", "read_bytes", "unpack"]
 
 # The largest GENCODE annotation has about 2 GiB.
 MAX_BYTES = 4 << 30
@@ -44,26 +43,20 @@ def open_input(path: str | os.PathLike[str], *, pipe: bool = False) -> io.Buffer
     InputError
         If there is no such file, it is a folder, a device or a pipe, or it cannot be read.
     """
+    held_open = os.fspath(path).startswith(_HELD_OPEN)
     try:
-        # O_NONBLOCK: opening a named pipe would wait for its writer.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if isinstance(error, FileNotFoundError):
-            raise InputError("no such file", path=path) from None
+        return open_plain(path, follow=True, pipe=pipe and held_open)
+    except FileNotFoundError:
+        raise InputError("no such file", path=path,
+                         remedy="Check the name, and the folder it is looked for in."
+                         ) from None  # fmt: skip
+    except InputError as error:
+        remedy = None if os.path.isdir(path) else "Save what it gives to a file first."
+        raise InputError(f"is {error.message}", path=path, remedy=remedy) from None
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"cannot be read ({reason})", path=path) from error
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if pipe and stat.S_ISFIFO(mode) and os.fspath(path).startswith(_HELD_OPEN):
-            os.set_blocking(descriptor, True)
-        elif not stat.S_ISREG(mode):
-            raise InputError(f"is {kind_of(mode)}, not a file", path=path,
-                             remedy="Save what it gives to a file first.")  # fmt: skip
-        return open(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+        raise InputError(f"cannot be read ({reason})", path=path,
+                         remedy="Check its name and permissions.") from error  # fmt: skip
 
 
 def check_expansion(size: int, packed: int, path: str | os.PathLike[str]) -> None:
@@ -158,3 +151,28 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             return b"".join(iter(lambda: stream.read(_BLOCK), b""))
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror})", path=path) from error
+
+
+def read_at_most(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Content of a file of this package's own formats, which are never packed.
+
+    Parameters
+    ----------
+    path : path-like
+    limit : int
+        Bytes that it may have.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not a regular file, or is larger.
+    """
+    with open_input(path) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})", path=path) from error
+    if len(content) > limit:
+        raise InputError(f"has more than {limit >> 20} MiB, which is too large for what it should "
+                         "be", path=path)  # fmt: skip
+    return content

@@ -7,10 +7,13 @@ from typing import Literal
 
 from decode_zoo.errors import UsageError
 
-__all__ = ["SIDES", "Layout", "Side"]
+__all__ = ["LONGEST", "SIDES", "Layout", "Side"]
 
 Side = Literal["promoter", "rna"]
 SIDES: tuple[Side, Side] = ("promoter", "rna")
+
+# Bases of an RNA or a promoter window; the longest human RNA has 200,000.
+LONGEST = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Layout:
         """Refuse layouts that make no bins."""
         if self.bin < 1 or self.upstream < 0 or self.downstream < 0:
             raise UsageError("Bin width must be positive, window sizes must not be negative.")
+        if self.window > LONGEST:
+            raise UsageError(f"A promoter window has at most {LONGEST} bp, not {self.window}.")
         if self.window < 1 or self.window % self.bin:
             raise UsageError(
                 f"The promoter window ({self.window} bp) is not a whole number of bins of "

@@ -15,27 +15,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from decode_zoo.artifact import check_id
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, VerificationError
 from decode_zoo.expression import Output
-from decode_zoo.inputfile import read_bytes
-from decode_zoo.layout import SIDES, Layout, Side
+from decode_zoo.inputfile import read_at_most
+from decode_zoo.layout import LONGEST, SIDES, Layout, Side
+from decode_zoo.names import output_fault, track_fault
 from decode_zoo.network import FAMILIES, DecodeConfig
 from decode_zoo.provenance import plain
 from decode_zoo.records import from_plain, parse_json
 from decode_zoo.sites import Track
 
-__all__ = ["BUNDLE_FILES", "FrozenInputs", "KnownAnswers", "Manifest", "fingerprint_of"]
+__all__ = ["BUNDLE_FILES", "MAX_MANIFEST_BYTES", "FrozenInputs", "KnownAnswers", "Manifest",
+           "fingerprint_of"]  # fmt: skip
 
 FORMAT_VERSION = 1
 BUNDLE_FILES = ("manifest.json", "weights.npz", "model.onnx")
 
 _RHO = ("fold_change_spearman", "median_spearman")
-# Positions have 32 bits.
-_LONGEST = 1 << 32
-# The known answers allow twice the parity: a bundle must not allow itself anything.
-_LOOSEST = 1e-2
-_ID = re.compile(r"[a-z0-9][a-z0-9-]*")
+# The published one has 0.4 MB.
+MAX_MANIFEST_BYTES = 16 << 20
+# As much as training lets through. What is allowed elsewhere follows from what a manifest admits,
+# so it must not admit anything.
+_MOST_PARITY = 1e-4
+_FEWEST_ANSWERS = 10
 # Of a published feature set or of a folder; never a path.
 _NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]{1,255}")
 
@@ -190,20 +194,32 @@ class Manifest:
                 wrong.append(f"{side} tracks of one name")
             if not all(0 < scale < math.inf for scale in frozen.scale):
                 wrong.append(f"{side} scales that are not above zero")
+            faults = ((track.name, track_fault(track.name)) for track in frozen.tracks)
+            wrong += [f"{side} track {name[:60]!r}, whose name {fault}"
+                      for name, fault in faults if fault]  # fmt: skip
+            if not 0 <= frozen.background < LONGEST:
+                wrong.append(f"a background of the {side} that is no length")
         if not all(0 < output.scale < math.inf for output in self.outputs):
             wrong.append("output scales that are not above zero")
         if not self.outputs or len({output.name for output in self.outputs}) < len(self.outputs):
             wrong.append("no outputs, or outputs of one name")
-        if not _ID.fullmatch(self.id):
-            wrong.append(f"an id that is none, {self.id[:60]!r}")
-        if not all(0 <= frozen.background < _LONGEST for frozen in self.inputs.values()):
-            wrong.append("a background that is no length")
+        for output in self.outputs:
+            if fault := output_fault(output.name):
+                wrong.append(f"output {output.name[:60]!r}, whose name {fault}")
+        try:
+            check_id(self.id)
+        except InputError as error:
+            wrong.append(error.message)
         for part, values in self.metrics.items():
             known = all(isinstance(values.get(key, ""), (int, float, type(None))) for key in _RHO)
             if not (known and isinstance(values.get("n_genes"), int)):
                 wrong.append(f"no correlations on {part} genes")
-        if not all(0 <= value <= _LOOSEST for value in self.parity.values()):
-            wrong.append("implementations that differ")
+        for name, value in self.parity.items():
+            if not 0 <= value <= _MOST_PARITY:
+                wrong.append(
+                    f"implementations that differ: {name[:60]} by {value:.1e} of an output's scale"
+                    f" (allowed: {_MOST_PARITY:.0e})"
+                )
         if self.pooling != ("none" if self.network.conv_relu else "exact"):
             wrong.append(f"pooling '{self.pooling}' with conv_relu {self.network.conv_relu}")
         if not {"id", "sha256"} <= set(self.features):
@@ -211,12 +227,17 @@ class Manifest:
         elif not _NAME.fullmatch(self.features["id"]):
             wrong.append(f"a feature set that is no name, {self.features['id'][:60]!r}")
         answers = self.known_answers
-        if not answers.genes or len(answers.genes) != len(answers.values):
+        if len(set(answers.genes)) < _FEWEST_ANSWERS:
+            wrong.append(f"known answers for {len(set(answers.genes))} genes; {_FEWEST_ANSWERS} "
+                         "are needed")  # fmt: skip
+        if len(answers.genes) != len(answers.values):
             wrong.append("known answers that do not match their genes")
         if list(answers.outputs) != [output.name for output in self.outputs]:
             wrong.append("known answers that name other outputs")
         if any(len(row) != len(answers.outputs) for row in answers.values):
             wrong.append("known answers that do not match their outputs")
+        if not all(math.isfinite(value) for row in answers.values for value in row):
+            wrong.append("known answers that are not finite")
         return wrong
 
     @classmethod
@@ -235,7 +256,7 @@ class Manifest:
         """
         path = locate("manifest.json")
         try:
-            content = parse_json(read_bytes(path))
+            content = parse_json(read_at_most(path, MAX_MANIFEST_BYTES))
             if not isinstance(content, dict):
                 raise ValueError("it is no object")
             version = from_plain(int, content.pop("format_version", None), "format_version")
@@ -260,7 +281,7 @@ class Manifest:
         if not wrong and fingerprint not in ("", manifest.fingerprint):
             wrong.append("outputs or tracks other than those of its fingerprint")
         if wrong:
-            raise VerificationError(f"{path} contradicts itself: {'; '.join(wrong)}.")
+            raise VerificationError(f"{path} contradicts itself: {'; '.join(wrong[:5])}.")
         for name, sha256 in manifest.files.items():
             found = sha256_of(locate(name))
             if found != sha256:

@@ -16,7 +16,13 @@ import pandas as pd
 
 from decode_zoo.arrays import read_arrays
 from decode_zoo.digest import sha256_of
-from decode_zoo.errors import ArtifactError, DecodeZooError, UsageError, VerificationError
+from decode_zoo.errors import (
+    ArtifactError,
+    DecodeZooError,
+    InputError,
+    UsageError,
+    VerificationError,
+)
 from decode_zoo.features import FeatureSet
 from decode_zoo.genes import Resolution
 from decode_zoo.graph import Graph, read_graph
@@ -35,6 +41,11 @@ __all__ = ["Asked", "Model", "is_folder", "load", "load_features"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+# Sizes of made-up inputs, in bases: from less than a site to more than the longest RNA.
+_PROBES = (1.0, 1e2, 1e4, 1e7)
+# In float32, networks differ by a tenth of it.
+_GRAPH_TOLERANCE = 2e-5
 
 
 class Asked(NamedTuple):
@@ -106,11 +117,21 @@ class Model:
 
     @cached_property
     def network(self) -> DecodeNetwork:
-        """The network's arrays (weights.npz)."""
-        manifest = self.manifest
+        """The network's arrays (weights.npz).
+
+        Raises
+        ------
+        VerificationError
+            If they are not those of the network that the manifest describes.
+        """
+        manifest, path = self.manifest, self.locate("weights.npz")
+        try:
+            arrays = read_arrays(path)
+        except InputError as error:  # the manifest vouches for it: no fault of the user's
+            raise VerificationError(error.message, remedy=error.remedy) from error
         return DecodeNetwork(
             manifest.network,
-            read_arrays(self.locate("weights.npz")),
+            arrays,
             {side: np.array(frozen.scale) for side, frozen in manifest.inputs.items()},
             np.array([output.scale for output in manifest.outputs]),
         )
@@ -192,32 +213,40 @@ class Model:
                 raise differ(f"{side} channels", graph.inputs[side][-1], number)
         if graph.outputs["prediction"][-1] != len(self.outputs):
             raise differ("outputs", graph.outputs["prediction"][-1], len(self.outputs))
+        steps = sorted(self.manifest.network.nonlinear)
+        if sorted(graph.nonlinear) != steps:
+            raise differ("steps that are not linear", _steps(graph.nonlinear), _steps(steps))
         return graph
 
     def _check_agreement(self, backend: Backend) -> None:
-        """Refuse a graph whose weights are not those of weights.npz.
+        """Refuse a graph that does not compute what weights.npz says.
 
-        Both are asked for a few made-up genes, which needs no features: that tells another
-        network, not the last digits (`check_known_answers`).
+        Both are asked for made-up genes, which needs no features: with few sites, as genes are,
+        and with anything at all everywhere. Between its ReLUs a network is linear, so what is added
+        to it shows in almost any of those; and where inputs are so large that no bias counts, each
+        unit is at work in one of a gene and its opposite.
         """
         if isinstance(backend, NumpyBackend):
             return
-        random, block = np.random.default_rng(0), dict[Side, FloatArray]()
+        # Other genes each time: nobody can make a graph that agrees on these alone.
+        random, block = np.random.default_rng(), dict[Side, FloatArray]()
+        size = np.repeat(_PROBES, 2)[:, None, None]
         for side, frozen in self.manifest.inputs.items():
-            shape = (4, frozen.kernel, len(frozen.scale))
-            bound = random.random(shape) < 0.1
-            block[side] = (bound * np.array(frozen.scale)).astype(np.float32)
-            block[side][:, :, 0] = self.manifest.layout.bin
-        found, expected = backend.run(block), NumpyBackend(self.network).run(block)
+            shape = (len(size), frozen.kernel + 1, len(frozen.scale))
+            genes = (random.standard_normal(shape) * size).astype(np.float32)
+            bound = np.abs(genes) * (random.random(shape) < 0.02)
+            block[side] = np.concatenate([genes, -genes, bound.astype(np.float32)])
+        found, expected = backend.run(block), self.network.forward(block)
         scale = np.array([output.scale for output in self.manifest.outputs])
-        if (
-            found.shape != expected.shape
-            or not (np.abs(found - expected) <= 1e-2 * (scale + np.abs(expected))).all()
-        ):
-            raise VerificationError(
-                f"The graph and the weights of model {self.id} are of different networks.",
-                remedy="The bundle is mixed up; fetch it again.",
-            )
+        if found.shape == expected.shape:
+            large = np.abs(expected).max(axis=1, keepdims=True)
+            limit = max(_GRAPH_TOLERANCE, 4 * max(self.manifest.parity.values(), default=0.0))
+            if (np.abs(found - expected) <= limit * (scale + large)).all():
+                return
+        raise VerificationError(
+            f"The graph and the weights of model {self.id} are of different networks.",
+            remedy="The bundle is mixed up; fetch it again.",
+        )
 
     def bind(
         self, features: FeatureSet | None = None, *, fill_missing: bool = False
@@ -235,7 +264,31 @@ class Model:
         ------
         InputError
             If genome, bins or window are not the model's, or tracks are missing and not filled.
+        VerificationError
+            If the feature set is the model's own, and the weights do not give the known answers on
+            it.
         """
+        bound = self._bind(features, fill_missing=fill_missing)
+        if bound.features.sha256 == self.manifest.features["sha256"] and not self._proved:
+            self._check_answers(bound, self._forward, "weights.npz")
+            self._proved.append(True)
+        return bound
+
+    @cached_property
+    def _proved(self) -> list[bool]:
+        """Whether the weights have given the known answers."""
+        return []
+
+    def _forward(self, rows: IntArray, bound: BoundFeatures) -> npt.NDArray[np.float64]:
+        """Predict few rows with the network as it is written, which costs less than a back end."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.manifest.pooling == "exact":
+                sums = {side: part.dense() for side, part in bound.pooled(rows).items()}
+                return self.network.forward(sums)
+            full = (bound.full(rows[i : i + 1]) for i in range(rows.size))
+            return np.concatenate([self.network.forward(matrices) for matrices in full])
+
+    def _bind(self, features: FeatureSet | None, *, fill_missing: bool = False) -> BoundFeatures:
         return bind(
             self.features if features is None else features,
             {
@@ -487,16 +540,32 @@ class Model:
             If it exceeds 1e-5 (or twice what was measured at export, if that is more): these are
             not the weights or features of this model.
         """
+        bound = self._bind(features)
+        predict = partial(self.predict_rows, backend=backend)
+        return self._check_answers(bound, predict, backend.name)
+
+    def _check_answers(
+        self,
+        bound: BoundFeatures,
+        predict: Callable[[IntArray, BoundFeatures], npt.NDArray[np.floating]],
+        what: str,
+    ) -> float:
         answers = self.manifest.known_answers
-        bound = self.bind(features)
-        rows = np.array([bound.features.row(gene) for gene in answers.genes], np.int64)
+        places = bound.features.genes.get_indexer(pd.Index(answers.genes))
+        if (places < 0).any():
+            lost = [gene for gene, place in zip(answers.genes, places, strict=True) if place < 0]
+            raise VerificationError(
+                f"Model {self.id} knows the answers for {len(lost)} genes that its feature set "
+                f"does not have: {', '.join(lost[:5])}.",
+                remedy="The bundle is mixed up; fetch it again.",
+            )
         scale = np.array([output.scale for output in self.manifest.outputs])
-        off = self.predict_rows(rows, bound, backend) - np.array(answers.values)
+        off = predict(places.astype(np.int64), bound) - np.array(answers.values)
         largest = float(np.abs(off / scale).max())
         limit = max(1e-5, 2 * max(self.manifest.parity.values(), default=0.0))
         if not largest <= limit:
             raise VerificationError(
-                f"Model {self.id} does not give its known answers with {backend.name}: "
+                f"Model {self.id} does not give its known answers with {what}: "
                 f"they are off by {largest:.2g} of an output's scale (allowed: {limit:.0e}).",
                 remedy="The bundle is damaged or mixed up; fetch it again.",
             )
@@ -514,6 +583,10 @@ class Model:
             "missing_tracks": {side: list(names) for side, names in bound.missing.items()},
             "backend": backend.name,
         }
+
+
+def _steps(steps: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{operator} of {width}" for operator, width in steps) or "none"
 
 
 def _hint(found: Resolution, queries: Sequence[str], features: FeatureSet) -> str | None:

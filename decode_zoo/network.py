@@ -87,6 +87,14 @@ class DecodeConfig:
             "rna": self.rna_layers * (self.rna_kernel - 1) + 1,
         }
 
+    @property
+    def nonlinear(self) -> tuple[tuple[str, int], ...]:
+        """Steps that are not linear, as a graph has them (`graph.Graph.nonlinear`)."""
+        convolutions = [("Relu", self.rna_channels)] * self.rna_layers
+        convolutions += [("Relu", self.promoter_channels)] * self.promoter_layers
+        dense = [("Relu", self.dense_width)] * self.dense_layers
+        return (*(convolutions if self.conv_relu else ()), *(dense if self.full_relu else ()))
+
 
 def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
     """Fold a chain of linear convolutions into one.
@@ -172,7 +180,7 @@ class DecodeNetwork:
     output_scale: FloatArray = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit the hyper-parameters."""
+        """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
         expected = self.expected_shapes()
         found = {name: array.shape for name, array in self.weights.items()}
         if found != expected:
@@ -185,8 +193,13 @@ class DecodeNetwork:
                 f"{len(wrong)} arrays do not fit the network's description, e.g. '{wrong[0]}': "
                 f"expected shape {expected.get(wrong[0])}, found {found.get(wrong[0])}."
             )
-        if not all(np.isfinite(array).all() for array in self.weights.values()):
-            raise VerificationError("The network's weights are not all finite.")
+        for name, array in self.weights.items():
+            if array.dtype.kind != "f":
+                raise VerificationError(f"The network's '{name}' are no floating-point numbers.")
+            if not np.isfinite(array).all():
+                raise VerificationError(f"The network's '{name}' are not all finite.")
+            if name.endswith("/moving_variance") and (array < 0).any():
+                raise VerificationError(f"The network's '{name}' holds negative variances.")
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every array by name."""
@@ -304,5 +317,6 @@ class DecodeNetwork:
                        output_scale=self.output_scale[outputs])  # fmt: skip
 
 
-# What a manifest's `family` may be, and how its hyper-parameters are described.
+# What a manifest's `family` may be, and how its hyper-parameters are described: among them the
+# composite kernels, and which steps are not linear.
 FAMILIES: Mapping[str, type[DecodeConfig]] = {"decode": DecodeConfig}

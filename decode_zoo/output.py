@@ -11,17 +11,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.inputfile import read_bytes
+from decode_zoo.inputfile import read_at_most
 from decode_zoo.records import parse_json
 
 __all__ = ["atomic_dir", "atomic_path", "check_files", "check_folder", "discard_stdout"]
 
-# A folder is replaced only if one of these files says that decode-zoo made it.
-_OWN_MARKS = {
-    "features.json": "format_version",
-    "manifest.json": "format_version",
-    "provenance.json": "decode_zoo",
+# A folder is replaced only if it is whole what decode-zoo made: a description that says so, and
+# nothing but the files that belong to it.
+_OWN_FILES = {
+    "features.json": frozenset({"features.json", "pooled.npz", "sites.npz"}),
+    "manifest.json": frozenset({"manifest.json", "weights.npz", "model.onnx"}),
 }
+# Written by hand, for publishing.
+_KEPT = "CARD.md"
+_MAX_DESCRIPTION = 128 << 20
 
 
 @contextmanager
@@ -65,7 +68,8 @@ def atomic_dir(path: str | os.PathLike[str], force: bool = False) -> Iterator[Pa
     path : str or os.PathLike
         The folder to make. An empty one may exist.
     force : bool
-        Replace an existing folder, provided that decode-zoo made it.
+        Replace an existing folder, provided that decode-zoo made it and all that is in it; a card
+        (CARD.md), which people write, goes over into the new one.
 
     Yields
     ------
@@ -75,26 +79,34 @@ def atomic_dir(path: str | os.PathLike[str], force: bool = False) -> Iterator[Pa
     Raises
     ------
     UsageError
-        If `path` exists and may not be replaced, or cannot be made there.
+        If `path` exists and may not be replaced, or cannot be made there, or a run that was killed
+        while it replaced `path` has left the former folder beside it.
     """
     target = Path(os.path.realpath(path))
     check_folder(target.parent, path)
+    aside = target.with_name(f".{target.name}.decode-zoo-replaced")
+    _check_left(target, aside)
     _check_replaceable(target, path, force)
     temporary = _sibling(target)
-    aside = _sibling(target)
     temporary.mkdir()
+    moved = False
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
         _check_replaceable(target, path, force)
+        _check_left(target, aside)
+        if (target / _KEPT).exists() and not (temporary / _KEPT).exists():
+            shutil.copyfile(target / _KEPT, temporary / _KEPT)
+            _sync(temporary / _KEPT)
         if target.exists():
             os.rename(target, aside)
+            moved = True
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if aside.exists():
+        if moved:
             if target.exists():
                 shutil.rmtree(aside, ignore_errors=True)
             else:  # the second rename failed: put the old folder back
@@ -144,7 +156,7 @@ def check_folder(folder: Path, path: str | os.PathLike[str]) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(
             f"Cannot write {os.fspath(path)}: the folder {folder} is not writable.",
-            remedy="Choose another folder with -o, or change its permissions.",
+            remedy="Choose another folder, or change its permissions.",
         )
 
 
@@ -196,26 +208,54 @@ def _check_replaceable(target: Path, path: str | os.PathLike[str], force: bool) 
         return
     if not target.is_dir():
         raise UsageError(
-            f"{os.fspath(path)} exists and is not a folder.", remedy="Choose another name with -o."
+            f"{os.fspath(path)} exists and is not a folder.", remedy="Choose another name."
         )
     if not any(target.iterdir()):
         return
     if not force:
         raise UsageError(
             f"The folder {os.fspath(path)} exists and is not empty.",
-            remedy="Choose another name with -o, or replace it with --force.",
+            remedy="Choose another name, or replace it with --force where the command has that.",
         )
-    if not any(_says(target / name, key) for name, key in _OWN_MARKS.items()):
+    own = next((files for name, files in _OWN_FILES.items() if _is_ours(target / name)), None)
+    if own is None:
         raise UsageError(
             f"The folder {os.fspath(path)} was not made by decode-zoo; "
             "--force does not replace it.",
-            remedy="Choose another name with -o, or remove the folder yourself.",
+            remedy="Choose another name, or remove the folder yourself.",
+        )
+    foreign = sorted(
+        entry.name
+        for entry in target.iterdir()
+        if entry.name not in {*own, _KEPT} or (entry.is_dir() and not entry.is_symlink())
+    )
+    if foreign:
+        listed = ", ".join(map(repr, foreign[:5])) + (", …" if len(foreign) > 5 else "")
+        raise UsageError(
+            f"The folder {os.fspath(path)} holds more than decode-zoo made: {listed}; "
+            "--force does not replace it.",
+            remedy="Move that elsewhere, or choose another name.",
         )
 
 
-def _says(file: Path, key: str) -> bool:
+def _is_ours(description: Path) -> bool:
     try:
-        content = parse_json(read_bytes(file))
+        content = parse_json(read_at_most(description, _MAX_DESCRIPTION))
     except (InputError, ValueError):
         return False
-    return isinstance(content, dict) and key in content
+    return isinstance(content, dict) and "format_version" in content
+
+
+def _check_left(target: Path, aside: Path) -> None:
+    """Refuse to go on where a run was killed between its two renames, or is at it right now."""
+    if not os.path.lexists(aside):
+        return
+    if target.exists():  # killed behind both: what is left is of no use
+        raise UsageError(
+            f"A run that replaced {target} was killed and left the former folder at {aside}.",
+            remedy="If you do not need it, remove it and try again.",
+        )
+    raise UsageError(
+        f"A run that was to replace {target} was killed; the former folder is at {aside}.",
+        remedy=f"Put it back and try again: mv '{aside}' '{target}'",
+    )

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from decode_zoo.artifact import FOLDERS, Artifact, FileEntry
-from decode_zoo.download import TransferError, transfer
+from decode_zoo.artifact import FOLDERS, Artifact, FileEntry, difference
+from decode_zoo.download import TransferError, make_folder, transfer
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.output import atomic_dir
-from decode_zoo.plainfile import entries_of, kind_of, open_plain
+from decode_zoo.plainfile import entries_of, kind_of
 from decode_zoo.registry import write_registry
-from decode_zoo.store import Store
+from decode_zoo.store import Store, unwritable
 
 __all__ = ["Parcel", "pack", "unpack"]
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
             path = root / artifact.folder / name
             if os.path.lexists(path):
                 found.append((artifact, name))
-                if reason := _difference(path, entry):
+                if reason := difference(path, entry):
                     wrong.append(f"{artifact.folder}/{name}: {reason}")
     if wrong:
         raise VerificationError(
@@ -164,7 +161,7 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
         if _is_here(store, artifact, name):
             here.append(place)
         else:
-            _take(root / place, store.cache / place, artifact.files[name])
+            _take(root / place, store, artifact, name)
             taken.append((place, artifact.files[name].size))
     return Parcel(tuple(taken), tuple(unknown), tuple(here))
 
@@ -203,28 +200,6 @@ def _no_folder(root: Path, folder: str) -> str | None:
     return None
 
 
-def _difference(path: Path, entry: FileEntry) -> str | None:
-    """Say how a file that others made differs from what is published, None if it does not.
-
-    Its size is looked at first, and no more than that is read.
-    """
-    digest, left = hashlib.sha256(), entry.size
-    try:
-        with open_plain(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != entry.size:
-                return f"expected {entry.size} bytes, got {size}"
-            while left and (block := file.read(min(_BLOCK, left))):
-                digest.update(block)
-                left -= len(block)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except InputError as error:
-        return error.message
-    sha256 = digest.hexdigest()
-    return None if sha256 == entry.sha256 else f"expected sha256 {entry.sha256}, got {sha256}"
-
-
 def _is_here(store: Store, artifact: Artifact, name: str) -> bool:
     try:
         return store.check(artifact.id, name) is not None
@@ -241,13 +216,11 @@ def _copy(source: Path, target: Path, entry: FileEntry) -> None:
                                 remedy="Try again.") from error  # fmt: skip
 
 
-def _take(source: Path, target: Path, entry: FileEntry) -> None:
+def _take(source: Path, store: Store, artifact: Artifact, name: str) -> None:
+    cache, entry = store.cache_folder(), artifact.files[name]
+    target = cache / artifact.folder / name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(cache, artifact.folder)
         _copy(source, target, entry)
     except OSError as error:
-        raise ArtifactError(
-            f"The cache cannot be written: {target}: {error.strerror}.",
-            remedy=f"Name a folder that you can write, with room for {entry.size} bytes, in "
-            "DECODE_ZOO_CACHE. What was verified and taken already stays.",
-        ) from error
+        raise unwritable(target, entry, error) from error

@@ -1,12 +1,11 @@
-"""Files and folders that others made: nothing but ordinary ones is opened."""
+"""Opening files that others made: nothing but ordinary ones, and without waiting."""
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO
 
 from decode_zoo.errors import InputError
 
@@ -33,35 +32,45 @@ def kind_of(mode: int) -> str:
     return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
 
 
-def open_plain(path: Path) -> BinaryIO:
-    """Open an ordinary file; never follow a link, never wait for a pipe.
+def open_plain(
+    path: str | os.PathLike[str], *, follow: bool = False, pipe: bool = False
+) -> io.BufferedReader:
+    """Open an ordinary file for reading; never wait for a pipe.
 
     Parameters
     ----------
-    path : Path
-
-    Returns
-    -------
-    BinaryIO
+    path : path-like
+    follow : bool
+        Take a link for what it leads to; otherwise it is no ordinary file.
+    pipe : bool
+        Take a named pipe, too; whoever asks knows that it has a writer.
 
     Raises
     ------
     OSError
         If it cannot be opened.
+    ValueError
+        If there is a NUL in the path.
     InputError
-        If it is anything else.
+        If it is anything else; the message lacks the path.
     """
-    mode = os.lstat(path).st_mode
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{kind_of(mode)}, no ordinary file")
+    _check_kind((os.stat if follow else os.lstat)(path).st_mode, pipe)
     # It may have been exchanged since: hence the flags, and a second look at what was opened.
-    names = ("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
-    flags = 0
-    for name in names:
+    flags = 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    for name in ("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NONBLOCK"):
         flags |= getattr(os, name, 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    mode = os.fstat(file.fileno()).st_mode
-    if not stat.S_ISREG(mode):
-        file.close()
+    descriptor = os.open(path, flags)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        _check_kind(mode, pipe)
+        if stat.S_ISFIFO(mode):
+            os.set_blocking(descriptor, True)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_kind(mode: int, pipe: bool) -> None:
+    if not (stat.S_ISREG(mode) or (pipe and stat.S_ISFIFO(mode))):
         raise InputError(f"{kind_of(mode)}, no ordinary file")
-    return file

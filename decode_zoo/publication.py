@@ -11,27 +11,33 @@ import hashlib
 import importlib.util
 import math
 import os
+import platform
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from decode_zoo.artifact import Artifact, FileEntry, check_id, entry_for
+from decode_zoo.artifact import FOLDERS, Artifact, FileEntry, check_versioned, entry_for
 from decode_zoo.cards import BEGIN, END, feature_facts, model_facts, with_facts
+from decode_zoo.display import printable
 from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
+from decode_zoo.inputfile import read_at_most
 from decode_zoo.layout import SIDES
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.model import Model, load_features
 from decode_zoo.output import atomic_dir, check_folder
+from decode_zoo.plainfile import entries_of
 from decode_zoo.pooling import total_bases
-from decode_zoo.registry import Origin, Registry, parse_registry, read_limited, write_registry
+from decode_zoo.process import has_ended, machine, started
+from decode_zoo.registry import Origin, Registry, load_registry, write_registry
 from decode_zoo.runtime import BackendName
 from decode_zoo.store import Store
 
@@ -46,6 +52,9 @@ _TOLERANCE = 1e-5
 _PARITY_GENES = 64
 _PATIENCE = 10.0  # seconds
 _LOCK = ".decode-zoo-publish"
+_HOLDER = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})-([0-9]{1,20})")
+# What `output` stages files and folders under.
+_STAGED = re.compile(r"\.decode-zoo-[0-9a-f]{32}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -178,12 +187,9 @@ def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -
 
 def _check_version(artifact_id: str, path: Path) -> None:
     try:
-        check_id(artifact_id)
+        check_versioned(artifact_id)
     except InputError as error:
-        raise InputError(error.message, path=path) from None
-    if not re.fullmatch(r".+-v[1-9][0-9]{0,8}", artifact_id):
-        raise InputError(f"the id {artifact_id!r} has no version", path=path,
-                         remedy=f"Call it {artifact_id}-v1.")  # fmt: skip
+        raise InputError(error.message, path=path, remedy=error.remedy) from None
 
 
 def _check_claims(manifest: Manifest, path: Path) -> None:
@@ -270,7 +276,7 @@ def zoo_registry(zoo: Path) -> Registry:
     path = zoo / "registry.yaml"
     if not path.exists():
         return Registry({}, ())
-    return parse_registry(read_limited(path), path)
+    return load_registry(path, whole=False)
 
 
 def lay_out(publication: Publication, folder: Path, zoo: Path, builtin: Registry) -> bool:
@@ -309,6 +315,7 @@ def lay_out(publication: Publication, folder: Path, zoo: Path, builtin: Registry
         for path in new:
             path.mkdir()
         with _alone(zoo):
+            _sweep(zoo)
             registry = zoo_registry(zoo)
             joined = _with(registry, artifact, builtin, zoo / "registry.yaml")
             try:
@@ -367,25 +374,85 @@ def _place(publication: Publication, folder: Path, target: Path) -> bool:
 
 @contextmanager
 def _alone(zoo: Path) -> Iterator[None]:
-    """Keep other publishers out: of two that write the registry at once, one would be lost."""
+    """Keep other publishers out: of two that write the registry at once, one would be lost.
+
+    The lock is a folder that is never empty: in it lies a file named after the process that holds
+    it. To rename a folder onto it works only while nobody holds it, and to rename the file of a
+    dead holder works only for one; both also where file locks do nothing.
+    """
     lock, until = zoo / _LOCK, time.monotonic() + _PATIENCE
-    while True:
-        try:
-            lock.mkdir()  # atomic also where file locks do nothing
-            break
-        except FileExistsError:
+    own = f"{machine()}-{os.getpid()}-{started(os.getpid())}"
+    staged = zoo / f"{_LOCK}.{own}"
+    try:
+        staged.mkdir(exist_ok=True)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        text = f"process {os.getpid()} on {platform.node()}, {now}"
+        (staged / own).write_text(text, encoding="utf-8")
+        while not _take(lock, staged, own):
             if time.monotonic() > until:
                 raise UsageError(
-                    f"Someone else is publishing into {zoo}.",
-                    remedy=f"If nobody is (a killed process leaves it), remove the folder {lock}.",
-                ) from None
+                    f"Someone else is publishing into {zoo}: {_holder(lock)}.",
+                    remedy=f"If it is not (a killed process leaves it), remove the folder {lock}.",
+                )
             time.sleep(0.05)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise UsageError(f"Cannot write {zoo}: {error.strerror}.") from error
-            raise
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UsageError(f"Cannot write {zoo}: {error.strerror}.") from error
+        raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     try:
         yield
     finally:
         with suppress(OSError):
+            (lock / own).unlink()
             lock.rmdir()
+
+
+def _take(lock: Path, staged: Path, own: str) -> bool:
+    """Take the lock, if it is free or its holder is dead."""
+    try:
+        os.rename(staged, lock)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+    try:
+        holders = [entry.name for entry in entries_of(lock)]
+    except FileNotFoundError:  # it was given up just now
+        return False
+    if not holders:  # Windows renames nothing onto a folder, not even an empty one
+        with suppress(OSError):
+            lock.rmdir()
+    for holder in filter(_is_dead, holders):
+        with suppress(FileNotFoundError):  # another one was first
+            os.rename(lock / holder, lock / own)
+            os.replace(staged / own, lock / own)
+            return True
+    return False
+
+
+def _is_dead(holder: str) -> bool:
+    name = _HOLDER.fullmatch(holder)
+    return name is not None and has_ended(name[1], int(name[2]), name[3])
+
+
+def _holder(lock: Path) -> str:
+    with suppress(OSError, InputError):
+        for entry in entries_of(lock):
+            return printable(read_at_most(entry.path, 1000).decode("utf-8", "replace"))
+    return "nobody knows who"
+
+
+def _sweep(zoo: Path) -> None:
+    """Remove what publishers that were killed left; whoever holds the lock is the only one."""
+    for folder in (zoo, *(zoo / name for name in FOLDERS.values())):
+        for entry in entries_of(folder):
+            prefix, _, holder = entry.name.rpartition(".")
+            if not (_STAGED.fullmatch(entry.name) or (prefix == _LOCK and _is_dead(holder))):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)

@@ -20,7 +20,7 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 # Beyond that, a float no longer tells whole numbers apart, and NumPy's integers end soon after.
 _LARGEST = 1 << 53
 # What a terminal would obey.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def parse_json(text: bytes) -> Any:
@@ -50,9 +50,11 @@ def parse_json(text: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:60]!r} occurs twice in one object")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the key {name[:60]!r} occurs twice in one object")
+            seen.add(name)
     return found
 
 

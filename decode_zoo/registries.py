@@ -2,37 +2,61 @@
 
 ``DECODE_ZOO_REGISTRY`` names them: files or URLs, separated by commas or white space. The folder
 that a registry lies in is the first mirror of its artifacts. What comes from the web is kept, and
-a refresh that fails, or that would change what an id means, never takes away what was there.
+a refresh that fails, or that would change what an id has ever meant, never takes away what was
+there. The copies are this user's alone: who may write to a shared cache vouches for nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import logging
 import os
 import re
-import threading
+import stat
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from decode_zoo.download import public, request_headers
+from decode_zoo.display import masked
+from decode_zoo.download import NoSourceError, Sink, first_of, make_folder, receive
 from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
 from decode_zoo.output import atomic_path
-from decode_zoo.registry import Origin, Registry, check_mirror, parse_registry, read_limited
+from decode_zoo.plainfile import open_plain
+from decode_zoo.registry import Origin, Registry, check_mirror, load_registry, parse_registry
 from decode_zoo.yamltext import LIMIT
 
 __all__ = ["fetch_text", "join_registries", "read_registry", "registry_places"]
 
 # Seconds. Younger copies are not refreshed: a loop over commands must not become one over requests.
 _FRESH = 300
-_TIMEOUT = (10, 30)  # to connect, between two reads
-_DEADLINE = 60
-_REDIRECTS = 5
-_BLOCK = 1 << 14
+_MOST_KNOWN = 100_000  # ids
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What was kept of a registry from the web.
+
+    Attributes
+    ----------
+    url : str
+        Where it comes from.
+    text : str
+        The registry.
+    meanings : mapping of str to str
+        Each id that it has ever had, and a hash of what that means.
+    """
+
+    url: str
+    text: str
+    meanings: Mapping[str, str]
 
 
 def registry_places() -> tuple[str, ...]:
@@ -49,7 +73,7 @@ def registry_places() -> tuple[str, ...]:
 
 
 def join_registries(
-    builtin: Registry, places: tuple[str, ...], cache: Path, *, offline: bool
+    builtin: Registry, places: tuple[str, ...], cache: Path | None, *, offline: bool
 ) -> Registry:
     """Join the user's registries to the built-in one.
 
@@ -58,8 +82,9 @@ def join_registries(
     builtin : Registry
     places : tuple of str
         Files or URLs.
-    cache : Path
-        Folder of the store's cache; copies of what came from the web lie in ``registries/``.
+    cache : Path or None
+        Folder of the store's cache; copies of what came from the web lie in ``registries/``. None
+        if there is none.
     offline : bool
         True: no socket is opened.
 
@@ -71,30 +96,28 @@ def join_registries(
     Raises
     ------
     InputError
-        If one is not valid, or gives a name another meaning than one before it.
+        If one is not valid, gives a name another meaning than one before it, or refers to what
+        neither it nor one before it lists.
     ArtifactError
         If one cannot be had and there is no copy of it.
     """
-    if not places:
-        return builtin
     joined = builtin
     for place in places:
         joined = joined.joined(*read_registry(place, cache, offline=offline))
-    joined.check_references()
+        joined.check_references()
     return joined
 
 
-def read_registry(place: str, cache: Path, *, offline: bool) -> tuple[Registry, Origin]:
+def read_registry(place: str, cache: Path | None, *, offline: bool) -> tuple[Registry, Origin]:
     """Read one of the user's registries (parameters and errors as for `join_registries`)."""
     scheme, separator, _ = place.partition("://")
     if separator and scheme.lower() != "file":
-        check_mirror(place, f"DECODE_ZOO_REGISTRY: {place}")
+        check_mirror(place, "DECODE_ZOO_REGISTRY")
         registry, folder = _from_web(place, cache, offline), urljoin(place, ".")
     else:
-        path = _as_path(place) if separator else Path(place).expanduser()
-        path = path.absolute()
+        path = (_as_path(place) if separator else _at_home(place)).absolute()
         place = str(path)
-        registry, folder = parse_registry(read_limited(path), path), str(path.parent)
+        registry, folder = load_registry(path, whole=False), str(path.parent)
     mirrors = dict.fromkeys((folder.rstrip("/") or "/", *registry.mirrors))
     return registry, Origin(place, tuple(mirrors))
 
@@ -106,11 +129,19 @@ def _as_path(url: str) -> Path:
     return Path(url2pathname(urlsplit(url).path))
 
 
-def _from_web(url: str, cache: Path, offline: bool) -> Registry:
-    copy = cache / "registries" / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.yaml"
-    kept = _read_copy(copy, url)
-    if kept is not None and (offline or _is_fresh(copy)):
-        return kept
+def _at_home(place: str) -> Path:
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        raise InputError("DECODE_ZOO_REGISTRY: there is no such home", path=place) from None
+
+
+def _from_web(url: str, cache: Path | None, offline: bool) -> Registry:
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
+    path = None if cache is None else cache / "registries" / _user() / name
+    kept = None if path is None else _read_copy(path, url)
+    if path is not None and kept is not None and (offline or _is_fresh(path)):
+        return parse_registry(kept.text.encode(), url)
     if offline:
         raise ArtifactError(
             f"The registry {url} is not in the cache, and decode-zoo is offline.",
@@ -120,32 +151,49 @@ def _from_web(url: str, cache: Path, offline: bool) -> Registry:
     try:
         data = fetch_text(url, LIMIT)
         registry = parse_registry(data, url)
+        meanings = {**(kept.meanings if kept else {}), **_meanings(registry)}
         if kept is not None:
-            _check_ids(kept, registry, url, copy)
+            _check_meanings(kept.meanings, meanings, url, path)
     except DecodeZooError as error:
-        if kept is None:
+        if path is None or kept is None:
             raise
         _log.warning("The last good copy of the registry %s is used: %s", url, error)
         # Not asked again at once, or each command would wait for a host that is gone.
         with suppress(OSError):
-            os.utime(copy)
-        return kept
-    _write_copy(copy, data)
+            os.utime(path)
+        return parse_registry(kept.text.encode(), url)
+    if path is not None:
+        _write_copy(path, _Copy(url, data.decode(), meanings))
     return registry
 
 
-def _check_ids(old: Registry, new: Registry, url: str, copy: Path) -> None:
-    """Refuse a refresh that gives known ids another content."""
-    changed = [
-        key for key, artifact in old.artifacts.items()
-        if key in new.artifacts and new.artifacts[key].files != artifact.files
-    ]  # fmt: skip
+def _meanings(registry: Registry) -> dict[str, str]:
+    """Hash what each id means: all but the words for people."""
+    found: dict[str, object] = dict(registry.same_as)
+    for key, artifact in registry.artifacts.items():
+        files = {name: asdict(entry) for name, entry in artifact.files.items()}
+        found[key] = [artifact.kind, artifact.features, files]
+    return {
+        key: hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+        for key, meaning in found.items()
+    }
+
+
+def _check_meanings(
+    old: Mapping[str, str], new: Mapping[str, str], url: str, copy: Path | None
+) -> None:
+    """Refuse a refresh that gives known ids another meaning."""
+    changed = sorted(key for key, meaning in old.items() if new[key] != meaning)
     if changed:
         raise InputError(
-            f"artifacts.{changed[0]}: other files than before, but an id never changes its meaning",
+            f"artifacts.{changed[0]}: something else than before (files, kind, features or "
+            "same_as), but an id never changes its meaning",
             path=url,
-            remedy=f"Ask who runs this zoo. If the new files are to be trusted, delete {copy}.",
+            remedy=f"Ask who runs this zoo. If what is there now is to be trusted, delete {copy}.",
         )
+    if len(new) > _MOST_KNOWN:
+        raise InputError(f"has had more than {_MOST_KNOWN} ids in all", path=url,
+                         remedy=f"Ask who runs this zoo, or delete {copy}.")  # fmt: skip
 
 
 def _is_fresh(copy: Path) -> bool:
@@ -155,36 +203,61 @@ def _is_fresh(copy: Path) -> bool:
         return False
 
 
-def _read_copy(copy: Path, url: str) -> Registry | None:
-    """Read what was kept of a registry; None if there is nothing, or nothing whole."""
+def _user() -> str:
+    return str(os.geteuid()) if hasattr(os, "geteuid") else "own"
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Tell whether only this user can have written a file, or into a folder."""
+    if not hasattr(os, "geteuid"):  # Windows, where the cache is in the user's profile
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
+
+
+def _read_copy(path: Path, url: str) -> _Copy | None:
+    """Read what was kept of a registry; None if there is nothing, or nothing to be trusted."""
     try:
-        head, _, data = copy.read_bytes().partition(b"\n")
-        if head != _head(data):
+        if not _is_own(os.lstat(path.parent)):
             return None
-        return parse_registry(data, url)
-    except (OSError, InputError):
+        with open_plain(path) as file:
+            if not _is_own(os.fstat(file.fileno())):
+                return None
+            head, _, body = file.read().partition(b"\n")
+        if head != _head(body):
+            return None
+        copy = _Copy(**json.loads(body))
+        parse_registry(copy.text.encode(), url)
+    except (OSError, InputError, ValueError, TypeError):
         return None
+    return copy if copy.url == url else None
 
 
-def _write_copy(copy: Path, data: bytes) -> None:
+def _write_copy(path: Path, copy: _Copy) -> None:
     # A cache that cannot be written is no reason not to use what was fetched.
     with suppress(OSError):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(copy) as partial:
-            partial.write_bytes(_head(data) + b"\n" + data)
+        make_folder(path.parents[2], path.parent.parent.name)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not _is_own(os.lstat(path.parent)):
+            _log.warning("No copy of the registry %s is kept: others may write to %s",
+                         copy.url, path.parent)  # fmt: skip
+            return
+        body = json.dumps(asdict(copy)).encode()
+        with atomic_path(path) as partial:
+            partial.touch(mode=0o600)
+            partial.write_bytes(_head(body) + b"\n" + body)
 
 
 def _head(data: bytes) -> bytes:
-    return b"# sha256 of what follows: " + hashlib.sha256(data).hexdigest().encode()
+    return b"sha256 of what follows: " + hashlib.sha256(data).hexdigest().encode()
 
 
 def fetch_text(url: str, limit: int) -> bytes:
-    """Fetch a small text.
+    """Fetch a small text, as patiently as files are fetched.
 
     Parameters
     ----------
     url : str
-        https, or http on this machine; redirects lead nowhere else.
+        https, or http on this machine.
     limit : int
         Most bytes.
 
@@ -195,58 +268,19 @@ def fetch_text(url: str, limit: int) -> bytes:
     Raises
     ------
     ArtifactError
-        If it cannot be had, is larger, or takes longer than a minute.
+        If it cannot be had, or is larger.
     """
-    found: list[bytes] = []
-    failures: list[Exception] = []
 
-    def work() -> None:
-        try:
-            found.append(_receive(url, limit))
-        except Exception as error:
-            failures.append(error)
+    def ask(source: str) -> bytes:
+        text = io.BytesIO()
+        receive(source, Sink(text, limit))
+        return text.getvalue()
 
-    # In a thread that can be left: neither the look-up of a name nor a server that sends a byte
-    # now and then keeps to the limit between two packets.
-    thread = threading.Thread(target=work, name="decode-zoo registry", daemon=True)
-    thread.start()
-    thread.join(_DEADLINE)
-    if found:
-        return found[0]
-    reason = failures[0] if failures else f"not there after {_DEADLINE} seconds"
-    raise ArtifactError(public(f"Could not fetch {url}: {reason}."))
-
-
-def _receive(url: str, limit: int) -> bytes:
-    import requests
-
-    def close_redirect(answer: requests.Response, **_: object) -> None:
-        if answer.is_redirect:  # whose body requests would read to its end, if it has one
-            answer.close()
-
-    headers = request_headers()
-    with requests.Session() as session:
-        session.hooks["response"].append(close_redirect)
-        for _ in range(_REDIRECTS + 1):
-            with session.get(
-                url, stream=True, timeout=_TIMEOUT, headers=headers, allow_redirects=False
-            ) as answer:
-                if answer.is_redirect:
-                    url = _followed(url, answer.headers["Location"])
-                    continue
-                answer.raise_for_status()
-                data = b""
-                for block in answer.iter_content(_BLOCK):
-                    data += block
-                    if len(data) > limit:
-                        raise ArtifactError(f"more than {limit} bytes")
-                return data
-    raise ArtifactError(f"more than {_REDIRECTS} redirects")
-
-
-def _followed(url: str, location: str) -> str:
-    target = urljoin(url, location)
-    check_mirror(target, f"redirect from {url}")
-    if urlsplit(url).scheme != urlsplit(target).scheme:
-        raise ArtifactError(f"redirected to {target}")
-    return target
+    try:
+        return first_of([url], ask)
+    except NoSourceError as error:
+        raise ArtifactError(
+            f"Could not fetch {masked(url)}: {error.errors[url]}.",
+            remedy="Check the network and its proxy (HTTPS_PROXY), or save it as a file elsewhere "
+            "and name that instead.",
+        ) from error

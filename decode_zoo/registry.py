@@ -12,28 +12,24 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from decode_zoo.artifact import Artifact, FileEntry, check_id, entry_for, hash_file
+from decode_zoo.artifact import Artifact, FileEntry, check_id, check_versioned
+from decode_zoo.display import brief, masked
 from decode_zoo.errors import ArtifactError, InputError
+from decode_zoo.inputfile import read_at_most
 from decode_zoo.output import atomic_path
 from decode_zoo.yamltext import LIMIT, parse
 
 __all__ = [
     "FORMAT_VERSION",
-    "Artifact",
-    "FileEntry",
     "Origin",
     "Registry",
-    "check_id",
     "check_mirror",
-    "entry_for",
-    "hash_file",
+    "is_this_machine",
     "load_registry",
     "parse_registry",
-    "read_limited",
     "write_registry",
 ]
 
@@ -63,14 +59,14 @@ class Registry:
     Parameters
     ----------
     artifacts : mapping of str to Artifact
-        By id.
+        By id, which ends with its version.
     mirrors : tuple of str
         Base URLs (https, file; http for this machine) or absolute folders, each laid out like
         ``zoo/``. Those of the built-in registry, if others were joined to it.
     default_model : str or None
         Id of the model to use when none is named.
     same_as : mapping of str to str
-        Second names: id to the id of an artifact.
+        Second names, with versions of their own: id to the id of an artifact.
     origins : mapping of str to Origin
         For the ids and second names that were joined to it; its own have none.
     """
@@ -86,10 +82,11 @@ class Registry:
         for mirror in self.mirrors:
             check_mirror(mirror, "mirrors")
         for key, artifact in self.artifacts.items():
+            check_versioned(key, f"artifacts.{key}")
             if key != artifact.id:
                 raise InputError(f"artifacts.{key}: holds the artifact {artifact.id!r}")
         for key, target in self.same_as.items():
-            check_id(key, f"artifacts.{key}")
+            check_versioned(key, f"artifacts.{key}")
             check_id(target, f"artifacts.{key}.same_as")
             if key in self.artifacts:
                 raise InputError(f"artifacts.{key}: is an artifact and a same_as")
@@ -131,7 +128,10 @@ class Registry:
         return self.origins[key].place if key in self.origins else None
 
     def joined(self, other: Registry, origin: Origin) -> Registry:
-        """Add what another registry lists; names that this one has keep their meaning.
+        """Add what another registry lists; all names that this one resolves keep their meaning.
+
+        Ids and second names may not mean two things, and an id without its version is none: it
+        stands for the newest one of the first registry that has any (see `resolve`).
 
         Parameters
         ----------
@@ -232,9 +232,9 @@ def check_mirror(value: object, where: str = "mirror") -> None:
             return
         if "://" in value and not re.search(r"[\s\\?#]", value) and _is_fit(value):
             return
-    text = repr(value)[:80]
+    shown = brief(masked(value) if isinstance(value, str) else value)
     raise InputError(
-        f"{where}: {text} is neither a https or file URL (http only for this machine) without "
+        f"{where}: {shown} is neither a https or file URL (http only for this machine) without "
         "password and query, nor an absolute folder"
     )
 
@@ -249,10 +249,12 @@ def _is_fit(url: str) -> bool:
         return False
     if parts.scheme == "file":
         return parts.netloc in ("", "localhost") and parts.path.startswith("/")
-    return (parts.scheme == "https" and bool(host)) or (parts.scheme == "http" and _is_here(host))
+    if parts.scheme == "http":
+        return is_this_machine(host)
+    return parts.scheme == "https" and bool(host)
 
 
-def _is_here(host: str | None) -> bool:
+def is_this_machine(host: str | None) -> bool:
     """Tell whether a host is this machine, so that nothing can change what it sends."""
     if host is None:
         return False
@@ -262,39 +264,15 @@ def _is_here(host: str | None) -> bool:
         return host.lower() == "localhost"
 
 
-def read_limited(path: str | os.PathLike[str]) -> bytes:
-    """Read a registry's file, unless it is larger than any registry.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    InputError
-        If it is no file that can be read.
-    """
-    if not Path(path).is_file():  # a pipe would be waited for
-        raise InputError("cannot be read: no such file", path=path,
-                         remedy="Name the registry.yaml itself.")  # fmt: skip
-    try:
-        with open(path, "rb") as file:
-            return file.read(LIMIT + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
-
-
-def load_registry(path: str | os.PathLike[str]) -> Registry:
-    """Read a ``registry.yaml`` that needs no other; anything it does not know is an error.
+def load_registry(path: str | os.PathLike[str], *, whole: bool = True) -> Registry:
+    """Read a ``registry.yaml``; anything it does not know is an error.
 
     Parameters
     ----------
     path : path-like
         The file.
+    whole : bool
+        Whether its references must lead to what it lists itself.
 
     Returns
     -------
@@ -306,7 +284,7 @@ def load_registry(path: str | os.PathLike[str]) -> Registry:
     InputError
         If it cannot be read or is not a valid registry; names the file, the key and its line.
     """
-    return parse_registry(read_limited(path), path, whole=True)
+    return parse_registry(read_at_most(path, LIMIT), path, whole=whole)
 
 
 def parse_registry(data: bytes, path: str | os.PathLike[str], *, whole: bool = False) -> Registry:

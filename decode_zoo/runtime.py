@@ -7,6 +7,8 @@ filled up with empty rows: the same gene gives the same bits whatever its neighb
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -21,7 +23,9 @@ from decode_zoo.layout import Side
 from decode_zoo.network import DecodeNetwork
 
 __all__ = ["BLOCK", "Backend", "BackendName", "Device", "NumpyBackend", "OnnxBackend",
-           "open_backend"]  # fmt: skip
+           "import_onnxruntime", "open_backend"]  # fmt: skip
+
+_log = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
@@ -32,6 +36,11 @@ BLOCK = 256
 
 # The two packages overwrite each other: one must go before the other comes.
 _GPU_REMEDY = "Install it with: pip uninstall -y onnxruntime; pip install 'decode-zoo[gpu]'"
+
+
+_BROKEN_REMEDY = (
+    "Install it anew: pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'decode-zoo[cpu]'"
+)
 
 
 class Backend(Protocol):
@@ -51,6 +60,11 @@ class Backend(Protocol):
         -------
         ndarray of float32, shape (n, n_outputs)
             In the outputs' units.
+
+        Raises
+        ------
+        VerificationError
+            If the network cannot be run, or gives values that are not finite.
         """
         ...
 
@@ -65,7 +79,11 @@ class NumpyBackend:
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
         """Predict one block (see `Backend`)."""
-        return self._network.forward(block).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            predicted: FloatArray = self._network.forward(block).astype(np.float32)
+        if not np.isfinite(predicted).all():
+            raise VerificationError("The network's weights give values that are not finite.")
+        return predicted
 
 
 class OnnxBackend:
@@ -82,6 +100,9 @@ class OnnxBackend:
     Attributes
     ----------
     name : str
+    providers : tuple of str
+        What the session really uses, in ONNX Runtime's names; the CPU's is always among them, for
+        it runs what no other provider can. With ``cuda`` there is no such part.
     outputs : tuple of str or None
         Names of the outputs, in column order, as the graph's metadata have them; None if they do
         not tell.
@@ -97,7 +118,7 @@ class OnnxBackend:
     """
 
     def __init__(self, graph: Graph | Path, device: Literal["cpu", "cuda"]) -> None:
-        ort = _import_onnxruntime(device)
+        ort = _onnxruntime_for(device)
         graph = read_graph(graph) if isinstance(graph, Path) else graph
         self.outputs = graph.output_names
         options = ort.SessionOptions()
@@ -131,9 +152,11 @@ class OnnxBackend:
                 remedy="It is damaged (fetch or export it again), or ONNX Runtime is too old for "
                 "it (pip install -U onnxruntime).",
             ) from error
-        used = self._session.get_providers()
-        if device == "cuda" and "CUDAExecutionProvider" not in used:
-            raise DeviceError(f"CUDA was asked for, but the session uses {', '.join(used)}.")
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        if device == "cuda" and "CUDAExecutionProvider" not in self.providers:
+            raise DeviceError(
+                f"CUDA was asked for, but the session uses {', '.join(self.providers)}."
+            )
         self.name = f"onnxruntime-{device}"
         self._path = graph.path
 
@@ -152,17 +175,51 @@ class OnnxBackend:
         return predicted
 
 
-def _import_onnxruntime(device: Device) -> Any:
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime, told to send nothing and to keep no record of what runs.
+
+    Current builds tell their maker of sessions some seconds after one is made, and keep a device
+    id and the events not sent yet in the user's home. Only the environment turns that off, and
+    only before the import.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, or what is left of it cannot run anything.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    # Of two packages that overwrite each other, removing one leaves an empty module.
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise ImportError("the installation of onnxruntime is broken, parts of it are missing",
+                          name="onnxruntime")  # fmt: skip
+    return onnxruntime
+
+
+def _onnxruntime_for(device: Device) -> Any:
     try:
-        import onnxruntime
+        return import_onnxruntime()
+    except ModuleNotFoundError as error:
+        if device == "cuda":
+            raise _no_cuda(error) from error
+        raise MissingExtraError("onnxruntime", "cpu") from error
     except ImportError as error:
         if device == "cuda":
-            raise DeviceError(
-                f"CUDA was asked for, but ONNX Runtime cannot be imported ({error}).",
-                remedy=_GPU_REMEDY,
-            ) from error
-        raise MissingExtraError("onnxruntime", "cpu") from error
-    return onnxruntime
+            raise _no_cuda(error) from error
+        raise UsageError(
+            f"ONNX Runtime cannot be imported: {error}.", remedy=_BROKEN_REMEDY
+        ) from error
+
+
+def _no_cuda(error: ImportError) -> DeviceError:
+    return DeviceError(
+        f"CUDA was asked for, but ONNX Runtime cannot be imported ({error}).", remedy=_GPU_REMEDY
+    )
 
 
 def open_backend(
@@ -194,7 +251,7 @@ def open_backend(
     VerificationError
         If model.onnx is not the graph of a model.
     UsageError
-        If CUDA is asked of NumPy.
+        If CUDA is asked of NumPy, or ONNX Runtime was asked for and its installation is broken.
     """
     for what, value, allowed in (
         ("back end", backend, get_args(BackendName)),
@@ -208,10 +265,12 @@ def open_backend(
                              remedy="Use --backend onnxruntime --device cuda.")  # fmt: skip
         return NumpyBackend(network)
     try:
-        ort = _import_onnxruntime(device)
-    except MissingExtraError:
+        ort = _onnxruntime_for(device)
+    except UsageError as error:
         if backend == "onnxruntime":
             raise
+        if not isinstance(error, MissingExtraError):
+            _log.warning("%s NumPy is used instead. %s", error.message, error.remedy)
         return NumpyBackend(network)
     if device == "auto" and "CUDAExecutionProvider" in ort.get_available_providers():
         try:

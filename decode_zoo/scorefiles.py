@@ -17,6 +17,7 @@ import pandas as pd
 
 from decode_zoo.arrays import read_arrays, write_arrays
 from decode_zoo.attribution import Attribution, Summary
+from decode_zoo.hdf5 import create_hdf5
 from decode_zoo.tables import suffix_of, text_rows, write_file
 
 __all__ = ["Format", "Selection", "format_of"]
@@ -192,7 +193,6 @@ class AnnDataFormat:
 
     def join(self, parts: Sequence[Path], empty: Attribution, path: Path, record: Record) -> None:
         """Append the chunks, layer by layer."""
-        import h5py
         from anndata.io import sparse_dataset, write_elem
         from scipy import sparse
 
@@ -202,7 +202,7 @@ class AnnDataFormat:
         make: Any = sparse.csr_matrix  # whose stubs refuse what SciPy takes
         nothing = make((0, len(features)), dtype=np.float32)
         ids: list[list[str]] = [[] for _ in empty.genes]
-        with h5py.File(path, "x") as file:
+        with create_hdf5(path) as (file, disk):
             file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
             options = {"compression": "gzip"}
             if len(names) == 1:
@@ -217,6 +217,7 @@ class AnnDataFormat:
                     sparse_dataset(file[layer]).append(make(chunk, shape=shape))
                 for i, column in enumerate(ids):
                     column.extend(stored[f"id{i}"].tolist())
+                disk.check()
             obs = pd.DataFrame(dict(zip(empty.genes.columns, ids, strict=True)), dtype=str)
             write_elem(file, "obs", obs.set_index(obs.columns[0], drop=False).rename_axis(None))
             write_elem(file, "var", features.set_index(pd.Index(_labels(features))))

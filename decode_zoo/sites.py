@@ -175,7 +175,9 @@ def find_site_files(
                 "them named regulator@cell and classed by it", unused,
             )  # fmt: skip
     elif not path.exists():
-        raise InputError("no such file or folder", path=path)
+        raise InputError("no such file or folder", path=path,
+                         remedy="Check the name, and the folder it is looked for in."
+                         )  # fmt: skip
     elif by_name:
         files = [SiteFile(path, Track("", "", "mirna", "", path.name), by_name=True)]
     elif _is_bed(path):

@@ -7,37 +7,41 @@ out whose size and SHA-256 are not those of the registry.
 from __future__ import annotations
 
 import contextlib
-import heapq
-import logging
 import os
-import random
 import re
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from decode_zoo.download import TransferError, is_url, leftovers, public, transfer
+from decode_zoo.artifact import Artifact, FileEntry, difference
+from decode_zoo.digest import sha256_of_stream
+from decode_zoo.display import masked
+from decode_zoo.download import (
+    NoSourceError,
+    TransferError,
+    WrongFileError,
+    first_of,
+    is_url,
+    leftovers,
+    make_folder,
+    transfer,
+)
 from decode_zoo.errors import ArtifactError, VerificationError
 from decode_zoo.registries import join_registries, registry_places
-from decode_zoo.registry import Artifact, FileEntry, Registry, hash_file, load_registry
+from decode_zoo.registry import Registry, load_registry
 
-__all__ = ["Store", "builtin_registry_path", "bundled_root", "cache_root"]
+__all__ = ["Store", "builtin_registry_path", "bundled_root", "cache_root", "unwritable"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_RETRIES = 3
-_BACKOFF = 1.0  # seconds before the first retry; doubled each time
-_PATIENCE = 60.0  # seconds; a mirror that wants more time is left alone
 _FRESH = 2_000_000_000  # ns
 _DELETE = "Delete it; it is fetched again when it is needed."
 _RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
 
-_log = logging.getLogger(__name__)
-
-# What was hashed in this process, by path, size, inode, mtime and ctime.
-_hashed: dict[tuple[str, int, int, int, int], FileEntry] = {}
+# What was hashed in this process, by device, inode, size, mtime and ctime.
+_hashed: dict[tuple[int, int, int, int, int], str] = {}
 
 
 def builtin_registry_path() -> Path:
@@ -88,12 +92,33 @@ def cache_root() -> Path:
     -------
     Path
         ``DECODE_ZOO_CACHE``, else the usual place for caches on this system.
-    """
-    if folder := os.environ.get("DECODE_ZOO_CACHE"):
-        return Path(folder).expanduser().absolute()
-    import pooch
 
-    return Path(pooch.os_cache("decode-zoo"))
+    Raises
+    ------
+    ArtifactError
+        If there is none: it is in a home folder, and there is no such home.
+    """
+    try:
+        if folder := os.environ.get("DECODE_ZOO_CACHE"):
+            return Path(folder).expanduser().absolute()
+        import pooch
+
+        place = Path(pooch.os_cache("decode-zoo"))
+    except RuntimeError:
+        raise _homeless() from None
+    if not place.is_absolute():  # '~', which nobody could replace
+        raise _homeless()
+    return place
+
+
+def _homeless() -> ArtifactError:
+    named = os.environ.get("DECODE_ZOO_CACHE")
+    return ArtifactError(
+        "There is no folder to keep fetched files in: "
+        + (f"there is no such home as in DECODE_ZOO_CACHE={named}." if named
+           else "this user has no home, and DECODE_ZOO_CACHE is not set."),
+        remedy="Name a folder in DECODE_ZOO_CACHE.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,8 +131,9 @@ class Store:
         What there is, and the hashes.
     bundled : Path or None
         Folder of artifacts that came with the package; only read.
-    cache : Path
-        Folder that fetched files are kept in; made when first needed.
+    cache : Path or None
+        Folder that fetched files are kept in; made when first needed. None if there is no place
+        for one.
     mirrors : tuple of str
         Base URLs (http, https, file) or folders, in the order they are tried.
     offline : bool
@@ -116,7 +142,7 @@ class Store:
 
     registry: Registry
     bundled: Path | None
-    cache: Path
+    cache: Path | None
     mirrors: tuple[str, ...] = ()
     offline: bool = False
 
@@ -145,7 +171,10 @@ class Store:
         builtin = load_registry(builtin_registry_path())
         own = re.split(r"[,\s]+", os.environ.get("DECODE_ZOO_MIRRORS", "").strip(", \t\r\n"))
         switch = os.environ.get("DECODE_ZOO_OFFLINE", "").strip().lower()
-        cache, offline = cache_root(), switch not in ("", "0", "false", "no", "off")
+        offline = switch not in ("", "0", "false", "no", "off")
+        cache: Path | None = None
+        with contextlib.suppress(ArtifactError):  # what came with the package works without
+            cache = cache_root()
         return cls(
             registry=join_registries(builtin, registry_places(), cache, offline=offline),
             bundled=bundled_root(),
@@ -153,6 +182,18 @@ class Store:
             mirrors=(*filter(None, own), *builtin.mirrors),
             offline=offline,
         )
+
+    def cache_folder(self) -> Path:
+        """Return the folder of the cache, for what cannot do without.
+
+        Raises
+        ------
+        ArtifactError
+            If there is no place for one.
+        """
+        if self.cache is None:
+            raise _homeless()
+        return self.cache
 
     def mirrors_of(self, artifact: Artifact) -> tuple[str, ...]:
         """List what a file of an artifact is asked for from, in order.
@@ -259,7 +300,7 @@ class Store:
         ArtifactError
             If an artifact or file does not exist or cannot be had.
         VerificationError
-            If a bundled file is not what the registry says.
+            As `locate` does.
         """
         artifact = self.registry.resolve(artifact_id)
         wanted = list(artifact.files if names is None else names)
@@ -295,10 +336,11 @@ class Store:
         Raises
         ------
         ArtifactError
-            If there is no such artifact or file, no mirror gave it, or the cache cannot
-            be written.
+            If there is no such artifact or file, nobody gave it, or the cache cannot be
+            written.
         VerificationError
-            If a bundled file is not what the registry says.
+            If there is something in its place that is not what the registry says: a bundled
+            file, or what the cache has or a mirror sent, and no mirror gave the right one.
         """
         artifact = self.registry.resolve(artifact_id)
         entry = _entry(artifact, name)
@@ -308,62 +350,57 @@ class Store:
             if bundled:
                 _verify(path, entry, _RESTORE)
                 return path
-            if _difference(path, entry) is None:
+            if _fault(path, entry) is None:
                 return path
         return self._download(artifact, name, progress)
 
     def _download(self, artifact: Artifact, name: str, progress: bool) -> Path:
-        """Bring a file from the first mirror that gives it, or say what each one did.
+        """Bring a file from the first mirror that gives it, or say what each one did."""
+        entry, cache = artifact.files[name], self.cache_folder()
+        target = cache / artifact.folder / name
 
-        A mirror that is busy is asked again, but after the others: who has the file is not
-        waited for while someone else may have it.
-        """
-        entry, target = artifact.files[name], self.cache / artifact.folder / name
-        told: dict[int, str] = {}
-        mirrors = self.mirrors_of(artifact)
-        queue = [(0.0, number, 0) for number in range(len(mirrors))]
-        while queue:
-            when, number, retries = heapq.heappop(queue)
-            source = f"{mirrors[number].rstrip('/')}/{artifact.folder}/{name}"
-            told[number] = f"{public(source)}: not tried, offline"
+        def ask(source: str) -> Path:
             if self.offline and is_url(source):
-                continue
-            if when:
-                time.sleep(max(0.0, when - time.monotonic()))
-                if _difference(target, entry) is None:  # another process got it meanwhile
-                    return target
+                raise TransferError("not tried, offline")
             try:
-                _make_folder(self.cache, artifact.folder)
+                make_folder(cache, artifact.folder)
                 _clean(target.parent)
                 with _bar(name, entry.size, progress) as advance:
                     transfer(source, target, entry, advance)
-                return target
             except OSError as error:
-                raise _unwritable(target, entry, error) from error
-            except TransferError as error:
-                told[number] = f"{public(source)}: {error}"
-                if error.wait is None or retries == _RETRIES:
-                    continue
-                if error.wait > _PATIENCE:
-                    told[number] += f", to be asked again after {error.wait:.0f} seconds"
-                    continue
-                # Not all at the same time, when many processes were turned away at once.
-                wait = error.wait + _BACKOFF * 2**retries * random.uniform(0.5, 1.5)
-                _log.warning("%s; asked again in %.1f seconds", told[number], wait)
-                heapq.heappush(queue, (time.monotonic() + wait, number, retries + 1))
-        lines = [told[number] for number in sorted(told)] or ["no mirror is known"]
-        if os.path.lexists(target):
-            damage = _difference(target, entry)
-            if damage is None:
-                return target
-            lines.append(f"{target}: damaged, not used: {damage}")
-        raise ArtifactError(
-            f"Could not get {name} of {artifact.id}"
-            f" ({entry.size} bytes, sha256 {entry.sha256}):" + "".join(f"\n  {x}" for x in lines),
-            remedy="Name a mirror that has it in DECODE_ZOO_MIRRORS, a URL or a folder; the folder"
+                raise unwritable(target, entry, error) from error
+            return target
+
+        def meanwhile() -> Path | None:
+            """Find what another process brought."""
+            return target if _fault(target, entry) is None else None
+
+        place = f"{artifact.folder}/{name}"
+        try:
+            mirrors = dict.fromkeys(mirror.rstrip("/") for mirror in self.mirrors_of(artifact))
+            return first_of([f"{mirror}/{place}" for mirror in mirrors], ask, meanwhile)
+        except NoSourceError as error:
+            wrong = any(isinstance(e, WrongFileError) for e in error.errors.values())
+            lines = [f"{masked(source)}: {e}" for source, e in error.errors.items()]
+        remedy = (
+            "Name a mirror that has it in DECODE_ZOO_MIRRORS, a URL or a folder; the folder"
             " zoo/ of a checkout of decode-zoo is one: DECODE_ZOO_MIRRORS=/path/to/decode-zoo/zoo."
             f" Or put the file at {target} by hand"
-            + (", or allow the network: unset DECODE_ZOO_OFFLINE." if self.offline else "."),
+            + (", or allow the network: unset DECODE_ZOO_OFFLINE." if self.offline else ".")
+        )
+        lines = lines or ["no mirror is known"]
+        if os.path.isfile(target):
+            damage = _fault(target, entry)
+            if damage is None:
+                return target
+            wrong = True
+            lines.insert(0, f"{target}: damaged, not used: {damage}")
+            remedy = f"Delete {target}, it is of no use. {remedy}"
+        # That there is nothing and that there is something else call for different measures.
+        raise (VerificationError if wrong else ArtifactError)(
+            f"Could not get {name} of {artifact.id}"
+            f" ({entry.size} bytes, sha256 {entry.sha256}):" + "".join(f"\n  {x}" for x in lines),
+            remedy=remedy,
         )
 
 
@@ -390,60 +427,30 @@ def _entry(artifact: Artifact, name: str) -> FileEntry:
 
 def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
     """Raise VerificationError unless `path` is what `entry` says."""
-    if difference := _difference(path, entry):
+    if fault := _fault(path, entry):
         raise VerificationError(
-            f"{path} is not the published file: {difference}.",
+            f"{path} is not the published file: {fault}.",
             remedy=f"It is damaged or was changed. {remedy}",
         )
 
 
-def _difference(path: Path, entry: FileEntry) -> str | None:
-    """Say how a file differs from what was published, None if it does not."""
-    try:
-        size = path.stat().st_size
-        if size != entry.size:
-            return f"expected {entry.size} bytes, got {size}"
-        sha256 = _hash_once(path).sha256
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
-    return None if sha256 == entry.sha256 else f"expected sha256 {entry.sha256}, got {sha256}"
+def _fault(path: Path, entry: FileEntry) -> str | None:
+    """Say how a file here differs from what was published; None if it does not."""
+    return difference(path, entry, follow=True, digest=_hash_once)
 
 
-def _hash_once(path: Path) -> FileEntry:
+def _hash_once(file: BinaryIO, size: int) -> str:
     """Hash a file unless this process did so and the file was not touched since."""
-    status = path.stat()
-    key = (
-        os.fspath(path),
-        status.st_size,
-        status.st_ino,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    status = os.fstat(file.fileno())
+    key = (status.st_dev, status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns)
     if key not in _hashed:
-        entry = hash_file(path)
+        sha256 = sha256_of_stream(file, size)
         # Within one tick of the file system's clock a second change leaves no trace,
         # so what was written just now is hashed again next time.
         if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH:
-            return entry
-        _hashed[key] = entry
+            return sha256
+        _hashed[key] = sha256
     return _hashed[key]
-
-
-def _make_folder(cache: Path, folder: str) -> None:
-    """Make a folder of the cache; where a group may write the cache, it may write this too."""
-    cache.mkdir(parents=True, exist_ok=True)
-    shared = cache.stat().st_mode & (stat.S_ISGID | stat.S_IRWXG)
-    path = cache
-    for part in folder.split("/"):
-        path /= part
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        if shared & stat.S_IWGRP:
-            # Some file systems know no permissions.
-            with contextlib.suppress(OSError):
-                path.chmod(stat.S_IMODE(path.stat().st_mode) | shared)
 
 
 def _clean(folder: Path) -> None:
@@ -453,9 +460,27 @@ def _clean(folder: Path) -> None:
             path.unlink()
 
 
-def _unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError:
-    return ArtifactError(
-        f"The cache cannot be written: {path}: {error.strerror or error}.",
+def unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError | VerificationError:
+    """Say that a file cannot be put into the cache.
+
+    Parameters
+    ----------
+    path : Path
+        Where it was to go.
+    entry : FileEntry
+        What it must be.
+    error : OSError
+        What the system said.
+
+    Returns
+    -------
+    ArtifactError or VerificationError
+        The latter if there is something else in its place.
+    """
+    damage = _fault(path, entry) if os.path.isfile(path) else None
+    return (VerificationError if damage else ArtifactError)(
+        f"The cache cannot be written: {path}: {error.strerror or error}."
+        + (f"\n  What is there is damaged, not used: {damage}" if damage else ""),
         remedy=f"Name a folder that you can write, with room for {entry.size} bytes,"
         " in DECODE_ZOO_CACHE.",
     )

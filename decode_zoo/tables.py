@@ -195,7 +195,7 @@ def print_table(frame: pd.DataFrame, *, header: bool = True) -> bool:
                 sys.stdout.write(text)
             else:
                 stream.write(text.encode())
-        sys.stdout.flush()
+        (stream or sys.stdout).flush()
     except OSError as error:
         discard_stdout()
         if not isinstance(error, BrokenPipeError):
@@ -322,7 +322,10 @@ def _write_h5ad(
 ) -> None:
     import anndata
     import pandas as pd
+    from anndata.io import write_elem
     from anndata.utils import make_index_unique
+
+    from decode_zoo.hdf5 import create_hdf5
 
     outputs = [name for name in frame.columns if name not in id_columns]
     texts = [name for name in outputs if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
@@ -339,12 +342,15 @@ def _write_h5ad(
     var = pd.DataFrame(
         {"unit": [units.get(name, "") for name in outputs]}, index=pd.Index(outputs, dtype=str)
     )
-    anndata.AnnData(
+    table = anndata.AnnData(
         X=frame[outputs].to_numpy(dtype=np.float32, na_value=np.nan),
         obs=obs,
         var=var,
         uns={"provenance": json.dumps(record)},
-    ).write_h5ad(path, compression="gzip")
+    )
+    table.strings_to_categoricals()
+    with create_hdf5(path) as (file, _):
+        write_elem(file, "/", table, dataset_kwargs={"compression": "gzip"})
 
 
 _WRITERS: dict[str, _Writer] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -22,6 +22,7 @@ __all__ = ["LIMIT", "Document", "parse"]
 # Bytes; a registry of some thousand artifacts.
 LIMIT = 1 << 20
 _DEPTH = 12
+_LONGEST_KEY = 200
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -30,6 +31,11 @@ _TRUTHS = {"true": True, "True": True, "TRUE": True,
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+
+# For each key of a mapping its line, counted from 1, and the lines in its value. Places written
+# out would take as much memory as the depth allows times the size of the text.
+Lines = Mapping[str, "tuple[int, Lines]"]
+_NONE: Lines = {}
 
 
 @dataclass(frozen=True)
@@ -40,21 +46,26 @@ class Document:
     ----------
     value : dict, list, str, int, bool or None
         Keys of mappings are text.
-    lines : Mapping of str to int
-        Line, counted from 1, of each key and item, by its place (``artifacts.x-v1.files``,
-        ``mirrors[0]``).
+    lines : Lines
+        Of the keys of the outermost mapping.
     """
 
     value: Any
-    lines: Mapping[str, int]
+    lines: Lines
 
     def line(self, place: str) -> int | None:
-        """Return the line of a place, or of what it is in; None for the whole text."""
-        while place not in self.lines:
-            place = re.sub(r"(\.|^)[^.]*$", "", place)
-            if not place:
-                return None
-        return self.lines[place]
+        """Return the line of a place, or of what it is in; None for the whole text.
+
+        Parameters
+        ----------
+        place : str
+            Keys with dots between them (``artifacts.x-v1.files``).
+        """
+        found, lines, rest = None, self.lines, f"{place}."
+        while key := max((k for k in lines if rest.startswith(f"{k}.")), key=len, default=None):
+            found, lines = lines[key]
+            rest = rest[len(key) + 1 :]
+        return found
 
 
 @dataclass
@@ -62,14 +73,8 @@ class _Open:
     """A mapping or list that is being filled."""
 
     value: dict[str, Any] | list[Any]
-    place: str
+    lines: dict[str, tuple[int, Lines]] = field(default_factory=dict)
     key: str | None = None
-
-    @property
-    def next_place(self) -> str:
-        if isinstance(self.value, list):
-            return f"{self.place}[{len(self.value)}]"
-        return f"{self.place}.{self.key}" if self.place else str(self.key)
 
 
 def parse(data: bytes) -> Document:
@@ -123,7 +128,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.root: Any = None
-        self.lines: dict[str, int] = {}
+        self.lines: Lines = {}
         self._open: list[_Open] = []
         self._documents = 0
 
@@ -149,29 +154,32 @@ class _Reader:
     def _begin(self, value: dict[str, Any] | list[Any], line: int) -> None:
         if len(self._open) == _DEPTH:
             raise InputError(f"is nested more than {_DEPTH} levels deep", line=line)
-        place = self._open[-1].next_place if self._open else ""
-        self._add(value, line)
-        self._open.append(_Open(value, place))
+        opened = _Open(value)
+        self._add(value, line, opened.lines)
+        self._open.append(opened)
 
-    def _add(self, value: Any, line: int) -> None:
+    def _add(self, value: Any, line: int, lines: Lines = _NONE) -> None:
         if not self._open:
-            self.root = value
+            self.root, self.lines = value, lines
             return
         top = self._open[-1]
         if isinstance(top.value, list):
-            self.lines[top.next_place] = line
             top.value.append(value)
         elif top.key is not None:
             top.value[top.key] = value
+            top.lines[top.key] = top.lines[top.key][0], lines
             top.key = None
         elif not isinstance(value, str):
             shown = "a mapping or list" if isinstance(value, (dict, list)) else repr(value)
             raise InputError(f"the key {shown} must be text; put it in quotes", line=line)
+        elif len(value) > _LONGEST_KEY:
+            raise InputError(f"a key of {len(value)} characters (at most {_LONGEST_KEY}), "
+                             f"beginning with {value[:60]!r}", line=line)  # fmt: skip
         elif value in top.value:
             raise InputError(f"duplicate key {value[:60]!r}", line=line)
         else:
             top.key = value
-            self.lines[top.next_place] = line
+            top.lines[value] = line, _NONE
 
 
 def _plain(text: str) -> str | int | bool | None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import settings
 
 # TensorFlow's start-up chatter would bury the test report.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Some tests import ONNX Runtime themselves (see `runtime.import_onnxruntime`).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # A busy machine is no failed test, and CI must not fail by luck of the draw.
 settings.register_profile("decode-zoo", deadline=None, derandomize="CI" in os.environ)
@@ -35,12 +38,36 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def usual_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where decode-zoo keeps files if nobody names a place: not the user's, and out of bounds.
+
+    For the whole session, because fixtures of modules are made before those of a test. None of
+    them sees the user's cache, mirrors, registries or offline switch, nor .ci's variables, nor the
+    machine's proxies and certificates: all servers are on loopback.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.upper().startswith("DECODE_ZOO_") or name.upper().endswith(
+                ("_PROXY", "_CA_BUNDLE")
+            ):
+                patch.delenv(name)
+        patch.setenv("DECODE_ZOO_CACHE", str(tmp_path_factory.mktemp("shared-cache")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("home-cache")))
+        yield Path(os.environ["XDG_CACHE_HOME"], "decode-zoo")
+
+
 @pytest.fixture(autouse=True)
-def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's cache, mirrors, registries or offline switch, nor .ci's variables."""
-    for name in [name for name in os.environ if name.startswith("DECODE_ZOO_")]:
-        monkeypatch.delenv(name)
+def own_store(
+    usual_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Each test has a cache of its own, and writes nowhere else."""
     monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    if usual_cache.exists():
+        found = [str(path) for path in usual_cache.rglob("*")]
+        shutil.rmtree(usual_cache)
+        pytest.fail(f"written to the user's cache: {', '.join(found) or 'a folder'}")
 
 
 @pytest.fixture

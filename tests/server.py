@@ -7,6 +7,7 @@ The first part of a path says how: ``/truncated/models/tissue-v1/weights.npz`` i
 from __future__ import annotations
 
 import gzip
+import select
 import shutil
 import socket
 import ssl
@@ -15,11 +16,13 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -41,7 +44,7 @@ class Server:
     """A server of some files, running as long as the ``with`` block.
 
     `files` maps the last part of a path to its content; `elsewhere` is where the redirects
-    lead that leave this server.
+    lead that leave this server, and where a tunnel through it ends.
     """
 
     def __init__(
@@ -105,6 +108,23 @@ class Handler(BaseHTTPRequestHandler):
         self.mirror.asked[self.path] += 1
         answer: Callable[[bytes], None] = getattr(self, how.replace("-", "_"))
         answer(self.mirror.files[name])
+
+    def do_CONNECT(self) -> None:
+        """Be a proxy that has a way to one server only, whoever is asked for."""
+        self.close_connection = True
+        self.mirror.requests.append(Request(self.path, self.headers))
+        if not self.mirror.elsewhere:
+            self.refuse(403)
+            return
+        there = urlsplit(self.mirror.elsewhere)
+        with socket.create_connection((there.hostname, there.port)) as server:
+            self.begin()
+            other = {self.connection: server, server: self.connection}
+            while True:
+                for end in select.select(list(other), [], [])[0]:
+                    if not (data := end.recv(1 << 16)):
+                        return
+                    other[end].sendall(data)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -366,15 +386,32 @@ class Handler(BaseHTTPRequestHandler):
         self.pour(bytes(1 << 16))
 
 
-def certificate(folder: Path, address: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder as any web server would, at the URL that is given."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def certificate(folder: Path, host: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:
     """Make a certificate that vouches for itself: the server's side, and a client's CA bundle."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
+    kind = "IP" if host[0].isdigit() else "DNS"
     key, public = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-keyout", key, "-out", public, "-days", "2", "-subj", "/CN=decode-zoo test",
-         "-addext", f"subjectAltName=IP:{address}"],
+         "-addext", f"subjectAltName={kind}:{host}"],
         check=True, capture_output=True,
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

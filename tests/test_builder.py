@@ -719,3 +719,18 @@ def test_what_is_no_feature_set(loaded: FeatureSet, tmp_path: Path) -> None:
 def test_layouts_that_make_no_bins_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         Layout(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.fault
+def test_tracks_without_a_site_on_any_gene_are_told_in_one_line(tmp_path, caplog):
+    genes = [Gene("a", "2", 1, ((60, 100),))]
+    rna = {"hit": [Peak("2", 70, 80)], **{f"far{i}": [Peak("1", 300, 310)] for i in range(9)}}
+    build(tmp_path / "one", genes, {"nochr": [Peak("1", 300, 310)]}, rna)
+    assert caplog.messages == [
+        "promoter: track nochr has no site on any gene: are sites and genes of the same assembly?",
+        "rna: 9 of 10 tracks have no site on any gene: are sites and genes of the same assembly? "
+        "(far0, far1, far2, far3, far4, …)",
+    ]
+    caplog.clear()
+    build(tmp_path / "two", genes, None, {"hit": [Peak("2", 70, 80)]})
+    assert caplog.messages == []

@@ -13,11 +13,11 @@ import pytest
 from decode_zoo import cache as cache_module
 from decode_zoo import parcel as parcel_module
 from decode_zoo import plainfile
-from decode_zoo.artifact import Artifact, FileEntry
+from decode_zoo.artifact import Artifact, FileEntry, hash_file
 from decode_zoo.cache import clean, removable, survey
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.parcel import pack, unpack
-from decode_zoo.registry import Registry, hash_file, load_registry
+from decode_zoo.registry import Registry, load_registry
 from decode_zoo.store import Store
 from tests.test_cli import run
 from tests.test_store import entry
@@ -32,6 +32,7 @@ CONTENT = {
 }
 WEIGHTS = "models/tissue-v1/weights.npz"
 OLD = "models/old-v1"
+HALF = "models/tissue-v1/.weights.npz.ffffffff-1-0123456789abcdef.part"
 DAY = 86_400
 
 
@@ -177,9 +178,10 @@ def messy(store: Store, tmp_path: Path) -> Store:
             "features/sites-v1/pooled.npz": b"!",
             f"{OLD}/manifest.json": b'{"format_version": 1, "id": "old-v1"}',
             f"{OLD}/weights.npz": b"old",
-            "models/tissue-v1/.weights.npz.0123abcd.part": b"half",
+            HALF: b"half",
             "models/tissue-v1/.manifest.json.00000000-1-0123456789abcdef.part": b"under way",
             "models/tissue-v1/notes.txt": b"mine",
+            "models/tissue-v1/.draft.part": b"mine",
             "models/llama/model.onnx": b"mine, and not of decode-zoo",
             "models/Strange Name/manifest.json": b'{"format_version": 1}',
             "models/readme": b"mine",
@@ -187,22 +189,19 @@ def messy(store: Store, tmp_path: Path) -> Store:
             "registries/x.yaml": b"",
         },
     )
-    age(store.cache / "models/tissue-v1/.weights.npz.0123abcd.part", 2 * DAY)
+    age(store.cache / HALF, 2 * DAY)
     outside = lay_out(tmp_path / "outside", {"manifest.json": b'{"format_version": 1}'})
     (store.cache / "models/linked-v1").symlink_to(outside)
     (store.cache / OLD / "link.npz").symlink_to(outside / "manifest.json")
     return store
 
 
-RUBBISH = {
-    "features/sites-v1/pooled.npz",
-    f"{OLD}/manifest.json",
-    f"{OLD}/weights.npz",
-    "models/tissue-v1/.weights.npz.0123abcd.part",
-}
+RUBBISH = {"features/sites-v1/pooled.npz", HALF}
+UNREGISTERED = {f"{OLD}/manifest.json", f"{OLD}/weights.npz"}
 MINE = {
     "models/tissue-v1/.manifest.json.00000000-1-0123456789abcdef.part",
     "models/tissue-v1/notes.txt",
+    "models/tissue-v1/.draft.part",
     "models/llama/model.onnx",
     "models/Strange Name/manifest.json",
     "models/readme",
@@ -221,10 +220,27 @@ def test_clean_removes_what_nobody_can_use_and_nothing_else(call, messy, tmp_pat
     assert {line.split("\t")[0] for line in out.splitlines()} == {
         str(messy.cache / place) for place in RUBBISH
     }
-    assert "4 files" in err
+    assert "2 files" in err
     assert "removed from" in err
     assert (tmp_path / "outside/manifest.json").exists()
-    assert call("cache", "clean") == (0, "", f"0 files, 0.0 MB removed from {messy.cache}.\n")
+    code, out, err = call("cache", "clean")
+    assert (code, out) == (0, "")
+    assert err.startswith(f"0 files, 0.0 MB removed from {messy.cache}.\n")
+
+
+@pytest.mark.fault
+def test_files_of_a_zoo_that_is_not_in_use_just_now_are_left_and_told(call, messy):
+    """Without DECODE_ZOO_REGISTRY, nothing says that they are good, nor that they are not."""
+    for options in ((), ("--older-than", "0m")):
+        code, _, err = call("cache", "clean", *options)
+        assert code == 0
+        assert set(places(messy.cache)) >= UNREGISTERED
+        assert "Left: 2 files, 0.0 MB of artifacts that no registry in use has" in err
+        assert "DECODE_ZOO_REGISTRY" in err
+        assert "Left: 1 files, 0.0 MB of downloads under way." in err
+        assert "Left: 7 files, 0.0 MB not made by decode-zoo, or links." in err
+    call("cache", "clean", "--all")
+    assert not UNREGISTERED & set(places(messy.cache))
 
 
 def test_dry_run_says_the_same_and_removes_nothing(call, messy):
@@ -278,14 +294,19 @@ def test_only_the_artifacts_named_go_whole(call, messy, name):
     assert before - set(places(messy.cache)) == {
         WEIGHTS,
         "models/tissue-v1/manifest.json",
-        "models/tissue-v1/.weights.npz.0123abcd.part",
+        HALF,
     }
 
 
 def test_artifact_that_only_the_cache_knows_can_be_named(call, messy):
     before = set(places(messy.cache))
     assert call("cache", "clean", "old-v1", "--older-than", "8w")[0] == 0
-    assert before - set(places(messy.cache)) == {f"{OLD}/manifest.json", f"{OLD}/weights.npz"}
+    assert set(places(messy.cache)) == before
+    age(messy.cache / OLD / "weights.npz", 57 * DAY)
+    assert call("cache", "clean", "old-v1", "--older-than", "8w")[0] == 0
+    assert before - set(places(messy.cache)) == {f"{OLD}/weights.npz"}
+    assert call("cache", "clean", "old-v1")[0] == 0
+    assert before - set(places(messy.cache)) == UNREGISTERED
     code, _, err = call("cache", "clean", "tisue-v1")
     assert code == 3
     assert "Closest" in err
@@ -319,7 +340,7 @@ def test_files_that_cannot_be_removed_are_told_and_the_others_go(call, messy, mo
     assert code == 3
     assert "1 files of the cache could not be removed" in err
     assert "pooled.npz: Permission denied" in err
-    assert not (messy.cache / OLD / "weights.npz").exists()
+    assert not (messy.cache / HALF).exists()
 
 
 @pytest.mark.fault
@@ -427,6 +448,22 @@ def test_export_replaces_nothing(call, store, tmp_path, what):
     assert places(tmp_path) == before
 
 
+@pytest.mark.fault
+def test_export_that_cannot_be_written_names_no_option_of_other_commands(
+    call, store, tmp_path, monkeypatch
+):
+    lay_out(store.cache, CONTENT)
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != tmp_path and access(path, mode)
+    )
+    before = places(tmp_path)
+    code, _, err = call("cache", "export", tmp_path / "usb")
+    assert code == 2
+    assert err.endswith("is not writable.\nChoose another folder, or change its permissions.\n")
+    assert places(tmp_path) == before
+
+
 def test_export_of_nothing_is_told(call, store, tmp_path):
     code, _, err = call("cache", "export", tmp_path / "usb")
     assert code == 3
@@ -479,6 +516,21 @@ def test_odd_names_of_folders_mean_just_that(store, tmp_path, monkeypatch, name)
     there = replace(store, cache=tmp_path / "there")
     assert len(unpack(there, name).files) == len(CONTENT)
     assert places(tmp_path / name) == [*sorted(CONTENT), "registry.yaml"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("shared", [True, False])
+def test_import_into_a_shared_cache_is_for_the_whole_group(store, carried, shared):
+    store.cache.mkdir()
+    store.cache.chmod(0o2775 if shared else 0o700)
+    mask = os.umask(0o077)
+    try:
+        unpack(store, carried)
+    finally:
+        os.umask(mask)
+    for path in store.cache.rglob("*"):
+        group = path.stat().st_mode & 0o2070
+        assert group == ((0o2070 if path.is_dir() else 0o040) if shared else 0)
 
 
 def test_import_of_a_part_is_enough(store, tmp_path):

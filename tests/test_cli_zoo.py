@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import decode_zoo as dz
+from decode_zoo.artifact import Artifact
 from decode_zoo.cli import main
 from decode_zoo.errors import InputError, VerificationError
-from decode_zoo.registry import Artifact
 from decode_zoo.store import Store
 from tests.test_cli import run
 from tests.test_store import CONTENT, REGISTRY, WRONG, entry, files_in, lay_out
@@ -176,14 +176,16 @@ def test_every_error_has_its_code(call, monkeypatch, error, code, message):
 
 
 @pytest.mark.parametrize("args", [["--debug", "ls"], ["ls", "--debug"]])
-def test_debug_is_taken_before_and_after_the_verb(monkeypatch, args):
+def test_debug_is_taken_before_and_after_the_verb(monkeypatch, capsys, args):
     def fail(cls):
         raise InputError("odd")
 
     monkeypatch.setattr(Store, "default", classmethod(fail))
     monkeypatch.setattr(sys, "argv", ["decode-zoo", *args])
-    with pytest.raises(InputError, match="odd"):
+    with pytest.raises(SystemExit) as stop:
         main()
+    assert stop.value.code == InputError.exit_code
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

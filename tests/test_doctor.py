@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from decode_zoo import doctor as doctor_package
 from decode_zoo.doctor import Check, answers, examine, exit_code, installation, machine, storage
-from decode_zoo.doctor.check import broken, masked, ok, problem, summary, warning
+from decode_zoo.doctor.check import broken, ok, problem, summary, warning
 from decode_zoo.errors import DeviceError, InputError, VerificationError
-from decode_zoo.registry import Origin
+from decode_zoo.registry import Origin, write_registry
 from decode_zoo.store import Store
 from tests.server import Server
-from tests.test_cache import CONTENT, REGISTRY, ROOT, WEIGHTS, lay_out, places
+from tests.test_cache import CONTENT, HALF, REGISTRY, ROOT, WEIGHTS, lay_out, places
 from tests.test_cli import run
 
 NAMES = ["decode-zoo", "python", "packages", "onnxruntime", "threads", "environment", "registry",
@@ -136,6 +137,7 @@ def test_missing_package_is_a_finding_and_not_the_end(module):
         sys.argv = ["decode-zoo", "doctor", "--json"]
         main()
     """)
+    # Without this one, the place of the cache is asked of pooch.
     environment = {name: value for name, value in os.environ.items()
                    if name != "DECODE_ZOO_CACHE"}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment,
@@ -241,7 +243,7 @@ def test_no_secret_of_a_url_is_printed(text, kept):
 
 @pytest.mark.fault
 def test_control_characters_reach_no_terminal():
-    assert masked("a\x1b[2Jb\udce4\nc") == "a\\x1b[2Jb\\udce4\nc"
+    assert ok("a", "a\x1b[2Jb\udce4\nc").found == "a\\x1b[2Jb\\udce4\nc"
 
 
 # --- installation ------------------------------------------------------------------
@@ -545,19 +547,33 @@ def test_stale_files_are_found_and_left(store):
         store.cache,
         {
             "models/old-v1/manifest.json": b'{"format_version": 1}',
-            "models/tissue-v1/.weights.npz.0123abcd.part": b"half",
+            HALF: b"half",
             "models/tissue-v1/notes.txt": b"mine",
         },
     )
     long_ago = time.time() - 3 * 86_400
-    os.utime(store.cache / "models/tissue-v1/.weights.npz.0123abcd.part", (long_ago, long_ago))
+    os.utime(store.cache / HALF, (long_ago, long_ago))
     before = places(store.cache)
     check = named(storage.cached_files(store), "stale files")
     assert check.state == "warning"
     assert "1 unfinished downloads, 1 files of artifacts" in check.found
     assert "1 things that decode-zoo did not make" in check.found
     assert len(check.facts["files"]) == 2
+    assert check.remedy == (
+        "decode-zoo cache clean. Name their zoo in DECODE_ZOO_REGISTRY, or: "
+        "decode-zoo cache clean old-v1"
+    )
     assert places(store.cache) == before
+
+
+@pytest.mark.fault
+def test_user_without_a_home_is_told_to_name_a_cache(store, monkeypatch):
+    monkeypatch.setenv("DECODE_ZOO_CACHE", "~nosuch/x")
+    homeless = replace(store, cache=None)
+    check = only(storage.cache(homeless))
+    assert check.state == "warning"
+    assert "DECODE_ZOO_CACHE=~nosuch/x" in check.found
+    assert list(storage.free_space(homeless)) == list(storage.cached_files(homeless)) == []
 
 
 # --- mirrors -----------------------------------------------------------------------
@@ -597,6 +613,14 @@ def test_mirrors_of_another_registry_are_asked_for_its_files(store, tmp_path):
     assert check.found == "gives models/tissue-v1/manifest.json, verified"
 
 
+def test_folder_of_a_registry_of_the_users_own_is_a_mirror(tmp_path, monkeypatch):
+    folder = lay_out(tmp_path / "lab", CONTENT)
+    write_registry(replace(REGISTRY, mirrors=(), default_model=None), folder / "registry.yaml")
+    monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(folder / "registry.yaml"))
+    check = named(storage.mirrors(Store.default()), f"mirror {folder}")
+    assert (check.state, check.facts["answer"]) == ("ok", "has")
+
+
 FAILURES = {
     "missing": "404",
     "forbidden": "403",
@@ -624,7 +648,7 @@ def test_mirror_that_fails_is_told_in_time(store, server, how):
     assert check.state == "warning"  # every file is here
     assert FAILURES[how] in check.found
     check = only(storage.mirrors(replace(bad, bundled=None)))
-    assert (check.state, check.code) == ("problem", 3)
+    assert (check.state, check.code) == ("problem", 5 if how in ("flipped", "page") else 3)
 
 
 @pytest.mark.fault
@@ -674,14 +698,14 @@ class Bundle:
     def __init__(self, **behaviour: Exception | float) -> None:
         self.behaviour = behaviour
 
-    def backend(self, backend: str, device: str) -> str:
+    def backend(self, backend: str, device: str) -> SimpleNamespace:
         key = "numpy" if backend == "numpy" else device
         if isinstance(self.behaviour[key], DeviceError):
             raise self.behaviour[key]
-        return key
+        return SimpleNamespace(name=key, providers=tuple(CUDA if key == "cuda" else CPU))
 
-    def check_known_answers(self, backend: str) -> float:
-        done = self.behaviour[backend]
+    def check_known_answers(self, backend: SimpleNamespace) -> float:
+        done = self.behaviour[backend.name]
         if isinstance(done, Exception):
             raise done
         return done
@@ -706,10 +730,10 @@ def test_each_back_end_is_compared_and_the_device_told(bundle):
     found = bundle(CPU, numpy=0.0, cpu=2e-6)
     assert [check.name for check in found] == ["parity numpy", "parity onnxruntime-cpu", "device"]
     assert found[1].facts["largest_difference"] == 2e-6
-    assert found[2].facts == {"offered": CPU, "asked": "cpu", "used": "cpu"}
+    assert found[2].facts == {"offered": CPU, "asked": "cpu", "used": "cpu", "providers": CPU}
     found = bundle(CUDA, numpy=0.0, cpu=2e-6, cuda=3e-6)
     assert [check.name for check in found][2:] == ["device", "parity onnxruntime-cuda"]
-    assert found[2].facts["used"] == "cuda"
+    assert (found[2].facts["used"], found[2].facts["providers"]) == ("cuda", CUDA)
     assert exit_code(found) == 0
 
 

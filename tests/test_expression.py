@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import decode_zoo as dz
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import (
     MEDIAN,
@@ -135,6 +136,23 @@ def test_negative_tpm_and_silent_genes_are_refused():
         make_targets(matrix([[0.1, 0.2]]), scale="tpm")
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("cell", "scale", "words"),
+    [("-1", "tpm", "negative"), ("-3.5", "log2tpm", "of nothing"), ("2e6", "tpm", "million")],
+)
+def test_a_value_of_another_scale_is_told_with_file_line_gene_and_column(
+    tmp_path, cell, scale, words
+):
+    path = tmp_path / "x.tsv"
+    path.write_text(f'"gene"\tLiver\tLung\n\n"A.1"\t1\t2\nENSG00000141510.7\t3\t{cell}\n')
+    with pytest.raises(InputError, match=words) as error:
+        make_targets(read_expression(path), scale=scale)
+    where = f"{path}, line 4: column 'Lung', gene ENSG00000141510: {float(cell):g}: "
+    assert error.value.message.startswith(where)
+    assert error.value.remedy
+
+
 CHROMS = [str(c) for c in range(1, 23)] + ["X"]
 
 
@@ -208,3 +226,32 @@ def test_leaks_are_found():
             split([1], [2], [0]).check(chroms, ["1"], genes, [left_out])
     with pytest.raises(InputError, match="leaks into training"):
         split([0, 1], [2], []).check(["chr1", "chr2", "chr3"], ["1"], genes)
+
+
+# --- names of outputs ------------------------------------------------------------------
+
+ODD_NAMES = {
+    "gene_id": "another column", "transcript_id": "another column", "symbol": "another column",
+    "status": "another column", "a,b": "comma", "A\u2028B": "cannot be printed",
+    "\x9b31mX": "cannot be printed", "A\xa0B": "cannot be printed", "A\x0bB": "cannot be printed",
+    " Liver": "blank", "Liver ": "blank", "x" * 201: "200 characters",
+}  # fmt: skip
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_column_that_no_output_can_be_named_by_is_refused_by_name(tmp_path, name):
+    path = tmp_path / "x.tsv"
+    path.write_text(f"gene\tLung\t{name}\nA\t1\t2\n", encoding="utf-8", newline="")
+    with pytest.raises(InputError, match=rf"x\.tsv, line 1: column .*{ODD_NAMES[name]}") as error:
+        dz.read_expression(path)
+    assert repr(name[:60]) in error.value.message
+    assert error.value.exit_code == 4
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", [*ODD_NAMES, "A\tB", "A\nB", ""])
+def test_outputs_are_not_named_so_that_tables_break(name):
+    matrix = pd.DataFrame({"Lung": [1.0, 9.0], name: [2.0, 9.0]}, index=["A", "B"])
+    with pytest.raises(InputError, match="its name "):
+        dz.make_targets(matrix)

@@ -372,3 +372,35 @@ def test_an_index_of_all_genes_is_quick() -> None:
         assert found.rows.tolist() == list(range(58_000))
     # About 0.12 s; a regression to quadratic work takes minutes.
     assert min(times) < 2.0
+
+
+@pytest.mark.fault
+def test_a_name_that_falls_into_known_genes_is_told_however_long_the_list() -> None:
+    index = GeneIndex.from_columns(["G1", "G2", "G3"], ["A", "B", ""])
+    for name in ("A;B", "A, B", "G1\tG2", "A|B/G3", "A B;"):
+        queries = ["A"] * 99 + [name]
+        hint = index.hint(index.resolve(queries), queries)
+        assert hint == f"1 line names several genes, such as {name!r}: give one gene a line"
+    for name in ("A;X", "A-B", ";", "A;"):
+        queries = ["A"] * 99 + [name]
+        assert index.hint(index.resolve(queries), queries) is None
+
+
+@pytest.mark.fault
+def test_what_stands_beside_the_first_gene_is_known_unless_a_header_says_what_it_is() -> None:
+    def beside(text: bytes) -> tuple[str, ...]:
+        return read_gene_list(io.BytesIO(text)).beside
+
+    assert beside(b"A,B,C\nD,E,F\n") == ("B", "C")
+    assert beside(b'"A"\t"B"\t\xff\n') == ("B", "\ufffd")
+    assert beside(b"gene_id\tx\nA\tB\n") == ()
+    assert beside(b"#gene_id\tx\nA\tB\n") == ()
+    assert beside(b"A\n") == ()
+    assert len(beside(b"A" + b"\t1" * 100_000)) == 50
+
+
+@pytest.mark.fault
+def test_control_characters_in_a_list_are_written_out() -> None:
+    assert read(b'A,1\n"a\tb",2\n\x1b[2J,3\nz\xe2\x80\xaeq,4\n\xc3\xa9,5\n') == [
+        "A", "a\\tb", "\\x1b[2J", "z\\u202eq", "é",
+    ]  # fmt: skip

@@ -348,7 +348,8 @@ def test_train_refuses_broken_expression(call, tmp_path, case):
     pytest.importorskip("tensorflow")
     (tmp_path / "x.tsv").write_bytes(BROKEN[case])
     code, _, err = call("train", "--features", "hg38-open-v1", "--expression", "x.tsv", "--scale",
-                        "tpm", "--id", "x-v1", "--license", "CC0-1.0", "-o", "out")  # fmt: skip
+                        "tpm", "--id", "x-v1", "--license", "CC0-1.0", "--citation", "none", "-o",
+                        "out")  # fmt: skip
     assert code == 4
     assert "x.tsv" in err
     assert not (tmp_path / "out").exists()

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-import threading
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import pytest
 
 from decode_zoo import publication
 from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.registry import entry_for, parse_registry
+from decode_zoo.artifact import entry_for
+from decode_zoo.process import machine, started
+from decode_zoo.registry import parse_registry
+from tests.server import serving
 from tests.test_builder import GENES, Peak, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +35,33 @@ Trained on our cohort; good for nothing but tests.
 <!-- end of facts -->
 
 Ask us.
+"""
+# Hold the lock of a zoo, until killed.
+LOCKED = """
+import sys, time
+from pathlib import Path
+from decode_zoo.publication import _alone
+with _alone(Path(sys.argv[1])):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+# Publish, and be killed where a function is called for the next time but some.
+KILLED = """
+import os, shutil, signal, sys
+from decode_zoo import output, publication
+from decode_zoo.cli import _run
+from decode_zoo.store import Store
+*place, name = "publication.{at}".replace("publication.output", "output").split(".")
+left, owner = {after}, eval(".".join(place))
+real = getattr(owner, name)
+def die(*args, **named):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **named)
+setattr(owner, name, die)
+_run(["publish", sys.argv[1], "--to", sys.argv[2]])
 """
 PROSE = ("--title", "Toy sites", "--license", "CC0-1.0", "--citation", "nobody")
 
@@ -73,25 +104,8 @@ def sites(tmp_path):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve a folder on loopback."""
-    running = []
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    def serve(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((server, thread))
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield serve
-    for server, thread in running:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(serving(folder))
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -127,8 +141,6 @@ def test_what_is_published_is_predicted_with(call, bundle, zoo, tmp_path, monkey
     expected = predict(call, PUBLISHED, tmp_path)
     place = f"{zoo / 'registry.yaml'}"
     if how == "url":
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "127.0.0.1")
         place = f"{serve(zoo)}/registry.yaml"
     monkeypatch.setenv("DECODE_ZOO_REGISTRY", place)
     listed = call("ls")[1]
@@ -273,7 +285,7 @@ REFUSED = {
     "no title": (change(title=""), 4, "title: must be text"),
     "id without version": (change(id="lab-tissue"), 4, "lab-tissue-v1"),
     "id that is a path": (change(id="../x-v1"), (4, 5), "x-v1"),
-    "nine known answers": (few_answers, 4, "known answers for 9 genes"),
+    "nine known answers": (few_answers, 5, "known answers for 9 genes"),
     "another known answer": (other_answer, 5, "does not give its known answers"),
     "a known answer that is no number": (no_number, (4, 5), ""),
     "another network's weights": (other_weights, 5, ID),
@@ -386,12 +398,79 @@ def test_a_publication_that_was_killed_is_completed(call, bundle, zoo):
 def test_two_publishers_do_not_meet(call, bundle, zoo, monkeypatch):
     call("publish", bundle, "--to", zoo)
     before = everything(zoo)
-    (zoo / publication._LOCK).mkdir()
+    monkeypatch.setattr(publication, "_PATIENCE", 0.1)
+    child = subprocess.Popen([sys.executable, "-c", LOCKED, zoo], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.read(5) == b"ready"
+        code, _, err = call("publish", bundle, "--to", zoo)
+        assert code == 2
+        assert f"Someone else is publishing into {zoo}: process {child.pid} on " in err
+        assert f"remove the folder {zoo / publication._LOCK}" in err
+    finally:
+        child.kill()
+    try:
+        # Whoever comes next notices that it is dead, though nobody has waited for it yet.
+        code, out, err = call("publish", bundle, "--to", zoo)
+    finally:
+        child.communicate()
+    assert (code, err) == (0, "")
+    assert "was already" in out
+    assert everything(zoo) == before
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("holder", ["ffffffff-1-1", "not-ours", "{machine}-{pid}-{now}"])
+def test_a_lock_that_may_be_held_is_not_broken(call, bundle, zoo, monkeypatch, holder):
+    pid = os.getppid()
+    name = holder.format(machine=machine(), pid=pid, now=started(pid))
+    lock = zoo / publication._LOCK / name
+    lock.parent.mkdir(parents=True)
+    lock.write_text("\x1b[2Jsomeone")
     monkeypatch.setattr(publication, "_PATIENCE", 0.1)
     code, _, err = call("publish", bundle, "--to", zoo)
     assert code == 2
-    assert "else is publishing" in err
-    assert everything(zoo) == before
+    assert "\\x1b[2Jsomeone" in err
+    assert everything(zoo) == {f"{publication._LOCK}/{name}": b"\x1b[2Jsomeone"}
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system tells no start")
+def test_a_lock_whose_process_number_lives_again_is_taken_over(call, bundle, zoo):
+    lock = zoo / publication._LOCK / f"{machine()}-{os.getppid()}-1"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("long ago")
+    assert call("publish", bundle, "--to", zoo)[0] == 0
+    assert not lock.parent.exists()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("at", ["shutil.copyfile", "entry_for", "write_registry", "_sweep",
+                                "os.rename", "output.os.replace"])  # fmt: skip
+def test_a_publisher_that_is_killed_does_not_block_the_zoo(call, bundle, sites, zoo, at):
+    """Really killed, at each step; whoever publishes next sweeps up after it."""
+    assert call("publish", sites, "--to", zoo, *PROSE)[0] == 0
+    # The first calls of entry_for describe the bundle, not the copy.
+    code = KILLED.format(at=at, after=1 if at == "entry_for" else 0)
+    done = subprocess.run([sys.executable, "-c", code, bundle, zoo], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    code, _, err = call("publish", bundle, "--to", zoo)
+    assert (code, err) == (0, "")
+    left = {path.name for path in zoo.rglob(".*")}
+    assert left == set()
+    assert entry_for(zoo / "models" / ID) == parse_registry(
+        (zoo / "registry.yaml").read_bytes(), "r").artifacts[ID].files  # fmt: skip
+
+
+@pytest.mark.fault
+def test_sweeping_touches_nothing_but_what_publishers_left(call, bundle, zoo):
+    names = (".decode-zoo-mine.tmp", "x.tmp", f".decode-zoo-{'0' * 32}.tmp.bak", f"{'0' * 8}-1-1")
+    for folder in (zoo, zoo / "models", zoo / "mine"):
+        for name in names:
+            (folder / name).mkdir(parents=True)
+    (zoo / "mine" / f".decode-zoo-{'0' * 32}.tmp").mkdir()
+    before = set(zoo.rglob("*"))
+    assert call("publish", bundle, "--to", zoo)[0] == 0
+    assert before <= set(zoo.rglob("*"))
 
 
 @pytest.mark.fault

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 import os
 import socket
 import threading
@@ -13,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo import registries
+from decode_zoo import download, registries
+from decode_zoo.artifact import Artifact, FileEntry
 from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
 from decode_zoo.registries import fetch_text, join_registries, registry_places
-from decode_zoo.registry import Artifact, FileEntry, Registry, write_registry
+from decode_zoo.registry import Registry, write_registry
 from decode_zoo.store import Store
 
 SITES = Artifact("sites-v1", "features", "S", "L", "C", None, {"a.npz": FileEntry("a" * 64, 3)})
@@ -53,6 +57,10 @@ class Host(BaseHTTPRequestHandler):
         self.send_response(int(how.get("status", 200)))  # type: ignore[call-overload]
         if "location" in how:
             self.send_header("Location", str(how["location"]))
+        headers = how.get("headers", {})
+        assert isinstance(headers, dict)
+        for name, value in headers.items():
+            self.send_header(name, str(value))
         self.end_headers()
         body = how.get("body", b"")
         assert isinstance(body, bytes)
@@ -69,9 +77,7 @@ class Host(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
+def url() -> Iterator[str]:
     Host.answer, Host.asked = {}, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
         server.daemon_threads = True
@@ -89,8 +95,7 @@ def join(cache: Path, *places: str, offline: bool = False) -> Registry:
 
 def age(cache: Path) -> None:
     """Make the copies old enough to be refreshed."""
-    for copy in (cache / "registries").iterdir():
-        os.utime(copy, (1, 1))
+    os.utime(copy_in(cache), (1, 1))
 
 
 # --- files ---------------------------------------------------------------------------
@@ -184,6 +189,58 @@ def test_a_higher_version_does_not_take_over_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize(
+    ("artifacts", "same_as", "said"),
+    [
+        ([replace(MINE, id="tissue")], {}, "has no version"),
+        ([replace(MINE, id="sites")], {}, "has no version"),
+        ([replace(MINE, id="liver")], {}, "has no version"),
+        ([MINE], {"tissue": "mine-v1"}, "has no version"),
+        ([MINE], {"liver": "mine-v1"}, "has no version"),
+    ],
+    ids=["model", "feature set", "second name", "same_as", "same_as of a second name"],
+)
+@pytest.mark.parametrize("before", ["built in", "another registry"])
+def test_name_without_version_cannot_be_taken_over(
+    tmp_path: Path, artifacts: list[Artifact], same_as: dict[str, str], said: str, before: str
+) -> None:
+    """``tissue`` means the newest ``tissue-vN`` of whoever had one first, not an artifact."""
+    first = tmp_path / "first"
+    write_registry(replace(BUILTIN, mirrors=(), default_model=None), first)
+    lines = ["format_version: 1", "mirrors: []", "artifacts:"]
+    for artifact in artifacts:
+        ((file, entry),) = artifact.files.items()
+        lines.append(f"  {artifact.id}: {{kind: model, title: T, license: L, citation: C, "
+                     f"files: {{{file}: {{sha256: {entry.sha256}, size: 1}}}}}}")  # fmt: skip
+    lines += [f"  {key}: {{same_as: {target}}}" for key, target in same_as.items()]
+    (tmp_path / "r").write_text("\n".join(lines), encoding="utf-8")
+    others = (str(first),) if before == "another registry" else ()
+    with pytest.raises(InputError, match=said) as caught:
+        join(tmp_path, *others, str(tmp_path / "r"))
+    assert str(caught.value).startswith(f"{tmp_path / 'r'}, line ")
+    joined = join(tmp_path, *others)
+    assert [joined.resolve(name).id for name in ("tissue", "sites", "liver")] == [
+        "tissue-v1", "sites-v1", "tissue-v1"]  # fmt: skip
+
+
+@pytest.mark.fault
+def test_registry_cannot_complete_one_before_it(tmp_path: Path) -> None:
+    """What a model reads is said by who lists the model, not by who comes later."""
+    (tmp_path / "r").write_bytes(text(replace(MINE, features="late-v1"), folder=tmp_path))
+    (tmp_path / "s").write_bytes(text(replace(SITES, id="late-v1"), folder=tmp_path))
+    with pytest.raises(InputError, match="'late-v1' is no feature set here"):
+        join(tmp_path, str(tmp_path / "r"), str(tmp_path / "s"))
+    assert "mine-v1" in join(tmp_path, str(tmp_path / "s"), str(tmp_path / "r")).artifacts
+
+
+@pytest.mark.fault
+def test_password_in_the_place_of_a_registry_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        join(tmp_path, "https://me:sec/secret@zoo.example/r.yaml?token=secret")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.fault
 def test_a_model_without_its_feature_set_is_refused(tmp_path: Path) -> None:
     lost = Artifact("mine-v1", "model", "M", "L", "C", "gone-v1", MINE.files)
     path = tmp_path / "r.yaml"
@@ -240,12 +297,17 @@ BAD = {
     "redirect to a file": {"status": 302, "location": "file:///etc/passwd"},
     "a byte now and then": {"body": b"#", "times": 50, "drip": 0.05},
     "silence": {"wait": 2},
-}
+    "packed twice": {"body": gzip.compress(gzip.compress(bytes(1 << 22))),
+                     "headers": {"Content-Encoding": "gzip, gzip"}},
+    "less than was announced": {"body": b"format_version: 1", "headers": {"Content-Length": 999}},
+}  # fmt: skip
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registries, "_DEADLINE", 0.5)
+    monkeypatch.setattr(download, "_BACKOFF", 0.01)
+    monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.5))
+    monkeypatch.setattr(download, "_WINDOW", 0.5)
 
 
 @pytest.mark.fault
@@ -256,7 +318,7 @@ def test_registry_that_cannot_be_had_is_an_error_of_ours(
     Host.answer = dict(BAD[case])
     with pytest.raises(DecodeZooError, match="registry"):
         join(tmp_path, url)
-    assert not list(tmp_path.rglob("*.yaml"))
+    assert not (tmp_path / "registries").exists()
 
 
 @pytest.mark.fault
@@ -267,41 +329,170 @@ def test_failed_refresh_leaves_the_last_good_copy(
     Host.answer = {"body": text(MINE, folder=tmp_path)}
     cache = tmp_path / "cache"
     good = join(cache, url)
-    copy = next((cache / "registries").iterdir())
+    copy = copy_in(cache)
     content = copy.read_bytes()
     age(cache)
     Host.answer = dict(BAD[case])
     assert join(cache, url) == good
     assert "last good copy" in caplog.text
-    assert [p.read_bytes() for p in (cache / "registries").iterdir()] == [content]
+    assert copy_in(cache).read_bytes() == content
     asked = len(Host.asked)
     assert join(cache, url) == good
     assert len(Host.asked) == asked  # a host that fails is not asked at every command
 
 
+MODEL = replace(MINE, id="mine-v2")
+CHANGES = {
+    "other files": ([other(MODEL, "e")], {"my-v1": "mine-v2"}),
+    "another feature set": ([replace(MODEL, features="tiny-v1")], {"my-v1": "mine-v2"}),
+    "no feature set": ([replace(MODEL, features=None)], {"my-v1": "mine-v2"}),
+    "another kind": (
+        [replace(MODEL, kind="features", features=None)], {"my-v1": "mine-v1"}
+    ),
+    "another same_as": ([MODEL], {"my-v1": "mine-v1"}),
+    "same_as instead of a model": ([], {"my-v1": "mine-v1", "mine-v2": "mine-v1"}),
+    "model instead of a same_as": ([MODEL, replace(MODEL, id="my-v1")], {}),
+}  # fmt: skip
+
+
 @pytest.mark.fault
+@pytest.mark.parametrize("gone", [False, True], ids=["at once", "after it was gone"])
+@pytest.mark.parametrize("case", CHANGES)
 def test_refresh_that_changes_what_an_id_means_is_refused(
-    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture, case: str, gone: bool
+) -> None:
+    cache, tiny = tmp_path / "cache", other(replace(SITES, id="tiny-v1"), "d")
+    Host.answer = {"body": text(MINE, tiny, MODEL, folder=tmp_path, same_as={"my-v1": "mine-v2"})}
+    good = join(cache, url)
+    age(cache)
+    if gone:
+        Host.answer = {"body": text(MINE, tiny, folder=tmp_path)}
+        good = join(cache, url)
+        assert "mine-v2" not in good.artifacts
+        age(cache)
+    artifacts, same_as = CHANGES[case]
+    Host.answer = {"body": text(MINE, tiny, *artifacts, folder=tmp_path, same_as=same_as)}
+    assert join(cache, url) == good
+    assert "an id never changes its meaning" in caplog.text
+    assert f"delete {copy_in(cache)}" in caplog.text
+
+
+def test_id_may_come_back_with_the_meaning_that_it_had(tmp_path: Path, url: str) -> None:
+    for artifacts in ((MINE, MODEL), (MINE,), (MINE, replace(MODEL, title="In other words"))):
+        Host.answer = {"body": text(*artifacts, folder=tmp_path)}
+        assert len(join(tmp_path, url).artifacts) == 2 + len(artifacts)
+        age(tmp_path)
+
+
+@pytest.mark.fault
+def test_registry_of_ever_new_ids_is_not_followed_for_ever(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registries, "_MOST_KNOWN", 2)
+    for number in (1, 2, 3):
+        Host.answer = {"body": text(replace(MINE, id=f"mine-v{number}"), folder=tmp_path)}
+        joined = join(tmp_path, url)
+        age(tmp_path)
+    assert joined.resolve("mine").id == "mine-v2"
+    assert "more than 2 ids" in caplog.text
+
+
+def copy_in(cache: Path) -> Path:
+    """The one copy of a registry."""
+    (path,) = (path for path in (cache / "registries").rglob("*") if path.is_file())
+    return path
+
+
+def forge(copy: Path, data: bytes) -> None:
+    """Write a copy that is whole, as somebody else could."""
+    kept = json.loads(copy.read_bytes().partition(b"\n")[2])
+    body = json.dumps({**kept, "text": data.decode()}).encode()
+    head = b"sha256 of what follows: " + hashlib.sha256(body).hexdigest().encode()
+    copy.write_bytes(head + b"\n" + body)
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+@pytest.mark.parametrize(
+    "how",
+    ["writable for the group", "writable for all", "folder writable for the group",
+     "a link", "of another registry",
+     *(["of another user", "in the folder of another user"] if os.geteuid() == 0 else [])],
+)  # fmt: skip
+def test_copy_that_another_can_have_written_is_not_used(tmp_path: Path, url: str, how: str) -> None:
+    """Who may write to a shared cache vouches for no registry."""
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    cache = tmp_path / "cache"
+    good = join(cache, url)
+    copy = copy_in(cache)
+    forge(copy, text(other(MINE, "e"), folder=tmp_path))
+    assert join(cache, url, offline=True) != good  # so well is it forged
+    if how.startswith("writable"):
+        copy.chmod(0o664 if how.endswith("group") else 0o646)
+    elif how == "folder writable for the group":
+        copy.parent.chmod(0o770)
+    elif how == "a link":
+        copy.rename(tmp_path / "forged")
+        copy.symlink_to(tmp_path / "forged")
+    elif how == "of another registry":
+        copy.write_bytes(copy.read_bytes().replace(b"/zoo/registry", b"/zoo/registrx"))
+        body = copy.read_bytes().partition(b"\n")[2]
+        head = b"sha256 of what follows: " + hashlib.sha256(body).hexdigest().encode()
+        copy.write_bytes(head + b"\n" + body)
+    elif how == "of another user":
+        os.chown(copy, 54321, -1)
+    else:
+        os.chown(copy.parent, 54321, -1)
+    with pytest.raises(ArtifactError, match="not in the cache"):
+        join(cache, url, offline=True)
+    assert join(cache, url) == good
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_each_user_of_a_shared_cache_has_copies_of_their_own(
+    tmp_path: Path, url: str, mask: int
 ) -> None:
     Host.answer = {"body": text(MINE, folder=tmp_path)}
-    good = join(tmp_path / "cache", url)
-    age(tmp_path / "cache")
-    Host.answer = {"body": text(other(MINE, "e"), folder=tmp_path)}
-    assert join(tmp_path / "cache", url) == good
-    assert "an id never changes its meaning" in caplog.text
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o2775)
+    before = os.umask(mask)
+    try:
+        good = join(cache, url)
+    finally:
+        os.umask(before)
+    copy = copy_in(cache)
+    assert copy.parent == cache / "registries" / str(os.geteuid())
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    # Where the others make theirs.
+    assert (cache / "registries").stat().st_mode & 0o2070 == 0o2070
+    assert join(cache, url, offline=True) == good
 
 
 @pytest.mark.fault
 def test_damaged_copy_is_not_used(tmp_path: Path, url: str) -> None:
     Host.answer = {"body": text(MINE, folder=tmp_path)}
     good = join(tmp_path, url)
-    copy = next((tmp_path / "registries").iterdir())
+    copy = copy_in(tmp_path)
     copy.write_bytes(copy.read_bytes().replace(b"cccc", b"cccd", 1))
     with pytest.raises(ArtifactError, match="not in the cache"):
         join(tmp_path, url, offline=True)
     assert join(tmp_path, url) == good
     assert len(Host.asked) == 2
     assert join(tmp_path, url, offline=True) == good
+
+
+def test_without_a_place_for_copies_a_registry_is_fetched_each_time(
+    tmp_path: Path, url: str
+) -> None:
+    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    for _ in range(2):
+        joined = join_registries(BUILTIN, (url,), None, offline=False)
+        assert joined.resolve("mine-v1") == MINE
+    assert len(Host.asked) == 2
+    with pytest.raises(ArtifactError, match="offline"):
+        join_registries(BUILTIN, (url,), None, offline=True)
 
 
 @pytest.mark.fault
@@ -332,6 +523,46 @@ def test_offline_opens_no_socket_for_a_registry(
 
 
 def test_a_redirect_on_the_same_footing_is_followed(url: str) -> None:
-    Host.answer = {"status": 302, "location": "/moved", "/moved": {"body": b"here"}}
+    """With a query too: many hosts hand out signed addresses."""
+    signed = "/moved?signature=abc"
+    Host.answer = {"status": 302, "location": signed, signed: {"body": b"here"}}
     assert fetch_text(url, 10) == b"here"
-    assert Host.asked == ["/zoo/registry.yaml", "/moved"]
+    assert Host.asked == ["/zoo/registry.yaml", signed]
+
+
+@pytest.mark.fault
+def test_busy_host_of_a_registry_is_asked_again_as_it_wishes(
+    url: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        Host.answer = {"body": b"here"}
+
+    Host.answer = {"status": 503, "headers": {"Retry-After": 7}}
+    monkeypatch.setattr(download.time, "sleep", sleep)
+    # The host's own sleep must not count.
+    monkeypatch.setattr(Host, "do_GET", answered_at_once)
+    assert fetch_text(url, 10) == b"here"
+    assert len(waits) == 1
+    assert 6 < waits[0] < 8
+
+
+def answered_at_once(self: Host) -> None:
+    body = Host.answer.get("body", b"")
+    assert isinstance(body, bytes)
+    self.send_response(200 if body else 503)
+    self.send_header("Content-Length", str(len(body)))
+    self.send_header("Retry-After", "7")
+    self.end_headers()
+    self.wfile.write(body)
+
+
+@pytest.mark.fault
+def test_what_a_signed_redirect_is_signed_with_is_not_shown(url: str) -> None:
+    Host.answer = {"status": 302, "location": "/moved?signature=secret",
+                   "/moved?signature=secret": {"status": 404}}  # fmt: skip
+    with pytest.raises(ArtifactError, match=r"404.*/moved\?\*\*\*") as caught:
+        fetch_text(url, 10)
+    assert "secret" not in str(caught.value)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decode_zoo.artifact import Artifact, FileEntry, entry_for
 from decode_zoo.errors import ArtifactError, InputError
 from decode_zoo.registry import (
-    Artifact,
-    FileEntry,
     Registry,
     check_mirror,
-    entry_for,
     load_registry,
     parse_registry,
     write_registry,
@@ -173,6 +172,12 @@ BROKEN = {
     "hash of digits, not quoted": (SHA, "1" * 17, "sha256: must be 64 .*in quotes"),
     "hash of a list": (SHA, "[]", "sha256: must be 64"),
     "id of Windows": ("tissue-v9:", "nul:", "'nul' is no id"),
+    "id without a version": ("tissue-v9:", "tissue:", r"has no version .*\n?Call it tissue-v1"),
+    "version zero": ("tissue-v9:", "tissue-v0:", "has no version"),
+    "version with a nought before it": ("tissue-v9:", "tissue-v09:", "has no version"),
+    "nothing but a version": ("tissue-v9:", "v9:", "has no version"),
+    "second name without a version": ("tissue-v1: {", "tissue: {", "tissue: .* has no version"),
+    "key of 300 letters": ("tissue-v9:", f"{'x' * 300}:", "a key of 300 characters"),
     "id of 200 letters": ("tissue-v9:", f"{'x' * 200}:", "is no id"),
     "file name absolute": ("pooled.npz:", "/etc/passwd:", "no file name"),
     "file name with a drive": ("pooled.npz:", '"C:pooled.npz":', "no file name"),
@@ -234,7 +239,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"[" * 900_000, "nested"),
         (b"{a: " * 200_000, "nested"),
         (b"- " * 400_000, "nested"),
-        (TEXT.encode() + b"#" * (1 << 20), "larger than"),
+        (TEXT.encode() + b"#" * (1 << 20), "has more than 1 MiB"),
         (b"\xef\xbb\xbf" + TEXT.encode(), "line 1: begins with a byte order mark"),
         (TEXT.encode("utf-16"), "byte order mark"),
         (TEXT.encode("latin-1"), "line 7: is not UTF-8"),
@@ -255,16 +260,36 @@ def test_hostile_text_is_refused_at_once(path: Path, content: bytes, message: st
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("kind", ["a folder", "a named pipe"])
 def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
-    if kind == "pipe":
+    if kind == "a named pipe":
         if not hasattr(os, "mkfifo"):
             pytest.skip("this system has no named pipes")
         os.mkfifo(tmp_path / "x")
     else:
         (tmp_path / "x").mkdir()
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=f"is {kind}, no ordinary file"):
         load_registry(tmp_path / "x")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'? "' + b"a" * 500_000 + b'"\n: [' + b"1," * 200_000 + b"1]\n",
+        b'{"' + b'": {"'.join([b"a" * 199] * 11) + b'": [' + b"1," * 500_000 + b"1]" + b"}" * 11,
+        b"{" + b"".join(b"k%d: 1," % i for i in range(100_000)) + b"}",
+    ],
+    ids=["one long key", "many items below long keys", "many keys"],
+)
+def test_text_of_a_megabyte_does_not_fill_the_memory(content: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError):
+            parse_registry(content, "r.yaml")
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.fault
@@ -299,7 +324,7 @@ def test_other_files_are_refused(path: Path, content: bytes) -> None:
 
 
 def test_missing_registry_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.yaml: no such file"):
         load_registry(tmp_path / "none.yaml")
 
 
@@ -333,9 +358,10 @@ def test_registry_that_cannot_be_written_leaves_the_old_one(
 
 def test_values_that_look_like_numbers_survive(tmp_path: Path) -> None:
     entry = FileEntry("1" * 64, 1)
-    model = Artifact("1", "model", "2020", "no", "null", None, {"1.0": entry})
-    write_registry(Registry({"1": model}, (), "1"), tmp_path / "r.yaml")
-    assert load_registry(tmp_path / "r.yaml").artifacts["1"] == model
+    model = Artifact("1-v1", "model", "2020", "no", "null", None, {"1.0": entry})
+    registry = Registry({"1-v1": model}, (), "1")
+    write_registry(registry, tmp_path / "r.yaml")
+    assert load_registry(tmp_path / "r.yaml") == registry
 
 
 def test_registry_made_in_python_is_checked_too() -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import types
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +107,6 @@ def test_cuda_is_strict(model):
 
 
 def test_without_onnxruntime_numpy_answers(model, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     graph = model.locate("model.onnx")
     assert isinstance(open_backend(model.network, graph), NumpyBackend)
@@ -114,6 +118,43 @@ def test_without_onnxruntime_numpy_answers(model, monkeypatch):
         ) as error:
             open_backend(model.network, graph, backend=backend, device="cuda")
         assert error.value.exit_code == 6
+
+
+@pytest.mark.fault
+def test_what_is_left_of_onnxruntime_is_not_used(model, monkeypatch, caplog):
+    """Two packages bring the module; removing one leaves it empty."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    graph = model.locate("model.onnx")
+    assert isinstance(open_backend(model.network, graph), NumpyBackend)
+    assert "parts of it are missing" in caplog.text
+    with pytest.raises(UsageError, match=r"missing[\s\S]*pip uninstall -y onnxruntime"):
+        open_backend(model.network, graph, backend="onnxruntime")
+    with pytest.raises(DeviceError, match="missing"):
+        open_backend(model.network, graph, device="cuda")
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_onnxruntime_tells_nobody_what_runs(graph, tmp_path):
+    """Some builds send events ten seconds after the first session, and keep them in the home."""
+    code = """
+        import sys, time
+        from pathlib import Path
+        from decode_zoo.runtime import OnnxBackend
+        OnnxBackend(Path(sys.argv[1]), "cpu")
+        time.sleep(float(sys.argv[2]))
+        """
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_"))}
+    strace, trace = shutil.which("strace"), tmp_path / "trace"
+    watched = [strace, "-f", "-e", "trace=socket", "-o", trace] if strace else []
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [*watched, sys.executable, "-c", textwrap.dedent(code), graph, "14" if strace else "1"],
+        env={**environ, "HOME": str(home)}, check=True,
+    )  # fmt: skip
+    assert not any(home.rglob("*"))
+    assert "AF_INET" not in (trace.read_text() if strace else "")
 
 
 @pytest.fixture
@@ -154,7 +195,9 @@ def test_a_damaged_graph_is_no_fault_of_the_device(graph, tmp_path, monkeypatch)
 
 def test_a_graph_tells_its_outputs(graph, tmp_path):
     onnx = pytest.importorskip("onnx")
-    names = OnnxBackend(graph, "cpu").outputs
+    backend = OnnxBackend(graph, "cpu")
+    assert backend.providers == ("CPUExecutionProvider",)
+    names = backend.outputs
     assert len(names) == 54
     assert names[-1] == "median_log2_tpm"
 

@@ -2,24 +2,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from decode_zoo import download
 from decode_zoo import store as store_module
+from decode_zoo.artifact import Artifact, FileEntry
+from decode_zoo.digest import sha256_of_stream
 from decode_zoo.errors import ArtifactError, VerificationError
-from decode_zoo.registry import Artifact, FileEntry, Registry, hash_file, write_registry
+from decode_zoo.registry import Registry, write_registry
 from decode_zoo.store import Store, builtin_registry_path, bundled_root, cache_root
 from tests.server import Server
 
+ROOT = Path(__file__).resolve().parents[1]
 CONTENT = {"manifest.json": b"{}\n", "weights.npz": bytes(range(256)) * 20}
 WRONG = {"manifest.json": b"[]\n", "weights.npz": bytes(5120)}
 FOLDER = "models/tissue-v1"
@@ -60,16 +65,14 @@ def files_in(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def server() -> Iterator[Server]:
     with Server(CONTENT) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BACKOFF", 0.01)
+    monkeypatch.setattr(download, "_BACKOFF", 0.01)
 
 
 @pytest.fixture
@@ -127,18 +130,18 @@ def test_file_changed_after_it_was_verified_is_noticed(
 def test_only_a_file_at_rest_is_hashed_once(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: int, times: int
 ) -> None:
-    hashed: list[Path] = []
+    hashed: list[int] = []
 
-    def count(path: Path) -> FileEntry:
-        hashed.append(path)
-        return hash_file(path)
+    def count(file: BinaryIO, size: int) -> str:
+        hashed.append(size)
+        return sha256_of_stream(file, size)
 
     monkeypatch.setattr(store_module, "_FRESH", fresh)
-    monkeypatch.setattr(store_module, "hash_file", count)
+    monkeypatch.setattr(store_module, "sha256_of_stream", count)
     with_bundle = replace(store, bundled=lay_out(tmp_path / "bundled", CONTENT))
     path = with_bundle.locate("tissue-v1", "weights.npz")
     assert with_bundle.locate("tissue-v1", "weights.npz") == path
-    assert hashed == [path] * times
+    assert hashed == [path.stat().st_size] * times
 
 
 @pytest.mark.parametrize("scheme", ["folder", "file"])
@@ -172,7 +175,7 @@ def test_every_failed_attempt_is_told(store: Store, server: Server, tmp_path: Pa
         "file://elsewhere/zoo": "neither",
         "http://[::1": "Failed to parse",
     }
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(VerificationError) as caught:
         replace(store, mirrors=tuple(failures)).locate("tissue-v1", "weights.npz")
     lines = caught.value.message.splitlines()
     assert REGISTRY.artifacts["tissue-v1"].files["weights.npz"].sha256 in lines[0]
@@ -218,13 +221,42 @@ def test_damaged_cached_file_is_replaced(store: Store, tmp_path: Path, damage: s
 
 @pytest.mark.fault
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_cached_file_is_never_handed_out(store: Store, damage: str) -> None:
+def test_damaged_cached_file_that_nobody_replaces_fails_verification(
+    store: Store, tmp_path: Path, damage: str
+) -> None:
     lay_out(store.cache, {"weights.npz": DAMAGE[damage]})
     path = store.cache / FOLDER / "weights.npz"
+    none = str(tmp_path / "none")
+    for mirrors, offline, said in (
+        ((), False, "no mirror is known"),
+        ((none,), False, f"{none}/{FOLDER}/weights.npz: no such file"),
+        (("https://zoo.example",), True, "not tried, offline"),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            replace(store, mirrors=mirrors, offline=offline).locate("tissue-v1", "weights.npz")
+        assert caught.value.exit_code == 5
+        first, second, third = caught.value.message.splitlines()
+        assert "weights.npz of tissue-v1" in first
+        assert f"{path}: damaged, not used: expected " in second
+        assert said in third
+        assert f"Delete {path}" in str(caught.value.remedy)
+        assert "DECODE_ZOO_MIRRORS" in str(caught.value.remedy)
+        assert path.read_bytes() == DAMAGE[damage]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("there", ["nothing", "link to nothing", "folder", "pipe"])
+def test_file_that_is_not_there_is_not_available(store: Store, there: str) -> None:
+    path = lay_out(store.cache, {}) / FOLDER / "weights.npz"
+    if there == "link to nothing":
+        path.symlink_to("nothing")
+    elif there == "folder":
+        path.mkdir()
+    elif there == "pipe":
+        os.mkfifo(path)
     with pytest.raises(ArtifactError) as caught:
         store.locate("tissue-v1", "weights.npz")
-    assert "no mirror is known" in caught.value.message
-    assert f"{path}: damaged, not used: expected" in caught.value.message
+    assert caught.value.exit_code == 3
 
 
 @pytest.mark.usefixtures("no_sockets")
@@ -396,6 +428,58 @@ def test_default_store_reads_the_environment(
     assert store.offline
     monkeypatch.setenv("DECODE_ZOO_OFFLINE", "False")
     assert not Store.default().offline
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.name == "nt", reason="Windows has another way to find a home")
+@pytest.mark.parametrize("how", ["no home", "home of nobody"])
+def test_user_without_a_home_needs_a_cache_only_to_fetch(
+    call: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What came with the package works without; the rest says what to set."""
+    import pwd
+
+    def nobody(*args: object) -> None:
+        raise KeyError(args[0])
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwnam", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "DECODE_ZOO_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    if how == "home of nobody":
+        monkeypatch.setenv("DECODE_ZOO_CACHE", "~nosuch/x")
+    assert Store.default().cache is None
+    for line in ("ls", "info gtex-tissue-v1", "verify --all", "fetch gtex-tissue-v1"):
+        code, _, err = call(*line.split())
+        assert (code, err) == (0, "")
+    for line in ("path", "ls", "clean", "import ."):
+        code, out, err = call("cache", *line.split())
+        assert (code, out) == (3, "")
+        assert "no folder to keep fetched files in" in err
+        assert "Name a folder in DECODE_ZOO_CACHE" in err
+    with pytest.raises(ArtifactError, match="DECODE_ZOO_CACHE"):
+        Store(REGISTRY, None, None).locate("tissue", "weights.npz")
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None or os.geteuid() != 0, reason="only root can be somebody else"
+)
+def test_user_whom_the_system_does_not_know_can_use_what_came_with_the_package() -> None:
+    """As in many a container: a number without a name, and no home."""
+    ours = {name: value for name, value in os.environ.items()
+            if name not in ("HOME", "XDG_CACHE_HOME", "DECODE_ZOO_CACHE")}  # fmt: skip
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        other = ["setpriv", "--reuid", "54321", "--clear-groups", sys.executable, "-m"]
+        return subprocess.run([*other, "decode_zoo", *args], env=ours, cwd=ROOT, text=True,
+                              capture_output=True)  # fmt: skip
+
+    done = run("verify", "gtex-tissue-v1")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run("cache", "path")
+    assert done.returncode == 3
+    assert "DECODE_ZOO_CACHE" in done.stderr
 
 
 def test_import_is_light() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo import store as store_module
+from decode_zoo import download
+from decode_zoo.artifact import hash_file
 from decode_zoo.download import leftovers
-from decode_zoo.registry import hash_file, write_registry
+from decode_zoo.registry import write_registry
 from decode_zoo.store import Store
 from tests.server import Server
 from tests.test_store import CONTENT, FOLDER, REGISTRY, files_in, lay_out
@@ -222,7 +223,7 @@ def test_read_only_cache_that_lacks_a_file_is_told(
     sealed()
     before = files_in(cache)
     code, out, err = ended(start("fetch", "tissue", mirror=f"{server.url}/good", mortal=True))
-    assert (code, out) == (3, "")
+    assert (code, out) == (5 if here == "a damaged file" else 3, "")
     assert f"The cache cannot be written: {cache / FOLDER}" in err
     assert "Permission denied" in err
     assert "in DECODE_ZOO_CACHE" in err
@@ -396,7 +397,7 @@ def test_file_that_another_process_completed_meanwhile_is_used(
 ) -> None:
     store = Store(REGISTRY, None, cache, (f"{server.url}/limited",))
     path = cache / FOLDER / NAME
-    monkeypatch.setattr(store_module.time, "sleep", lambda seconds: path.write_bytes(DATA))
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: path.write_bytes(DATA))
     assert store.locate("tissue", NAME) == path
     assert len(server.requests) == 1
 

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -105,7 +107,6 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
 def test_force_replaces_only_what_decode_zoo_made(tmp_path: Path, mark: str) -> None:
     target = tmp_path / "set"
     target.mkdir()
-    (target / "thesis.doc").write_text("years of work")
     (target / mark).write_text('{"manifest_version": 3}')
     with pytest.raises(UsageError, match="not made by decode-zoo"), atomic_dir(target, force=True):
         pass
@@ -116,6 +117,110 @@ def test_force_replaces_only_what_decode_zoo_made(tmp_path: Path, mark: str) -> 
         (temporary / "new").write_text("1")
     assert names(target) == ["new"]
     assert names(tmp_path) == ["set"]
+
+
+FILES = {
+    "features.json": ("features.json", "pooled.npz", "sites.npz"),
+    "manifest.json": ("manifest.json", "weights.npz", "model.onnx"),
+}
+
+
+def made(target: Path, mark: str) -> Path:
+    """A folder as decode-zoo makes it."""
+    target.mkdir()
+    for name in FILES[mark]:
+        (target / name).write_text("x")
+    (target / mark).write_text('{"format_version": 1}')
+    return target
+
+
+def test_what_a_folder_may_hold_is_what_its_format_makes() -> None:
+    from decode_zoo.manifest import BUNDLE_FILES
+    from decode_zoo.publication import FEATURE_FILES
+
+    assert set(FILES["manifest.json"]) == set(BUNDLE_FILES)
+    assert set(FILES["features.json"]) == set(FEATURE_FILES)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("mark", FILES)
+@pytest.mark.parametrize("foreign", ["thesis.doc", ".git/", "sub/", "weights.npz.bak", "CARD.md/"])
+def test_force_deletes_no_file_that_decode_zoo_did_not_make(
+    tmp_path: Path, mark: str, foreign: str
+) -> None:
+    target = made(tmp_path / "set", mark)
+    path = target / foreign
+    path.mkdir() if foreign.endswith("/") else path.write_text("years of work")
+    before = names(target)
+    with pytest.raises(UsageError, match="holds more than decode-zoo made") as error:
+        atomic_dir(target, force=True).__enter__()
+    assert repr(path.name) in error.value.message
+    assert error.value.remedy
+    assert names(target) == before
+    assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.fault
+def test_force_deletes_no_file_that_came_meanwhile(tmp_path: Path) -> None:
+    target = made(tmp_path / "set", "manifest.json")
+    with pytest.raises(UsageError, match=r"thesis\.doc"), atomic_dir(target, force=True) as new:  # noqa: PT012
+        (new / "a").write_text("1")
+        (target / "thesis.doc").write_text("years of work")
+    assert (target / "thesis.doc").read_text() == "years of work"
+    assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("mark", FILES)
+def test_force_keeps_the_card(tmp_path: Path, mark: str) -> None:
+    target = made(tmp_path / "set", mark)
+    (target / "CARD.md").write_text("by hand")
+    with atomic_dir(target, force=True) as temporary:
+        (temporary / mark).write_text("new")
+    assert names(target) == ["CARD.md", mark]
+    assert (target / "CARD.md").read_text() == "by hand"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from decode_zoo.output import atomic_dir
+rename = os.rename
+def die(source, destination):
+    rename(source, destination)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.rename = die
+with atomic_dir(sys.argv[1], force=True) as new:
+    (new / "manifest.json").write_text("{}")
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(
+    tmp_path: Path,
+) -> None:
+    target = made(tmp_path / "set", "manifest.json")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not target.exists()
+    with pytest.raises(UsageError, match="former folder is at") as error:
+        atomic_dir(target, force=True).__enter__()
+    # The remedy is a command that does it.
+    command = (error.value.remedy or "").partition(": ")[2]
+    subprocess.run(shlex.split(command), check=True)
+    assert names(target) == sorted(FILES["manifest.json"])
+    with atomic_dir(target, force=True) as temporary:
+        (temporary / "new").write_text("1")
+    assert names(target) == ["new"]
+
+
+@pytest.mark.fault
+def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path: Path) -> None:
+    target = made(tmp_path / "set", "manifest.json")
+    made(tmp_path / ".set.decode-zoo-replaced", "manifest.json")
+    with pytest.raises(UsageError, match="left the former folder at"):
+        atomic_dir(target, force=True).__enter__()
+    assert names(tmp_path) == [".set.decode-zoo-replaced", "set"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -485,3 +590,52 @@ def test_a_wide_table_is_written_in_little_time(tmp_path: Path) -> None:
     write_table(wide, tmp_path / "o.tsv", provenance=RECORD)
     # About 0.15 s; ten times that would break the budget for all genes.
     assert time.perf_counter() - start < 2.0
+
+
+# --- HDF5 --------------------------------------------------------------------------
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("room", [0, 7, 50, 10_000])
+def test_hdf5_never_hears_of_a_disk_that_fills_up_and_the_caller_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    from decode_zoo.hdf5 import Disk
+
+    disk = Disk(tmp_path / "x")
+    put = disk._file.write
+
+    def write(part: Any) -> int:
+        if disk._file.tell() >= room:
+            raise OSError(28, "No space left on device")
+        return put(part[: room - disk._file.tell()])  # disks take what fits, and then nothing
+
+    monkeypatch.setattr(disk, "_file", _Stub(disk._file, write))
+    expected, random = bytearray(), np.random.default_rng(0)
+    for _ in range(60):
+        start, data = int(random.integers(0, 80)), random.bytes(int(random.integers(0, 20)))
+        disk.seek(start)
+        assert disk.write(data) == len(data)
+        if data:
+            expected.extend(bytes(max(0, start + len(data) - len(expected))))
+            expected[start : start + len(data)] = data
+        first = int(random.integers(0, 90))
+        disk.seek(first)
+        assert disk.read(30) == expected[first : first + 30]
+    assert disk.seek(0, os.SEEK_END) == len(expected)
+    if room == 10_000:
+        disk.check()
+    else:
+        with pytest.raises(OSError, match="No space left"):
+            disk.check()
+    disk.close()
+
+
+class _Stub:
+    """A file that writes otherwise."""
+
+    def __init__(self, file: Any, write: Any) -> None:
+        self.file, self.write = file, write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)

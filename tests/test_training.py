@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +136,96 @@ def test_ridge_against_the_normal_equations(dataset):
     np.testing.assert_array_equal(counts[:, 0], (features[:, 1 : 1 + n_promoter] > 0).sum(axis=1))
 
 
+# --- what publishing will ask ---------------------------------------------------------
+
+ENTRY = {"id": "mine-v1", "title": "Ours", "license": "CC0-1.0", "citation": "nobody",
+         "features": "hg38-open-v1"}  # fmt: skip
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"id": "mine"}, "id: the id 'mine' has no version"),
+        ({"id": "Mine-v1"}, "id: 'Mine-v1' is no id"),
+        ({"id": ""}, "id: "),
+        ({"id": "gtex-tissue-v1"}, "id: gtex-tissue-v1 is a model of decode-zoo itself"),
+        ({"id": "gtex-tissue-decode-v1"}, "is a model of decode-zoo itself"),
+        ({"title": ""}, "title: "),
+        ({"license": " "}, "license: "),
+        ({"citation": ""}, "citation: "),
+        ({"citation": "two\nlines"}, "citation: "),
+        ({"features": "My sites"}, "features: 'My sites' is no id"),
+    ],
+)
+def test_what_could_not_be_published_is_not_trained(call, tmp_path, wrong, words):
+    from decode_zoo.training.entry import check_entry
+
+    check_entry(**ENTRY)
+    entry = ENTRY | wrong
+    with pytest.raises(InputError) as error:
+        check_entry(**entry)
+    assert words in error.value.message
+    if entry["features"] != ENTRY["features"]:
+        return
+    # Nothing else is asked for first: neither TensorFlow nor the matrix.
+    options = [word for name in ("id", "title", "license", "citation", "features")
+               for word in (f"--{name}", entry[name])]  # fmt: skip
+    code, out, err = call("train", *options, "--expression", tmp_path / "none.tsv", "--scale",
+                          "tpm", "-o", tmp_path / "out")  # fmt: skip
+    assert (code, out) == (2, "")
+    assert f"Error: --{error.value.message}.\n" in err
+    assert len(err.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault
+def test_the_prose_of_a_former_card_is_kept_and_its_facts_are_new(tmp_path):
+    from decode_zoo.training.entry import write_card
+    from tests.test_publish import CARD, PUBLISHED, ROOT
+
+    new, old = tmp_path / "new", tmp_path / "old"
+    for name in (new, old):
+        name.mkdir()
+    for file in ("manifest.json", "weights.npz", "model.onnx"):
+        shutil.copy(ROOT / "zoo/models" / PUBLISHED / file, new)
+    write_card(new, old)
+    assert "To be written" in (new / "CARD.md").read_text(encoding="utf-8")
+    (old / "CARD.md").write_text(CARD, encoding="utf-8")
+    (new / "CARD.md").unlink()
+    write_card(new, old)
+    card = (new / "CARD.md").read_text(encoding="utf-8")
+    assert card.startswith("# Ours")
+    assert card.endswith("Ask us.\n")
+    assert f"| Id | `{PUBLISHED}` |" in card
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("odd", [b"no facts\n", b"\xff\xfe"])
+def test_a_former_card_that_cannot_be_used_costs_no_training(tmp_path, caplog, odd):
+    from decode_zoo.training.entry import write_card
+    from tests.test_publish import PUBLISHED, ROOT
+
+    shutil.copytree(ROOT / "zoo/models" / PUBLISHED, tmp_path / "new")
+    (tmp_path / "new" / "CARD.md").unlink()
+    (tmp_path / "CARD.md").write_bytes(odd)
+    write_card(tmp_path / "new", tmp_path)
+    assert not (tmp_path / "new" / "CARD.md").exists()
+    assert "No card is written" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "1 / 0"])
+def test_libraries_are_quiet_unless_they_fail(text):
+    import subprocess
+    import sys
+
+    code = f"from decode_zoo.training import _quiet\nwith _quiet(): import os; os.write(2, b'!')\n"
+    code += f"with _quiet():\n    os.write(2, b'?'); {text or 'pass'}\nos.write(2, b'.')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == bool(text)
+    assert done.stderr.startswith("?Traceback" if text else ".")
+
+
 # --- with TensorFlow -----------------------------------------------------------------
 
 
@@ -158,6 +248,7 @@ def bundle(features, targets, tmp_path_factory):
 def test_a_bundle_is_whole_and_its_implementations_agree(bundle):
     folder, model = bundle
     assert sorted(p.name for p in folder.iterdir()) == [
+        "CARD.md",
         "manifest.json",
         "model.onnx",
         "weights.npz",
@@ -264,19 +355,71 @@ def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
     np.testing.assert_array_equal(alone[0], b[1])
 
 
-def test_train_from_the_command_line(features, targets, tmp_path):
+# --- from the command line, to where others fetch it -------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(features, targets, tmp_path_factory):
     pytest.importorskip("tf2onnx")
     from tests.test_cli import run
 
+    folder = tmp_path_factory.mktemp("trained")
     log2 = targets.values[:, :-1] + targets.values[:, -1:]
     lines = ["gene_id\t" + "\t".join(targets.names[:-1])]
     lines += ["\t".join([g, *(f"{v:.3f}" for v in row)])
               for g, row in zip(targets.gene_ids, log2, strict=True)]  # fmt: skip
-    (tmp_path / "x.tsv").write_text("\n".join(lines) + "\n")
-    run("train", "--features", "hg38-open-v1", "--expression", tmp_path / "x.tsv",
+    (folder / "x.tsv").write_text("\n".join(lines) + "\n")
+    done = run("train", "--features", "hg38-open-v1", "--expression", folder / "x.tsv",
         "--scale", "log2tpm", "--id", "mine-v1", "--license", "CC0-1.0", "--kinds", "rbp,tf",
+        "--title", "Ours", "--citation", "nobody",
         "--test-chrom", "22", "--repeats", 1, "--max-epochs", 1, "--dense-width", 8,
-        "--rna-channels", 4, "--promoter-channels", 4, "-o", tmp_path / "mine")  # fmt: skip
-    done = run("predict", "--model", tmp_path / "mine", "-", stdin="APP\n")
+        "--rna-channels", 4, "--promoter-channels", 4, "-o", folder / "mine")  # fmt: skip
+    (folder / "told").write_text(done.stderr)
+    return folder / "mine"
+
+
+@pytest.fixture
+def told(trained):
+    """What training said on standard error."""
+    return (trained.parent / "told").read_text()
+
+
+def test_train_says_no_more_than_what_it_does(told):
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "seed 1", "validation", "test"
+    ]  # fmt: skip
+
+
+def test_train_from_the_command_line(trained):
+    from tests.test_cli import run
+
+    done = run("predict", "--model", trained, "-", stdin="APP\n")
     assert done.stdout.splitlines()[0].split("\t")[-1] == MEDIAN
-    assert Path(tmp_path / "mine" / "manifest.json").is_file()
+    assert (trained / "manifest.json").is_file()
+
+
+def test_what_was_trained_is_published_fetched_and_predicts_the_same(
+    trained, tmp_path, call, monkeypatch
+):
+    from tests.server import serving
+
+    (tmp_path / "genes.tsv").write_text("APP\nSOD1\nPRNP\n")
+    predict = ("predict", tmp_path / "genes.tsv", "--model")
+    code, expected, err = call(*predict, trained)
+    assert code == 0, err
+    zoo = tmp_path / "zoo"
+    code, out, err = call("publish", trained, "--to", zoo)  # as it is
+    assert (code, err) == (0, "")
+    # Publishing found no fact on the card that it would put otherwise.
+    card = (zoo / "models/mine-v1/CARD.md").read_text(encoding="utf-8")
+    assert card == (trained / "CARD.md").read_text(encoding="utf-8")
+    assert "known answers, onnxruntime-cpu" in out
+    with serving(zoo) as url:
+        monkeypatch.setenv("DECODE_ZOO_REGISTRY", f"{url}/registry.yaml")
+        assert f"\tto fetch\t{url}/registry.yaml\tOurs\n" in call("ls")[1]
+        assert call("fetch", "mine-v1")[0] == 0
+    # The server is gone: what follows rests on what was fetched.
+    assert call("verify", "mine-v1")[1] == "mine-v1\t4 of 4 files here, verified\n"
+    code, out, _ = call("test", "mine-v1")
+    assert (code, out.count("mine-v1\t")) == (0, 2)
+    assert call(*predict, "mine-v1")[:2] == (0, expected)

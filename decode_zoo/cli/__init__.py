@@ -6,22 +6,50 @@ verbs are imported inside it (`decode_zoo.cli.group`).
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as timeout and batch systems send it; what is unfinished goes as after Ctrl-C."""
 
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented codes."""
     try:
-        code = _run(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        code = INTERRUPTED
+        with _terminable():
+            code = _run(sys.argv[1:])
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, _Terminated)
+        sys.stderr.write("Terminated.\n" if terminated else "Interrupted.\n")
+        code = TERMINATED if terminated else INTERRUPTED
     sys.exit(code)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, unless whoever started this wants it otherwise."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing may stop the cleaning up
+        raise _Terminated
+
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:
@@ -29,6 +57,7 @@ def _run(arguments: list[str]) -> int:
     import click
 
     from decode_zoo.cli.group import cli
+    from decode_zoo.cli.outlet import patient_streams
     from decode_zoo.errors import DecodeZooError
 
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -39,29 +68,34 @@ def _run(arguments: list[str]) -> int:
             *(word for word in own if word != "--debug"),
             *arguments[len(own) :],
         ]
-    try:
-        cli(arguments, prog_name="decode-zoo", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, DecodeZooError):
-            click.echo(f"Error: {error}", err=True)
+    with patient_streams():
+        try:
+            cli(arguments, prog_name="decode-zoo", standalone_mode=False)
+        except click.exceptions.Exit as stop:
+            return stop.exit_code
+        except click.ClickException as error:
+            error.show()
             return error.exit_code
-        if isinstance(error, OSError):
-            return _refused(error)
-        click.echo(
-            f"Internal error: {type(error).__name__}: {error}\n"
-            "This is a bug in decode-zoo. Run again with 'decode-zoo --debug …' for a traceback.",
-            err=True,
-        )
-        return 1
+        except click.Abort as stop:
+            cause = stop.__cause__
+            raise cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt from None
+        except Exception as error:
+            if debug:
+                import traceback
+
+                traceback.print_exc()
+            if isinstance(error, DecodeZooError):
+                click.echo(f"Error: {error}", err=True)
+                return error.exit_code
+            if isinstance(error, OSError):
+                return _refused(error)
+            click.echo(
+                f"Internal error: {type(error).__name__}: {error}\n"
+                "This is a bug in decode-zoo. Run again with 'decode-zoo --debug …' for a "
+                "traceback.",
+                err=True,
+            )
+            return 1
     return 0
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from decode_zoo.display import megabytes, printable
 from decode_zoo.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["cache"]
 
+# Why `clean` leaves files.
+_REASONS = {
+    "verified": "good; they go with --all, --older-than, or the ids of their artifacts",
+    "unregistered": "of artifacts that no registry in use has, perhaps of a zoo that "
+    "DECODE_ZOO_REGISTRY does not name now; they go with --all or the ids",
+    "in use": "of downloads under way",
+    "unreadable": "that you may not read",
+    "foreign": "not made by decode-zoo, or links",
+}
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _ids = click.argument("artifact_ids", metavar="[ID]...", nargs=-1)
 
@@ -54,19 +64,20 @@ def ls() -> None:
     """List what is in the cache, and verify it.
 
     State: 'verified'; 'damaged', not what the registry says; 'unfinished', left by a download that
-    died; 'in use', a download under way; 'unregistered', of an artifact that the registry does not
-    have; 'unreadable'; 'foreign', not made by decode-zoo, or a symbolic link.
+    died; 'in use', a download under way; 'unregistered', of an artifact that no registry in use
+    has; 'unreadable'; 'foreign', not made by decode-zoo, or a symbolic link.
     """
     from decode_zoo.cache import survey
     from decode_zoo.store import Store
 
     now = time.time()
     store = Store.default()
+    files = survey(store)
     click.echo("artifact\tfile\tsize\tstate\tage\tregistered")
-    for file in survey(store):
+    for file in files:
         known = "yes" if file.artifact in store.registry.artifacts else "no"
-        cells = (_shown(file.artifact), _shown(file.path.name), _megabytes([file]), file.state,
-                 _age(now - file.modified), known)  # fmt: skip
+        cells = (printable(file.artifact), printable(file.path.name), megabytes(file.size),
+                 file.state, _age(now - file.modified), known)  # fmt: skip
         click.echo("\t".join(cells))
 
 
@@ -74,16 +85,17 @@ def ls() -> None:
 @_ids
 @click.option("--older-than", type=_Age(), metavar="AGE",
               help="Also good files that were fetched longer ago, e.g. 12h, 30d, 8w.")  # fmt: skip
-@click.option("--all", "everything", is_flag=True, help="Also all good files.")
+@click.option("--all", "everything", is_flag=True, help="All that decode-zoo put there.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def clean(
     artifact_ids: Sequence[str], older_than: float | None, everything: bool, dry_run: bool
 ) -> None:
     """Remove what nobody can use from the cache; with options or ids, more.
 
-    Removed are damaged files, what downloads that died left, and artifacts that are not in the
-    registry in use. With ids, only those artifacts are touched, and their good
-    files go too. Nothing is asked; what goes is printed.
+    Removed are damaged files and what downloads that died left. With ids, only those artifacts are
+    touched, and their good files go too. Artifacts that no registry in use has go only with --all
+    or if named: they may be of a zoo that DECODE_ZOO_REGISTRY does not name just now. Nothing is
+    asked; what goes and what stays is printed.
 
     Files that came with the package are never touched, nor is anything in the cache folder that
     decode-zoo did not make; symbolic links are not followed.
@@ -104,9 +116,13 @@ def clean(
     )
     removed = files if dry_run else contents.clean(files)
     for file in removed:
-        click.echo(f"{file.path}\t{_megabytes([file])}\t{file.state}")
+        click.echo(f"{printable(str(file.path))}\t{megabytes(file.size)}\t{file.state}")
     verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(removed)} files, {_megabytes(removed)} {verb} from {store.cache}.", err=True)
+    click.echo(f"{_amount(removed)} {verb} from {store.cache}.", err=True)
+    for state, reason in _REASONS.items():
+        left = [file for file in there if file.state == state and file not in removed]
+        if left:
+            click.echo(f"Left: {_amount(left)} {reason}.", err=True)
 
 
 @cache.command()
@@ -125,9 +141,9 @@ def export(folder: Path, artifact_ids: Sequence[str]) -> None:
 
     done = pack(Store.default(), folder, artifact_ids)
     for place, size in done.files:
-        click.echo(f"{place}\t{size / 1e6:.1f} MB")
-    total = sum(size for _, size in done.files) / 1e6
-    click.echo(f"{len(done.files)} files, {total:.1f} MB in {folder}.", err=True)
+        click.echo(f"{place}\t{megabytes(size)}")
+    total = sum(size for _, size in done.files)
+    click.echo(f"{len(done.files)} files, {megabytes(total)} in {folder}.", err=True)
     if done.left_out:
         click.echo(f"Not here, so not in it: {', '.join(done.left_out)}.", err=True)
 
@@ -145,16 +161,17 @@ def import_(folder: Path) -> None:
     from decode_zoo.store import Store
 
     store = Store.default()
+    cache = store.cache_folder()
     done = unpack(store, folder)
     for place, size in done.files:
-        click.echo(f"{place}\t{size / 1e6:.1f} MB")
+        click.echo(f"{place}\t{megabytes(size)}")
     click.echo(
-        f"{len(done.files)} files verified and taken into {store.cache}, "
+        f"{len(done.files)} files verified and taken into {cache}, "
         f"{len(done.here)} verified and here already.",
         err=True,
     )
     if done.left_out:
-        names = ", ".join(map(_shown, done.left_out[:10])) + ", …" * (len(done.left_out) > 10)
+        names = ", ".join(map(printable, done.left_out[:10])) + ", …" * (len(done.left_out) > 10)
         click.echo(f"Not in the registry, so not looked at: {names}.", err=True)
 
 
@@ -168,8 +185,8 @@ def _cached_id(store: Store, name: str, files: Iterable[CachedFile]) -> str:
         raise
 
 
-def _megabytes(files: Iterable[CachedFile]) -> str:
-    return f"{sum(file.size for file in files) / 1e6:.1f} MB"
+def _amount(files: Collection[CachedFile]) -> str:
+    return f"{len(files)} files, {megabytes(sum(file.size for file in files))}"
 
 
 def _age(seconds: float) -> str:
@@ -178,8 +195,3 @@ def _age(seconds: float) -> str:
         ("min", 60),
     )
     return f"{max(seconds, 0) / length:.0f} {unit}"
-
-
-def _shown(name: str) -> str:
-    """Text that no terminal obeys: a name may hold control characters."""
-    return name if name.isprintable() else ascii(name)

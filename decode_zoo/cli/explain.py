@@ -27,7 +27,7 @@ __all__ = ["explain"]
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=options.FILE,
     help="Output file: .tsv, .tsv.gz, .csv, .parquet or .h5ad (default: TSV on stdout).",
 )
 @options.outputs
@@ -73,9 +73,14 @@ def explain(
       decode-zoo explain --model gtex-tissue-v1 genes.tsv --summary -o summary.tsv
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.chunks import check_attributions, print_attributions, write_attributions
+    from decode_zoo.chunks import (
+        check_attributions,
+        print_attributions,
+        totals_path,
+        write_attributions,
+    )
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.provenance import origin_of, provenance
+    from decode_zoo.provenance import origin_of, provenance, provenance_path
     from decode_zoo.scorefiles import Selection
 
     if all_genes == (genes is not None):
@@ -84,6 +89,9 @@ def explain(
         raise UsageError("Only one list of genes can come from standard input.")
     selection = Selection(top, summary)
     check_attributions(output, by, selection, force=force)
+    if output is not None and str(output) != "-":
+        written = [output, totals_path(output), provenance_path(output)]
+        options.check_inputs_kept(written, [genes, background])
     queries = None if genes is None else read_gene_list(genes)
     against = None if background is None else read_gene_list(background)
     model = dz.load(model_id)
@@ -114,6 +122,7 @@ def explain(
                 progress=bar.update,
             )  # fmt: skip
     _report(asked, explainer, largest)
+    options.tell_beside(queries, explainer.bound.features)
 
 
 def _report(asked: Asked, explainer: Explainer, largest: float) -> None:
@@ -122,7 +131,7 @@ def _report(asked: Asked, explainer: Explainer, largest: float) -> None:
     level = explainer.bound.features.layout.level
     lost = "".join(f", {number} {name}" for name, number in count.items())
     click.echo(
-        f"{asked.rows.size} {level}{'' if asked.rows.size == 1 else 's'} explained{lost}; "
+        f"{options.counted(asked.rows.size, level)} explained{lost}; "
         f"largest |prediction - reference - sum of scores|: {largest:.1e}",
         err=True,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from decode_zoo.cli import options
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "features"]
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.group()
 def features() -> None:
@@ -28,24 +27,29 @@ def features() -> None:
 
 
 @features.command()
-@click.option("--gtf", type=_PATH, help="Gene models (GENCODE, Ensembl or RefSeq style).")
+@click.option("--gtf", type=options.FILE, help="Gene models (GENCODE, Ensembl or RefSeq style).")
 @click.option(
     "--like",
+    type=options.NAME,
     metavar="ID|DIR",
     help="Take gene models, bins and window from a feature set instead, so that the "
     "result can be merged with it.",
 )
-@click.option("--tss", type=_PATH, help="BED6 of start sites (id in column 4) for promoters.")
+@click.option(
+    "--tss", type=options.FILE, help="BED6 of start sites (id in column 4) for promoters."
+)
 @click.option(
     "--promoter",
-    type=_PATH,
+    type=options.FILE,
     multiple=True,
     help="Sites on promoters: folder of BED files (stem = track), manifest, or file.",
 )
-@click.option("--rna", type=_PATH, multiple=True, help="Sites on RNAs: folder, manifest or file.")
+@click.option(
+    "--rna", type=options.FILE, multiple=True, help="Sites on RNAs: folder, manifest or file."
+)
 @click.option(
     "--mirna",
-    type=_PATH,
+    type=options.FILE,
     multiple=True,
     help="Sites on RNAs, one file whose name column holds the miRNA.",
 )
@@ -57,7 +61,7 @@ def features() -> None:
     help="A row is a gene (union of its exons) or a transcript.",
 )
 @click.option("--genome", default="hg38", show_default=True, help="Name of the assembly.")
-@click.option("--chrom-sizes", type=_PATH, help="Chromosome sizes, for assemblies but hg38.")
+@click.option("--chrom-sizes", type=options.FILE, help="Chromosome sizes, for assemblies but hg38.")
 @click.option("--bin", "bin_width", default=100, show_default=True, help="Bin width (bp, nt).")
 @click.option("--upstream", default=2000, show_default=True, help="Promoter window before the TSS.")
 @click.option("--downstream", default=1000, show_default=True, help="Promoter window after it.")
@@ -75,8 +79,8 @@ def features() -> None:
 @click.option(
     "--rna-strand", type=click.Choice(["ignore", "match"]), default="match", show_default=True
 )
-@click.option("--aliases", type=_PATH, help="Other names of genes: TSV with alias, gene_id.")
-@click.option("-o", "--output", type=_PATH, required=True, help="Folder to write.")
+@click.option("--aliases", type=options.FILE, help="Other names of genes: TSV with alias, gene_id.")
+@click.option("-o", "--output", type=options.FILE, required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace an existing feature set.")
 def build(
     gtf: Path | None,
@@ -113,6 +117,8 @@ def build(
         raise UsageError("Give either --gtf or --like.")
     if not (promoter or rna or mirna):
         raise UsageError("Give at least one of --promoter, --rna and --mirna.")
+    sources = [gtf, like, tss, chrom_sizes, aliases, *promoter, *rna, *mirna]
+    options.check_inputs_kept([output], sources)
     names = read_aliases(aliases) if aliases else {}
     if like is not None:
         _refuse_layout_options()
@@ -145,7 +151,7 @@ def build(
         files["rna"] += dz.find_site_files(source, "rna", by_name=True)
     total = sum(map(len, files.values()))
     bar = click.progressbar(length=total, label="Reading sites", file=sys.stderr)
-    with bar if sys.stderr.isatty() else nullcontext():
+    with bar if sys.stderr.isatty() else nullcontext(), options.named_in_errors(output):
         built = dz.build_features(
             annotation,
             assembly,
@@ -160,7 +166,7 @@ def build(
 
 
 @features.command("info")
-@click.argument("source", metavar="ID|DIR")
+@click.argument("source", type=options.NAME, metavar="ID|DIR")
 @click.option("--tracks", is_flag=True, help="List the tracks as a table.")
 def show(source: str, tracks: bool) -> None:
     """Say what is in a feature set."""
@@ -185,7 +191,7 @@ def describe(features: FeatureSet) -> list[str]:
     layout = features.layout
     lines = [
         f"genome      {layout.genome}",
-        f"rows        {len(features)} {layout.level}s",
+        f"rows        {options.counted(len(features), layout.level)}",
         f"window      -{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}",
         f"boundary    {layout.boundary}",
     ]
@@ -197,9 +203,9 @@ def describe(features: FeatureSet) -> list[str]:
 
 
 @features.command()
-@click.argument("base", metavar="BASE")
-@click.argument("added", metavar="ADDED")
-@click.option("-o", "--output", type=_PATH, required=True, help="Folder to write.")
+@click.argument("base", type=options.NAME, metavar="BASE")
+@click.argument("added", type=options.NAME, metavar="ADDED")
+@click.option("-o", "--output", type=options.FILE, required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace an existing feature set.")
 def merge(base: str, added: str, output: Path, force: bool) -> None:
     """Add the tracks of feature set ADDED to those of BASE (ids or folders).
@@ -208,7 +214,10 @@ def merge(base: str, added: str, output: Path, force: bool) -> None:
     """
     import decode_zoo as dz
 
-    merged = dz.merge_features(dz.load_features(base), dz.load_features(added), output, force=force)
+    options.check_inputs_kept([output], [base, added])
+    sets = dz.load_features(base), dz.load_features(added)
+    with options.named_in_errors(output):
+        merged = dz.merge_features(*sets, output, force=force)
     click.echo(f"{output}: {_summary(merged)}", err=True)
 
 
@@ -223,5 +232,6 @@ def _refuse_layout_options() -> None:
 
 
 def _summary(features: FeatureSet) -> str:
+    rows = options.counted(len(features), features.layout.level)
     promoter, rna = (len(features.tracks(side)) for side in ("promoter", "rna"))
-    return f"{len(features)} {features.layout.level}s, {promoter} promoter and {rna} RNA tracks"
+    return f"{rows}, {promoter} promoter and {options.counted(rna, 'RNA track')}"

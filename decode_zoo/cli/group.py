@@ -31,7 +31,8 @@ def cli(debug: bool) -> None:
     """Predict differential gene expression from regulator binding sites.
 
     Exit codes: 0 done, 2 wrong usage, 3 artifact not available, 4 bad input, 5 failed verification,
-    6 device not available, 130 interrupted.
+    6 device not available, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM, as batch systems
+    send it); after the last two, too, nothing half-done is left.
     """
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ __all__ = ["predict"]
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=options.FILE,
     help="Output file: .tsv, .tsv.gz, .csv, .parquet or .h5ad (default: TSV on stdout).",
 )
 @options.outputs
@@ -71,13 +70,15 @@ def predict(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.provenance import origin_of, provenance
+    from decode_zoo.provenance import origin_of, provenance, provenance_path
     from decode_zoo.tables import check_output, write_table
 
     if all_genes == (genes is not None):
         raise UsageError("Give either a file of genes or --all-genes.")
     check_output(output, force)
-    queries = None if genes is None else read_gene_list("-" if str(genes) == "-" else genes)
+    if output is not None:
+        options.check_inputs_kept([output, provenance_path(output)], [genes])
+    queries = None if genes is None else read_gene_list(genes)
     model = dz.load(model_id)
     own = dz.load_features(features_source) if features_source else None
     bound = model.bind(own, fill_missing=fill_missing)
@@ -104,15 +105,14 @@ def predict(
         units={item.name: item.unit for item in model.manifest.outputs if item.name in table},
     )
     _report(table["status"].tolist(), table.attrs["hint"], bound.missing, used.name)
+    options.tell_beside(queries, bound.features)
 
 
 def _report(
     status: Sequence[str], hint: str | None, missing: Mapping[Side, Sequence[str]], backend: str
 ) -> None:
     """Say on stderr what came of the rows."""
-    count = Counter(text.partition(":")[0] for text in status)
-    parts = ", ".join(f"{number} {name}" for name, number in count.items())
-    click.echo(f"{len(status)} rows ({parts}), {backend}", err=True)
+    click.echo(f"{options.statuses(status)}, {backend}", err=True)
     options.tell_missing(missing)
     if hint:
         click.echo(hint, err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,12 @@ __all__ = ["report"]
 
 @click.command()
 @options.model
-@click.argument("genes", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("genes", type=options.FILE)
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=options.FILE,
     help="The page to write: a name that ends in .html.",
 )
 @click.option("--title", help="Heading of the page (default: the number of genes).")
@@ -64,11 +63,13 @@ def report(
 
     import decode_zoo as dz
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.provenance import origin_of
+    from decode_zoo.provenance import origin_of, provenance_path
 
+    options.check_inputs_kept([output, provenance_path(output)], [genes, background])
     queries = read_gene_list(genes)
     against = None if background is None else read_gene_list(background)
     model = dz.load(model_id)
+    own = dz.load_features(features_source) if features_source else None
     with click.progressbar(
         length=len(queries), label="explaining", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
@@ -82,7 +83,7 @@ def report(
             queries,
             outputs=options.split_names(outputs),
             background=against,
-            features=dz.load_features(features_source) if features_source else None,
+            features=own,
             fill_missing=fill_missing,
             title=title,
             command=["decode-zoo", *sys.argv[1:]],
@@ -95,14 +96,13 @@ def report(
         )
     made.write(output, force=force)
     _report(made, output)
+    options.tell_beside(queries, own or model.features)
 
 
 def _report(made: Report, output: Path) -> None:
     """Say on stderr what came of the rows."""
-    count = Counter(text.partition(":")[0] for text in made.table["status"])
-    parts = ", ".join(f"{number} {name}" for name, number in count.items())
     size = output.stat().st_size / 1e6
-    click.echo(f"{output}: {len(made.table)} rows ({parts}), {size:.1f} MB", err=True)
+    click.echo(f"{output}: {options.statuses(made.table['status'])}, {size:.1f} MB", err=True)
     options.tell_missing(made.missing)
     if made.no_positions:
         click.echo(f"Without scores by position: {made.no_positions}", err=True)

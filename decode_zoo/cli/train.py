@@ -8,15 +8,18 @@ from pathlib import Path
 
 import click
 
+from decode_zoo.cli import options
+from decode_zoo.errors import InputError, UsageError
+
 __all__ = ["train"]
 
 
 @click.command()
 @click.option("--family", type=click.Choice(["decode"]), default="decode", show_default=True)
-@click.option("--features", "features_source", required=True, metavar="ID|DIR")
+@click.option("--features", "features_source", type=options.NAME, required=True, metavar="ID|DIR")
 @click.option(
     "--expression",
-    type=click.Path(path_type=Path),
+    type=options.FILE,
     required=True,
     help="TSV: gene ids, then one column a tissue or sample.",
 )
@@ -26,12 +29,14 @@ __all__ = ["train"]
     required=True,
     help="Whether values are TPM or log2(TPM + 0.25).",
 )
-@click.option("--id", "model_id", required=True, help="Id of the new model, e.g. my-tissue-v1.")
-@click.option("--title", default="", help="A line that says what it predicts.")
+@click.option(
+    "--id", "model_id", required=True, help="Id of the new model, with version: my-tissue-v1."
+)
+@click.option("--title", help="A line that says what it predicts (default: the id).")
 @click.option(
     "--license", "license_id", required=True, help="Licence of the model, e.g. CC-BY-4.0."
 )
-@click.option("--citation", default="", help="What to cite.")
+@click.option("--citation", required=True, help="What to cite, e.g. 'Doe, unpublished, 2026'.")
 @click.option("--kinds", metavar="KIND,…", help="Use only tracks of these kinds.")
 @click.option(
     "--test-chrom",
@@ -71,7 +76,7 @@ __all__ = ["train"]
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.FILE,
     required=True,
     help="Folder to write the bundle to.",
 )
@@ -82,7 +87,7 @@ def train(  # one parameter an option
     expression: Path,
     scale: str,
     model_id: str,
-    title: str,
+    title: str | None,
     license_id: str,
     citation: str,
     kinds: str | None,
@@ -99,46 +104,76 @@ def train(  # one parameter an option
     force: bool,
     **network: int | bool,
 ) -> None:
-    """Train a model on a feature set and an expression matrix; write a bundle."""
+    """Train a model on a feature set and an expression matrix; write a bundle.
+
+    The bundle has all that 'decode-zoo publish' asks for; its card, CARD.md, has headings to be
+    filled in. With --force the prose of a former card stays.
+
+    \b
+    Example:
+      decode-zoo train --features my-sites-v1 --expression tpm.tsv --scale tpm --id my-tissue-v1 \\
+          --license CC-BY-4.0 --citation 'Doe et al. 2026' -o my-tissue-v1
+    """  # noqa: D301
     import decode_zoo as dz
+    from decode_zoo.artifact import check_versioned
     from decode_zoo.digest import sha256_of
     from decode_zoo.network import DecodeConfig
     from decode_zoo.training import import_keras
     from decode_zoo.training.dataset import Selection
+    from decode_zoo.training.entry import check_entry
     from decode_zoo.training.fit import FitConfig
     from decode_zoo.training.pipeline import Description, train_bundle
 
-    import_keras()
+    options.check_inputs_kept([output], [features_source, expression])
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
-    targets = dz.make_targets(dz.read_expression(expression), scale=scale)  # type: ignore[arg-type]
     features = dz.load_features(features_source)
-    model = train_bundle(
-        features,
-        targets,
-        output,
-        Description(
-            model_id,
-            title or model_id,
-            license_id,
-            citation,
-            (str(expression.name),),
-            features.name,
-            {expression.name: sha256_of(expression)},
-            ("decode-zoo", *sys.argv[1:]),
-        ),
-        network=DecodeConfig(**network),  # type: ignore[arg-type]
-        fit=FitConfig(
-            learning_rate, batch_size, max_epochs, patience, tuple(range(1, repeats + 1))
-        ),
-        selection=Selection(
-            kinds=tuple(kind.strip() for kind in kinds.split(",")) if kinds else None,
-            test=test_chrom,
-            absent=absent_chrom,
-            min_genes=min_genes,
-            split_seed=split_seed,
-        ),
-        force=force,
+    title = model_id if title is None else title
+    try:
+        check_entry(model_id, title, license_id, citation, features.name)
+    except InputError as error:
+        raise UsageError(
+            f"--{error.message}.",
+            remedy=error.remedy or "Otherwise nobody could publish the model.",
+        ) from error
+    try:
+        check_versioned(features.name)
+    except InputError:
+        click.echo(
+            f"To be published, this model needs a published feature set, whose id has a version; "
+            f"that of {features_source} would be its name, '{features.name}'.",
+            err=True,
+        )
+    import_keras()
+    targets = dz.make_targets(dz.read_expression(expression), scale=scale)  # type: ignore[arg-type]
+    description = Description(
+        model_id,
+        title,
+        license_id,
+        citation,
+        (str(expression.name),),
+        features.name,
+        {expression.name: sha256_of(expression)},
+        ("decode-zoo", *sys.argv[1:]),
     )
+    with options.named_in_errors(output):
+        model = train_bundle(
+            features,
+            targets,
+            output,
+            description,
+            network=DecodeConfig(**network),  # type: ignore[arg-type]
+            fit=FitConfig(
+                learning_rate, batch_size, max_epochs, patience, tuple(range(1, repeats + 1))
+            ),
+            selection=Selection(
+                kinds=tuple(kind.strip() for kind in kinds.split(",")) if kinds else None,
+                test=test_chrom,
+                absent=absent_chrom,
+                min_genes=min_genes,
+                split_seed=split_seed,
+            ),
+            force=force,
+        )
     for part in model.manifest.metrics:
         fold, median = model.manifest.spearman(part)
         click.echo(

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from decode_zoo.display import megabytes
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from decode_zoo.artifact import Artifact
     from decode_zoo.manifest import Manifest
-    from decode_zoo.registry import Artifact
     from decode_zoo.store import Store
 
 __all__ = ["fetch", "info", "ls", "test", "verify"]
 
 
-def _megabytes(artifact: Artifact) -> str:
-    return f"{sum(entry.size for entry in artifact.files.values()) / 1e6:.1f} MB"
+def _size(artifact: Artifact) -> str:
+    return megabytes(sum(entry.size for entry in artifact.files.values()))
 
 
 def _place(store: Store, artifact: Artifact) -> str:
@@ -47,7 +48,7 @@ def ls() -> None:
     for name in sorted({*registry.artifacts, *registry.same_as}):
         artifact = registry.resolve(name)
         title = artifact.title if name == artifact.id else f"the same as {artifact.id}"
-        click.echo(f"{name}\t{artifact.kind}\t{_megabytes(artifact)}\t{_place(store, artifact)}"
+        click.echo(f"{name}\t{artifact.kind}\t{_size(artifact)}\t{_place(store, artifact)}"
                    f"\t{_registry_of(store, name)}\t{title}")  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def info(source: str) -> None:
         lines = [
             f"{artifact.id}: {artifact.title}",
             f"licence     {artifact.license}",
-            f"size        {_megabytes(artifact)} ({place})",
+            f"size        {_size(artifact)} ({place})",
             f"registry    {_registry_of(store, artifact.id)}",
         ]
         if place == "to fetch":
@@ -116,7 +117,11 @@ def _describe_model(manifest: Manifest) -> Iterator[str]:
 @click.command()
 @click.argument("artifact_ids", metavar="ID...", nargs=-1, required=True)
 def fetch(artifact_ids: Sequence[str]) -> None:
-    """Download artifacts into the cache and verify them."""
+    """Download artifacts into the cache and verify them.
+
+    Exit codes: 3 if nobody has a file; 5 if there is something else in its place, in the cache or
+    at a mirror, and no mirror gave the right one.
+    """
     from decode_zoo.store import Store
 
     store = Store.default()

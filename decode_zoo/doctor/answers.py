@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from decode_zoo.doctor.check import Check, broken, ok, problem, warning
 from decode_zoo.errors import ArtifactError, DecodeZooError, DeviceError
 from decode_zoo.features import FeatureSet
 from decode_zoo.model import Model
-from decode_zoo.runtime import BackendName, Device
+from decode_zoo.runtime import BackendName, Device, OnnxBackend, import_onnxruntime
 from decode_zoo.store import Store
 
 __all__ = ["known_answers"]
@@ -46,33 +45,37 @@ def known_answers(store: Store) -> Iterator[Check]:
         return
     cpu = _parity(model, "onnxruntime", "cpu")
     yield cpu
-    if _CUDA not in offered:
-        used = "cpu" if cpu.state == "ok" else None
-        yield ok("device", f"asked for cpu, used {used}; {_CUDA} is not offered",
-                 offered=offered, asked="cpu", used=used)  # fmt: skip
-        return
-    yield from _cuda(model, offered)
+    on_cpu = _used(model, "cpu") if cpu.state == "ok" else {"used": None, "providers": []}
+    if _CUDA in offered:
+        yield from _cuda(model, offered, on_cpu)
+    else:
+        yield ok("device", f"asked for cpu, used {on_cpu['used']}; {_CUDA} is not offered",
+                 offered=offered, asked="cpu", **on_cpu)  # fmt: skip
 
 
-def _cuda(model: Model, offered: list[str]) -> Iterator[Check]:
+def _cuda(model: Model, offered: list[str], on_cpu: dict[str, Any]) -> Iterator[Check]:
     """Ask for CUDA; that a session was made there means that no part of it runs on the CPU."""
     facts: dict[str, Any] = {"offered": offered, "asked": "cuda"}
     try:
-        model.backend("onnxruntime", "cuda")
+        used = _used(model, "cuda")
     except DeviceError as error:
-        found = f"asked for cuda, used cpu: {' '.join(error.message.split())[:300]}"
+        found = f"asked for cuda, used {on_cpu['used']}: {' '.join(error.message.split())[:300]}"
         remedy = error.remedy or "Compare the versions of CUDA, cuDNN and driver with those that " \
                                  "this ONNX Runtime was built for."  # fmt: skip
         if any(map(os.path.exists, _DRIVER)):
-            yield problem("device", found, remedy, 6, **facts, used="cpu")
+            yield problem("device", found, remedy, 6, **facts, **on_cpu)
         else:
             yield warning("device", f"{found} (no NVIDIA driver here)", "Without a GPU, "
-                          "'decode-zoo[cpu]' is smaller.", **facts, used="cpu")  # fmt: skip
+                          "'decode-zoo[cpu]' is smaller.", **facts, **on_cpu)  # fmt: skip
         return
-    yield ok(
-        "device", "asked for cuda, used cuda: the whole graph runs there", **facts, used="cuda"
-    )
+    yield ok("device", "asked for cuda, used cuda: the whole graph runs there", **facts, **used)
     yield _parity(model, "onnxruntime", "cuda")
+
+
+def _used(model: Model, device: Literal["cpu", "cuda"]) -> dict[str, Any]:
+    """Open a session, and tell what it really uses: in our words, and in ONNX Runtime's."""
+    providers = cast(OnnxBackend, model.backend("onnxruntime", device)).providers
+    return {"used": "cuda" if _CUDA in providers else "cpu", "providers": list(providers)}
 
 
 def _parity(model: Model, backend: BackendName, device: Device) -> Check:
@@ -100,7 +103,7 @@ def _offered() -> list[str] | None:
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     try:
-        return list(importlib.import_module("onnxruntime").get_available_providers())
+        return list(import_onnxruntime().get_available_providers())
     except Exception:  # see installation.onnxruntime
         return None
 

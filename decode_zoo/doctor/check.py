@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from decode_zoo.display import masked, printable
 from decode_zoo.errors import DecodeZooError
 
-__all__ = ["Check", "broken", "exit_code", "masked", "ok", "problem", "summary", "warning"]
+__all__ = ["Check", "broken", "exit_code", "ok", "problem", "summary", "warning"]
 
 State = Literal["ok", "warning", "problem"]
 
@@ -96,19 +96,15 @@ def summary(checks: Iterable[Check]) -> str:
     return f"Healthy{'; ' if parts else ''}{'; '.join(parts)}."
 
 
-def masked(text: str) -> str:
-    """Hide user, password and query of every URL in a text, and what a terminal would obey."""
-    # Greedy up to the last '@': rather too much is hidden than half of a password.
-    text = re.sub(r"(?<=://)[^\s,]*@", "***@", text)
-    text = re.sub(r"(\w://[^\s,?#]*)[?#][^\s,)'\"]*", r"\1?***", text)
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+def _safe(text: str) -> str:
+    return "\n".join(map(printable, masked(text).split("\n")))
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return masked(value)
+        return _safe(value)
     if isinstance(value, Mapping):
-        return {masked(str(key)): _clean(item) for key, item in value.items()}
+        return {_safe(str(key)): _clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_clean(item) for item in value]
     return value

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from decode_zoo import cache as contents
 from decode_zoo.artifact import FileEntry
+from decode_zoo.display import megabytes
 from decode_zoo.doctor.check import Check, ok, problem, warning
-from decode_zoo.download import is_url, transfer
-from decode_zoo.errors import VerificationError
+from decode_zoo.download import WrongFileError, is_url, transfer
+from decode_zoo.errors import ArtifactError, VerificationError
 from decode_zoo.store import Store
 
 __all__ = ["bundled_files", "cache", "cached_files", "free_space", "mirrors", "registry"]
@@ -38,7 +39,12 @@ def registry(store: Store) -> Iterator[Check]:
 
 def cache(store: Store) -> Iterator[Check]:
     """Look at the cache folder: whose it is, and who may write."""
-    name, folder, lacking = "cache", store.cache, bool(_lacking(store))
+    name, lacking = "cache", bool(_lacking(store))
+    try:
+        folder = store.cache_folder()
+    except ArtifactError as error:
+        yield warning(name, error.message, str(error.remedy))
+        return
     place = _nearest(folder)
     facts: dict[str, object] = {"folder": str(folder), "exists": place == folder}
     if not place.is_dir():
@@ -69,9 +75,11 @@ def cache(store: Store) -> Iterator[Check]:
 
 def free_space(store: Store) -> Iterator[Check]:
     """Compare the space beside the cache with what is still to be fetched."""
+    if store.cache is None:
+        return
     free = shutil.disk_usage(_nearest(store.cache)).free
     wanted = sum(_lacking(store).values())
-    found = f"{free / 1e9:.1f} GB; {wanted / 1e6:.1f} MB of the registry are not here"
+    found = f"{free / 1e9:.1f} GB; {megabytes(wanted)} of the registry are not here"
     facts = {"free": free, "wanted": wanted}
     if free < wanted + _SPARE:
         yield warning("free space", found, f"decode-zoo cache clean, or: {_ELSEWHERE}", **facts)
@@ -95,7 +103,7 @@ def mirrors(store: Store) -> Iterator[Check]:
             yield ok(name, said, answer=answer)
         elif lacking and not reached:
             found = f"{said}; no mirror answers, and not every file is here"
-            yield problem(name, found, remedy, 3, answer=answer)
+            yield problem(name, found, remedy, 5 if answer == "wrong" else 3, answer=answer)
         else:
             yield warning(name, said, remedy, answer=answer)
 
@@ -126,6 +134,8 @@ def bundled_files(store: Store) -> Iterator[Check]:
 
 def cached_files(store: Store) -> Iterator[Check]:
     """Verify what is in the cache, and look for what nobody can use there."""
+    if store.cache is None:
+        return
     files = contents.survey(store)
     count = Counter[str](file.state for file in files)
     facts = {state: count[state] for state in contents.STATES}
@@ -141,17 +151,23 @@ def cached_files(store: Store) -> Iterator[Check]:
                       f"chmod a+r '{closed[0]}', or: {_ELSEWHERE}", 3, **facts)  # fmt: skip
     else:
         yield ok(name, f"{count['verified']} verified", **facts)
-    stale = [file for file in files if file.state in ("unfinished", "unregistered")]
+    unfinished = [file for file in files if file.state == "unfinished"]
+    unregistered = sorted({file.artifact for file in files if file.state == "unregistered"})
     found = (f"{count['unfinished']} unfinished downloads, {count['unregistered']} files of "
-             "artifacts that the registry does not have")  # fmt: skip
+             "artifacts that no registry in use has")  # fmt: skip
     if count["foreign"]:
         found += f"; {count['foreign']} things that decode-zoo did not make, left alone"
+    stale = [file for file in files if file.state in ("unfinished", "unregistered")]
     size = sum(file.size for file in stale)
-    if stale:
-        yield warning("stale files", f"{found}: {size / 1e6:.1f} MB", "decode-zoo cache clean",
-                      size=size, files=[str(file.path) for file in stale])  # fmt: skip
+    listed = {"size": size, "files": [str(file.path) for file in stale]}
+    remedies = ["decode-zoo cache clean"] if unfinished else []
+    if unregistered:
+        remedies.append("Name their zoo in DECODE_ZOO_REGISTRY, or: decode-zoo cache clean "
+                        + " ".join(unregistered))  # fmt: skip
+    if remedies:
+        yield warning("stale files", f"{found}: {megabytes(size)}", ". ".join(remedies), **listed)
     else:
-        yield ok("stale files", found, size=size, files=[])
+        yield ok("stale files", found, **listed)
 
 
 def _lacking(store: Store) -> dict[str, int]:
@@ -197,7 +213,7 @@ def _ask(wanted: Mapping[str, tuple[str, FileEntry]], offline: bool) -> dict[str
     Returns
     -------
     dict
-        For each, 'has', 'fails', 'silent', 'slow' or 'skipped', and the same in words.
+        For each, 'has', 'wrong', 'fails', 'silent', 'slow' or 'skipped', and the same in words.
     """
     answers = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -210,7 +226,8 @@ def _ask(wanted: Mapping[str, tuple[str, FileEntry]], offline: bool) -> dict[str
                 transfer(f"{mirror.rstrip('/')}/{place}", target, entry, note)
                 answers[mirror] = "has", f"gives {place}, verified"
             except Exception as error:  # whatever happens is the finding
-                answers[mirror] = "fails", " ".join(str(error).split())[:300]
+                kind = "wrong" if isinstance(error, WrongFileError) else "fails"
+                answers[mirror] = kind, " ".join(str(error).split())[:300]
 
         threads = []
         for number, (mirror, (place, entry)) in enumerate(wanted.items()):

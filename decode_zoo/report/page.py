@@ -54,11 +54,15 @@ def render(content: Content, title: str, provenance: Mapping[str, Any]) -> str:
     style = (here / "style.css").read_text(encoding="utf-8")
     data, numbers = _data(content)
     statuses = Counter(status.partition(":")[0] for status in content.table["status"])
+    manifest = content.explainer.model.manifest
+    trained_on = manifest.training.get("data")
     template = environment.from_string((here / "page.html.j2").read_text(encoding="utf-8"))
     text: str = template.render(
         title=title,
-        manifest=content.explainer.model.manifest,
-        test=content.explainer.model.manifest.metrics.get("test", {}),
+        manifest=manifest,
+        # A bundle from elsewhere need not say how it was trained, nor how good it is.
+        test=manifest.metrics.get("test", {}),
+        trained_on=trained_on if isinstance(trained_on, dict) else {},
         n_rows=len(content.queries),
         n_genes=len(content.prediction),
         statuses=statuses,
@@ -102,6 +106,10 @@ def _json(value: object) -> str:
     return text
 
 
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
 def _data(content: Content) -> tuple[dict[str, Any], str]:
     """Texts and layout for the script, and the packed numbers."""
     detail, table, resolution = content.detail, content.table, content.resolution
@@ -126,7 +134,7 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
             "profiles": detail.profiles,
         }
     )
-    rhos = content.explainer.model.manifest.metrics.get("test", {}).get("by_output", {})
+    rhos = content.explainer.model.manifest.metrics.get("test", {}).get("by_output")
     bins = content.explainer.bound.features.layout
     data = {
         "model": content.explainer.model.id,
@@ -143,7 +151,7 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
                 "unit": output.unit,
                 "kind": output.kind,
                 "reference": float(reference),
-                "rho": rhos.get(output.name),
+                "rho": _number(rhos.get(output.name)) if isinstance(rhos, dict) else None,
             }
             for output, reference in zip(content.outputs, content.reference, strict=True)
         ],

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from decode_zoo.errors import MissingExtraError
+from decode_zoo.runtime import import_onnxruntime
 
 __all__ = ["import_converters", "import_keras"]
 
@@ -20,12 +25,41 @@ def import_keras() -> Any:
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" in sys.modules and "keras" in sys.modules:
+        return sys.modules["keras"]
     try:
-        import keras
-        import tensorflow  # noqa: F401
+        with _quiet():
+            import keras
+            import tensorflow as tf
+
+            tf.constant(0) + 0  # it greets a second time when it first computes
     except ImportError as error:
         raise MissingExtraError("tensorflow", "cpu,train") from error
     return keras
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libraries print to standard error to themselves, unless they fail.
+
+    TensorFlow's C++ parts write before they have read what the environment says of their log.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed by the caller (2>&-)
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def import_converters() -> tuple[Any, Any]:
@@ -41,8 +75,8 @@ def import_converters() -> tuple[Any, Any]:
         If they, or ONNX Runtime to check the graph with, are not installed.
     """
     try:
+        import_onnxruntime()
         import onnx
-        import onnxruntime  # noqa: F401
         import tf2onnx
     except ImportError as error:
         raise MissingExtraError(error.name or "tf2onnx", "cpu,train") from error

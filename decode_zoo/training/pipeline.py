@@ -16,7 +16,9 @@ import pandas as pd
 
 import decode_zoo
 from decode_zoo.arrays import write_arrays
+from decode_zoo.artifact import check_id
 from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError
 from decode_zoo.expression import Targets
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Side
@@ -25,10 +27,10 @@ from decode_zoo.metrics import score, summarise
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig, DecodeNetwork
 from decode_zoo.output import atomic_dir
-from decode_zoo.registry import check_id
 from decode_zoo.runtime import NumpyBackend
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
+from decode_zoo.training.entry import write_card
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
 
@@ -122,7 +124,7 @@ def train_bundle(
     tolerance: float = 1e-4,
     force: bool = False,
 ) -> Model:
-    """Train a network on a feature set and write a model bundle.
+    """Train a network on a feature set and write a model bundle, with a card to be filled in.
 
     Parameters
     ----------
@@ -157,12 +159,12 @@ def train_bundle(
     """
     import_keras()
     import_converters()
-    config, fit = network or DecodeConfig(), fit or FitConfig()
+    config, fit, path = network or DecodeConfig(), fit or FitConfig(), Path(folder)
     with atomic_dir(folder, force) as temporary:
         dataset = make_dataset(features, targets, config.kernels, selection)
         repeats = list(fit_repeats(dataset, config, fit))
         write_bundle(temporary, dataset, config, fit, repeats, description, tolerance=tolerance)
-    path = Path(folder)
+        write_card(temporary, path)
     return Model.open(lambda name: path / name, lambda _: features)
 
 
@@ -194,6 +196,8 @@ def write_bundle(
     ------
     VerificationError
         If the graph does not agree with the network; nothing must then be published.
+    InputError
+        If nobody could open the bundle, e.g. for want of genes with known answers.
     """
     best = best_repeat(repeats)
     network = make_network(dataset, config, best)
@@ -238,6 +242,9 @@ def write_bundle(
         known_answers=_known_answers(dataset, network),
         files={name: sha256_of(folder / name) for name in ("weights.npz", "model.onnx")},
     )
+    if wrong := manifest.contradictions():
+        raise InputError(f"the bundle could not be used: {'; '.join(wrong[:5])}",
+                         remedy="Train on more genes, or name things otherwise.")  # fmt: skip
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
 
 

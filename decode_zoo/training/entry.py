@@ -1,0 +1,92 @@
+"""What publishing will ask of a trained bundle: an entry that registries take, and a card."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from decode_zoo.artifact import Artifact, FileEntry, check_versioned, entry_for
+from decode_zoo.cards import BEGIN, END, model_facts, with_facts
+from decode_zoo.errors import InputError
+from decode_zoo.inputfile import read_at_most
+from decode_zoo.manifest import Manifest
+from decode_zoo.publication import CARD
+from decode_zoo.registry import load_registry
+from decode_zoo.store import builtin_registry_path
+
+__all__ = ["check_entry", "write_card"]
+
+_log = logging.getLogger(__name__)
+
+# The files are not made yet; what they are is not asked.
+_NO_FILES = {"manifest.json": FileEntry("0" * 64, 0)}
+_MAX_CARD = 1 << 20
+_SKELETON = """# {id}
+
+{title}
+
+{begin}
+{end}
+
+## What it is for
+
+To be written: whose questions it answers, about which tissues or persons.
+
+## How good it is
+
+To be written: what the scores above mean, compared with what.
+
+## What it is not for
+
+To be written: what it must not be used for, and what is known to be wrong.
+
+## Data
+
+To be written: where expression and sites come from, under which licences, and who is in them.
+"""
+
+
+def check_entry(id: str, title: str, license: str, citation: str, features: str) -> None:
+    """Refuse a model that could not be published, before it is trained.
+
+    Parameters
+    ----------
+    id, title, license, citation : str
+    features : str
+        Id of the feature set that it is trained on.
+
+    Raises
+    ------
+    InputError
+        Its message begins with the name of what is wrong.
+    """
+    check_versioned(id)
+    Artifact(id, "model", title, license, citation, features, _NO_FILES)
+    builtin = load_registry(builtin_registry_path())
+    if id in builtin.artifacts or id in builtin.same_as:
+        raise InputError(f"id: {id} is a model of decode-zoo itself, and an id never changes its "
+                         "meaning", remedy="Give it a name of its own.")  # fmt: skip
+
+
+def write_card(bundle: Path, former: Path) -> None:
+    """Write the card of a bundle: its facts, and prose that is there already or to be written.
+
+    Parameters
+    ----------
+    bundle : Path
+        A folder with a whole bundle, as yet without card.
+    former : Path
+        The folder that it replaces; the prose on the card in there is kept.
+    """
+    manifest = Manifest.read(lambda name: bundle / name)
+    try:
+        facts = model_facts(manifest, entry_for(bundle))
+        if (former / CARD).exists():
+            card = read_at_most(former / CARD, _MAX_CARD).decode()
+        else:
+            card = _SKELETON.format(id=manifest.id, title=manifest.title, begin=BEGIN, end=END)
+        card = with_facts(card, facts)
+    except (InputError, UnicodeDecodeError) as error:
+        _log.warning("No card is written: %s", error)
+        return
+    (bundle / CARD).write_text(card, encoding="utf-8", newline="")

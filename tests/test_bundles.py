@@ -1,0 +1,376 @@
+"""Bundles and feature sets whose hashes are all in step, and that are wrong all the same."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.arrays import read_arrays, write_arrays
+from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError, UsageError, VerificationError
+from decode_zoo.features import MAX_HEADER_BYTES, FeatureSet
+from decode_zoo.layout import LONGEST, Layout
+from decode_zoo.manifest import MAX_MANIFEST_BYTES, Manifest
+from decode_zoo.records import parse_json
+from tests.test_builder import GENES, Peak, build
+
+pytestmark = pytest.mark.fault
+Arrays = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def model() -> dz.Model:
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture
+def bundle(model, tmp_path) -> Path:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in ("manifest.json", "weights.npz", "model.onnx"):
+        shutil.copy(model.locate(name), folder / name)
+    (tmp_path / "genes.tsv").write_text("TP53\nGATA1\n")
+    return folder
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest, and let it vouch for the files as they are."""
+    path = folder / "manifest.json"
+    content = json.loads(path.read_bytes())
+    change(content)
+    content["files"] = {name: sha256_of(folder / name) for name in content["files"]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def reweigh(folder: Path, change: Callable[[Arrays], object]) -> None:
+    arrays = dict(read_arrays(folder / "weights.npz"))
+    change(arrays)
+    (folder / "weights.npz").unlink()
+    write_arrays(folder / "weights.npz", arrays)
+    edit(folder, lambda content: None)
+
+
+# -- weights -------------------------------------------------------------------------------------
+
+
+def swapped_outputs(w: Arrays) -> None:
+    w["outputs/kernel"] = w["outputs/kernel"][:, ::-1].copy()
+
+
+def swapped_tracks(w: Arrays) -> None:
+    w["rna_conv0/kernel"] = w["rna_conv0/kernel"][:, ::-1].copy()
+
+
+def a_little_off(w: Arrays) -> None:
+    w["outputs/bias"] = w["outputs/bias"] + np.float32(1e-3)
+
+
+def negative_variance(w: Arrays) -> None:
+    w["norm0/moving_variance"] = -w["norm0/moving_variance"]
+
+
+def huge(w: Arrays) -> None:
+    w["outputs/kernel"] = np.full_like(w["outputs/kernel"], 3e38)
+
+
+def not_a_number(w: Arrays) -> None:
+    w["outputs/bias"][3] = np.nan
+
+
+def texts(w: Arrays) -> None:
+    w["outputs/bias"] = np.array(["a"] * 54)
+
+
+def truths(w: Arrays) -> None:
+    w["outputs/bias"] = np.ones(54, bool)
+
+
+def whole_numbers(w: Arrays) -> None:
+    w["outputs/bias"] = np.ones(54, np.int64)
+
+
+WEIGHTS = {
+    "swapped outputs": (swapped_outputs, "known answers"),
+    "swapped tracks": (swapped_tracks, "known answers"),
+    "a little off": (a_little_off, "known answers"),
+    "negative variance": (negative_variance, "negative variances"),
+    "huge": (huge, "known answers"),
+    "not a number": (not_a_number, "not all finite"),
+    "texts": (texts, "no floating-point numbers"),
+    "truth values": (truths, "no floating-point numbers"),
+    "whole numbers": (whole_numbers, "no floating-point numbers"),
+}
+VERBS = {
+    "predict": ["predict"],
+    "predict with numpy": ["predict", "--backend", "numpy"],
+    "explain": ["explain"],
+    "report": ["report"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_no_verb_gives_a_number_from_wrong_weights(call, bundle, tmp_path, case, verb):
+    spoil, words = WEIGHTS[case]
+    reweigh(bundle, spoil)
+    output = tmp_path / ("out.html" if verb == "report" else "out.tsv")
+    code, out, err = call(
+        *VERBS[verb], "--model", bundle, tmp_path / "genes.tsv", "--outputs", "Liver", "-o", output
+    )
+    assert (code, out) == (5, "")
+    assert words in err
+    assert "Warning" not in err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_known_answers_are_checked_once_for_a_model(bundle, monkeypatch):
+    opened, asked = dz.load(bundle), []
+    check = dz.Model._check_answers
+    monkeypatch.setattr(dz.Model, "_check_answers", lambda *a: asked.append(1) or check(*a))
+    opened.predict(["TP53"])
+    opened.predict(["GATA1"], backend="numpy")
+    opened.explain(["TP53"], outputs=["Liver"])
+    assert len(asked) == 1
+
+
+def test_arrays_that_cannot_be_read_fail_verification(bundle):
+    (bundle / "weights.npz").write_bytes(b"PK\x03\x04")
+    edit(bundle, lambda content: None)
+    with pytest.raises(VerificationError, match=r"weights\.npz"):
+        _ = dz.load(bundle).network
+
+
+def test_back_ends_and_scores_that_are_not_finite_fail_verification(model, bundle):
+    """Also on a feature set of one's own, of which no answers are known."""
+    reweigh(bundle, huge)
+    opened = dz.load(bundle)
+    own = replace(model.features, sha256="0" * 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(VerificationError, match="not finite"):
+            opened.predict(["TP53"], features=own, backend="numpy")
+        with pytest.raises(VerificationError, match="not finite"):
+            opened.explain(["TP53"], features=own, outputs=["Liver"])
+
+
+# -- manifests -----------------------------------------------------------------------------------
+
+
+def rename(kind: str, name: str) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        content.pop("fingerprint", None)
+        if kind == "track":
+            content["inputs"]["rna"]["tracks"][0]["name"] = name
+        else:
+            content["outputs"][0]["name"] = content["known_answers"]["outputs"][0] = name
+
+    return change
+
+
+NAMES = ["A\tB", "A\nB", "\x9b31mX", "", " A", "x" * 201, "A\u2029B"]
+
+
+@pytest.mark.parametrize("name", ["symbol", "gene_id", "transcript_id", "status", "a,b", *NAMES])
+def test_a_bundle_names_no_output_so_that_tables_break(bundle, name):
+    edit(bundle, rename("output", name))
+    with pytest.raises(VerificationError, match=r"whose name |control characters"):
+        dz.load(bundle)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundle_names_no_track_so_that_tables_break(bundle, name):
+    edit(bundle, rename("track", name))
+    with pytest.raises(VerificationError, match=r"whose name |control characters"):
+        dz.load(bundle)
+
+
+def fewer(number: int) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        answers = content["known_answers"]
+        for key in ("genes", "values"):
+            answers[key] = answers[key][:number]
+
+    return change
+
+
+def one_gene_ten_times(content: dict[str, Any]) -> None:
+    answers = content["known_answers"]
+    for key in ("genes", "values"):
+        answers[key] = answers[key][:1] * 10
+
+
+def unknown_gene(content: dict[str, Any]) -> None:
+    content["known_answers"]["genes"][0] = "NOSUCH"
+
+
+CLAIMS = {
+    "nine known answers": (fewer(9), "known answers for 9 genes; 10 are needed"),
+    "one gene ten times": (one_gene_ten_times, "known answers for 1 genes"),
+    "implementations that differ": (
+        lambda content: content["parity"].update(onnx_numpy=1.1e-4), "implementations that differ",
+    ),
+    "a reference gene of gigabases": (
+        lambda content: content["inputs"]["rna"].update(background=4e9), "that is no length",
+    ),
+    "windows of gigabases": (
+        lambda content: content["layout"].update(upstream=4_000_000_000), "at most 10000000 bp",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+def test_a_manifest_that_proves_too_little_is_refused(bundle, case):
+    spoil, words = CLAIMS[case]
+    edit(bundle, spoil)
+    with pytest.raises(VerificationError, match=words):
+        dz.load(bundle)
+
+
+@pytest.mark.parametrize("verb", ["test", *VERBS])
+def test_a_known_answer_for_a_gene_that_is_not_there_fails_verification(
+    call, bundle, tmp_path, verb
+):
+    edit(bundle, unknown_gene)
+    if verb == "test":
+        code, _, err = call("test", bundle)
+    else:
+        output = tmp_path / ("out.html" if verb == "report" else "out.tsv")
+        code, _, err = call(*VERBS[verb], "--model", bundle, tmp_path / "genes.tsv", "-o", output)
+    assert code == 5
+    assert "NOSUCH" in err
+    assert not list(tmp_path.glob("out*"))
+
+
+SILENT = {
+    "no metrics, no training": {"metrics": {}, "training": {}},
+    "correlations that are not defined": {
+        "metrics": {"test": {"fold_change_spearman": None, "median_spearman": None, "n_genes": 0}}
+    },
+    "odd notes on training": {
+        "training": {"data": ["x"]},
+        "metrics": {
+            "test": {"fold_change_spearman": 0.5, "median_spearman": None, "n_genes": 7,
+                     "by_output": {"Liver": "good", "Lung": [1]}},
+            "validation": {"fold_change_spearman": 1, "median_spearman": 1, "n_genes": 0,
+                           "by_output": 7},
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_a_bundle_that_does_not_tell_how_good_it_is_is_reported_on(call, bundle, tmp_path, case):
+    pytest.importorskip("jinja2")
+    edit(bundle, lambda content: content.update(SILENT[case]))
+    page = tmp_path / "out.html"
+    code, _, err = call(
+        "report", "--model", bundle, tmp_path / "genes.tsv", "--outputs", "Liver,Lung", "-o", page
+    )
+    assert code == 0, err
+    assert "TP53" in page.read_text(encoding="utf-8")
+    assert call("info", bundle)[0] == 0
+
+
+# -- JSON of our own -----------------------------------------------------------------------------
+
+
+def test_a_manifest_is_not_unpacked(bundle):
+    path = bundle / "manifest.json"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(VerificationError, match=r"manifest\.json"):
+        dz.load(bundle)
+
+
+def test_a_manifest_of_gigabytes_is_refused_unread(bundle):
+    with open(bundle / "manifest.json", "wb") as file:
+        file.truncate(MAX_MANIFEST_BYTES + 1)  # sparse
+    with pytest.raises(VerificationError, match="more than 16 MiB"):
+        dz.load(bundle)
+
+
+@pytest.fixture
+def small_set(tmp_path) -> Path:
+    built = build(tmp_path / "b", GENES, {"T": [Peak("1", 0, 400)]}, {"R": [Peak("1", 5, 95)]})
+    return built.locate("features.json").parent
+
+
+def test_a_description_of_features_is_not_unpacked(small_set):
+    path = small_set / "features.json"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=r"features\.json"):
+        FeatureSet.load(small_set)
+
+
+def test_a_description_of_features_of_gigabytes_is_refused_unread(small_set):
+    with open(small_set / "features.json", "wb") as file:
+        file.truncate(MAX_HEADER_BYTES + 1)  # sparse
+    with pytest.raises(InputError, match="more than 128 MiB"):
+        FeatureSet.load(small_set)
+
+
+def test_a_key_that_is_there_twice_among_many_is_found_at_once():
+    text = "{" + ",".join(f'"{i}":1' for i in range(200_000)) + ',"199999":2}'
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="'199999' occurs twice"):
+        parse_json(text.encode())
+    assert time.perf_counter() - start < 10  # looked up in a list, it takes minutes
+
+
+# -- features ------------------------------------------------------------------------------------
+
+
+def redescribe(folder: Path, change: Callable[[dict[str, Any]], object]) -> FeatureSet:
+    path = folder / "features.json"
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return FeatureSet.load(folder)
+
+
+@pytest.mark.parametrize("length", [LONGEST, 4_294_967_295])
+def test_rna_longer_than_any_is_refused(small_set, length):
+    with pytest.raises(InputError, match="rna_lengths that are negative or too large"):
+        redescribe(small_set, lambda content: content["rows"]["rna_lengths"].__setitem__(0, length))
+
+
+@pytest.mark.parametrize("off", [-1, 1, 1000])
+def test_rna_lengths_that_are_not_those_of_the_exons_are_refused(small_set, off):
+    def change(content: dict[str, Any]) -> None:
+        content["rows"]["rna_lengths"][0] += off
+
+    opened = redescribe(small_set, change)
+    for read in (lambda: opened.pieces("rna"), opened.exons, lambda: opened.pieces("promoter")):
+        with pytest.raises(InputError, match="do not fit"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["A\tB", "A\nB", "A\x85B", "A\u2028B"])
+def test_genes_are_not_named_so_that_tables_break(small_set, name):
+    with pytest.raises(InputError, match=r"tabs or line ends|control characters"):
+        redescribe(small_set, lambda content: content["rows"]["symbols"].__setitem__(0, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_feature_set_names_no_track_so_that_tables_break(small_set, name):
+    with pytest.raises(InputError, match=r"whose name |control characters"):
+        redescribe(small_set, lambda content: content["tracks"]["rna"][0].update(name=name))
+
+
+def test_windows_that_no_promoter_has_are_refused():
+    with pytest.raises(UsageError, match="at most 10000000 bp"):
+        Layout(upstream=LONGEST, downstream=100)
+
+
+def test_the_published_manifest_contradicts_nothing(model):
+    assert Manifest.read(model.locate).contradictions() == []

@@ -1,0 +1,388 @@
+"""How a command ends: by a signal, on a closed pipe, on a full disk, before it destroys its input.
+
+Also what it says of odd gene lists, and of options that are given but empty.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import decode_zoo as dz
+from decode_zoo import inputfile
+from decode_zoo.cli import main
+from decode_zoo.cli.options import counted, statuses
+from decode_zoo.errors import UsageError
+from decode_zoo.store import Store
+from tests.test_hostile import VALID
+
+pytestmark = pytest.mark.fault
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ("--model", "gtex-tissue-v1")
+
+
+def python(code: str, *args: object, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Run a program that ends with decode-zoo's main."""
+    text = f"import sys\nfrom decode_zoo.cli import group, main\n{code}\nmain()\n"
+    options = {"stdout": subprocess.PIPE, **kwargs}
+    return subprocess.run([sys.executable, "-c", text, *map(str, args)], cwd=ROOT, check=False,
+                          stderr=subprocess.PIPE, text=True, **options)  # fmt: skip
+
+
+# --- signals -------------------------------------------------------------------------
+
+STRUCK = """
+import os, signal
+import decode_zoo.builder, decode_zoo.output
+def strike(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000): pass
+decode_zoo.builder._clip_files = strike
+"""
+TWICE = """
+import shutil
+remove = shutil.rmtree
+def removing(*args, **kwargs):
+    strike()
+    remove(*args, **kwargs)
+decode_zoo.output.shutil.rmtree = removing
+"""
+TABLE = """
+import click, pandas
+from decode_zoo import tables
+@group.cli.command()
+@click.argument("path")
+def write(path):
+    write_file = tables.write_file
+    tables.write_file = lambda *args, **kwargs: (write_file(*args, **kwargs), strike())
+    tables.write_table(pandas.DataFrame({"gene_id": ["a"]}), path, provenance={})
+"""
+
+
+def sites_to_build(folder: Path) -> list[object]:
+    (folder / "genes.gtf").write_text(VALID["gtf"])
+    (folder / "sites.bed").write_text(VALID["bed"])
+    return ["features", "build", "--gtf", folder / "genes.gtf", "--rna", folder / "sites.bed"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize("again", ["", TWICE], ids=["once", "again while it cleans up"])
+def test_sigterm_leaves_no_half_of_a_folder(tmp_path, again):
+    command = sites_to_build(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    done = python(STRUCK + again, *command, "-o", tmp_path / "set")
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (143, "", "Terminated.")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_sigterm_leaves_no_half_of_a_table(tmp_path):
+    done = python(STRUCK + TABLE, "write", tmp_path / "o.tsv")
+    assert (done.returncode, done.stderr.strip()) == (143, "Terminated.")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_sigterm_that_the_caller_ignores_stays_ignored(tmp_path):
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    done = python(STRUCK + TABLE + ignore, "write", tmp_path / "o.tsv")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o.tsv").exists()
+
+
+# --- readers that leave ----------------------------------------------------------------
+
+
+@pytest.fixture
+def closed_pipe():
+    """A pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ls", "info gtex-tissue-v1", "features info hg38-open-v1 --tracks", "--help", "cache ls",
+     "predict --model gtex-tissue-v1 examples/genes.tsv"],
+)  # fmt: skip
+def test_a_reader_that_has_seen_enough_is_no_error(closed_pipe, command):
+    done = python("", *command.split(), stdout=closed_pipe)
+    assert done.returncode == 0
+    assert "Error" not in done.stderr
+
+
+def test_what_comes_after_the_reader_left_is_done_and_has_its_exit_code(closed_pipe, tmp_path):
+    code = """
+import click
+from pathlib import Path
+from decode_zoo.errors import VerificationError
+@group.cli.command()
+@click.argument("path")
+def work(path):
+    for i in range(3): click.echo(i)
+    Path(path).touch()
+    raise VerificationError("found late")
+"""
+    done = python(code, "work", tmp_path / "done", stdout=closed_pipe)
+    assert (done.returncode, done.stderr) == (5, "Error: found late\n")
+    assert (tmp_path / "done").exists()
+
+
+def test_standard_error_that_nobody_reads_changes_nothing(closed_pipe):
+    command = [sys.executable, "-m", "decode_zoo", "predict", *MODEL, "examples/genes.tsv"]
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE,
+                          stderr=closed_pipe)  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.count(b"\n") == 13
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError("odd"), 2), (PermissionError(13, "no"), 4), (ZeroDivisionError("odd"), 1)],
+)
+def test_debug_shows_where_and_ends_with_the_same_code(monkeypatch, capsys, error, code):
+    def fail(cls):
+        raise error
+
+    monkeypatch.setattr(Store, "default", classmethod(fail))
+    monkeypatch.setattr(sys, "argv", ["decode-zoo", "ls", "--debug"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == code
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.splitlines()[-1 - (code == 1)].startswith(("Error: ", "Internal error: "))
+
+
+# --- full disks ----------------------------------------------------------------------
+
+
+limits = pytest.mark.skipif(os.name == "nt", reason="Windows has no limits on files")
+
+
+def limited(size: int):
+    import resource
+
+    def limit() -> None:  # in the child
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+@limits
+@pytest.mark.parametrize("size", [5_000, 150_000])
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_a_disk_that_fills_up_ends_an_h5ad_file_with_one_error(tmp_path, verb, size):
+    """The HDF5 library would go down with the process (exit code 139)."""
+    pytest.importorskip("anndata")
+    genes = tmp_path / "genes.txt"
+    genes.write_text("\n".join(dz.load_features("hg38-open-v1").rows.ids[:2000]))
+    work = tmp_path / "work"
+    work.mkdir()
+    few = ["--outputs", "Liver"] if verb == "explain" else []
+    done = python("", verb, *MODEL, genes, *few, "-o", work / "o.h5ad", preexec_fn=limited(size))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"Error: Cannot write {work / 'o.h5ad'}: File too large.\n")
+    assert done.stderr.count("\n") == 2
+    assert {path.name for path in work.iterdir()} <= {"o.h5ad.unfinished"}
+
+
+def test_a_real_full_disk_ends_an_h5ad_file_with_one_error(tmp_path):
+    pytest.importorskip("anndata")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True
+                                                       ).returncode:  # fmt: skip
+        pytest.skip("nothing can be mounted here")
+    try:
+        code = f"""
+import click, numpy, pandas
+from decode_zoo.tables import write_table
+@group.cli.command()
+def write():
+    values = numpy.random.default_rng(0).normal(size=(5_000, 54))
+    wide = pandas.DataFrame(values).rename(columns=str)
+    write_table(wide, {str(disk / "o.h5ad")!r}, provenance={{}})
+"""
+        done = python(code, "write")
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"Error: Cannot write {disk / 'o.h5ad'}: No space left")
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@limits
+def test_a_full_disk_is_named_with_the_folder_that_was_built(tmp_path):
+    command = [*sites_to_build(tmp_path), "-o", tmp_path / "set"]
+    before = sorted(tmp_path.iterdir())
+    done = python("", *command, preexec_fn=limited(500))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {tmp_path / 'set'}: File too large.\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# --- inputs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["its name", "a link", "a hard link", "another spelling"])
+@pytest.mark.parametrize("verb", ["predict", "explain", "report"])
+def test_force_replaces_no_input(call, tmp_path, verb, way):
+    target = tmp_path / ("g.html" if verb == "report" else "g.tsv")
+    target.write_text("TP53\nGATA1\n")
+    source = tmp_path / "other" if "link" in way else tmp_path / "x" / ".." / target.name
+    (tmp_path / "x").mkdir()
+    if way == "its name":
+        source = target
+    elif way == "a link":
+        source.symlink_to(target)
+    elif way == "a hard link":
+        source.hardlink_to(target)
+    before = {path.name for path in tmp_path.iterdir()}
+    code, out, err = call(verb, *MODEL, source, "-o", target, "--force")
+    assert (code, out) == (2, "")
+    assert f"is the same file as the input {source}" in err
+    assert target.read_text() == "TP53\nGATA1\n"
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_force_replaces_no_background_and_nothing_beside_the_output_that_is_read(call, tmp_path):
+    for name in ("x.totals.tsv", "x.tsv.provenance.json"):
+        (tmp_path / name).write_text("TP53\n")
+        for given in ([tmp_path / name], [ROOT / "examples/genes.tsv", "--background",
+                                          tmp_path / name]):  # fmt: skip
+            code, _, err = call("explain", *MODEL, *given, "-o", tmp_path / "x.tsv", "--force")
+            assert code == 2
+            assert "the same file" in err
+        assert (tmp_path / name).read_text() == "TP53\n"
+
+
+def test_force_replaces_no_standard_input(tmp_path):
+    path = tmp_path / "g.tsv"
+    path.write_text("TP53\n")
+    with open(path) as stdin:
+        done = python("", "predict", *MODEL, "-", "-o", path, "--force", stdin=stdin)
+    assert done.returncode == 2
+    assert "the same file as standard input" in done.stderr
+    assert path.read_text() == "TP53\n"
+
+
+def test_force_replaces_no_feature_set_that_is_read(call, tmp_path):
+    assert call(*sites_to_build(tmp_path), "-o", tmp_path / "set")[0] == 0
+    made = (tmp_path / "set" / "features.json").read_bytes()
+    (tmp_path / "x.tsv").write_text("gene\tLiver\tLung\nA\t1\t2\n")
+    for command in (
+        ["features", "merge", tmp_path / "set", "hg38-open-v1"],
+        ["features", "build", "--like", tmp_path / "set", "--rna", tmp_path / "sites.bed"],
+        ["train", "--features", tmp_path / "set", "--expression", tmp_path / "x.tsv", "--scale",
+         "tpm", "--id", "x-v1", "--license", "CC0-1.0", "--citation", "none"],
+    ):  # fmt: skip
+        code, _, err = call(*command, "-o", tmp_path / "set", "--force")
+        assert code == 2, err
+        assert "the same file" in err
+    assert (tmp_path / "set" / "features.json").read_bytes() == made
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "--model", "", "examples/genes.tsv"],
+        ["predict", *MODEL, ""],
+        ["predict", *MODEL, "examples/genes.tsv", "-o", ""],
+        ["predict", *MODEL, "examples/genes.tsv", "--features", " "],
+        ["explain", *MODEL, "examples/genes.tsv", "--background", ""],
+        ["report", *MODEL, "examples/genes.tsv", "-o", ""],
+        ["features", "info", ""],
+        ["features", "merge", "hg38-open-v1", "", "-o", "x"],
+        ["features", "build", "--gtf", "", "--rna", "x", "-o", "y"],
+    ],
+)
+def test_a_name_that_is_empty_is_not_the_current_folder(call, monkeypatch, command):
+    monkeypatch.chdir(ROOT)
+    code, out, err = call(*command)
+    assert (code, out) == (2, "")
+    assert "empty" in err or "nothing is given" in err
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "report"])
+def test_a_list_that_may_not_be_read_is_bad_input_as_one_that_is_not_there(
+    call, tmp_path, monkeypatch, verb
+):
+    genes = tmp_path / "genes.tsv"
+    genes.write_text("TP53\n")
+    really = os.access
+    monkeypatch.setattr(  # root may read anything
+        os, "access", lambda path, mode, **kw: Path(path) != genes and really(path, mode, **kw)
+    )
+
+    def refuse(path, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(inputfile, "open_plain", refuse)
+    code, _, err = call(verb, *MODEL, genes, "-o", tmp_path / "x.html" if verb == "report" else "-")
+    assert code == 4
+    assert "genes.tsv: cannot be read (Permission denied)\nCheck" in err
+
+
+def test_a_list_that_is_not_there_is_told_with_a_remedy(call):
+    code, _, err = call("predict", *MODEL, "no/such.tsv")
+    assert (code, err) == (
+        4, "Error: no/such.tsv: no such file\nCheck the name, and the folder it is looked for in.\n"
+    )  # fmt: skip
+
+
+# --- lists that are written otherwise --------------------------------------------------
+
+
+def predicted(call, tmp_path, text: str, name: str = "genes.txt") -> tuple[list[str], str]:
+    (tmp_path / name).write_text(text)
+    code, out, err = call("predict", *MODEL, tmp_path / name, "--outputs", "Liver")
+    assert code == 0
+    return out.splitlines()[1:], err
+
+
+@pytest.mark.parametrize("line", ["TP53;ALB", "TP53 ALB BRCA2", "TP53|ALB", '"TP53,ALB"'])
+def test_several_genes_on_a_line_are_told(call, tmp_path, line):
+    many = "\n".join(dz.load_features("hg38-open-v1").rows.ids[:50])
+    rows, err = predicted(call, tmp_path, f"{many}\n{line}\n")
+    assert "unknown_gene" in rows[-1]
+    assert "1 line names several genes" in err
+    assert "give one gene a line" in err
+
+
+@pytest.mark.parametrize("line", ["TP53,ALB,BRCA2", "TP53\tALB", '"TP53","ALB"'])
+def test_further_genes_beside_the_first_are_told(call, tmp_path, line):
+    for verb in ("predict", "explain") if "\t" in line else ("predict",):
+        (tmp_path / "genes.csv").write_text(line + "\n")
+        code, _, err = call(verb, *MODEL, tmp_path / "genes.csv", "--outputs", "Liver")
+        assert code == 0
+        assert "further genes in other columns (ALB" in err
+        assert "give one gene a line" in err
+
+
+@pytest.mark.parametrize(
+    "text", ["TP53\tENSG00000141510\t2.5\n", "gene_id,target\nTP53,ALB\n", "TP53\nALB\n"]
+)
+def test_columns_that_hold_no_further_genes_are_not_told_of(call, tmp_path, text):
+    assert "one gene a line" not in predicted(call, tmp_path, text)[1]
+
+
+def test_control_characters_of_a_name_reach_no_table(call, tmp_path):
+    rows, _ = predicted(call, tmp_path, 'TP53,1\n"a\tb",2\n"\x1b[31mred",3\n', "genes.csv")
+    assert rows[1:] == ["a\\tb\t\tunknown_gene\t", "\\x1b[31mred\t\tunknown_gene\t"]
+
+
+def test_one_of_a_thing_is_not_several():
+    assert [counted(n, "track") for n in (0, 1, 2)] == ["0 tracks", "1 track", "2 tracks"]
+    assert statuses(["ok"]) == "1 row (1 ok)"
+    assert statuses(["ok", "duplicate_of:x", "ok"]) == "3 rows (2 ok, 1 duplicate_of)"
