@@ -26,10 +26,11 @@ from decode_zoo.output import atomic_dir, atomic_path
 from decode_zoo.tables import check_output
 from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
-from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
+from decode_zoo.training.fit import FitConfig, Repeat
 from decode_zoo.training.pipeline import (
     Description,
     best_repeat,
+    fit_network,
     make_network,
     predict_part,
     write_bundle,
@@ -132,10 +133,10 @@ def main(expression: Path, folder: Path, scores: Path, force: bool) -> None:
         commit=current_commit(),
     )
     with atomic_dir(folder, force) as temporary:
-        repeats = list(fit_repeats(dataset, config, fit))
-        write_bundle(temporary, dataset, config, fit, repeats, description)
+        fitted = fit_network(dataset, config, fit)
+        write_bundle(temporary, dataset, fitted, description)
     with atomic_path(scores) as temporary:
-        compare(dataset, config, repeats).to_csv(
+        compare(dataset, config, list(fitted.repeats)).to_csv(
             temporary, sep="\t", index=False, float_format="%.4f", lineterminator="\n"
         )
 

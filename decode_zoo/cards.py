@@ -40,13 +40,14 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
     InputError
         If the manifest does not tell how the model was trained and how good it is.
     """
-    network = manifest.network
+    log = manifest.training
     try:
-        training = (
-            f"{manifest.training['genes']['training']} genes; best of "
-            f"{len(manifest.training['repeats'])} repeats by validation "
-            f"(seed {manifest.training['best_seed']})"
+        kept = (
+            f"mean of the seeds {', '.join(map(str, log['mean_of_seeds']))}"
+            if "mean_of_seeds" in log
+            else f"best of {len(log['repeats'])} repeats by validation (seed {log['best_seed']})"
         )
+        training = f"{log['genes']['training']} genes; {kept}"
         scores = [
             f"| {_parts(manifest).get(part, part)} | {values['n_genes']} | "
             f"{values['fold_change_spearman']:.3f} | {values['median_spearman']:.3f} |"
@@ -65,10 +66,7 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
         "Feature set": f"`{manifest.features['id']}`",
         **{f"Inputs, {side}": describe_tracks(manifest.inputs[side].tracks) for side in SIDES},
         "Outputs": _outputs(manifest),
-        "Network": f"RNA {network.rna_layers} × Conv1D({network.rna_channels}, "
-        f"{network.rna_kernel}), promoter {network.promoter_layers} × "
-        f"Conv1D({network.promoter_channels}, {network.promoter_kernel}), sum, "
-        f"{network.dense_layers} × [Dense({network.dense_width}), ReLU, BatchNorm]",
+        "Network": manifest.network.description,
         "Position sums": manifest.pooling,
         "Training": training,
         "Size": f"{sum(entry.size for entry in files.values()) / 1e6:.1f} MB",

@@ -14,7 +14,7 @@ import pandas as pd
 from decode_zoo.attribution import Attribution, By, Resolution
 from decode_zoo.cells import Cells
 from decode_zoo.cores import share_out
-from decode_zoo.deeplift import ConvolutionRule, FoldedRule, Rule, Scores
+from decode_zoo.deeplift import Rule, Scores, rule_for
 from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.expression import Output
 from decode_zoo.inputs import BoundFeatures
@@ -109,9 +109,7 @@ class Explainer:
         exact = manifest.pooling == "exact"
         positions = by == "position" or not exact
         wanted = network.select(chosen)
-        rule: Rule = (
-            FoldedRule(wanted.fold(), positions=positions) if exact else ConvolutionRule(wanted)
-        )
+        rule = rule_for(wanted, positions=positions)
         if background is None:
             references = [
                 Cells.without_sites(

@@ -1,19 +1,23 @@
 """HDF5 files that survive a full disk.
 
 If a write fails, the HDF5 library keeps the file open for good, tries again at the end of the
-process and dies of it, whatever Python makes of the error. Here it never sees one.
+process and dies of it, whatever Python makes of the error. Here it never sees one, nor Ctrl-C.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Disk", "create_hdf5"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Disk(io.RawIOBase):
@@ -34,11 +38,31 @@ class Disk(io.RawIOBase):
         self._place = self._size = 0
         self._late: list[tuple[int, bytes]] = []
         self._error: OSError | None = None
+        self._signals: list[int] = []
 
     def check(self) -> None:
-        """Raise what went wrong, if anything did (OSError)."""
+        """Raise what went wrong, if anything did (OSError), or KeyboardInterrupt if it came."""
+        if self._signals:
+            raise KeyboardInterrupt
         if self._error is not None:
             raise self._error
+
+    @contextmanager
+    def signals_held(self) -> Iterator[None]:
+        """Let signals wait: what they raise in the library's calls to this file would be lost."""
+        held = {}
+        if threading.current_thread() is threading.main_thread():  # no other is struck by them
+            for number in _SIGNALS:
+                if callable(handler := signal.getsignal(number)):
+                    held[number] = handler
+                    signal.signal(number, lambda number, frame: self._signals.append(number))
+        try:
+            yield
+        finally:
+            for number, handler in held.items():
+                signal.signal(number, handler)
+            for came in self._signals:
+                signal.raise_signal(came)
 
     def close(self) -> None:
         """Close the file and forget what did not go into it."""
@@ -119,10 +143,12 @@ def create_hdf5(path: Path) -> Iterator[tuple[Any, Disk]]:
     ------
     OSError
         At the end, if not all of it could be written.
+    KeyboardInterrupt
+        At the end, if that, or SIGTERM, came meanwhile.
     """
     import h5py
 
     with Disk(path) as disk:
-        with h5py.File(disk, "w") as file:
+        with disk.signals_held(), h5py.File(disk, "w") as file:
             yield file, disk
         disk.check()

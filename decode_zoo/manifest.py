@@ -19,10 +19,10 @@ from decode_zoo.artifact import check_id
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, VerificationError
 from decode_zoo.expression import Output
+from decode_zoo.families import FAMILIES, Config
 from decode_zoo.inputfile import read_at_most
 from decode_zoo.layout import LONGEST, SIDES, Layout, Side
 from decode_zoo.names import output_fault, track_fault
-from decode_zoo.network import FAMILIES, DecodeConfig
 from decode_zoo.provenance import plain
 from decode_zoo.records import from_plain, parse_json
 from decode_zoo.sites import Track
@@ -114,8 +114,8 @@ class Manifest:
     id : str
     title : str
     family : str
-        Kind of network; ``decode`` is the published one.
-    network : DecodeConfig
+        Kind of network; ``decode`` is the published one, ``perceptron`` our own.
+    network : DecodeConfig or PerceptronConfig
         Hyper-parameters.
     layout : Layout
         Genome, bins and window of the inputs.
@@ -143,7 +143,7 @@ class Manifest:
     id: str
     title: str
     family: str
-    network: DecodeConfig
+    network: Config
     layout: Layout
     inputs: Mapping[Side, FrozenInputs]
     outputs: tuple[Output, ...]
@@ -220,8 +220,8 @@ class Manifest:
                     f"implementations that differ: {name[:60]} by {value:.1e} of an output's scale"
                     f" (allowed: {_MOST_PARITY:.0e})"
                 )
-        if self.pooling != ("none" if self.network.conv_relu else "exact"):
-            wrong.append(f"pooling '{self.pooling}' with conv_relu {self.network.conv_relu}")
+        if self.pooling != ("exact" if self.network.pools else "none"):
+            wrong.append(f"pooling '{self.pooling}' with {self.network}")
         if not {"id", "sha256"} <= set(self.features):
             wrong.append("no id and sha256 of the feature set")
         elif not _NAME.fullmatch(self.features["id"]):
@@ -269,6 +269,9 @@ class Manifest:
             family = content.get("family")
             if not (isinstance(family, str) and family in FAMILIES):
                 raise ValueError(f"family must be one of {', '.join(FAMILIES)}")
+            content["network"] = from_plain(
+                FAMILIES[family].config, content.get("network"), "network"
+            )
             manifest = from_plain(cls, content)
         except (ValueError, InputError) as error:
             raise VerificationError(f"{path} is not a bundle's manifest ({error}).") from error

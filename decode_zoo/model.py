@@ -23,13 +23,13 @@ from decode_zoo.errors import (
     UsageError,
     VerificationError,
 )
+from decode_zoo.families import FAMILIES, Network
 from decode_zoo.features import FeatureSet
 from decode_zoo.genes import Resolution
 from decode_zoo.graph import Graph, read_graph
 from decode_zoo.inputs import BoundFeatures, bind
 from decode_zoo.layout import Side
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
-from decode_zoo.network import DecodeNetwork
 from decode_zoo.runtime import BLOCK, Backend, BackendName, Device, NumpyBackend, open_backend
 from decode_zoo.store import Store
 
@@ -116,7 +116,7 @@ class Model:
         return [output.name for output in self.manifest.outputs]
 
     @cached_property
-    def network(self) -> DecodeNetwork:
+    def network(self) -> Network:
         """The network's arrays (weights.npz).
 
         Raises
@@ -129,8 +129,8 @@ class Model:
             arrays = read_arrays(path)
         except InputError as error:  # the manifest vouches for it: no fault of the user's
             raise VerificationError(error.message, remedy=error.remedy) from error
-        return DecodeNetwork(
-            manifest.network,
+        return FAMILIES[manifest.family].network(
+            manifest.network,  # type: ignore[arg-type]  # of the same family (`Manifest.read`)
             arrays,
             {side: np.array(frozen.scale) for side, frozen in manifest.inputs.items()},
             np.array([output.scale for output in manifest.outputs]),
@@ -213,7 +213,7 @@ class Model:
                 raise differ(f"{side} channels", graph.inputs[side][-1], number)
         if graph.outputs["prediction"][-1] != len(self.outputs):
             raise differ("outputs", graph.outputs["prediction"][-1], len(self.outputs))
-        steps = sorted(self.manifest.network.nonlinear)
+        steps = sorted(self.manifest.network.nonlinear(columns))
         if sorted(graph.nonlinear) != steps:
             raise differ("steps that are not linear", _steps(graph.nonlinear), _steps(steps))
         return graph

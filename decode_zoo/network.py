@@ -18,10 +18,10 @@ from decode_zoo.layout import Side
 
 __all__ = [
     "BATCH_NORM_EPSILON",
-    "FAMILIES",
     "DecodeConfig",
     "DecodeNetwork",
     "FoldedNetwork",
+    "check_arrays",
     "composite_kernel",
 ]
 
@@ -88,8 +88,21 @@ class DecodeConfig:
         }
 
     @property
-    def nonlinear(self) -> tuple[tuple[str, int], ...]:
-        """Steps that are not linear, as a graph has them (`graph.Graph.nonlinear`)."""
+    def pools(self) -> bool:
+        """Whether position sums give the same as full matrices."""
+        return not self.conv_relu
+
+    @property
+    def description(self) -> str:
+        """The layers in a line."""
+        return (
+            f"RNA {self.rna_layers} × Conv1D({self.rna_channels}, {self.rna_kernel}), promoter "
+            f"{self.promoter_layers} × Conv1D({self.promoter_channels}, {self.promoter_kernel}), "
+            f"sum, {self.dense_layers} × [Dense({self.dense_width}), ReLU, BatchNorm]"
+        )
+
+    def nonlinear(self, channels: Mapping[Side, int]) -> tuple[tuple[str, int], ...]:
+        """List the steps that are not linear, as a graph has them (`graph.Graph.nonlinear`)."""
         convolutions = [("Relu", self.rna_channels)] * self.rna_layers
         convolutions += [("Relu", self.promoter_channels)] * self.promoter_layers
         dense = [("Relu", self.dense_width)] * self.dense_layers
@@ -115,6 +128,41 @@ def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
                 out[i + j] += left @ right
         folded = out
     return folded
+
+
+def check_arrays(
+    weights: Mapping[str, npt.NDArray[np.floating]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuse arrays that are not those of a network.
+
+    Parameters
+    ----------
+    weights : Mapping of str to ndarray
+    shapes : Mapping of str to tuple of int
+        Of the arrays that there should be.
+
+    Raises
+    ------
+    VerificationError
+        If others are there or they have other shapes, are no finite floating-point numbers, or are
+        negative variances.
+    """
+    found = {name: array.shape for name, array in weights.items()}
+    wrong = sorted(
+        name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)
+    )
+    if wrong:
+        raise VerificationError(
+            f"{len(wrong)} arrays do not fit the network's description, e.g. '{wrong[0]}': "
+            f"expected shape {shapes.get(wrong[0])}, found {found.get(wrong[0])}."
+        )
+    for name, array in weights.items():
+        if array.dtype.kind != "f":
+            raise VerificationError(f"The network's '{name}' are no floating-point numbers.")
+        if not np.isfinite(array).all():
+            raise VerificationError(f"The network's '{name}' are not all finite.")
+        if name.endswith("/moving_variance") and (array < 0).any():
+            raise VerificationError(f"The network's '{name}' holds negative variances.")
 
 
 @dataclass(frozen=True)
@@ -181,25 +229,7 @@ class DecodeNetwork:
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
-        expected = self.expected_shapes()
-        found = {name: array.shape for name, array in self.weights.items()}
-        if found != expected:
-            wrong = sorted(
-                name
-                for name in expected.keys() | found.keys()
-                if expected.get(name) != found.get(name)
-            )
-            raise VerificationError(
-                f"{len(wrong)} arrays do not fit the network's description, e.g. '{wrong[0]}': "
-                f"expected shape {expected.get(wrong[0])}, found {found.get(wrong[0])}."
-            )
-        for name, array in self.weights.items():
-            if array.dtype.kind != "f":
-                raise VerificationError(f"The network's '{name}' are no floating-point numbers.")
-            if not np.isfinite(array).all():
-                raise VerificationError(f"The network's '{name}' are not all finite.")
-            if name.endswith("/moving_variance") and (array < 0).any():
-                raise VerificationError(f"The network's '{name}' holds negative variances.")
+        check_arrays(self.weights, self.expected_shapes())
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every array by name."""
@@ -315,8 +345,3 @@ class DecodeNetwork:
                 for name in ("kernel", "bias")}  # fmt: skip
         return replace(self, weights={**self.weights, **last},
                        output_scale=self.output_scale[outputs])  # fmt: skip
-
-
-# What a manifest's `family` may be, and how its hyper-parameters are described: among them the
-# composite kernels, and which steps are not linear.
-FAMILIES: Mapping[str, type[DecodeConfig]] = {"decode": DecodeConfig}

@@ -94,6 +94,8 @@ def _make(kind: Any, value: object, where: str) -> Any:
         if not (isinstance(value, str) and value in inner):
             raise ValueError(f"{where} must be one of {', '.join(inner)}, not {_shown(value)}")
         return value
+    if is_dataclass(value) and isinstance(value, inner or kind):  # made before, by its kind
+        return value
     if origin in (Union, types.UnionType):
         (inner_kind,) = (part for part in inner if part is not type(None))
         return None if value is None else _make(inner_kind, value, where)

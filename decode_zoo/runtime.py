@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.families import Network
 from decode_zoo.graph import Graph, read_graph
 from decode_zoo.layout import Side
-from decode_zoo.network import DecodeNetwork
 
 __all__ = ["BLOCK", "Backend", "BackendName", "Device", "NumpyBackend", "OnnxBackend",
            "import_onnxruntime", "open_backend"]  # fmt: skip
@@ -74,8 +74,8 @@ class NumpyBackend:
 
     name = "numpy"
 
-    def __init__(self, network: DecodeNetwork) -> None:
-        self._network = network if network.config.conv_relu else network.fold()
+    def __init__(self, network: Network) -> None:
+        self._network = network.fold() if network.config.pools else network
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
         """Predict one block (see `Backend`)."""
@@ -223,7 +223,7 @@ def _no_cuda(error: ImportError) -> DeviceError:
 
 
 def open_backend(
-    network: DecodeNetwork,
+    network: Network,
     graph: Graph | Path,
     *,
     backend: BackendName = "auto",
@@ -233,7 +233,7 @@ def open_backend(
 
     Parameters
     ----------
-    network : DecodeNetwork
+    network : DecodeNetwork or PerceptronNetwork
         For NumPy.
     graph : Graph or Path
         model.onnx, for ONNX Runtime.

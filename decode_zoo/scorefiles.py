@@ -26,6 +26,8 @@ Record = Mapping[str, Any]
 
 # Scores that are put into a table at a time: what memory holds, not what a chunk has.
 _TABLE_SCORES = 2_000_000
+# Scores that are compressed together in an h5ad file.
+_HDF5_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ class AnnDataFormat:
         ids: list[list[str]] = [[] for _ in empty.genes]
         with create_hdf5(path) as (file, disk):
             file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
-            options = {"compression": "gzip"}
+            # Of its own it would cut what is to grow into chunks of a few hundred bytes.
+            options = {"compression": "gzip", "chunks": (_HDF5_CHUNK,)}
             if len(names) == 1:
                 write_elem(file, "X", nothing, dataset_kwargs=options)
             else:

@@ -141,8 +141,8 @@ def _same(node: Node, operands: Sequence[Shape | Array]) -> Shape:
 
 
 def _bounded(node: Node, operands: Sequence[Shape | Array]) -> Shape:
-    shape = _first(node, operands, range(3))
-    if any(isinstance(bound, Array) and bound.shape for bound in operands[1:]):
+    shape = _first(node, operands, range(1, 2))
+    if _array(node, operands[1]).shape:
         raise _misused(node)
     return shape
 
@@ -282,13 +282,13 @@ OPERATORS: Mapping[str, tuple[Rule, frozenset[str]]] = {
     for operator, rule, attributes in (
         ("Add", _sum, ""),
         ("BatchNormalization", _normalised, "epsilon momentum"),
-        ("Clip", _bounded, ""),
         ("Concat", _joined, "axis"),
         ("Conv", _convolution, "dilations group kernel_shape pads strides"),
         ("Div", _product, ""),
         ("Gemm", _matrix_product, "alpha beta transA transB"),
         ("Identity", _same, ""),
         ("MatMul", _matrix_product, ""),
+        ("Min", _bounded, ""),
         ("Mul", _product, ""),
         ("ReduceSum", _summed, "keepdims noop_with_empty_axes"),
         ("Relu", _same, ""),
@@ -300,4 +300,4 @@ OPERATORS: Mapping[str, tuple[Rule, frozenset[str]]] = {
     )
 }
 # How many of them there are, and how wide, each family says of its networks.
-_NONLINEAR = frozenset({"Clip", "Relu", "Sqrt"})
+_NONLINEAR = frozenset({"Min", "Relu", "Sqrt"})

@@ -89,6 +89,28 @@ def test_sigterm_leaves_no_half_of_a_table(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(("step", "at"), [("write", 2), ("seek", 5), ("truncate", 1)])
+def test_a_signal_while_hdf5_writes_leaves_no_half_of_a_file(tmp_path, name, step, at):
+    """An exception in the library's calls would be lost, and then the library."""
+    pytest.importorskip("anndata")
+    code = f"""
+import os, signal
+from decode_zoo.hdf5 import Disk
+def struck(self, *args, really=Disk.{step}, calls=[]):
+    calls.append(0)
+    if len(calls) == {at}: os.kill(os.getpid(), signal.{name})
+    return really(self, *args)
+Disk.{step} = struck
+{TABLE}
+"""
+    done = python(code.replace("strike()", "None"), "write", tmp_path / "o.h5ad")
+    ends = {"SIGTERM": (143, "Terminated."), "SIGINT": (130, "Interrupted.")}
+    assert (done.returncode, done.stderr.strip()) == ends[name]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 def test_sigterm_that_the_caller_ignores_stays_ignored(tmp_path):
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     done = python(STRUCK + TABLE + ignore, "write", tmp_path / "o.tsv")

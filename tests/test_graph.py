@@ -277,7 +277,7 @@ BOMBS = {
         behind(("Div", "a pre", "prediction"), a=floats(54)), "not used as a network would",
     ),
     "a bound that depends on the genes": (
-        behind(("Clip", "pre pre", "prediction")), "not used as a network would",
+        behind(("Min", "pre pre", "prediction")), "not used as a network would",
     ),
     "a matrix made of the genes": (
         behind(("MatMul", "a pre", "prediction"), a=floats(54, 54)), "not used as a network would",
@@ -572,7 +572,7 @@ MORE_STEPS = {
     ),
     "one more ReLU": behind(("Relu", "pre", "prediction")),
     "a square root": behind(("Sqrt", "pre", "prediction")),
-    "a bound": behind(("Clip", "pre low", "prediction"), low=np.float32(-1.0)),
+    "a bound": behind(("Min", "pre high", "prediction"), high=np.float32(1.0)),
     "one ReLU less": lambda m: setattr(m.graph.node[22], "op_type", "Identity"),
     "a square root for a ReLU": lambda m: setattr(m.graph.node[22], "op_type", "Sqrt"),
 }  # fmt: skip
@@ -590,9 +590,10 @@ def test_a_graph_bends_where_its_family_does_and_nowhere_else(bundle, case, monk
 
 def test_where_a_graph_bends_is_what_its_configuration_says(model, graph):
     config = model.manifest.network
-    assert read_graph(graph).nonlinear == config.nonlinear == (("Relu", 160),) * 2
+    channels = {"rna": 3, "promoter": 4}
+    assert read_graph(graph).nonlinear == config.nonlinear(channels) == (("Relu", 160),) * 2
     bent = replace(config, conv_relu=True, full_relu=False, rna_channels=7, promoter_layers=1)
-    assert bent.nonlinear == (("Relu", 7), ("Relu", 7), ("Relu", 120))
+    assert bent.nonlinear(channels) == (("Relu", 7), ("Relu", 7), ("Relu", 120))
 
 
 def test_the_published_graph_agrees_whatever_genes_are_made_up(model):

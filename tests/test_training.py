@@ -207,7 +207,6 @@ def test_a_former_card_that_cannot_be_used_costs_no_training(tmp_path, caplog, o
     from tests.test_publish import PUBLISHED, ROOT
 
     shutil.copytree(ROOT / "zoo/models" / PUBLISHED, tmp_path / "new")
-    (tmp_path / "new" / "CARD.md").unlink()
     (tmp_path / "CARD.md").write_bytes(odd)
     write_card(tmp_path / "new", tmp_path)
     assert not (tmp_path / "new" / "CARD.md").exists()
@@ -219,7 +218,7 @@ def test_libraries_are_quiet_unless_they_fail(text):
     import subprocess
     import sys
 
-    code = f"from decode_zoo.training import _quiet\nwith _quiet(): import os; os.write(2, b'!')\n"
+    code = "from decode_zoo.training import _quiet\nwith _quiet(): import os; os.write(2, b'!')\n"
     code += f"with _quiet():\n    os.write(2, b'?'); {text or 'pass'}\nos.write(2, b'.')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == bool(text)

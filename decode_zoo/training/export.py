@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import VerificationError
+from decode_zoo.families import Network
 from decode_zoo.layout import Side
-from decode_zoo.network import DecodeNetwork
+from decode_zoo.network import BRANCHES, DecodeNetwork
+from decode_zoo.perceptron import PerceptronNetwork
 from decode_zoo.runtime import OnnxBackend
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.decode import build_network
@@ -30,8 +32,8 @@ TOLERANCE = 1e-5
 _log = logging.getLogger(__name__)
 
 
-def keras_function(network: DecodeNetwork) -> Any:
-    """Wrap the Keras network so that it takes bases and gives the outputs' units.
+def keras_function(network: Network) -> Any:
+    """Wrap the network in TensorFlow so that it takes bases and gives the outputs' units.
 
     Returns
     -------
@@ -41,27 +43,61 @@ def keras_function(network: DecodeNetwork) -> Any:
     import_keras()
     import tensorflow as tf
 
+    run = _perceptron(network) if isinstance(network, PerceptronNetwork) else _decode(network)
+
+    def specification(side: Side) -> Any:
+        channels = len(network.input_scale[side])
+        return tf.TensorSpec((None, None, channels), tf.float32, name=side)
+
+    @tf.function(input_signature=[specification("rna"), specification("promoter")])  # type: ignore[untyped-decorator]
+    def predict(rna: Any, promoter: Any) -> Any:
+        return run({"rna": rna, "promoter": promoter})
+
+    return predict
+
+
+def _decode(network: DecodeNetwork) -> Callable[[dict[Side, Any]], Any]:
     channels = {side: len(scale) for side, scale in network.input_scale.items()}
     model = build_network(network.config, channels, len(network.output_scale))
     set_layer_weights(model, dict(network.weights))
     input_scale = {side: scale.astype(np.float32) for side, scale in network.input_scale.items()}
     output_scale = network.output_scale.astype(np.float32)
 
-    def specification(side: Side) -> Any:
-        return tf.TensorSpec((None, None, channels[side]), tf.float32, name=side)
-
-    @tf.function(input_signature=[specification("rna"), specification("promoter")])  # type: ignore[untyped-decorator]
-    def predict(rna: Any, promoter: Any) -> Any:
-        scaled = {
-            "rna": rna / input_scale["rna"],
-            "promoter": promoter / input_scale["promoter"],
-        }
+    def run(inputs: dict[Side, Any]) -> Any:
+        scaled = {side: values / input_scale[side] for side, values in inputs.items()}
         return model(scaled, training=False) * output_scale
 
-    return predict
+    return run
 
 
-def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+def _perceptron(network: PerceptronNetwork) -> Callable[[dict[Side, Any]], Any]:
+    import tensorflow as tf
+
+    config, weights = network.config, network.weights
+    scale = {side: values.astype(np.float32) for side, values in network.input_scale.items()}
+    names = [*(f"dense{i}" for i in range(config.dense_layers)), "outputs"]
+
+    def run(inputs: dict[Side, Any]) -> Any:
+        scores = {}
+        for side, values in inputs.items():
+            roots = tf.sqrt(tf.nn.relu(tf.reduce_sum(values, axis=1)) / scale[side])
+            scores[side] = tf.minimum(roots - weights[f"{side}/centre"], config.limit)
+        predictions = []
+        for member in range(config.members):
+            hidden = tf.concat(
+                [scores[side] @ weights[f"member{member}/{side}"] for side in BRANCHES], axis=1
+            )
+            for name in names:
+                hidden = tf.nn.relu(hidden) if name not in names[:1] else hidden
+                hidden = hidden @ weights[f"member{member}/{name}/kernel"]
+                hidden += weights[f"member{member}/{name}/bias"]
+            predictions.append(hidden)
+        return sum(predictions) * (network.output_scale / config.members).astype(np.float32)
+
+    return run
+
+
+def export_onnx(network: Network, path: Path, metadata: Mapping[str, str]) -> None:
     """Convert a network to ONNX with tf2onnx.
 
     Inputs ``rna`` (batch, rna_bins, channels) and ``promoter`` (batch, promoter_bins, channels) in
@@ -69,7 +105,7 @@ def export_onnx(network: DecodeNetwork, path: Path, metadata: Mapping[str, str])
 
     Parameters
     ----------
-    network : DecodeNetwork
+    network : DecodeNetwork or PerceptronNetwork
     path : Path
         Where to write the graph.
     metadata : Mapping of str to str
@@ -151,7 +187,7 @@ def _copy(message: Any) -> Any:
 
 
 def check_parity(
-    network: DecodeNetwork,
+    network: Network,
     graph: Path,
     full: Mapping[Side, FloatArray],
     pooled: Mapping[Side, FloatArray] | None,
@@ -163,7 +199,7 @@ def check_parity(
 
     Parameters
     ----------
-    network : DecodeNetwork
+    network : DecodeNetwork or PerceptronNetwork
     graph : Path
         Its ONNX graph.
     full : Mapping of Side to ndarray of float32, shape (m, bins + kernel - 1, channels)

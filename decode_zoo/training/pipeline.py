@@ -18,8 +18,9 @@ import decode_zoo
 from decode_zoo.arrays import write_arrays
 from decode_zoo.artifact import check_id
 from decode_zoo.digest import sha256_of
-from decode_zoo.errors import InputError
+from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Targets
+from decode_zoo.families import Config, Network, family_of
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest, fingerprint_of
@@ -27,16 +28,25 @@ from decode_zoo.metrics import score, summarise
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig, DecodeNetwork
 from decode_zoo.output import atomic_dir
+from decode_zoo.perceptron import PerceptronConfig
 from decode_zoo.runtime import NumpyBackend
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.entry import write_card
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
+from decode_zoo.training.perceptron import (
+    PerceptronFit,
+    fit_members,
+    join_members,
+    standardisation_of,
+)
 
 __all__ = [
     "Description",
+    "Fitted",
     "best_repeat",
+    "fit_network",
     "make_network",
     "predict_part",
     "train_bundle",
@@ -88,6 +98,51 @@ class Description:
         check_id(self.id)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network, and how it came about.
+
+    Attributes
+    ----------
+    network : DecodeNetwork or PerceptronNetwork
+    fit : FitConfig or PerceptronFit
+    repeats : tuple of Repeat
+        All that were trained.
+    kept : Mapping of str to Any
+        Which of them the network is: ``best_seed``, or ``mean_of_seeds``.
+    """
+
+    network: Network
+    fit: FitConfig | PerceptronFit
+    repeats: tuple[Repeat, ...]
+    kept: Mapping[str, Any]
+
+
+def fit_network(dataset: Dataset, config: Config, fit: FitConfig | PerceptronFit) -> Fitted:
+    """Train a network of the family that the hyper-parameters are of.
+
+    Raises
+    ------
+    UsageError
+        If the two configurations are of different families, or there are not as many seeds as
+        members.
+    """
+    if isinstance(config, DecodeConfig) and isinstance(fit, FitConfig):
+        repeats = tuple(fit_repeats(dataset, config, fit))
+        best = best_repeat(repeats)
+        return Fitted(make_network(dataset, config, best), fit, repeats, {"best_seed": best.seed})
+    if isinstance(config, PerceptronConfig) and isinstance(fit, PerceptronFit):
+        if len(fit.seeds) != config.members:
+            raise UsageError(f"{config.members} members need as many seeds, not {len(fit.seeds)}.")
+        inputs = standardisation_of(dataset, config.limit)
+        members = tuple(fit_members(dataset, inputs, config, fit))
+        network = join_members(dataset, inputs, config, members)
+        return Fitted(network, fit, members, {"mean_of_seeds": list(fit.seeds)})
+    raise UsageError(
+        f"A network of {type(config).__name__} is not trained by {type(fit).__name__}."
+    )
+
+
 def best_repeat(repeats: Sequence[Repeat]) -> Repeat:
     """Return the repeat with the least validation loss."""
     return min(repeats, key=lambda repeat: repeat.validation_loss)
@@ -103,13 +158,14 @@ def make_network(dataset: Dataset, config: DecodeConfig, repeat: Repeat) -> Deco
     )
 
 
-def predict_part(dataset: Dataset, network: DecodeNetwork, part: IntArray) -> FloatArray:
+def predict_part(dataset: Dataset, network: Network, part: IntArray) -> FloatArray:
     """Predict some rows of a dataset, in the outputs' units, shape (n, n_outputs)."""
-    if network.config.conv_relu:
-        inputs = (dataset.full(part[i : i + 1]) for i in range(len(part)))
-    else:
-        inputs = (dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK))
-    return np.concatenate([network.forward(x) for x in inputs])
+    if not network.config.pools:
+        full = (dataset.full(part[i : i + 1]) for i in range(len(part)))
+        return np.concatenate([network.forward(x) for x in full])
+    folded = network.fold()
+    pooled = (dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK))
+    return np.concatenate([folded.forward(x) for x in pooled])
 
 
 def train_bundle(
@@ -118,8 +174,8 @@ def train_bundle(
     folder: str | os.PathLike[str],
     description: Description,
     *,
-    network: DecodeConfig | None = None,
-    fit: FitConfig | None = None,
+    network: Config | None = None,
+    fit: FitConfig | PerceptronFit | None = None,
     selection: Selection | None = None,
     tolerance: float = 1e-4,
     force: bool = False,
@@ -134,8 +190,10 @@ def train_bundle(
     folder : path-like
         Where to write the bundle; appears whole or not at all.
     description : Description
-    network : DecodeConfig, optional
-    fit : FitConfig, optional
+    network : DecodeConfig or PerceptronConfig, optional
+        The published network if not given.
+    fit : FitConfig or PerceptronFit, optional
+        Of the same family.
     selection : Selection, optional
     tolerance : float
         Largest difference between Keras, ONNX Runtime and NumPy, in standard deviations of an
@@ -162,8 +220,8 @@ def train_bundle(
     config, fit, path = network or DecodeConfig(), fit or FitConfig(), Path(folder)
     with atomic_dir(folder, force) as temporary:
         dataset = make_dataset(features, targets, config.kernels, selection)
-        repeats = list(fit_repeats(dataset, config, fit))
-        write_bundle(temporary, dataset, config, fit, repeats, description, tolerance=tolerance)
+        fitted = fit_network(dataset, config, fit)
+        write_bundle(temporary, dataset, fitted, description, tolerance=tolerance)
         write_card(temporary, path)
     return Model.open(lambda name: path / name, lambda _: features)
 
@@ -171,23 +229,19 @@ def train_bundle(
 def write_bundle(
     folder: Path,
     dataset: Dataset,
-    config: DecodeConfig,
-    fit: FitConfig,
-    repeats: Sequence[Repeat],
+    fitted: Fitted,
     description: Description,
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Export the best repeat: weights, graph, manifest. The same training gives the same bytes.
+    """Export a network: weights, graph, manifest. The same training gives the same bytes.
 
     Parameters
     ----------
     folder : Path
         An existing, empty folder.
     dataset : Dataset
-    config : DecodeConfig
-    fit : FitConfig
-    repeats : sequence of Repeat
+    fitted : Fitted
     description : Description
     tolerance : float
         See `train_bundle`.
@@ -199,8 +253,7 @@ def write_bundle(
     InputError
         If nobody could open the bundle, e.g. for want of genes with known answers.
     """
-    best = best_repeat(repeats)
-    network = make_network(dataset, config, best)
+    network, config = fitted.network, fitted.network.config
     names = [output.name for output in dataset.outputs]
     metadata = {
         "id": description.id,
@@ -213,23 +266,23 @@ def write_bundle(
     manifest = Manifest(
         id=description.id,
         title=description.title,
-        family="decode",
+        family=family_of(config),
         network=config,
         layout=dataset.features.layout,
-        inputs={side: _frozen_inputs(dataset, side) for side in SIDES},
+        inputs={side: _frozen_inputs(dataset, side, network) for side in SIDES},
         outputs=dataset.outputs,
-        pooling="none" if config.conv_relu else "exact",
+        pooling="exact" if config.pools else "none",
         features={"id": description.features_id, "sha256": dataset.features.sha256},
         training={
             "data": dict(description.data),
             "selection": asdict(dataset.selection),
-            "fit": asdict(fit),
+            "fit": asdict(fitted.fit),
             "genes": {
                 part: len(getattr(dataset.split, part))
                 for part in ("training", "validation", "test")
             },
-            "best_seed": best.seed,
-            "repeats": [repeat.log() for repeat in repeats],
+            **fitted.kept,
+            "repeats": [repeat.log() for repeat in fitted.repeats],
             "versions": _versions(),
             "commit": description.commit,
             "command": list(description.command),
@@ -253,7 +306,7 @@ def _versions() -> dict[str, str]:
     return own | {name: importlib.import_module(name).__version__ for name in _PACKAGES}
 
 
-def _metrics(dataset: Dataset, network: DecodeNetwork) -> dict[str, Any]:
+def _metrics(dataset: Dataset, network: Network) -> dict[str, Any]:
     """Scores on validation and test genes (see `metrics.summarise`), and rho by output."""
     found: dict[str, Any] = {}
     for part in ("validation", "test"):
@@ -268,7 +321,7 @@ def _metrics(dataset: Dataset, network: DecodeNetwork) -> dict[str, Any]:
     return found
 
 
-def _frozen_inputs(dataset: Dataset, side: Side) -> FrozenInputs:
+def _frozen_inputs(dataset: Dataset, side: Side, network: Network) -> FrozenInputs:
     features = dataset.features
     by_name = {track.name: track for track in features.side_tracks[side]}
     if side == "promoter":
@@ -278,7 +331,7 @@ def _frozen_inputs(dataset: Dataset, side: Side) -> FrozenInputs:
         background = float(np.median(np.array(features.rows.rna_lengths)[training]))
     return FrozenInputs(
         tuple(by_name[name] for name in dataset.tracks[side]),
-        tuple(dataset.scale[side].tolist()), dataset.bound.kernels[side], background,
+        tuple(network.input_scale[side].tolist()), dataset.bound.kernels[side], background,
     )  # fmt: skip
 
 
@@ -287,25 +340,23 @@ def _spread(n: int, count: int) -> IntArray:
     return np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64))
 
 
-def _parity(
-    dataset: Dataset, network: DecodeNetwork, graph: Path, tolerance: float
-) -> dict[str, float]:
+def _parity(dataset: Dataset, network: Network, graph: Path, tolerance: float) -> dict[str, float]:
     genes = _spread(len(dataset.rows), _N_PARITY_GENES)
     same = _spread(genes.size, _N_FULL_GENES)
-    pooled = None if network.config.conv_relu else dataset.pooled(genes)
+    pooled = dataset.pooled(genes) if network.config.pools else None
     full = dataset.full(genes[same])
     return check_parity(network, graph, full, pooled, same, tolerance=tolerance)
 
 
-def _known_answers(dataset: Dataset, network: DecodeNetwork) -> KnownAnswers:
+def _known_answers(dataset: Dataset, network: Network) -> KnownAnswers:
     genes = _spread(len(dataset.rows), _N_KNOWN_ANSWERS)
     backend = NumpyBackend(network)
-    if network.config.conv_relu:
+    if network.config.pools:
+        values = backend.run(dataset.pooled(genes))
+    else:
         values = np.concatenate(
             [backend.run(dataset.full(genes[i : i + 1])) for i in range(genes.size)]
         )
-    else:
-        values = backend.run(dataset.pooled(genes))
     return KnownAnswers(
         tuple(dataset.targets.gene_ids[i] for i in genes),
         tuple(output.name for output in dataset.outputs),

@@ -1,0 +1,269 @@
+"""A regularised perceptron on position sums: square roots, z-scores, two hidden layers, members.
+
+Binding is counted in bases, and its counts are skewed: the square root of a track's sum, as a
+z-score over training genes, is what the first layer sees. Several networks that were trained from
+different seeds are the members of one; their mean is the prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import UsageError
+from decode_zoo.layout import Side
+from decode_zoo.network import BRANCHES, check_arrays
+
+__all__ = ["FoldedPerceptron", "Member", "PerceptronConfig", "PerceptronNetwork", "Standardisation"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PerceptronConfig:
+    """Hyper-parameters.
+
+    Attributes
+    ----------
+    encoder_width : int
+        Linear channels that the tracks of each side are brought down to.
+    dense_layers, dense_width : int
+        Fully connected layers with ReLU before the output layer.
+    members : int
+        Networks of which the prediction is the mean.
+    limit : float
+        Largest z-score; what lies above is cut off.
+    """
+
+    encoder_width: int = 256
+    dense_layers: int = 2
+    dense_width: int = 1024
+    members: int = 1
+    limit: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Refuse networks that cannot be built."""
+        for name, most in (
+            ("encoder_width", 10_000), ("dense_layers", 100), ("dense_width", 10_000),
+            ("members", 100), ("limit", 1000),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                raise UsageError(
+                    f"A network's {name} must be at least 1 and at most {most}, not {value}."
+                )
+
+    @property
+    def kernels(self) -> dict[Side, int]:
+        """Composite kernel width of each side in bins: sums over all positions are all it sees."""
+        return {"promoter": 1, "rna": 1}
+
+    @property
+    def pools(self) -> bool:
+        """Whether position sums give the same as full matrices: always."""
+        return True
+
+    @property
+    def description(self) -> str:
+        """The layers in a line."""
+        return (
+            f"sums, square roots, z-scores; {self.members} × {{encoders to "
+            f"{self.encoder_width} a side, {self.dense_layers} × [Dense({self.dense_width}), "
+            "ReLU], outputs}, mean"
+        )
+
+    def nonlinear(self, channels: Mapping[Side, int]) -> tuple[tuple[str, int], ...]:
+        """List the steps that are not linear, as a graph has them (`graph.Graph.nonlinear`)."""
+        steps = ("Relu", "Sqrt", "Min")
+        inputs = [(step, channels[side]) for side in BRANCHES for step in steps]
+        return (*inputs, *[("Relu", self.dense_width)] * (self.dense_layers * self.members))
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """From position sums in bases to z-scores of their square roots.
+
+    Attributes
+    ----------
+    scale : ndarray of float64, shape (channels,)
+        In bases: the variance of the square roots.
+    centre : ndarray of float64, shape (channels,)
+        Their mean, in standard deviations.
+    limit : float
+        Largest z-score.
+    """
+
+    scale: FloatArray
+    centre: FloatArray
+    limit: float
+
+    def __call__(self, sums: npt.NDArray[np.floating]) -> FloatArray:
+        """Standardise sums in bases, shape (…, channels); negative ones count as none."""
+        roots = np.sqrt(np.maximum(sums.astype(np.float64), 0) / self.scale)
+        scores: FloatArray = np.minimum(roots - self.centre, self.limit)
+        return scores
+
+    def slopes(self, sums: FloatArray, reference: FloatArray) -> FloatArray:
+        """Slope between a reference and sums: DeepLIFT's rescale rule for this step.
+
+        Parameters
+        ----------
+        sums, reference : ndarray of float64
+            In bases; shapes that broadcast to (…, channels).
+
+        Returns
+        -------
+        ndarray of float64
+            In z-scores a base. Zero where both are the same: then no score depends on it, but for
+            sites that move within a gene, which a sum does not see.
+        """
+        change = sums - reference
+        moved = self(sums) - self(reference)
+        return np.divide(moved, change, out=np.zeros_like(moved), where=change != 0)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the networks whose mean is the prediction, in float64.
+
+    Attributes
+    ----------
+    encoders : dict of Side to ndarray, shape (channels, encoder_width)
+    layers : tuple of (weights, bias)
+        Dense layers; the first sees the encoders' channels in the order of `network.BRANCHES`, a
+        ReLU stands before each of the others. The last gives the outputs in their units.
+    """
+
+    encoders: dict[Side, FloatArray]
+    layers: tuple[tuple[FloatArray, FloatArray], ...]
+
+    def forward(self, scores: Mapping[Side, FloatArray]) -> FloatArray:
+        """Predict from z-scores of shape (n, channels)."""
+        hidden = np.concatenate([scores[side] @ self.encoders[side] for side in BRANCHES], axis=1)
+        for number, (weights, bias) in enumerate(self.layers):
+            hidden = (np.maximum(hidden, 0) if number else hidden) @ weights + bias
+        return hidden
+
+
+@dataclass(frozen=True)
+class FoldedPerceptron:
+    """The network in float64, with the outputs' scale in the last layers.
+
+    Attributes
+    ----------
+    inputs : Mapping of Side to Standardisation
+    members : tuple of Member
+    """
+
+    inputs: Mapping[Side, Standardisation]
+    members: tuple[Member, ...]
+
+    def forward(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
+        """Predict.
+
+        Parameters
+        ----------
+        inputs : Mapping of Side to ndarray, shape (n, bins, channels)
+            In bases, channel 0 the mask: full matrices or position sums, which give the same.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_outputs)
+            In the outputs' units.
+        """
+        scores = {
+            side: standardise(inputs[side].sum(axis=1, dtype=np.float64))
+            for side, standardise in self.inputs.items()
+        }
+        mean: FloatArray = np.mean([member.forward(scores) for member in self.members], axis=0)
+        return mean
+
+
+@dataclass(frozen=True)
+class PerceptronNetwork:
+    """A trained perceptron: its arrays, and what surrounds them.
+
+    Attributes
+    ----------
+    config : PerceptronConfig
+    weights : Mapping of str to ndarray of float32
+        ``rna/centre`` and ``promoter/centre``; of each member ``member0/rna``,
+        ``member0/promoter`` (encoders), ``member0/dense0/kernel``, …, ``member0/outputs/bias``.
+        Batch normalisations of the training are folded into them.
+    input_scale : Mapping of Side to ndarray of float64, shape (channels,)
+        Position sums in bases are divided by it before the square root is taken.
+    output_scale : ndarray of float64, shape (n_outputs,)
+        The last layer's outputs are multiplied by it.
+    """
+
+    config: PerceptronConfig
+    weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)
+    input_scale: Mapping[Side, FloatArray] = field(repr=False)
+    output_scale: FloatArray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
+        check_arrays(self.weights, self.expected_shapes())
+
+    def expected_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array by name."""
+        config, shapes = self.config, dict[str, tuple[int, ...]]()
+        for side in BRANCHES:
+            shapes[f"{side}/centre"] = (len(self.input_scale[side]),)
+        for member in range(config.members):
+            for side in BRANCHES:
+                shapes[f"member{member}/{side}"] = (
+                    len(self.input_scale[side]), config.encoder_width
+                )  # fmt: skip
+            width = len(BRANCHES) * config.encoder_width
+            for name, outputs in self._layers():
+                shapes[f"member{member}/{name}/kernel"] = (width, outputs)
+                shapes[f"member{member}/{name}/bias"] = (outputs,)
+                width = outputs
+        return shapes
+
+    def _layers(self) -> list[tuple[str, int]]:
+        """Dense layers by name, and their widths."""
+        dense = [(f"dense{i}", self.config.dense_width) for i in range(self.config.dense_layers)]
+        return [*dense, ("outputs", len(self.output_scale))]
+
+    def _array(self, name: str) -> FloatArray:
+        return self.weights[name].astype(np.float64)
+
+    def forward(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
+        """Predict (see `FoldedPerceptron.forward`)."""
+        return self.fold().forward(inputs)
+
+    def fold(self) -> FoldedPerceptron:
+        """Return what the arrays mean, ready to be used again and again."""
+        standardisation = {
+            side: Standardisation(
+                self.input_scale[side], self._array(f"{side}/centre"), self.config.limit
+            )
+            for side in BRANCHES
+        }
+        members = tuple(self._member(f"member{i}/") for i in range(self.config.members))
+        return FoldedPerceptron(standardisation, members)
+
+    def _member(self, own: str) -> Member:
+        *layers, (weights, bias) = [
+            (self._array(f"{own}{name}/kernel"), self._array(f"{own}{name}/bias"))
+            for name, _ in self._layers()
+        ]
+        return Member(
+            {side: self._array(f"{own}{side}") for side in BRANCHES},
+            (*layers, (weights * self.output_scale, bias * self.output_scale)),
+        )
+
+    def select(self, outputs: npt.NDArray[np.integer]) -> PerceptronNetwork:
+        """Return the network with some of its outputs, by number."""
+        chosen = {
+            name: array[..., outputs]
+            for name, array in self.weights.items()
+            if name.split("/")[1] == "outputs"
+        }
+        return replace(self, weights={**self.weights, **chosen},
+                       output_scale=self.output_scale[outputs])  # fmt: skip

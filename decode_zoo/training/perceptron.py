@@ -1,0 +1,239 @@
+"""Training of perceptrons on position sums: dropout everywhere, one cycle of the learning rate."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.errors import UsageError
+from decode_zoo.layout import Side
+from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES
+from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
+from decode_zoo.training import import_keras
+from decode_zoo.training.dataset import Dataset
+from decode_zoo.training.fit import Repeat, layer_weights
+
+__all__ = ["PerceptronFit", "fit_members", "join_members", "standardisation_of"]
+
+FloatArray = npt.NDArray[np.float32]
+
+_log = logging.getLogger(__name__)
+
+# Of a root's standard deviation, in roots of bases: a track that hardly varies tells nothing.
+_LEAST_DEVIATION = 1e-3
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class PerceptronFit:
+    """How to train.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Of AdamW, at the height of the cycle: it rises from a twenty-fifth of that over the first
+        three tenths of the steps and falls to nothing, both along half a cosine.
+    weight_decay : float
+    batch_size, epochs : int
+    input_dropout, encoder_dropout, dense_dropout : float
+        Part of the inputs, of the encoders' channels and of each hidden layer that is left out at
+        each step.
+    seeds : tuple of int
+        One member each.
+    """
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.3
+    batch_size: int = 128
+    epochs: int = 30
+    input_dropout: float = 0.2
+    encoder_dropout: float = 0.4
+    dense_dropout: float = 0.5
+    seeds: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that train nothing."""
+        for name in ("learning_rate", "batch_size", "epochs"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
+        for name in ("input_dropout", "encoder_dropout", "dense_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"The {name} must be at least 0 and below 1, not {getattr(self, name)}."
+                )
+        if not self.weight_decay >= 0:
+            raise UsageError(f"The weight_decay must not be negative: {self.weight_decay}.")
+        if not self.seeds:
+            raise UsageError("Training needs at least one seed.")
+
+
+def standardisation_of(dataset: Dataset, limit: float) -> dict[Side, Standardisation]:
+    """Measure means and variances of the roots of position sums, over training genes.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With kernels of width 1.
+    limit : float
+        Largest z-score.
+    """
+    sums = _sums(dataset, dataset.split.training)
+    found = {}
+    for side in BRANCHES:
+        roots = np.sqrt(sums[side].astype(np.float64))
+        deviation, mean = roots.std(axis=0), roots.mean(axis=0)
+        constant = deviation < _LEAST_DEVIATION
+        deviation[constant] = np.maximum(mean[constant], 1)
+        # Weights have float32: what is trained on is what is stored.
+        centre = (mean / deviation).astype(np.float32).astype(np.float64)
+        found[side] = Standardisation(deviation**2, centre, limit)
+    return found
+
+
+def _sums(dataset: Dataset, part: npt.NDArray[np.int64]) -> dict[Side, FloatArray]:
+    """Position sums of some rows of the targets in bases, shape (n, channels)."""
+    blocks = [dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK)]
+    return {side: np.concatenate([block[side][:, 0] for block in blocks]) for side in BRANCHES}
+
+
+def fit_members(
+    dataset: Dataset,
+    inputs: Mapping[Side, Standardisation],
+    config: PerceptronConfig,
+    fit: PerceptronFit,
+) -> Iterator[Repeat]:
+    """Train one member a seed.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    inputs : Mapping of Side to Standardisation
+        Of the dataset (`standardisation_of`).
+    config : PerceptronConfig
+    fit : PerceptronFit
+
+    Yields
+    ------
+    Repeat
+        In the order of the seeds; its weights are those of `PerceptronNetwork`, without the
+        member's number. The last epoch's are kept: by then the learning rate has come to nothing.
+    """
+    keras = import_keras()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    split = dataset.split
+    x, validation_x = (
+        {side: inputs[side](sums).astype(np.float32) for side, sums in _sums(dataset, part).items()}
+        for part in (split.training, split.validation)
+    )
+    y, validation_y = (dataset.scaled_targets(part) for part in (split.training, split.validation))
+    steps = -(-len(y) // fit.batch_size) * fit.epochs
+    for seed in fit.seeds:
+        keras.utils.set_random_seed(seed)
+        started = time.monotonic()
+        model = _build(config, fit, {side: rows.shape[1] for side, rows in x.items()}, y.mean(0))
+        model.compile(
+            keras.optimizers.AdamW(
+                _one_cycle(keras, fit.learning_rate, steps), weight_decay=fit.weight_decay
+            ),
+            loss="mse",
+        )
+        history = model.fit(
+            x, y, batch_size=fit.batch_size, epochs=fit.epochs, verbose=0,
+            validation_data=(validation_x, validation_y),
+        ).history  # fmt: skip
+        repeat = Repeat(
+            seed, _folded(layer_weights(model), config), float(history["val_loss"][-1]),
+            fit.epochs, {name: [float(v) for v in values] for name, values in history.items()},
+            time.monotonic() - started,
+        )  # fmt: skip
+        _log.info("seed %d: validation loss %.4f, %.0f s",
+                  seed, repeat.validation_loss, repeat.seconds)  # fmt: skip
+        yield repeat
+
+
+def _build(
+    config: PerceptronConfig, fit: PerceptronFit, channels: Mapping[Side, int], start: FloatArray
+) -> Any:
+    """Build the network as it is trained: with dropout and batch normalisation."""
+    keras = import_keras()
+    layers = keras.layers
+    inputs = {side: keras.Input((channels[side],), name=side) for side in BRANCHES}
+    encoders = [
+        layers.Dense(config.encoder_width, use_bias=False, name=f"{side}_encoder")(
+            layers.Dropout(fit.input_dropout)(inputs[side])
+        )
+        for side in BRANCHES
+    ]
+    hidden = layers.BatchNormalization(name="norm")(layers.Concatenate()(encoders))
+    hidden = layers.Dropout(fit.encoder_dropout)(hidden)
+    for i in range(config.dense_layers):
+        hidden = layers.Dense(config.dense_width, activation="relu", name=f"dense{i}")(hidden)
+        hidden = layers.BatchNormalization(name=f"norm{i}")(hidden)
+        hidden = layers.Dropout(fit.dense_dropout)(hidden)
+    start_at = keras.initializers.Constant(start)
+    outputs = layers.Dense(len(start), bias_initializer=start_at, name="outputs")(hidden)
+    return keras.Model(inputs, outputs, name="perceptron")
+
+
+def _one_cycle(keras: Any, height: float, steps: int) -> Any:
+    """Learning rate by step (Smith & Topin 2018, arXiv:1708.07120; half cosines for lines)."""
+    import tensorflow as tf
+
+    class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        def __call__(self, step: Any) -> Any:
+            part = tf.cast(step, tf.float32) / steps
+            up = 0.04 + 0.96 * (1 - tf.cos(np.pi * part / 0.3)) / 2
+            down = (1 + tf.cos(np.pi * (part - 0.3) / 0.7)) / 2
+            return height * tf.where(part < 0.3, up, tf.maximum(down, 0.0))
+
+    return OneCycle()
+
+
+def _folded(weights: Mapping[str, FloatArray], config: PerceptronConfig) -> dict[str, FloatArray]:
+    """Fold each batch normalisation into the dense layer behind it."""
+    names = [*(f"dense{i}" for i in range(config.dense_layers)), "outputs"]
+    norms = ["norm", *(f"norm{i}" for i in range(config.dense_layers))]
+    found: dict[str, FloatArray] = {side: weights[f"{side}_encoder/kernel"] for side in BRANCHES}
+    for name, norm in zip(names, norms, strict=True):
+        gamma, beta, mean, variance = (
+            weights[f"{norm}/{part}"].astype(np.float64)
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        factor = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+        kernel = weights[f"{name}/kernel"].astype(np.float64)
+        found[f"{name}/kernel"] = (factor[:, None] * kernel).astype(np.float32)
+        found[f"{name}/bias"] = (weights[f"{name}/bias"] + (beta - mean * factor) @ kernel).astype(
+            np.float32
+        )
+    return {name: _rounded(array) for name, array in found.items()}
+
+
+def _rounded(array: FloatArray) -> FloatArray:
+    """Keep eleven significant bits: files then shrink to half, and no prediction shows it."""
+    mantissa, exponent = np.frexp(array)
+    rounded: FloatArray = np.ldexp(np.round(mantissa * 2048) / 2048, exponent).astype(np.float32)
+    return rounded
+
+
+def join_members(
+    dataset: Dataset,
+    inputs: Mapping[Side, Standardisation],
+    config: PerceptronConfig,
+    repeats: Sequence[Repeat],
+) -> PerceptronNetwork:
+    """Make one network of members."""
+    weights = {f"{side}/centre": inputs[side].centre.astype(np.float32) for side in BRANCHES}
+    for number, repeat in enumerate(repeats):
+        weights |= {f"member{number}/{name}": array for name, array in repeat.weights.items()}
+    return PerceptronNetwork(
+        config, weights, {side: inputs[side].scale for side in BRANCHES},
+        np.array([output.scale for output in dataset.outputs]),
+    )  # fmt: skip

@@ -1,0 +1,237 @@
+"""The perceptron: what it computes, how its scores add up, and bundles of it end to end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import decode_zoo as dz
+from decode_zoo.cells import Cells
+from decode_zoo.deeplift import PerceptronRule
+from decode_zoo.errors import UsageError, VerificationError
+from decode_zoo.layout import SIDES
+from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
+from tests.test_training import SELECTION, features, targets  # noqa: F401  # fixtures
+
+CONFIG = PerceptronConfig(encoder_width=3, dense_width=5, members=2)
+CHANNELS = {"promoter": 7, "rna": 5}
+
+
+def random_network(config: PerceptronConfig = CONFIG, seed: int = 0) -> PerceptronNetwork:
+    rng = np.random.default_rng(seed)
+    scale = {side: rng.uniform(1, 50, n) for side, n in CHANNELS.items()}
+    hollow = object.__new__(PerceptronNetwork)
+    for name, value in (("config", config), ("input_scale", scale), ("output_scale", np.ones(4))):
+        object.__setattr__(hollow, name, value)
+    weights = {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in hollow.expected_shapes().items()
+    }
+    return PerceptronNetwork(config, weights, scale, rng.uniform(0.5, 2, 4))
+
+
+def random_bins(rng, bins=6, density=0.4):
+    return {
+        side: np.where(rng.random((1, bins, n)) < density, rng.integers(1, 101, (1, bins, n)), 0)
+        for side, n in CHANNELS.items()
+    }
+
+
+def cells_of(matrices) -> Cells:
+    parts, first = [], 0
+    for side in SIDES:
+        row, place, channel = np.nonzero(matrices[side])
+        bases = matrices[side][row, place, channel]
+        parts.append((row, channel + first, place, bases))
+        first += CHANNELS[side]
+    return Cells.gather(1, parts)
+
+
+def plainly(network: PerceptronNetwork, inputs) -> np.ndarray:
+    """Predict, written once more from the definition."""
+    outputs = []
+    for member in range(network.config.members):
+        arrays = {k.split("/", 1)[1]: v for k, v in network.weights.items()
+                  if k.startswith(f"member{member}/")}  # fmt: skip
+        encoded = []
+        for side in ("rna", "promoter"):
+            roots = np.sqrt(inputs[side].sum(axis=1) / network.input_scale[side])
+            z = (roots - network.weights[f"{side}/centre"]).clip(max=6)
+            encoded.append(z @ arrays[side])
+        x = np.concatenate(encoded, axis=1) @ arrays["dense0/kernel"] + arrays["dense0/bias"]
+        x = x.clip(0) @ arrays["dense1/kernel"] + arrays["dense1/bias"]
+        outputs.append(x.clip(0) @ arrays["outputs/kernel"] + arrays["outputs/bias"])
+    return np.mean(outputs, axis=0) * network.output_scale
+
+
+def test_a_prediction_is_the_mean_of_its_members():
+    network, inputs = random_network(), random_bins(np.random.default_rng(1))
+    np.testing.assert_allclose(network.forward(inputs), plainly(network, inputs), rtol=1e-6)
+
+
+def test_full_matrices_and_position_sums_give_the_same():
+    network, inputs = random_network(), random_bins(np.random.default_rng(1))
+    sums = {side: values.sum(axis=1, keepdims=True) for side, values in inputs.items()}
+    np.testing.assert_array_equal(network.forward(inputs), network.forward(sums))
+
+
+def test_selected_outputs_are_those_of_the_whole():
+    network, inputs = random_network(), random_bins(np.random.default_rng(1))
+    some = network.select(np.array([2, 0]))
+    np.testing.assert_allclose(some.forward(inputs), network.forward(inputs)[:, [2, 0]])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"encoder_width": 0}, {"members": 0}, {"dense_width": 10**9}, {"limit": 0}]
+)
+def test_networks_that_cannot_be_built_are_refused(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        PerceptronConfig(**wrong)
+
+
+@pytest.mark.fault
+def test_a_perceptron_of_other_arrays_than_described_is_refused():
+    network = random_network()
+    for name, array in (("member0/rna", np.zeros((2, 2), np.float32)),
+                        ("promoter/centre", np.full(7, np.nan, np.float32))):  # fmt: skip
+        with pytest.raises(VerificationError, match=name):
+            replace(network, weights={**network.weights, name: array})
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0.1, 1e4), st.floats(0, 10))
+def test_slopes_are_ratios_of_differences(a, b, scale, centre):
+    standardise = Standardisation(np.array([scale]), np.array([centre]), 6.0)
+    x, r = np.array([a]), np.array([b])
+    rise = standardise.slopes(x, r) * (x - r)
+    np.testing.assert_allclose(rise, standardise(x) - standardise(r), rtol=1e-9, atol=1e-9)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_references=st.integers(1, 3))
+def test_scores_add_up_whatever_the_background(seed, n_references):
+    rng, network = np.random.default_rng(seed), random_network(seed=seed % 7)
+    rule, gene = PerceptronRule(network.fold()), random_bins(rng)
+    references = [random_bins(rng, density=0.2) for _ in range(n_references)]
+    x, backgrounds = cells_of(gene), [cells_of(r) for r in references]
+    scores = rule.scores(x, x.channels, backgrounds, [r.channels for r in backgrounds])
+    mean = np.mean([network.forward(r) for r in references], axis=0)
+    np.testing.assert_allclose(rule.reference(backgrounds)[None], mean, atol=1e-9)
+    difference = network.forward(gene) - mean
+    np.testing.assert_allclose(scores.sums(), difference, atol=1e-9)
+
+
+def test_scores_are_those_of_the_definition():
+    """Each step that is not linear is replaced by its slope; what is left is linear."""
+    rng, network = np.random.default_rng(3), random_network()
+    gene, reference = random_bins(rng), random_bins(rng, density=0.2)
+    folded, expected = network.fold(), {side: 0.0 for side in SIDES}
+    z = [{s: folded.inputs[s](m[s].sum(axis=1)) for s in SIDES} for m in (gene, reference)]
+    for member in folded.members:
+        (w0, b0), (w1, b1), (w2, _) = member.layers
+        first = [np.concatenate([v[s] @ member.encoders[s] for s in ("rna", "promoter")], 1) @ w0
+                 + b0 for v in z]  # fmt: skip
+        second = [x.clip(0) @ w1 + b1 for x in first]
+        ratios = [(a.clip(0) - b.clip(0)) / (a - b) for a, b in (first, second)]
+        onward = w0 @ (ratios[0].T * (w1 @ (ratios[1].T * w2)))
+        for side, part in zip(("rna", "promoter"), np.split(onward, 2), strict=True):
+            change = (gene[side] - reference[side])[0]
+            total = change.sum(axis=0)
+            moved = (z[0][side] - z[1][side])[0]
+            share = np.divide(moved, total, out=np.zeros_like(moved), where=total != 0)
+            expected[side] += np.einsum(
+                "pc,co->pco", change * share, member.encoders[side] @ part
+            ) / len(folded.members)
+    x, r = cells_of(gene), cells_of(reference)
+    labels = [c.channels * 10 + c.places for c in (x, r)]
+    scores = PerceptronRule(folded).scores(x, labels[0], [r], [labels[1]])
+    first = 0
+    for side in SIDES:
+        for place, channel in np.ndindex(6, CHANNELS[side]):
+            own = scores.labels == (first + channel) * 10 + place
+            found = scores.values[own].sum(axis=0)
+            np.testing.assert_allclose(found, expected[side][place, channel], atol=1e-9)
+        first += CHANNELS[side]
+
+
+def test_scores_do_not_depend_on_neighbours():
+    rng, network = np.random.default_rng(5), random_network()
+    genes = [cells_of(random_bins(rng)) for _ in range(4)]
+    reference = cells_of(random_bins(rng, density=0.1))
+    together = Cells(
+        np.concatenate([[0], np.cumsum([g.places.size for g in genes])]),
+        *(np.concatenate([getattr(g, name) for g in genes])
+          for name in ("channels", "places", "bases")),
+    )  # fmt: skip
+    rule = PerceptronRule(network.fold())
+    every = rule.scores(together, together.channels, [reference], [reference.channels])
+    for i, gene in enumerate(genes):
+        alone = rule.scores(gene, gene.channels, [reference], [reference.channels])
+        own = slice(every.indptr[i], every.indptr[i + 1])
+        np.testing.assert_array_equal(every.values[own], alone.values)
+
+
+# --- with TensorFlow -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bundle(features, targets, tmp_path_factory):  # noqa: F811
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("tf2onnx")
+    from decode_zoo.training.perceptron import PerceptronFit
+    from decode_zoo.training.pipeline import Description, train_bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "sums-v1"
+    model = train_bundle(
+        features, targets, folder,
+        Description("sums-v1", "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
+                    {"x.tsv": "0" * 64}, ("pytest",)),
+        network=PerceptronConfig(encoder_width=16, dense_width=24, members=2),
+        fit=PerceptronFit(seeds=(1, 2), epochs=30, batch_size=32, dense_dropout=0.1), selection=SELECTION,
+    )  # fmt: skip
+    return folder, model
+
+
+def test_a_perceptron_is_a_bundle_like_any_other(bundle):
+    folder, model = bundle
+    parity = model.manifest.parity
+    assert max(parity[k] for k in ("keras_onnx", "keras_numpy", "onnx_numpy")) <= 1e-5
+    assert parity["full_pooled_numpy_float64"] <= 1e-10
+    assert model.manifest.training["mean_of_seeds"] == [1, 2]
+    again = dz.load(folder)
+    assert again.check_known_answers(again.backend("onnxruntime", "cpu")) <= 1e-5
+    table = again.predict(["APP", "SOD1"])
+    assert np.isfinite(table.iloc[:, 3:].to_numpy()).all()
+    assert "mean of the seeds 1, 2" in (folder / "CARD.md").read_text()
+
+
+def test_a_perceptron_learns(bundle):
+    _, model = bundle
+    _, median = model.manifest.spearman("test")
+    assert median > 0.5  # it follows the number of bound factors, by construction
+
+
+@pytest.mark.parametrize("by", ["class", "regulator", "track", "position"])
+def test_a_perceptron_explains_itself(bundle, by):
+    _, model = bundle
+    found = model.explain(["APP", "SOD1", "MALAT1"], by=by)
+    assert np.abs(found.delta).max() <= 1e-5
+    against = model.explain(["APP"], by=by, background=["SOD1", "MALAT1"])
+    assert np.abs(against.delta).max() <= 1e-5
+
+
+@pytest.mark.fault
+def test_a_graph_of_another_perceptron_is_refused(bundle):
+    from decode_zoo.runtime import OnnxBackend
+
+    folder, model = bundle
+    network = model.network
+    other = replace(network, weights={
+        **network.weights, "member0/rna": -network.weights["member0/rna"],
+    })  # fmt: skip
+    mixed = dz.load(folder)
+    object.__setattr__(mixed, "network", other)
+    with pytest.raises(VerificationError, match="different networks"):
+        mixed._check_agreement(OnnxBackend(folder / "model.onnx", "cpu"))
