@@ -24,8 +24,9 @@ from decode_zoo.store import Store
 __all__ = ["STATES", "CachedFile", "clean", "removable", "survey"]
 
 State = Literal[
-    "verified", "damaged", "unreadable", "unfinished", "in use", "unregistered", "foreign"
-]
+    "verified", "damaged", "unreadable", "in the way", "unfinished", "in use", "unregistered",
+    "foreign",
+]  # fmt: skip
 STATES: tuple[str, ...] = get_args(State)
 
 _RUBBISH = ("damaged", "unfinished")
@@ -50,9 +51,10 @@ class CachedFile:
     modified : float
         When it was fetched, in seconds since the epoch.
     state : str
-        ``verified``; ``damaged``: not what the registry says; ``unreadable``; ``unfinished``: left
-        by a download that died; ``in use``: a download under way; ``unregistered``: of an artifact
-        that no registry in use has; ``foreign``: not made by decode-zoo, or a link.
+        ``verified``; ``damaged``: not what the registry says; ``unreadable``; ``in the way``: a
+        folder where a file should be; ``unfinished``: left by a download that died; ``in use``: a
+        download under way; ``unregistered``: of an artifact that no registry in use has;
+        ``foreign``: not made by decode-zoo, or a link.
     """
 
     path: Path
@@ -193,18 +195,19 @@ def _state(
     dead: Collection[Path],
     file: os.DirEntry[str],
 ) -> State:
+    known = artifact is not None and file.name in artifact.files
     if not file.is_file(follow_symlinks=False):
-        return "foreign"
+        return "in the way" if known and file.is_dir(follow_symlinks=False) else "foreign"
     if is_partial(file.name):
         return "unfinished" if Path(file.path) in dead else "in use"
     if artifact is None:
         return "unregistered" if ours else "foreign"
-    if file.name not in artifact.files:
+    if not known:
         return "foreign"
-    if not os.access(file.path, os.R_OK):
-        return "unreadable"
     try:
         store.check(artifact.id, file.name)
+    except ArtifactError:
+        return "unreadable"
     except VerificationError:
         return "damaged"
     return "verified"

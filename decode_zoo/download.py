@@ -399,7 +399,9 @@ def _reason_of(error: Exception) -> str:
     cause: object = inner
     while not isinstance(cause, ssl.SSLCertVerificationError):
         if not (isinstance(cause, Exception) and cause.args):
-            return masked(str(inner)) or type(error).__name__
+            # The host is in the URL that stands before it.
+            reason = re.sub(r"^HTTPS?Connection(Pool)?\([^()]*\): ", "", str(inner))
+            return masked(reason) or type(error).__name__
         cause = cause.args[0]
     return (
         f"its certificate is not trusted ({cause.verify_message}); if it is of an authority of "
@@ -422,6 +424,7 @@ def _copy_url(url: str, sink: Sink, judge: _Judge) -> None:
             # The sizes are those of the stored files.
             "Accept-Encoding": "identity",
         },
+        verify=_authorities(),
         hooks={"response": judge},
     )
 
@@ -437,6 +440,16 @@ def _copy_url(url: str, sink: Sink, judge: _Judge) -> None:
         # Not refused, not timed out: reset, cut off.
         broken = bool(error.args) and isinstance(error.args[0], ProtocolError)
         raise TransferError(_reason_of(error), wait=0.0 if broken else None) from error
+
+
+def _authorities() -> str | bool:
+    """Name the certificates to trust, if only OpenSSL's variable does; requests knows the others.
+
+    True leaves it to requests.
+    """
+    if os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+        return True
+    return os.environ.get("SSL_CERT_FILE") or True
 
 
 def _watch(work: Callable[[], object], sink: Sink) -> None:

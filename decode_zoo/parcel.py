@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from decode_zoo.artifact import FOLDERS, Artifact, FileEntry, difference
+from decode_zoo.display import printable
 from decode_zoo.download import TransferError, make_folder, transfer
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.output import atomic_dir
-from decode_zoo.plainfile import entries_of, kind_of
-from decode_zoo.registry import write_registry
+from decode_zoo.plainfile import entries_of, kind_of, open_plain
+from decode_zoo.registry import Registry, parse_registry, write_registry
 from decode_zoo.store import Store, unwritable
+from decode_zoo.yamltext import LIMIT
 
 __all__ = ["Parcel", "pack", "unpack"]
+
+_REGISTRY = "registry.yaml"
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,24 @@ class Parcel:
         On export, files that are not here; on import, folders that the registry does not know.
     here : tuple of str
         On import, files that were here already.
+    lacking : tuple of str
+        On import, files that are neither in the folder nor here, of artifacts that the folder's
+        own registry lists, or that it has other files of.
+    remedy : str or None
+        On import, how to take what was left out, if the folder's own registry lists it.
     """
 
     files: tuple[tuple[str, int], ...]
     left_out: tuple[str, ...] = ()
     here: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    remedy: str | None = None
 
 
 def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] = ()) -> Parcel:
     """Copy verified files into a folder that serves as a mirror; it appears whole or not at all.
 
-    It also gets a ``registry.yaml``, the one in use here without its mirrors.
+    It also gets a ``registry.yaml``, which lists the artifacts in it, and no mirrors.
 
     Parameters
     ----------
@@ -73,7 +85,7 @@ def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] 
     if lacking:
         raise ArtifactError(
             f"Not everything that was asked for is here: {', '.join(lacking)}.",
-            remedy=f"Fetch it first: decode-zoo fetch {' '.join(named)}",
+            remedy=f"First: {store.way_to_get(*named)}",
         )
     read = {a.features: registry.artifacts[a.features] for a in named.values() if a.features}
     chosen = {**named, **read} if artifacts else registry.artifacts
@@ -93,8 +105,8 @@ def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] 
                 files.append((place, entry.size))
         if not files:
             raise ArtifactError("Nothing is here that could be exported.",
-                                remedy="Fetch something first: decode-zoo fetch ID")  # fmt: skip
-        write_registry(replace(registry, mirrors=()), target / "registry.yaml")
+                                remedy=f"First: {store.way_to_get('ID')}")  # fmt: skip
+        write_registry(_part(registry, {place for place, _ in files}), target / _REGISTRY)
     return Parcel(tuple(files), tuple(left_out))
 
 
@@ -147,15 +159,26 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
             remedy="Copy it again, or export it again where it comes from: "
             "decode-zoo cache export DIR",
         )
+    listed = _listed(root)
+    remedy = _with_its_registry(root) if listed & {p.partition("/")[2] for p in unknown} else None
     if not found:
         raise InputError(
             "holds no file of a registered artifact (models/<id>/… or features/<id>/…)"
             + (f", but {', '.join(map(ascii, unknown[:10]))}" if unknown else ""),
             path=root,
-            remedy="Make one with: decode-zoo cache export DIR. If it is of another zoo, name "
-            "that zoo's registry in DECODE_ZOO_REGISTRY.",
+            remedy=remedy
+            or "Make one with: decode-zoo cache export DIR. If it is of another zoo, name that "
+            "zoo's registry in DECODE_ZOO_REGISTRY.",
         )
-    taken, here = [], []
+    carried, taken, here = {artifact.id for artifact, _ in found} | listed, [], []
+    lacking = [
+        f"{artifact.folder}/{name}"
+        for _, artifact in sorted(store.registry.artifacts.items())
+        for name in artifact.files
+        if artifact.id in carried
+        and not os.path.lexists(root / artifact.folder / name)
+        and not store.has(artifact.id, name)
+    ]
     for artifact, name in found:
         place = f"{artifact.folder}/{name}"
         if _is_here(store, artifact, name):
@@ -163,7 +186,7 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
         else:
             _take(root / place, store, artifact, name)
             taken.append((place, artifact.files[name].size))
-    return Parcel(tuple(taken), tuple(unknown), tuple(here))
+    return Parcel(tuple(taken), tuple(unknown), tuple(here), tuple(lacking), remedy)
 
 
 def _check_new(folder: Path) -> None:
@@ -200,10 +223,37 @@ def _no_folder(root: Path, folder: str) -> str | None:
     return None
 
 
+def _part(registry: Registry, places: Collection[str]) -> Registry:
+    """Keep what describes these files: their artifacts, what those read, and second names."""
+    held = {place.split("/")[1] for place in places}
+    held |= {a.features for a in registry.artifacts.values() if a.id in held and a.features}
+    artifacts = {key: artifact for key, artifact in registry.artifacts.items() if key in held}
+    same_as = {key: target for key, target in registry.same_as.items() if target in held}
+    default = registry.default_model
+    known = default is not None and registry.resolve(default).id in held
+    return Registry(artifacts, (), default if known else None, same_as)
+
+
+def _listed(root: Path) -> set[str]:
+    """Ids in a folder's own registry: a hint of what should be in it, which vouches for nothing."""
+    try:
+        with open_plain(root / _REGISTRY) as file:
+            return set(parse_registry(file.read(LIMIT), root / _REGISTRY).artifacts)
+    except (OSError, InputError):
+        return set()
+
+
+def _with_its_registry(root: Path) -> str:
+    path = root / _REGISTRY
+    named = path.as_uri() if re.search(r"[,\s]", str(path)) else str(path)
+    return (f"The registry in the folder lists them. If you trust it, copy it to where it can stay "
+            f"and name it, e.g. DECODE_ZOO_REGISTRY={printable(named)}")  # fmt: skip
+
+
 def _is_here(store: Store, artifact: Artifact, name: str) -> bool:
     try:
         return store.check(artifact.id, name) is not None
-    except VerificationError:
+    except (ArtifactError, VerificationError):  # closed or damaged: what was carried replaces it
         return False
 
 

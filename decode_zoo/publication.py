@@ -45,9 +45,6 @@ __all__ = ["CARD", "Prose", "Publication", "inspect", "lay_out", "model_artifact
 
 CARD = "CARD.md"
 FEATURE_FILES = ("features.json", "pooled.npz", "sites.npz")
-_FEWEST_ANSWERS = 10
-# As much as training lets through; what a manifest admits widens what is allowed below.
-_MOST_PARITY = 1e-4
 _TOLERANCE = 1e-5
 _PARITY_GENES = 64
 _PATIENCE = 10.0  # seconds
@@ -166,7 +163,6 @@ def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -
     model = Model.open(lambda name: folder / name, lambda other: load_features(other, store=store))
     manifest = model.manifest
     _check_version(manifest.id, folder / "manifest.json")
-    _check_claims(manifest, folder / "manifest.json")
     try:
         artifact = model_artifact(manifest, files)
         facts = model_facts(manifest, _without_card(files))
@@ -190,21 +186,6 @@ def _check_version(artifact_id: str, path: Path) -> None:
         check_versioned(artifact_id)
     except InputError as error:
         raise InputError(error.message, path=path, remedy=error.remedy) from None
-
-
-def _check_claims(manifest: Manifest, path: Path) -> None:
-    genes, values = manifest.known_answers.genes, manifest.known_answers.values
-    if len(set(genes)) < _FEWEST_ANSWERS:
-        raise InputError(f"has known answers for {len(set(genes))} genes; {_FEWEST_ANSWERS} are "
-                         "needed", path=path)  # fmt: skip
-    if not np.isfinite(np.array(values, float)).all():
-        raise InputError("has known answers that are not numbers", path=path)
-    for name, value in manifest.parity.items():
-        if not (isinstance(value, float) and 0 <= value <= _MOST_PARITY):
-            raise InputError(
-                f"parity.{name}: implementations differ by {value} of an output's scale "
-                f"(allowed: {_MOST_PARITY:.0e})", path=path,
-            )  # fmt: skip
 
 
 def _check_parity(model: Model) -> str:

@@ -30,14 +30,16 @@ from decode_zoo.plainfile import open_plain
 from decode_zoo.registry import Origin, Registry, check_mirror, load_registry, parse_registry
 from decode_zoo.yamltext import LIMIT
 
-__all__ = ["fetch_text", "join_registries", "read_registry", "registry_places"]
+__all__ = ["Kept", "fetch_text", "join_registries", "kept_copy", "read_registry", "registry_places"]
 
 # Seconds. Younger copies are not refreshed: a loop over commands must not become one over requests.
 _FRESH = 300
 _MOST_KNOWN = 100_000  # ids
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_WITHOUT = "unset DECODE_ZOO_REGISTRY to go on with the built-in zoo"
 
 _log = logging.getLogger(__name__)
+_told: set[Path] = set()  # stale copies that this process has warned of
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,41 @@ class _Copy:
         The registry.
     meanings : mapping of str to str
         Each id that it has ever had, and a hash of what that means.
+    fetched : int
+        When, in seconds since the epoch. The file's own time is that of the last attempt.
     """
 
     url: str
     text: str
     meanings: Mapping[str, str]
+    fetched: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A registry from the web of which there is a copy.
+
+    Attributes
+    ----------
+    url : str
+    date : str
+        When it was fetched.
+    stale : bool
+        Whether it could not be refreshed since.
+    """
+
+    url: str
+    date: str
+    stale: bool
+
+
+def kept_copy(place: str, cache: Path | None) -> Kept | None:
+    """Look at the copy of a registry; None if there is none, or `place` is a file."""
+    path = _copy_path(place, cache)
+    copy = None if path is None else _read_copy(path, place)
+    if path is None or copy is None:
+        return None
+    return Kept(place, _date(copy), _is_stale(path, copy))
 
 
 def registry_places() -> tuple[str, ...]:
@@ -117,6 +149,9 @@ def read_registry(place: str, cache: Path | None, *, offline: bool) -> tuple[Reg
     else:
         path = (_as_path(place) if separator else _at_home(place)).absolute()
         place = str(path)
+        if not path.exists():
+            raise InputError("there is no such registry", path=path,
+                             remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.")  # fmt: skip
         registry, folder = load_registry(path, whole=False), str(path.parent)
     mirrors = dict.fromkeys((folder.rstrip("/") or "/", *registry.mirrors))
     return registry, Origin(place, tuple(mirrors))
@@ -137,19 +172,26 @@ def _at_home(place: str) -> Path:
 
 
 def _from_web(url: str, cache: Path | None, offline: bool) -> Registry:
-    name = f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
-    path = None if cache is None else cache / "registries" / _user() / name
+    path = _copy_path(url, cache)
     kept = None if path is None else _read_copy(path, url)
     if path is not None and kept is not None and (offline or _is_fresh(path)):
+        if not offline and _is_stale(path, kept):
+            _tell_stale(path, kept, "could not be refreshed lately")
         return parse_registry(kept.text.encode(), url)
     if offline:
         raise ArtifactError(
             f"The registry {url} is not in the cache, and decode-zoo is offline.",
-            remedy="Unset DECODE_ZOO_OFFLINE once, or save the registry as a file and name that "
-            "in DECODE_ZOO_REGISTRY.",
+            remedy="Unset DECODE_ZOO_OFFLINE once; or save the registry as a file (that of a "
+            "folder from 'decode-zoo cache export DIR' is one) and name that in "
+            f"DECODE_ZOO_REGISTRY; or {_WITHOUT}.",
         )
     try:
         data = fetch_text(url, LIMIT)
+        if data.lstrip()[:1] == b"<":  # as HTML begins, and no registry
+            raise ArtifactError(
+                f"{url} gives a web page, perhaps of a login or a proxy, and no registry.",
+                remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.",
+            )
         registry = parse_registry(data, url)
         meanings = {**(kept.meanings if kept else {}), **_meanings(registry)}
         if kept is not None:
@@ -157,14 +199,39 @@ def _from_web(url: str, cache: Path | None, offline: bool) -> Registry:
     except DecodeZooError as error:
         if path is None or kept is None:
             raise
-        _log.warning("The last good copy of the registry %s is used: %s", url, error)
+        reason = error.message if isinstance(error, ArtifactError) else str(error)
+        _tell_stale(path, kept, f"could not be refreshed ({' '.join(reason.split())})")
         # Not asked again at once, or each command would wait for a host that is gone.
         with suppress(OSError):
             os.utime(path)
         return parse_registry(kept.text.encode(), url)
     if path is not None:
-        _write_copy(path, _Copy(url, data.decode(), meanings))
+        _write_copy(path, _Copy(url, data.decode(), meanings, int(time.time())))
     return registry
+
+
+def _copy_path(url: str, cache: Path | None) -> Path | None:
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
+    return None if cache is None else cache / "registries" / _user() / name
+
+
+def _is_stale(path: Path, copy: _Copy) -> bool:
+    """Tell whether a refresh has failed since: each attempt leaves its time on the file."""
+    try:
+        return path.stat().st_mtime > copy.fetched or not _is_fresh(path)
+    except OSError:
+        return False
+
+
+def _tell_stale(path: Path, copy: _Copy, what: str) -> None:
+    if path not in _told:
+        _told.add(path)
+        _log.warning("The registry %s %s; its last good copy, of %s, is used.",
+                     copy.url, what, _date(copy))  # fmt: skip
+
+
+def _date(copy: _Copy) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(copy.fetched))
 
 
 def _meanings(registry: Registry) -> dict[str, str]:
@@ -227,7 +294,8 @@ def _read_copy(path: Path, url: str) -> _Copy | None:
             return None
         copy = _Copy(**json.loads(body))
         parse_registry(copy.text.encode(), url)
-    except (OSError, InputError, ValueError, TypeError):
+        _date(copy)
+    except (OSError, InputError, ValueError, TypeError, OverflowError):
         return None
     return copy if copy.url == url else None
 
@@ -245,6 +313,7 @@ def _write_copy(path: Path, copy: _Copy) -> None:
         with atomic_path(path) as partial:
             partial.touch(mode=0o600)
             partial.write_bytes(_head(body) + b"\n" + body)
+            os.utime(partial, (copy.fetched, copy.fetched))
 
 
 def _head(data: bytes) -> bytes:
@@ -281,6 +350,6 @@ def fetch_text(url: str, limit: int) -> bytes:
     except NoSourceError as error:
         raise ArtifactError(
             f"Could not fetch {masked(url)}: {error.errors[url]}.",
-            remedy="Check the network and its proxy (HTTPS_PROXY), or save it as a file elsewhere "
-            "and name that instead.",
+            remedy="Check the network, its proxy (HTTPS_PROXY) and certificates "
+            f"(REQUESTS_CA_BUNDLE), or {_WITHOUT}.",
         ) from error

@@ -21,6 +21,7 @@ from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, Verifi
 from decode_zoo.families import Network
 from decode_zoo.graph import Graph, read_graph
 from decode_zoo.layout import Side
+from decode_zoo.quiet import quiet
 
 __all__ = ["BLOCK", "Backend", "BackendName", "Device", "NumpyBackend", "OnnxBackend",
            "import_onnxruntime", "open_backend"]  # fmt: skip
@@ -274,7 +275,8 @@ def open_backend(
         return NumpyBackend(network)
     if device == "auto" and "CUDAExecutionProvider" in ort.get_available_providers():
         try:
-            return OnnxBackend(graph, "cuda")
+            with quiet():
+                return OnnxBackend(graph, "cuda")
         except DeviceError:  # a GPU build on a machine without a GPU
             return OnnxBackend(graph, "cpu")
     return OnnxBackend(graph, "cuda" if device == "cuda" else "cpu")

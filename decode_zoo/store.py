@@ -33,11 +33,21 @@ from decode_zoo.errors import ArtifactError, VerificationError
 from decode_zoo.registries import join_registries, registry_places
 from decode_zoo.registry import Registry, load_registry
 
-__all__ = ["Store", "builtin_registry_path", "bundled_root", "cache_root", "unwritable"]
+__all__ = [
+    "Store",
+    "builtin_registry_path",
+    "bundled_root",
+    "cache_root",
+    "needed_to_predict",
+    "unwritable",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 _FRESH = 2_000_000_000  # ns
-_DELETE = "Delete it; it is fetched again when it is needed."
+# Read by people, and where single sites lie: predictions need neither.
+_BESIDES = ("CARD.md", "sites.npz")
+_ANEW = "it is fetched again when it is needed"
+_IMPORT = "bring it from where there is a network: decode-zoo cache import DIR"
 _RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
 
 # What was hashed in this process, by device, inode, size, mtime and ctime.
@@ -119,6 +129,11 @@ def _homeless() -> ArtifactError:
            else "this user has no home, and DECODE_ZOO_CACHE is not set."),
         remedy="Name a folder in DECODE_ZOO_CACHE.",
     )  # fmt: skip
+
+
+def needed_to_predict(artifact: Artifact) -> list[str]:
+    """Name the files of an artifact that predictions need; not its card nor positions of sites."""
+    return [name for name in artifact.files if name not in _BESIDES]
 
 
 @dataclass(frozen=True)
@@ -215,6 +230,13 @@ class Store:
         named = (mirror for mirror in self.mirrors if mirror not in self.registry.mirrors)
         return (*named, *origin.mirrors)
 
+    def way_to_get(self, *artifact_ids: str) -> str:
+        """Name the command that brings artifacts here, with the network or without."""
+        if self.offline:
+            return ("decode-zoo cache import DIR, where DIR is from 'decode-zoo cache export DIR' "
+                    "at a place with a network")  # fmt: skip
+        return f"decode-zoo fetch {' '.join(artifact_ids)}"
+
     def has(self, artifact_id: str, name: str) -> bool:
         """Tell whether a file is here already; a glance that verifies nothing.
 
@@ -263,7 +285,8 @@ class Store:
         Raises
         ------
         ArtifactError
-            If there is no such artifact or file.
+            If there is no such artifact or file, or the file may not be read, or a folder is in
+            its place.
         VerificationError
             If the file is not what the registry says.
         """
@@ -271,9 +294,12 @@ class Store:
         entry = _entry(artifact, name)
         found = self._present(artifact, name)
         if found is None:
+            if self.cache is not None:
+                _check_free(self.cache / artifact.folder / name)
             return None
         path, bundled = found
-        _verify(path, entry, _RESTORE if bundled else _DELETE)
+        anew = f"Delete it; {_IMPORT if self.offline else _ANEW}."
+        _verify(path, entry, _RESTORE if bundled else anew)
         return path
 
     def fetch(
@@ -336,8 +362,8 @@ class Store:
         Raises
         ------
         ArtifactError
-            If there is no such artifact or file, nobody gave it, or the cache cannot be
-            written.
+            If there is no such artifact or file, nobody gave it, it may not be read, or the
+            cache cannot be written.
         VerificationError
             If there is something in its place that is not what the registry says: a bundled
             file, or what the cache has or a mirror sent, and no mirror gave the right one.
@@ -358,6 +384,7 @@ class Store:
         """Bring a file from the first mirror that gives it, or say what each one did."""
         entry, cache = artifact.files[name], self.cache_folder()
         target = cache / artifact.folder / name
+        _check_free(target)
 
         def ask(source: str) -> Path:
             if self.offline and is_url(source):
@@ -386,10 +413,15 @@ class Store:
             "Name a mirror that has it in DECODE_ZOO_MIRRORS, a URL or a folder; the folder"
             " zoo/ of a checkout of decode-zoo is one: DECODE_ZOO_MIRRORS=/path/to/decode-zoo/zoo."
             f" Or put the file at {target} by hand"
-            + (", or allow the network: unset DECODE_ZOO_OFFLINE." if self.offline else ".")
+            + (
+                f", allow the network (unset DECODE_ZOO_OFFLINE), or {_IMPORT}."
+                if self.offline
+                else "."
+            )
         )
         lines = lines or ["no mirror is known"]
         if os.path.isfile(target):
+            _check_readable(target)
             damage = _fault(target, entry)
             if damage is None:
                 return target
@@ -425,8 +457,38 @@ def _entry(artifact: Artifact, name: str) -> FileEntry:
         ) from None
 
 
+def _check_free(path: Path) -> None:
+    """Raise ArtifactError if a folder is where a file of the cache goes."""
+    if blocked := _in_the_way(path):
+        raise blocked
+
+
+def _in_the_way(path: Path) -> ArtifactError | None:
+    if not path.is_dir() or path.is_symlink():
+        return None
+    return ArtifactError(f"{path} is a folder, where a file of the cache should be.",
+                         remedy=f"Remove the folder {path}.")  # fmt: skip
+
+
+def _check_readable(path: Path) -> None:
+    """Raise ArtifactError if this user may not read a file; it may be good for all we know."""
+    if closed := _closed(path):
+        raise closed
+
+
+def _closed(path: Path) -> ArtifactError | None:
+    if not os.path.isfile(path) or os.access(path, os.R_OK):
+        return None
+    return ArtifactError(
+        f"{path} cannot be read: permission denied.",
+        remedy=f"Let its owner allow it (chmod a+r '{path}'), or name a folder of your own in "
+        "DECODE_ZOO_CACHE.",
+    )
+
+
 def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
-    """Raise VerificationError unless `path` is what `entry` says."""
+    """Raise VerificationError unless `path` is what `entry` says, ArtifactError if it is closed."""
+    _check_readable(path)
     if fault := _fault(path, entry):
         raise VerificationError(
             f"{path} is not the published file: {fault}.",
@@ -477,6 +539,8 @@ def unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError | 
     ArtifactError or VerificationError
         The latter if there is something else in its place.
     """
+    if obstacle := _in_the_way(path) or _closed(path):
+        return obstacle
     damage = _fault(path, entry) if os.path.isfile(path) else None
     return (VerificationError if damage else ArtifactError)(
         f"The cache cannot be written: {path}: {error.strerror or error}."

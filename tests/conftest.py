@@ -49,7 +49,7 @@ def usual_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.upper().startswith("DECODE_ZOO_") or name.upper().endswith(
-                ("_PROXY", "_CA_BUNDLE")
+                ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE")
             ):
                 patch.delenv(name)
         patch.setenv("DECODE_ZOO_CACHE", str(tmp_path_factory.mktemp("shared-cache")))

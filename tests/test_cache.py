@@ -17,7 +17,7 @@ from decode_zoo.artifact import Artifact, FileEntry, hash_file
 from decode_zoo.cache import clean, removable, survey
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.parcel import pack, unpack
-from decode_zoo.registry import Registry, load_registry
+from decode_zoo.registry import Registry, load_registry, write_registry
 from decode_zoo.store import Store
 from tests.test_cli import run
 from tests.test_store import entry
@@ -352,6 +352,16 @@ def test_unreadable_file_may_be_good_and_stays(store, monkeypatch):
 
 
 @pytest.mark.fault
+def test_folder_in_the_place_of_a_file_is_told_and_left(call, store):
+    lay_out(store.cache, {f"{WEIGHTS}/mine": b""})
+    assert states(store) == {WEIGHTS: "in the way"}
+    code, _, err = call("cache", "clean", "--all")
+    assert code == 0
+    assert "folders where files should be: remove them yourself" in err
+    assert places(store.cache) == [f"{WEIGHTS}/mine"]
+
+
+@pytest.mark.fault
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_named_pipe_in_the_cache_is_not_waited_for(store):
     lay_out(store.cache, {"models/other-v1/weights.npz": b""})
@@ -396,8 +406,9 @@ def test_export_of_a_model_takes_its_features_along(store, tmp_path):
     assert done.left_out == ("features/sites-v1/sites.npz",)
     assert len(done.files) == 4
     assert len(pack(store, tmp_path / "two", ["tissue", "tissue-v1"]).files) == 4
-    with pytest.raises(ArtifactError, match=r"sites\.npz[\s\S]*decode-zoo fetch sites-v1"):
-        pack(store, tmp_path / "three", ["sites-v1"])
+    for offline, remedy in ((False, "decode-zoo fetch sites-v1"), (True, "cache import DIR")):
+        with pytest.raises(ArtifactError, match=rf"sites\.npz[\s\S]*{remedy}"):
+            pack(replace(store, offline=offline), tmp_path / "three", ["sites-v1"])
     assert not (tmp_path / "three").exists()
 
 
@@ -467,8 +478,31 @@ def test_export_that_cannot_be_written_names_no_option_of_other_commands(
 def test_export_of_nothing_is_told(call, store, tmp_path):
     code, _, err = call("cache", "export", tmp_path / "usb")
     assert code == 3
-    assert "decode-zoo fetch" in err
+    assert "decode-zoo cache import DIR" in err  # offline, as the store is
     assert not (tmp_path / "usb").exists()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["tissue-v1", "tissue-v2", "tissue", "sites-v1"])
+def test_export_whose_folder_was_forgotten_makes_none(call, store, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    lay_out(store.cache, CONTENT)
+    code, out, err = call("cache", "export", name)
+    assert (code, out) == (2, "")
+    assert f"decode-zoo cache export DIR {name}" in err
+    assert not (tmp_path / name).exists()
+    assert call("cache", "export", f"./{name}")[0] == 0
+    assert (tmp_path / name).is_dir()
+
+
+def test_registry_of_an_export_lists_what_is_in_it(store, tmp_path):
+    lay_out(store.cache, CONTENT)
+    pack(store, tmp_path / "part", ["sites-v1"])
+    part = load_registry(tmp_path / "part/registry.yaml")
+    assert set(part.artifacts) == {"sites-v1"}
+    assert (part.default_model, part.same_as) == (None, {})
+    pack(store, tmp_path / "whole", ["tissue-v1"])
+    assert load_registry(tmp_path / "whole/registry.yaml") == replace(REGISTRY, mirrors=())
 
 
 # --- import ------------------------------------------------------------------------
@@ -555,6 +589,84 @@ def test_what_the_registry_does_not_know_is_not_taken(call, store, carried):
     assert "models/evil-v1" in err
     assert "\x1b" not in err
     assert places(store.cache) == sorted(CONTENT)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("gone", [[WEIGHTS], [p for p in CONTENT if p.startswith("models/")]])
+def test_import_of_an_incomplete_parcel_names_what_is_missing(call, store, tmp_path, gone):
+    lay_out(store.cache, CONTENT)
+    pack(store, tmp_path / "usb")
+    for place in gone:
+        (tmp_path / "usb" / place).unlink()
+        (store.cache / place).unlink()
+    code, _, err = call("cache", "import", tmp_path / "usb")
+    assert code == 0
+    assert f"Not in it, and not here: {', '.join(gone)}.\n" in err
+    lay_out(store.cache, CONTENT)
+    assert "Not in it" not in call("cache", "import", tmp_path / "usb")[2]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("folder", ["lab", "a lab, of ours"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_import_from_a_zoo_that_is_not_known_here_names_its_registry(
+    call, store, tmp_path, monkeypatch, folder, alone
+):
+    usb = lay_out(tmp_path / folder, CONTENT)
+    write_registry(replace(REGISTRY, mirrors=()), usb / "registry.yaml")
+    keep = {} if alone else {"sites-v1": REGISTRY.artifacts["sites-v1"]}
+    here = replace(store, registry=Registry(keep, ()))
+    monkeypatch.setattr(Store, "default", classmethod(lambda cls: here))
+    code, _, err = call("cache", "import", usb)
+    assert code == (4 if alone else 0)
+    assert "models/tissue-v1" in err
+    path = usb / "registry.yaml"
+    named = path.as_uri() if " " in folder else str(path)
+    assert f"DECODE_ZOO_REGISTRY={named}\n" in err
+    monkeypatch.undo()
+    monkeypatch.setenv("DECODE_ZOO_REGISTRY", named)
+    monkeypatch.setenv("DECODE_ZOO_CACHE", str(store.cache))
+    code, _, err = call("cache", "import", usb)
+    assert (code, "5 files verified" in err or "here already" in err) == (0, True)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "garbage"])
+def test_registry_in_a_parcel_is_only_a_hint(call, store, carried, tmp_path, what):
+    path = carried / "registry.yaml"
+    if what == "link":
+        write_registry(REGISTRY, tmp_path / "outside.yaml")
+        path.symlink_to(tmp_path / "outside.yaml")
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\xff\x00[")
+    (carried / WEIGHTS).unlink()
+    code, _, err = call("cache", "import", carried)
+    assert code == 0
+    assert f"Not in it, and not here: {WEIGHTS}.\n" in err  # of an artifact that is begun
+
+
+@pytest.mark.fault
+def test_import_where_a_folder_is_in_the_way_says_to_remove_it(call, store, carried):
+    (store.cache / WEIGHTS).mkdir(parents=True)
+    code, _, err = call("cache", "import", carried)
+    assert code == 3
+    assert err.endswith(f"Remove the folder {store.cache / WEIGHTS}.\n")
+    (store.cache / WEIGHTS).rmdir()
+    assert call("cache", "import", carried)[0] == 0
+
+
+@pytest.mark.fault
+def test_import_replaces_what_may_not_be_read(call, store, carried, monkeypatch):
+    lay_out(store.cache, {WEIGHTS: b"closed"})
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: (
+        Path(path) != store.cache / WEIGHTS and access(path, mode)))  # fmt: skip
+    assert call("cache", "import", carried)[0] == 0
+    assert (store.cache / WEIGHTS).read_bytes() == CONTENT[WEIGHTS]
 
 
 def refused(call, store: Store, folder: Path, reason: str, place: str = WEIGHTS) -> None:

@@ -75,6 +75,40 @@ def test_what_is_not_here_is_not_verified(call, store):
     assert files_in(store.cache) == ["weights.npz"]
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("what", ["closed", "folder"])
+def test_verify_names_what_cannot_be_read_and_does_not_call_it_damaged(
+    call, store, monkeypatch, what
+):
+    path = lay_out(store.cache, CONTENT) / "models/tissue-v1/weights.npz"
+    if what == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        monkeypatch.setattr(os, "access", lambda asked, mode: Path(asked) != path)
+    remedy = f"Remove the folder {path}" if what == "folder" else f"chmod a+r '{path}'"
+    for args in (["tissue-v1"], ["--all"]):
+        code, out, err = call("verify", *args)
+        assert code == 3
+        assert "tissue-v1\t1 of 2 files here, verified, 1 unreadable\n" in out
+        assert remedy in err
+        assert "damaged" not in err
+    (path.parent / "manifest.json").write_bytes(b"[]\n")
+    assert call("verify", "--all")[0] == 5
+
+
+@pytest.mark.fault
+def test_offline_nobody_is_told_to_fetch(call, store, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    offline = replace(store, offline=True)
+    monkeypatch.setattr(Store, "default", classmethod(lambda cls: offline))
+    for args in (["verify", "tissue-v1"], ["info", "sites-v1"], ["cache", "export", "usb"],
+                 ["cache", "export", "usb", "tissue-v1"]):  # fmt: skip
+        _, out, err = call(*args)
+        assert "decode-zoo cache import DIR" in out + err
+        assert "decode-zoo fetch" not in out + err
+
+
 def test_verify_is_about_the_registry(call, store, tmp_path):
     assert call("verify")[0] == 2
     assert call("verify", "tissue", "--all")[0] == 2

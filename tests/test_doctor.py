@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -483,7 +484,7 @@ def test_cache_that_is_only_read_is_healthy_if_every_file_is_here(store, monkeyp
     assert only(storage.cache(store)).state == "ok"
     check = only(storage.cache(replace(store, bundled=None)))
     assert check.state == "warning"
-    assert "not every file is here" in check.found
+    assert "not every file that predictions need is here" in check.found
     monkeypatch.setattr(storage.os, "access", lambda path, mode: False)
     assert only(storage.cache(store)).code == 3
 
@@ -539,6 +540,73 @@ def test_unreadable_cached_file_is_found(store, monkeypatch):
     lay_out(store.cache, {WEIGHTS: CONTENT[WEIGHTS]})
     monkeypatch.setattr("decode_zoo.cache.os.access", lambda path, mode: False)
     assert named(storage.cached_files(store), "cached files").code == 3
+
+
+@pytest.mark.fault
+def test_unreadable_bundled_file_is_not_called_damaged(store, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("weights.npz"))
+    check = only(storage.bundled_files(store))
+    assert (check.state, check.code, check.facts["damaged"]) == ("problem", 3, [])
+    assert check.remedy == f"chmod a+r '{store.bundled / WEIGHTS}'"
+
+
+@pytest.mark.fault
+def test_folder_in_the_place_of_a_cached_file_is_found(store):
+    (store.cache / WEIGHTS).mkdir(parents=True)
+    check = named(storage.cached_files(store), "cached files")
+    assert (check.state, check.code) == ("problem", 3)
+    assert check.remedy == f"Remove the folder {store.cache / WEIGHTS}."
+
+
+@pytest.mark.fault
+def test_remedies_offline_do_not_tell_to_fetch(store):
+    offline = replace(store, bundled=None, offline=True)
+    lay_out(store.cache, {WEIGHTS: b"!"})
+    found = [*storage.bundled_files(offline), *storage.cached_files(offline)]
+    (store.cache / WEIGHTS).unlink()
+    found += answers.known_answers(offline)
+    remedies = [str(check.remedy) for check in found if check.state != "ok"]
+    assert len(remedies) == 3
+    for remedy in remedies:
+        assert "decode-zoo cache import DIR" in remedy
+        assert "fetch" not in remedy
+
+
+@pytest.mark.fault
+def test_offline_asks_nobody_for_the_name_of_an_owner(store, monkeypatch):
+    pwd = pytest.importorskip("pwd")
+
+    def refuse(uid: int) -> None:
+        raise RuntimeError("a socket may be opened")
+
+    monkeypatch.setattr(pwd, "getpwuid", refuse)
+    store.cache.mkdir()
+    check = only(storage.cache(replace(store, offline=True)))
+    assert check.facts["owner"] == f"user {os.stat(store.cache).st_uid}"
+
+
+def test_card_and_positions_are_not_missed_by_predictions(store, call, monkeypatch):
+    """What `predict` never fetches is no reason to warn that something lacks."""
+    model = store.registry.artifacts["tissue-v1"]
+    card = {"CARD.md": next(iter(model.files.values()))}
+    artifacts = {**store.registry.artifacts,
+                 "tissue-v1": replace(model, files={**model.files, **card})}  # fmt: skip
+    here = {p: data for p, data in CONTENT.items() if not p.endswith("sites.npz")}
+    lay_out(store.cache, here)
+    used = replace(store, registry=replace(store.registry, artifacts=artifacts), bundled=None,
+                   mirrors=(str(store.cache / "none"),))  # fmt: skip
+    assert only(storage.mirrors(used)).state == "warning"
+    check = only(storage.registry(used))
+    assert check.facts["not_here"] == ["features/sites-v1/sites.npz", "models/tissue-v1/CARD.md"]
+    assert "enough to predict" in check.found
+    monkeypatch.setattr(Store, "default", classmethod(lambda cls: used))
+    rows = [line.split("\t") for line in call("ls")[1].splitlines()]
+    assert {row[0]: row[3] for row in rows[1:]} == dict.fromkeys(
+        ("sites-v1", "tissue-v1", "tissue-v2"), "enough to predict"
+    )
+    (store.cache / WEIGHTS).unlink()
+    assert only(storage.mirrors(used)).state == "problem"
+    assert "tissue-v1\tmodel\t0.0 MB\tpartly here" in call("ls")[1]
 
 
 @pytest.mark.fault
@@ -685,6 +753,55 @@ def test_offline_asks_no_mirror_and_opens_no_socket(store, monkeypatch, tmp_path
     assert only(storage.mirrors(replace(offline, mirrors=("https://zoo.example",)))).state == "ok"
 
 
+# --- registries from the web -------------------------------------------------------
+
+
+@pytest.mark.fault
+def test_copy_of_a_registry_that_cannot_be_refreshed_is_told(call, monkeypatch, tmp_path):
+    write_registry(replace(REGISTRY, mirrors=(), default_model=None), tmp_path / "registry.yaml")
+    with Server({"registry.yaml": (tmp_path / "registry.yaml").read_bytes()}) as server:
+        place = f"{server.url}/good/registry.yaml"
+        monkeypatch.setenv("DECODE_ZOO_REGISTRY", place)
+        check = named(storage.registry(Store.default()), f"registry {place}")
+        assert check.state == "ok"
+        assert call("ls")[::2] == (0, "")
+    cache = Path(os.environ["DECODE_ZOO_CACHE"])
+    (copy,) = (path for path in (cache / "registries").rglob("*") if path.is_file())
+    os.utime(copy, (1, 1))
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    for reason in ("could not be refreshed (Could not fetch", "could not be refreshed lately"):
+        err = run("ls").stderr
+        assert err.startswith(f"The registry {place} {reason}")
+        assert f"its last good copy, of {date}" in err
+        assert err.count("\n") == 1
+    check = named(storage.registry(Store.default()), f"registry {place}")
+    assert check.state == "warning"
+    assert f"the copy of {date}" in check.found
+    monkeypatch.setenv("DECODE_ZOO_OFFLINE", "1")
+    check = named(storage.registry(Store.default()), f"registry {place}")
+    assert (check.state, check.found[:14]) == ("ok", f"copy of {date}"[:14])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("place", ["missing", "page", "a file that is gone"])
+def test_registry_that_cannot_be_had_is_told_with_the_way_on(call, monkeypatch, tmp_path, place):
+    with Server({"registry.yaml": b"?"}) as server:
+        url = f"{server.url}/{place}/registry.yaml"
+        named_as = str(tmp_path / "gone.yaml") if " " in place else url
+        monkeypatch.setenv("DECODE_ZOO_REGISTRY", named_as)
+        code, out, err = call("ls")
+        assert (code, out) == (4 if " " in place else 3, "")
+        assert named_as in err
+        assert {"missing": "404", "page": "web page"}.get(place, "no such registry") in err
+        assert "unset DECODE_ZOO_REGISTRY to go on with the built-in zoo" in err
+        assert len(err.splitlines()) == 2
+        check = named(examine(), "registry")
+        assert (check.state, check.code) == ("problem", code)
+        assert "unset DECODE_ZOO_REGISTRY" in str(check.remedy)
+    monkeypatch.delenv("DECODE_ZOO_REGISTRY")
+    assert call("ls")[0] == 0
+
+
 # --- known answers -----------------------------------------------------------------
 
 
@@ -766,6 +883,41 @@ def test_cuda_that_cannot_be_used_is_told(bundle, monkeypatch, tmp_path, driver,
     assert check.facts["used"] == "cpu"
     assert "asked for cuda, used cpu: libcudnn.so.9 is missing" in check.found
     assert exit_code(found) == code
+
+
+@pytest.mark.fault
+def test_what_onnxruntime_writes_past_python_is_not_in_the_report(
+    bundle, installed, monkeypatch, capfd
+):
+    """A GPU package without a GPU: coloured lines, from C++."""
+
+    def shout(*args: object) -> list[str]:
+        os.write(2, b"\x1b[1;31m[E:onnxruntime:Default] no CUDA-capable device\x1b[m\n")
+        return CUDA
+
+    noisy = type(sys)("onnxruntime")
+    noisy.__dict__.update(__version__="1.20.0", get_available_providers=shout,
+                          InferenceSession=None,
+                          __spec__=ModuleSpec("onnxruntime", None))  # fmt: skip
+    monkeypatch.setitem(sys.modules, "onnxruntime", noisy)
+    installed(NEEDS, onnxruntime_gpu="1.20.0")
+    assert only(installation.onnxruntime()).state == "ok"
+    assert answers._offered() == CUDA
+
+    def fail(model: object, device: str) -> dict[str, object]:
+        if device == "cuda":
+            shout()
+            os.write(2, b"\x1b[1;31m[E:x] FAIL : Failed to load library a.so: no b.so\x1b[m\n")
+            raise DeviceError("no device")
+        return {"used": "cpu", "providers": CPU}
+
+    monkeypatch.setattr(answers, "_used", fail)
+    found = bundle(CUDA, numpy=0.0, cpu=0.0)
+    assert named(found, "device").found.startswith(
+        "asked for cuda, used cpu: Failed to load library a.so: no b.so"
+    )
+    os.write(2, b"after")
+    assert capfd.readouterr() == ("", "after")
 
 
 @pytest.mark.fault

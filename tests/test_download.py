@@ -535,7 +535,7 @@ def test_what_is_in_the_way_in_the_cache_is_told_or_replaced(
         path.mkdir()
         if kind == "full folder":
             (path / "mine").touch()
-        with pytest.raises(ArtifactError, match=r"Is a directory[\s\S]*DECODE_ZOO_CACHE"):
+        with pytest.raises(ArtifactError, match=rf"is a folder[\s\S]*Remove the folder {path}"):
             replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
         assert files_in(store.cache) == (["mine"] if kind == "full folder" else [])
         return

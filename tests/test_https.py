@@ -95,6 +95,19 @@ def test_https_mirror_with_its_own_authority_is_used(
     assert targets(secure)[-1] == FILES[-1]
 
 
+@pytest.mark.usefixtures("registered")
+def test_authorities_in_openssls_variable_are_trusted(
+    call: Call, secure: Server, tls: tuple[ssl.SSLContext, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{secure.url}/good")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
+    fetched(call)
+    call("cache", "clean", "--all")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))  # comes first
+    assert "none.pem" in refused(call)
+
+
 @pytest.mark.fault
 def test_registry_whose_certificate_nobody_vouches_for_is_refused(
     call: Call, secure: Server, monkeypatch: pytest.MonkeyPatch

@@ -189,7 +189,8 @@ def bundle(features, targets, tmp_path_factory):  # noqa: F811
         Description("sums-v1", "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
                     {"x.tsv": "0" * 64}, ("pytest",)),
         network=PerceptronConfig(encoder_width=16, dense_width=24, members=2),
-        fit=PerceptronFit(seeds=(1, 2), epochs=30, batch_size=32, dense_dropout=0.1), selection=SELECTION,
+        fit=PerceptronFit(seeds=(1, 2), epochs=30, batch_size=32, dense_dropout=0.1),
+        selection=SELECTION,
     )  # fmt: skip
     return folder, model
 

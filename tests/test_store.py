@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -259,6 +260,48 @@ def test_file_that_is_not_there_is_not_available(store: Store, there: str) -> No
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("bundled", [True, False])
+def test_file_that_may_not_be_read_is_not_called_damaged(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundled: bool
+) -> None:
+    # For the test may be run by root, who can read all: with content that nobody takes.
+    path = lay_out(tmp_path / "there", WRONG) / FOLDER / "weights.npz"
+    closed = replace(store, **{"bundled" if bundled else "cache": tmp_path / "there"})
+    monkeypatch.setattr(os, "access", lambda asked, mode: Path(asked) != path)
+    for ask in (closed.check, closed.locate):
+        with pytest.raises(ArtifactError, match="cannot be read") as caught:
+            ask("tissue-v1", "weights.npz")
+        assert "damaged" not in str(caught.value)
+        assert f"chmod a+r '{path}'" in str(caught.value.remedy)
+    if not bundled:  # a mirror that has it helps, where the folder allows it
+        mirror = lay_out(tmp_path / "mirror", CONTENT)
+        mirrored = replace(closed, mirrors=(str(mirror),))
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "transfer", refuse)
+            with pytest.raises(ArtifactError, match=r"weights\.npz cannot be read"):
+                mirrored.locate("tissue-v1", "weights.npz")
+        assert mirrored.locate("tissue-v1", "weights.npz") == path
+
+
+def refuse(*args: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.fault
+def test_folder_in_the_place_of_a_cached_file_is_told_before_anything_is_fetched(
+    store: Store, server: Server
+) -> None:
+    path = lay_out(store.cache, {}) / FOLDER / "weights.npz"
+    path.mkdir()
+    mirrored = replace(store, mirrors=(f"{server.url}/good",))
+    for ask in (mirrored.check, mirrored.locate):
+        with pytest.raises(ArtifactError, match="is a folder") as caught:
+            ask("tissue-v1", "weights.npz")
+        assert caught.value.remedy == f"Remove the folder {path}."
+    assert server.requests == []
+
+
 @pytest.mark.usefixtures("no_sockets")
 def test_check_verifies_without_healing(store: Store, tmp_path: Path) -> None:
     mirrored = replace(store, mirrors=(str(lay_out(tmp_path / "mirror", CONTENT)),))
@@ -292,7 +335,11 @@ def test_offline_opens_no_socket(store: Store) -> None:
     assert hashlib.sha256(CONTENT["weights.npz"]).hexdigest() in text
     assert str(store.cache / FOLDER / "weights.npz") in text
     assert "DECODE_ZOO_OFFLINE" in text
+    assert "decode-zoo cache import DIR" in text
     assert caught.value.exit_code == 3
+    lay_out(store.cache, WRONG)
+    with pytest.raises(VerificationError, match="cache import DIR"):
+        offline.check("tissue-v1", "weights.npz")
 
 
 @pytest.mark.usefixtures("no_sockets")

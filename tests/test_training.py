@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -218,8 +219,17 @@ def test_libraries_are_quiet_unless_they_fail(text):
     import subprocess
     import sys
 
-    code = "from decode_zoo.training import _quiet\nwith _quiet(): import os; os.write(2, b'!')\n"
-    code += f"with _quiet():\n    os.write(2, b'?'); {text or 'pass'}\nos.write(2, b'.')"
+    code = """
+        import os
+        from decode_zoo.quiet import quiet
+        with quiet(unless_it_fails=True):
+            os.write(2, b"!")
+        with quiet(unless_it_fails=True):
+            os.write(2, b"?")
+            {}
+        os.write(2, b".")
+        """
+    code = textwrap.dedent(code).format(text or "pass")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == bool(text)
     assert done.stderr.startswith("?Traceback" if text else ".")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ _REASONS = {
     "DECODE_ZOO_REGISTRY does not name now; they go with --all or the ids",
     "in use": "of downloads under way",
     "unreadable": "that you may not read",
+    "in the way": "that are folders where files should be: remove them yourself",
     "foreign": "not made by decode-zoo, or links",
 }
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -63,9 +66,10 @@ def path() -> None:
 def ls() -> None:
     """List what is in the cache, and verify it.
 
-    State: 'verified'; 'damaged', not what the registry says; 'unfinished', left by a download that
-    died; 'in use', a download under way; 'unregistered', of an artifact that no registry in use
-    has; 'unreadable'; 'foreign', not made by decode-zoo, or a symbolic link.
+    State: 'verified'; 'damaged', not what the registry says; 'unreadable'; 'in the way', a folder
+    where a file should be; 'unfinished', left by a download that died; 'in use', a download under
+    way; 'unregistered', of an artifact that no registry in use has; 'foreign', not made by
+    decode-zoo, or a symbolic link.
     """
     from decode_zoo.cache import survey
     from decode_zoo.store import Store
@@ -126,9 +130,9 @@ def clean(
 
 
 @cache.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path())
 @_ids
-def export(folder: Path, artifact_ids: Sequence[str]) -> None:
+def export(folder: str, artifact_ids: Sequence[str]) -> None:
     """Copy verified files into a new folder, to be carried to another site.
 
     It is laid out as a mirror, with a registry.yaml. There: decode-zoo cache import DIR, or
@@ -139,7 +143,9 @@ def export(folder: Path, artifact_ids: Sequence[str]) -> None:
     from decode_zoo.parcel import pack
     from decode_zoo.store import Store
 
-    done = pack(Store.default(), folder, artifact_ids)
+    store = Store.default()
+    _check_not_id(store, folder)
+    done = pack(store, folder, artifact_ids)
     for place, size in done.files:
         click.echo(f"{place}\t{megabytes(size)}")
     total = sum(size for _, size in done.files)
@@ -170,9 +176,26 @@ def import_(folder: Path) -> None:
         f"{len(done.here)} verified and here already.",
         err=True,
     )
+    if done.lacking:
+        click.echo(f"Not in it, and not here: {', '.join(done.lacking)}.", err=True)
     if done.left_out:
         names = ", ".join(map(printable, done.left_out[:10])) + ", …" * (len(done.left_out) > 10)
         click.echo(f"Not in the registry, so not looked at: {names}.", err=True)
+    if done.remedy:
+        click.echo(done.remedy, err=True)
+
+
+def _check_not_id(store: Store, folder: str) -> None:
+    """Refuse an id where a folder was forgotten."""
+    if os.path.basename(folder) != folder or folder in (".", ".."):
+        return
+    with suppress(ArtifactError):
+        known = store.registry.resolve(folder).id
+        raise UsageError(
+            f"{folder} is an artifact ({known}); the folder to export into comes first.",
+            remedy=f"decode-zoo cache export DIR {folder}, or for a folder of that name: "
+            f"decode-zoo cache export {os.path.join('.', folder)}",
+        )
 
 
 def _cached_id(store: Store, name: str, files: Iterable[CachedFile]) -> str:

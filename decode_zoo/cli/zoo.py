@@ -25,9 +25,13 @@ def _size(artifact: Artifact) -> str:
 
 
 def _place(store: Store, artifact: Artifact) -> str:
-    here = sum(store.has(artifact.id, name) for name in artifact.files)
-    if here == len(artifact.files):
+    from decode_zoo.store import needed_to_predict
+
+    here = {name for name in artifact.files if store.has(artifact.id, name)}
+    if len(here) == len(artifact.files):
         return "here"
+    if here.issuperset(needed_to_predict(artifact)):
+        return "enough to predict"
     return "partly here" if here else "to fetch"
 
 
@@ -39,7 +43,11 @@ def _registry_of(store: Store, name: str) -> str:
 
 @click.command()
 def ls() -> None:
-    """List models and feature sets."""
+    """List models and feature sets.
+
+    Where: 'here'; 'enough to predict', but not the positions of sites or the card, which other
+    verbs fetch; 'partly here'; 'to fetch'.
+    """
     from decode_zoo.store import Store
 
     store = Store.default()
@@ -86,7 +94,7 @@ def info(source: str) -> None:
             f"registry    {_registry_of(store, artifact.id)}",
         ]
         if place == "to fetch":
-            lines.append(f"more        once it is here: decode-zoo fetch {artifact.id}")
+            lines.append(f"more        once it is here: {store.way_to_get(artifact.id)}")
         elif artifact.kind == "model":
             lines += _describe_model(dz.load(artifact.id, store=store).manifest)
         else:
@@ -134,33 +142,47 @@ def fetch(artifact_ids: Sequence[str]) -> None:
 @click.argument("artifact_ids", metavar="ID...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every artifact that is here.")
 def verify(artifact_ids: Sequence[str], everything: bool) -> None:
-    """Hash the files that are here again and compare with the registry; change nothing."""
+    """Hash the files that are here again and compare with the registry; change nothing.
+
+    Exit codes: 5 if a file is not the published one, else 3 if one may not be read or a folder is
+    in its place, or if nothing of an id is here.
+    """
     from decode_zoo.store import Store
 
     store = Store.default()
     if everything == bool(artifact_ids):
         raise UsageError("Give either ids or --all.")
     artifacts = [_registered(store, name) for name in artifact_ids or store.registry.artifacts]
-    bad, absent = [], []
+    bad: list[str] = []
+    closed: list[str] = []
+    absent: list[str] = []
     for _, artifact in sorted({artifact.id: artifact for artifact in artifacts}.items()):
-        good, spoilt = 0, 0
+        good, spoilt, unread = 0, 0, 0
         for name in artifact.files:
             try:
                 good += store.check(artifact.id, name) is not None
             except VerificationError as error:
                 spoilt += 1
                 click.echo(f"Error: {error}", err=True)
+            except ArtifactError as error:
+                unread += 1
+                click.echo(f"Error: {error}", err=True)
         parts = [f"{good} of {len(artifact.files)} files here, verified"] if good else []
         parts += [f"{spoilt} damaged"] if spoilt else []
+        parts += [f"{unread} unreadable"] if unread else []
         click.echo(f"{artifact.id}\t{', '.join(parts) or 'not here'}")
         bad += [artifact.id] * spoilt
+        closed += [artifact.id] * unread
         absent += [artifact.id] if not parts else []
     if bad:
         raise VerificationError(f"{len(bad)} of the files here are not the published ones "
                                 f"({', '.join(dict.fromkeys(bad))}).")  # fmt: skip
+    if closed:
+        raise ArtifactError(f"{len(closed)} of the files here cannot be read "
+                            f"({', '.join(dict.fromkeys(closed))}).")  # fmt: skip
     if absent and not everything:
         raise ArtifactError(f"Nothing to verify: no file of {', '.join(absent)} is here.",
-                            remedy=f"Fetch it: decode-zoo fetch {' '.join(absent)}")  # fmt: skip
+                            remedy=f"First: {store.way_to_get(*absent)}")  # fmt: skip
 
 
 def _registered(store: Store, name: str) -> Artifact:

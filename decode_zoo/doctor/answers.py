@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,14 @@ from decode_zoo.doctor.check import Check, broken, ok, problem, warning
 from decode_zoo.errors import ArtifactError, DecodeZooError, DeviceError
 from decode_zoo.features import FeatureSet
 from decode_zoo.model import Model
+from decode_zoo.quiet import quiet
 from decode_zoo.runtime import BackendName, Device, OnnxBackend, import_onnxruntime
 from decode_zoo.store import Store
 
 __all__ = ["known_answers"]
 
 _CUDA = "CUDAExecutionProvider"
+_UNLOADED = re.compile(r"Failed to load library .*")
 _DRIVER = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")
 
 
@@ -36,8 +39,10 @@ def known_answers(store: Store) -> Iterator[Check]:
         )
         _ = model.features
     except ArtifactError as error:
-        yield problem("known answers", error.message.splitlines()[0],
-                      f"decode-zoo fetch {' '.join(ids)}", 3)  # fmt: skip
+        # Of the feature set, it is wrapped in one with advice for other verbs.
+        cause = error.__cause__ if isinstance(error.__cause__, ArtifactError) else error
+        yield problem("known answers", cause.message.splitlines()[0],
+                      cause.remedy or store.way_to_get(*ids), 3)  # fmt: skip
         return
     yield _parity(model, "numpy", "cpu")
     offered = _offered()
@@ -57,9 +62,13 @@ def _cuda(model: Model, offered: list[str], on_cpu: dict[str, Any]) -> Iterator[
     """Ask for CUDA; that a session was made there means that no part of it runs on the CPU."""
     facts: dict[str, Any] = {"offered": offered, "asked": "cuda"}
     try:
-        used = _used(model, "cuda")
+        with quiet() as said:
+            used = _used(model, "cuda")
     except DeviceError as error:
-        found = f"asked for cuda, used {on_cpu['used']}: {' '.join(error.message.split())[:300]}"
+        # Which library is missing is only written, and not in the exception.
+        reasons = (match[0] for line in said if (match := _UNLOADED.search(line)))
+        reason = " ".join(next(reasons, error.message).split())[:300]
+        found = f"asked for cuda, used {on_cpu['used']}: {reason}"
         remedy = error.remedy or "Compare the versions of CUDA, cuDNN and driver with those that " \
                                  "this ONNX Runtime was built for."  # fmt: skip
         if any(map(os.path.exists, _DRIVER)):
@@ -103,7 +112,8 @@ def _offered() -> list[str] | None:
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     try:
-        return list(import_onnxruntime().get_available_providers())
+        with quiet():
+            return list(import_onnxruntime().get_available_providers())
     except Exception:  # see installation.onnxruntime
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import decode_zoo
 from decode_zoo.doctor.check import Check, ok, problem, warning
+from decode_zoo.quiet import quiet
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -96,9 +98,12 @@ def onnxruntime() -> Iterator[Check]:
                  f"For speed: {fresh}", **facts)  # fmt: skip
         return
     try:
-        module = importlib.import_module(name)
+        # As `runtime.import_onnxruntime`, which needs packages that may be missing.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+        with quiet():
+            module = importlib.import_module(name)
+            offered = [str(provider) for provider in module.get_available_providers()]
         version = str(module.__version__)
-        offered = [str(provider) for provider in module.get_available_providers()]
     # What is left of a package that another one overwrote breaks in unforeseeable ways.
     except Exception as error:
         yield problem(name, f"{_list(here) or 'remains of it'} cannot be used: {error!r}",

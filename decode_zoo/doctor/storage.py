@@ -18,7 +18,8 @@ from decode_zoo.display import megabytes
 from decode_zoo.doctor.check import Check, ok, problem, warning
 from decode_zoo.download import WrongFileError, is_url, transfer
 from decode_zoo.errors import ArtifactError, VerificationError
-from decode_zoo.store import Store
+from decode_zoo.registries import kept_copy, registry_places
+from decode_zoo.store import Store, needed_to_predict
 
 __all__ = ["bundled_files", "cache", "cached_files", "free_space", "mirrors", "registry"]
 
@@ -28,18 +29,28 @@ _ELSEWHERE = "Name a folder of your own in DECODE_ZOO_CACHE."
 
 
 def registry(store: Store) -> Iterator[Check]:
-    """Say what the registry lists, and how much of it is here."""
+    """Say what the registry lists, how much of it is here, and of what there are only copies."""
     artifacts = store.registry.artifacts
-    lacking = _lacking(store)
-    places = [f"{artifact.folder}/{name}" for artifact in artifacts.values()
-              for name in artifact.files]  # fmt: skip
-    found = f"{len(artifacts)} artifacts, {len(places)} files, {len(places) - len(lacking)} here"
-    yield ok("registry", found, artifacts=sorted(artifacts), not_here=sorted(lacking))
+    absent = _absent(store)
+    number = sum(len(artifact.files) for artifact in artifacts.values())
+    found = f"{len(artifacts)} artifacts, {number} files, {number - len(absent)} here"
+    if absent and not _lacking(store):
+        found += ": enough to predict with any model"
+    yield ok("registry", found, artifacts=sorted(artifacts), not_here=sorted(absent))
+    for place in registry_places():
+        if (kept := kept_copy(place, store.cache)) is None:
+            continue
+        name, facts = f"registry {place}", {"copy_of": kept.date, "stale": kept.stale}
+        if kept.stale and not store.offline:
+            yield warning(name, f"could not be refreshed; the copy of {kept.date} is used",
+                          "Check network, proxy and DECODE_ZOO_REGISTRY.", **facts)  # fmt: skip
+        else:
+            yield ok(name, f"copy of {kept.date}", **facts)
 
 
 def cache(store: Store) -> Iterator[Check]:
     """Look at the cache folder: whose it is, and who may write."""
-    name, lacking = "cache", bool(_lacking(store))
+    name, lacking = "cache", _lacking(store)
     try:
         folder = store.cache_folder()
     except ArtifactError as error:
@@ -53,7 +64,7 @@ def cache(store: Store) -> Iterator[Check]:
         return
     status = place.stat()
     writable = os.access(place, os.W_OK | os.X_OK)
-    owner = _owner(status.st_uid)
+    owner = _owner(status.st_uid, store.offline)
     facts |= {"writable": writable, "owner": owner, "mode": stat.filemode(status.st_mode)}
     found = f"{folder}, " + (
         f"of {owner}, {stat.filemode(status.st_mode)}" if place == folder
@@ -62,10 +73,11 @@ def cache(store: Store) -> Iterator[Check]:
     if not os.access(place, os.R_OK | os.X_OK):
         yield problem(name, f"{found}, cannot be read", _ELSEWHERE, 3, **facts)
     elif not writable and lacking:
-        yield warning(name, f"{found}, cannot be written, and not every file is here",
+        yield warning(name, f"{found}, cannot be written, and not every file that predictions "
+                      "need is here",
                       f"{_ELSEWHERE} Or let its owner fetch the rest.", **facts)  # fmt: skip
     elif not writable:
-        yield ok(name, f"{found}, only read; every file is here", **facts)
+        yield ok(name, f"{found}, only read; every file that predictions need is here", **facts)
     elif place == folder and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         yield warning(name, f"{found}: everybody may exchange its files",
                       f"chmod o-w '{folder}'", **facts)  # fmt: skip
@@ -78,7 +90,7 @@ def free_space(store: Store) -> Iterator[Check]:
     if store.cache is None:
         return
     free = shutil.disk_usage(_nearest(store.cache)).free
-    wanted = sum(_lacking(store).values())
+    wanted = sum(_absent(store).values())
     found = f"{free / 1e9:.1f} GB; {megabytes(wanted)} of the registry are not here"
     facts = {"free": free, "wanted": wanted}
     if free < wanted + _SPARE:
@@ -89,11 +101,12 @@ def free_space(store: Store) -> Iterator[Check]:
 
 def mirrors(store: Store) -> Iterator[Check]:
     """Ask each mirror for the smallest file that it should have."""
-    lacking = len(_lacking(store))
+    lacking = _lacking(store)
     wanted = _wanted(store)
     if not wanted:
-        yield ok("mirrors", f"none is configured; {lacking} files of the registry are not here",
-                 "Name one in DECODE_ZOO_MIRRORS." if lacking else None)  # fmt: skip
+        absent = len(_absent(store))
+        yield ok("mirrors", f"none is configured; {absent} files of the registry are not here",
+                 "Name one in DECODE_ZOO_MIRRORS." if absent else None)  # fmt: skip
         return
     answers = _ask(wanted, store.offline)
     reached = any(answer == "has" for answer, _ in answers.values())
@@ -102,7 +115,7 @@ def mirrors(store: Store) -> Iterator[Check]:
         if answer in ("has", "skipped"):
             yield ok(name, said, answer=answer)
         elif lacking and not reached:
-            found = f"{said}; no mirror answers, and not every file is here"
+            found = f"{said}; no mirror answers, and not every file that predictions need is here"
             yield problem(name, found, remedy, 5 if answer == "wrong" else 3, answer=answer)
         else:
             yield warning(name, said, remedy, answer=answer)
@@ -110,10 +123,11 @@ def mirrors(store: Store) -> Iterator[Check]:
 
 def bundled_files(store: Store) -> Iterator[Check]:
     """Verify the files that came with the package."""
-    name, good, bad = "bundled files", 0, []
+    name, good, bad, closed = "bundled files", 0, [], []
     if store.bundled is None:
         yield warning(name, "the package came without any; models must be fetched",
-                      "Reinstall it, or: decode-zoo fetch ID", verified=0, damaged=[])  # fmt: skip
+                      f"Reinstall it, or: {store.way_to_get('ID')}", verified=0, damaged=[],
+                      unreadable=[])  # fmt: skip
         return
     for artifact in store.registry.artifacts.values():
         for file in artifact.files:
@@ -123,11 +137,16 @@ def bundled_files(store: Store) -> Iterator[Check]:
                     good += 1
                 except VerificationError:
                     bad.append(f"{artifact.folder}/{file}")
-    facts = {"folder": str(store.bundled), "verified": good, "damaged": bad}
+                except ArtifactError:
+                    closed.append(str(store.bundled / artifact.folder / file))
+    facts = {"folder": str(store.bundled), "verified": good, "damaged": bad, "unreadable": closed}
     if bad:
         yield problem(name, f"{good} verified in {store.bundled}, damaged: {', '.join(bad)}",
                       "Restore them, or reinstall with: "
                       "pip install --force-reinstall --no-deps decode-zoo", 5, **facts)  # fmt: skip
+    elif closed:
+        yield problem(name, f"{good} verified in {store.bundled}, cannot be read: "
+                      f"{', '.join(closed)}", f"chmod a+r '{closed[0]}'", 3, **facts)  # fmt: skip
     else:
         yield ok(name, f"{good} verified in {store.bundled}", **facts)
 
@@ -141,14 +160,20 @@ def cached_files(store: Store) -> Iterator[Check]:
     facts = {state: count[state] for state in contents.STATES}
     bad = [f"{file.artifact}/{file.path.name}" for file in files if file.state == "damaged"]
     closed = [str(file.path) for file in files if file.state == "unreadable"]
+    blocked = [str(file.path) for file in files if file.state == "in the way"]
+    anew = (f"bring them again with: {store.way_to_get()}" if store.offline
+            else "they are fetched again when they are needed")  # fmt: skip
     name = "cached files"
     if bad:
         yield problem(name, f"{count['verified']} verified, damaged: {', '.join(bad)}",
-                      "decode-zoo cache clean; they are fetched again when they are needed", 5,
-                      **facts)  # fmt: skip
+                      f"decode-zoo cache clean; {anew}", 5, **facts)  # fmt: skip
     elif closed:
         yield problem(name, f"{count['verified']} verified, cannot be read: {', '.join(closed)}",
                       f"chmod a+r '{closed[0]}', or: {_ELSEWHERE}", 3, **facts)  # fmt: skip
+    elif blocked:
+        yield problem(name, f"{count['verified']} verified; a folder where a file should be: "
+                      f"{', '.join(blocked)}", f"Remove the folder {blocked[0]}.", 3,
+                      **facts)  # fmt: skip
     else:
         yield ok(name, f"{count['verified']} verified", **facts)
     unfinished = [file for file in files if file.state == "unfinished"]
@@ -170,7 +195,7 @@ def cached_files(store: Store) -> Iterator[Check]:
         yield ok("stale files", found, **listed)
 
 
-def _lacking(store: Store) -> dict[str, int]:
+def _absent(store: Store) -> dict[str, int]:
     """Files of the registry that are not here, with their sizes."""
     return {
         f"{artifact.folder}/{name}": entry.size
@@ -180,16 +205,26 @@ def _lacking(store: Store) -> dict[str, int]:
     }
 
 
+def _lacking(store: Store) -> bool:
+    """Tell whether some file that a prediction needs is not here."""
+    return any(
+        not store.has(artifact.id, name)
+        for artifact in store.registry.artifacts.values()
+        for name in needed_to_predict(artifact)
+    )
+
+
 def _nearest(folder: Path) -> Path:
     """Return the folder itself, or the nearest one above that exists."""
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
 
 
-def _owner(uid: int) -> str:
+def _owner(uid: int, offline: bool) -> str:
     try:
         import pwd
 
-        return pwd.getpwuid(uid).pw_name
+        # Whoever knows the names (nscd, LDAP) may be asked through a socket.
+        return f"user {uid}" if offline else pwd.getpwuid(uid).pw_name
     except (ImportError, KeyError):  # Windows; a user that only the file server knows
         return f"user {uid}"
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from decode_zoo.errors import MissingExtraError
+from decode_zoo.quiet import quiet
 from decode_zoo.runtime import import_onnxruntime
 
 __all__ = ["import_converters", "import_keras"]
@@ -28,7 +26,7 @@ def import_keras() -> Any:
     if "tensorflow" in sys.modules and "keras" in sys.modules:
         return sys.modules["keras"]
     try:
-        with _quiet():
+        with quiet(unless_it_fails=True):
             import keras
             import tensorflow as tf
 
@@ -36,30 +34,6 @@ def import_keras() -> Any:
     except ImportError as error:
         raise MissingExtraError("tensorflow", "cpu,train") from error
     return keras
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what libraries print to standard error to themselves, unless they fail.
-
-    TensorFlow's C++ parts write before they have read what the environment says of their log.
-    """
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed by the caller (2>&-)
-        yield
-        return
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def import_converters() -> tuple[Any, Any]:
