@@ -29,10 +29,12 @@ By = Literal["class", "regulator", "track", "position"]
 # Classes of regulators, in the order of tables, and the kinds of tracks that they hold.
 MASK = "mask"
 _CLASSES = {
-    "TF": ("tf",),
+    "TF": ("tf", "tf_target"),
     "RBP": ("rbp", "rbp_other"),
     "miRNA": ("mirna",),
     "chromatin": ("histone", "open"),
+    "sequence": ("sequence",),
+    "RNA modification": ("rna_modification",),
 }
 _CLASS_OF = {kind: name for name, kinds in _CLASSES.items() for kind in kinds}
 
@@ -45,9 +47,10 @@ class Resolution:
     ----------
     by : {"class", "regulator", "track", "position"}
     features : DataFrame
-        What is scored: ``class`` (``TF``, ``RBP``, ``miRNA``, ``chromatin``, or the kind of a
-        track that is none of them; ``mask`` for the mask channels), unless by class ``regulator``
-        (for mask channels ``promoter`` and ``exon``), by track and position ``track`` too.
+        What is scored: ``class`` (``TF``, ``RBP``, ``miRNA``, ``chromatin``, ``sequence``,
+        ``RNA modification``, or the kind of a track that is none of them; ``mask`` for the mask
+        channels), unless by class ``regulator`` (for mask channels ``promoter`` and ``exon``), by
+        track and position ``track`` too.
     of_channel : ndarray of int64
         Row of `features` of each channel (`cells.first_channels`).
     on_rna : ndarray of bool

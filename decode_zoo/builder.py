@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_r
 from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet, Rows
+from decode_zoo.genesets import TargetFile, read_targets
 from decode_zoo.genome import Genome
 from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Layout, Side
@@ -31,6 +33,8 @@ __all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
+# Gives the tracks of a file and their sites, clipped.
+Job = Callable[[], tuple[tuple[Track, ...], Pieces]]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ def build_features(
     *,
     layout: Layout | None = None,
     aliases: Mapping[str, str] | None = None,
+    targets: Sequence[TargetFile] = (),
     force: bool = False,
     progress: Progress | None = None,
 ) -> FeatureSet:
@@ -62,6 +67,9 @@ def build_features(
         Bins and window; genome and level are taken from the arguments.
     aliases : Mapping[str, str], optional
         Other names of genes → gene id.
+    targets : sequence of TargetFile
+        Lists of target genes, which become tracks behind those of the promoters' sites: a target's
+        window is covered from end to end (`decode_zoo.genesets`).
     force : bool
         Replace an existing feature set.
     progress : callable, optional
@@ -79,14 +87,18 @@ def build_features(
         If the folder exists and `force` is not set.
     """
     layout = replace(layout or Layout(), genome=genome.build, level=annotation.level)
+    windows = _windows(annotation, genome, layout)
     with atomic_dir(folder, force) as temporary:
         tracks: dict[Side, tuple[Track, ...]] = {}
         pieces: dict[Side, SitePieces] = {}
         for side in SIDES:
-            tracks[side], pieces[side] = _clip_files(
-                files.get(side, ()), _side_regions(side, annotation, genome, layout), genome,
-                layout, len(annotation), progress,
-            )  # fmt: skip
+            regions = _side_regions(side, annotation, genome, layout)
+            jobs: list[Job] = [
+                partial(_clip_file, file, regions, genome, layout) for file in files.get(side, ())
+            ]
+            if side == "promoter":
+                jobs += [partial(_cover, file, annotation, aliases, windows) for file in targets]
+            tracks[side], pieces[side] = _gather(jobs, len(annotation), progress)
             _warn_of_strangers(side, tracks[side], pieces[side])
         built = FeatureSet(
             layout, _rows(annotation, genome), tracks, dict(aliases or {}),
@@ -97,7 +109,7 @@ def build_features(
             annotation.exon_starts,
             annotation.exon_ends - annotation.exon_starts,
         )
-        built.write(temporary, pieces, _clipped_windows(annotation, genome, layout), exons)
+        built.write(temporary, pieces, _clipped_windows(*windows, layout), exons)
     return FeatureSet.load(folder)
 
 
@@ -109,25 +121,36 @@ def _side_regions(side: Side, annotation: Annotation, genome: Genome, layout: La
     )
 
 
-def _clip_files(
-    files: Sequence[SiteFile],
-    regions: Regions,
-    genome: Genome,
-    layout: Layout,
-    n_rows: int,
-    progress: Progress | None,
+def _clip_file(
+    file: SiteFile, regions: Regions, genome: Genome, layout: Layout
+) -> tuple[tuple[Track, ...], Pieces]:
+    sites = read_sites(file, genome, stranded=regions.stranded)
+    return sites.tracks, clip_sites(sites, regions, genome, layout.boundary)
+
+
+def _cover(
+    file: TargetFile,
+    annotation: Annotation,
+    aliases: Mapping[str, str] | None,
+    windows: tuple[IntArray, IntArray],
+) -> tuple[tuple[Track, ...], Pieces]:
+    """Cover what there is of the targets' windows."""
+    targets = read_targets(file, annotation, aliases)
+    first, last = (edge[targets.rows] for edge in windows)
+    there = last > first
+    pieces = (values[there] for values in (targets.rows, targets.codes, first, last))
+    return targets.tracks, Pieces(*pieces)
+
+
+def _gather(
+    jobs: Sequence[Job], n_rows: int, progress: Progress | None
 ) -> tuple[tuple[Track, ...], SitePieces]:
     """Read and clip all files of a side, in threads: decompression and parsing release the GIL."""
-
-    def work(file: SiteFile) -> tuple[tuple[Track, ...], Pieces]:
-        sites = read_sites(file, genome, stranded=regions.stranded)
-        return sites.tracks, clip_sites(sites, regions, genome, layout.boundary)
-
     tracks: list[Track] = []
     parts: list[Pieces] = []
     with ThreadPoolExecutor(max_workers=allowed_cores()) as pool:
         try:
-            for found, part in pool.map(work, files):
+            for found, part in pool.map(lambda job: job(), jobs):
                 parts.append(replace(part, tracks=part.tracks + len(tracks)))
                 tracks.extend(found)
                 if progress:
@@ -186,15 +209,20 @@ def _rows(annotation: Annotation, genome: Genome) -> Rows:
     )
 
 
-def _clipped_windows(annotation: Annotation, genome: Genome, layout: Layout) -> IntArray:
-    """Rows whose window leaves the chromosome, with the local extent that is left."""
+def _windows(annotation: Annotation, genome: Genome, layout: Layout) -> tuple[IntArray, IntArray]:
+    """First and last local base of each row's promoter window that the chromosome has."""
     regions = promoter_regions(
         annotation, genome, layout.upstream, layout.downstream, stranded=False
     )
-    first, last = regions.bases, regions.bases + regions.ends - regions.starts
+    order = np.argsort(regions.rows)
+    first = regions.bases[order]
+    return first, first + (regions.ends - regions.starts)[order]
+
+
+def _clipped_windows(first: IntArray, last: IntArray, layout: Layout) -> IntArray:
+    """Rows whose window leaves the chromosome, with the local extent that is left."""
     off = np.flatnonzero((first > 0) | (last < layout.window))
-    off = off[np.argsort(regions.rows[off])]
-    return np.stack([regions.rows[off], first[off], last[off]], axis=1).astype(np.int64)
+    return np.stack([off, first[off], last[off]], axis=1)
 
 
 def merge_features(

@@ -223,14 +223,16 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
         row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         if not row.get("file"):
             raise InputError("no file is named", path=path, line=number)
-        file = path.parent / row["file"]
-        if Path(row["file"]).is_absolute() or ".." in file.parts[len(path.parent.parts) :]:
+        named = Path(os.path.normpath(row["file"]))
+        file = path.parent / named
+        # A manifest may come from elsewhere: it names its own files, and those beside its folder.
+        if named.is_absolute() or named.parts[:2] == ("..", ".."):
             raise InputError(
-                f"names a file outside its own folder: {row['file'][:80]}",
+                f"names a file neither in its own folder nor in one beside it: {row['file'][:80]}",
                 path=path,
                 line=number,
-                remedy="Put the manifest into a folder above its files (links will do), and name "
-                "them relative to it.",
+                remedy="Put the manifest nearer to its files (links will do), and name them "
+                "relative to it.",
             )
         if not os.path.isfile(file):
             raise InputError(f"names a file that does not exist: {row['file'][:80]}",

@@ -39,6 +39,7 @@ GENES = ["TP53", "ALB", "ACTB", "ENO1", "HBB", "MT-TF", "SNORD99"]
 MANY = [*GENES, "MYC", "GAPDH", "TTR", "BRCA2", "SPI1", "GATA1", "CD4", "INS", "XIST"]
 SOME_OUTPUTS = ["Liver", "Brain_Cortex", "median_log2_tpm"]
 RESOLUTIONS = ["class", "regulator", "track", "position"]
+CLASSES = ["TF", "RBP", "miRNA", "chromatin", "sequence", "RNA modification", "mask"]
 THREADS = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
 
 
@@ -457,7 +458,7 @@ def test_long_table(model, explained, by):
 
 def test_classes_and_names_of_features(model):
     features = model.explain(["TP53"], by="track").resolution.features
-    assert list(features["class"].cat.categories) == ["TF", "RBP", "miRNA", "chromatin", "mask"]
+    assert list(features["class"].cat.categories) == CLASSES
     assert features["class"].is_monotonic_increasing
     tracks = [track for side in SIDES for track in model.manifest.inputs[side].tracks]
     kinds = {"TF": {"tf"}, "RBP": {"rbp", "rbp_other"}, "miRNA": {"mirna"},
@@ -480,6 +481,27 @@ def test_tracks_of_one_name_are_told_apart_by_side(model):
     for by, n in (("track", 2), ("position", 2), ("regulator", 1), ("class", 1)):
         resolution = Resolution.make(manifest, by)
         assert len(set(resolution.of_channel[[1, len(inputs["promoter"].tracks) + 2]])) == n
+
+
+def test_kinds_of_tracks_fall_into_classes(model):
+    inputs, n = model.manifest.inputs, len(model.manifest.inputs["promoter"].tracks)
+    kinds = {
+        "tf": "TF", "tf_target": "TF", "histone": "chromatin", "open": "chromatin",
+        "sequence": "sequence", "rna_modification": "RNA modification", "new": "new",
+    }  # fmt: skip
+    tracks = tuple(
+        replace(track, kind=kind, regulator="X", name=kind)
+        for track, kind in zip(inputs["promoter"].tracks, kinds, strict=False)
+    )
+    promoter = replace(inputs["promoter"], tracks=tracks + inputs["promoter"].tracks[len(tracks) :])
+    manifest = replace(model.manifest, inputs={**inputs, "promoter": promoter})
+    by_class = Resolution.make(manifest, "class")
+    found = by_class.features["class"].to_numpy()[by_class.of_channel[1 : 1 + len(tracks)]]
+    assert dict(zip(kinds, found, strict=True)) == kinds
+    # Sites and targets of a factor are one regulator; what is no TF of that name is another.
+    regulators = Resolution.make(manifest, "regulator").of_channel[1 : 1 + n][: len(tracks)]
+    assert len({*regulators[:2]}) == len({*regulators[2:4]}) == 1
+    assert len({*regulators}) == len({*kinds.values()})
 
 
 @pytest.mark.parametrize("k", [1, 7, 10_000])

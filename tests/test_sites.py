@@ -236,6 +236,16 @@ def test_folder_names_tracks_by_stem(tmp_path: Path) -> None:
     assert {f.track.kind for f in find_site_files(tmp_path, "rna")} == {"rbp"}
 
 
+def test_a_manifest_may_name_files_beside_its_folder(tmp_path):
+    for folder in ("rna", "mirna"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mirna" / "let7.bed").write_text("chr1\t1\t2\tlet-7\t0\t+\n")
+    (tmp_path / "rna" / "manifest.tsv").write_text("file\tfactor\n../mirna/let7.bed\tlet-7\n")
+    (file,) = find_site_files(tmp_path / "rna" / "manifest.tsv", "rna")
+    assert file.path.samefile(tmp_path / "mirna" / "let7.bed")
+    assert file.track.name == "let-7"
+
+
 @pytest.mark.parametrize("name", ["manifest.tsv", "manifest.tsv.gz"])
 def test_folder_with_a_manifest_that_is_not_used(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -54,6 +55,25 @@ def features() -> None:
     help="Sites on RNAs, one file whose name column holds the miRNA.",
 )
 @click.option(
+    "--targets",
+    type=options.FILE,
+    multiple=True,
+    help="Target genes of TFs, without positions: a GMT file, one experiment a line.",
+)
+@click.option(
+    "--target-names",
+    type=options.NAME,
+    multiple=True,
+    metavar="PATTERN",
+    help="How the names of a GMT file's lines are made up, for each file or one for all: "
+    "{regulator}, {cell} and {} for the rest, such as '{regulator}_{cell}_{}'.",
+)
+@click.option(
+    "--target-ids",
+    type=options.FILE,
+    help="What GMT files call genes, if neither id nor symbol: TSV with alias, gene_id.",
+)
+@click.option(
     "--level",
     type=click.Choice(["gene", "transcript"]),
     default="gene",
@@ -89,6 +109,9 @@ def build(
     promoter: Sequence[Path],
     rna: Sequence[Path],
     mirna: Sequence[Path],
+    targets: Sequence[Path],
+    target_names: Sequence[str],
+    target_ids: Path | None,
     level: str,
     genome: str,
     chrom_sizes: Path | None,
@@ -111,13 +134,21 @@ def build(
     import decode_zoo as dz
     from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
     from decode_zoo.builder import annotation_of, read_aliases
+    from decode_zoo.genesets import TargetFile, read_ids
     from decode_zoo.genome import Genome, read_chrom_sizes
 
     if (gtf is None) == (like is None):
         raise UsageError("Give either --gtf or --like.")
-    if not (promoter or rna or mirna):
-        raise UsageError("Give at least one of --promoter, --rna and --mirna.")
-    sources = [gtf, like, tss, chrom_sizes, aliases, *promoter, *rna, *mirna]
+    if not (promoter or rna or mirna or targets):
+        raise UsageError("Give at least one of --promoter, --rna, --mirna and --targets.")
+    if len(target_names) not in (min(1, len(targets)), len(targets)):
+        raise UsageError(
+            f"There are {len(targets)} --targets and {len(target_names)} --target-names.",
+            remedy="Give one pattern for each file in the same order, or one for all.",
+        )
+    if target_ids and not targets:
+        raise UsageError("--target-ids is for --targets, of which there are none.")
+    sources = [gtf, like, tss, chrom_sizes, aliases, target_ids, *promoter, *rna, *mirna, *targets]
     options.check_inputs_kept([output], sources)
     names = read_aliases(aliases) if aliases else {}
     if like is not None:
@@ -149,7 +180,14 @@ def build(
         files["rna"] += dz.find_site_files(source, "rna")
     for source in mirna:
         files["rna"] += dz.find_site_files(source, "rna", by_name=True)
-    total = sum(map(len, files.values()))
+    ids = read_ids(target_ids) if target_ids else None
+    patterns = [*target_names] * (len(targets) if len(target_names) == 1 else 1)
+    lists = [
+        TargetFile(path, pattern, path.name, ids=ids)
+        for path, pattern in zip(targets, patterns, strict=True)
+    ]
+    logging.getLogger("decode_zoo.genesets").setLevel(logging.INFO)  # says how many are known
+    total = sum(map(len, files.values())) + len(lists)
     bar = click.progressbar(length=total, label="Reading sites", file=sys.stderr)
     with bar if sys.stderr.isatty() else nullcontext(), options.named_in_errors(output):
         built = dz.build_features(
@@ -159,6 +197,7 @@ def build(
             output,
             layout=layout,
             aliases=names,
+            targets=lists,
             force=force,
             progress=bar.update if sys.stderr.isatty() else None,
         )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import decode_zoo as dz
+from decode_zoo import genesets
 from decode_zoo.annotation import read_gtf, read_tss_bed
 from decode_zoo.arrays import read_arrays, write_arrays
 from decode_zoo.builder import build_features, read_aliases
@@ -150,6 +151,11 @@ def read_targets(path: Path) -> None:
     dz.make_targets(matrix, scale="tpm")
 
 
+def read_lists(path: Path) -> None:
+    lists = genesets.TargetFile(path, "{regulator}_{cell}", "")
+    genesets.read_targets(lists, read_gtf(path.parent / "g.gtf", TOY), {"old": "A"})
+
+
 def read_array(path: Path) -> None:
     """Read bytes as one array of an archive whose checksums are right."""
     archive = path.with_suffix(".npz")
@@ -175,6 +181,8 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path],
     "sites": (lambda p: find_site_files(p, "rna"), "x.tsv",
               b"file\tregulator\tcell\tkind\na.bed\tCTCF\tK562\trbp\na.bed\t*\t\tmirna\n"),
     "aliases": (read_aliases, "x.tsv", b"alias\tgene_id\nold\tA\n"),
+    "gmt": (read_lists, "x.gmt", b"SPI1_K562\tx\tA\tb,1.0\t7\nMYC_\t\ta\told\t\n"),
+    "ids": (genesets.read_ids, "x.tsv", b"alias\tgene_id\n7\tA\n8\tA\n8\tB\n"),
     "expression": (read_targets, "x.tsv", b"gene\tLiver\t\"Lung\"\nA.1\t1.5\t+2e-1\nB\t7\t30\n"),
     "npz": (read_arrays, "x.npz", published("small.npz")),
     "npy": (read_array, "x.npy", array_of),

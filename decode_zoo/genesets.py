@@ -1,0 +1,369 @@
+"""Targets of regulators that are known by gene only: GMT files, one experiment a line.
+
+Such a list says which genes an experiment links to a regulator, and not where: a target gene's
+promoter window counts as covered from end to end, so that a list is a track like any other. Its
+scores by position are spread evenly over the window, and mean nothing beyond their sum.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.annotation import Annotation
+from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.genes import GeneIndex
+from decode_zoo.intervals import ranges
+from decode_zoo.names import track_fault
+from decode_zoo.sites import Track
+from decode_zoo.textfile import read_table, read_text
+
+__all__ = [
+    "GeneSet",
+    "TargetFile",
+    "Targets",
+    "name_reader",
+    "read_gmt",
+    "read_ids",
+    "read_targets",
+]
+
+IntArray = npt.NDArray[np.int64]
+
+_log = logging.getLogger(__name__)
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_FIELDS = ("regulator", "cell", "species", "")
+# GENE,1.0: Enrichr's libraries can give each gene a weight.
+_WEIGHTED = re.compile(r"([^,]*), *[+-]?[0-9.]+(?:e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+_PAR_Y = "_PAR_Y"
+
+
+@dataclass(frozen=True)
+class GeneSet:
+    """One line of a GMT file.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its file.
+    genes : tuple of str
+        As the file names them, each once, without weights.
+    line : int
+        Counted from 1.
+    """
+
+    name: str
+    genes: tuple[str, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class TargetFile:
+    """A GMT file of regulators' targets and what is said of it.
+
+    Attributes
+    ----------
+    path : Path
+        Plain or gzip.
+    pattern : str
+        How a set's name tells regulator and cell (`name_reader`).
+    source : str
+        Where the lists come from.
+    kind : str
+        Class of the tracks.
+    ids : Mapping[str, str], optional
+        What the file calls genes → their ids, symbols or aliases; names that it lacks are looked
+        up as they are.
+    """
+
+    path: Path
+    pattern: str
+    source: str
+    kind: str = "tf_target"
+    ids: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The tracks of one GMT file and the rows that they cover.
+
+    Attributes
+    ----------
+    tracks : tuple of Track
+        By name, so that the order of lines does not matter.
+    rows, codes : ndarray of int64, shape (n,)
+        Each pair of a row and a track that has its gene for a target, once, by row, then track.
+    """
+
+    tracks: tuple[Track, ...]
+    rows: IntArray
+    codes: IntArray
+
+
+def read_gmt(path: str | os.PathLike[str]) -> list[GeneSet]:
+    """Read gene sets: on each line a name, a description and genes, separated by tabs.
+
+    Parameters
+    ----------
+    path : path-like
+        GMT file, plain or gzip. Tabs at the end of a line are ignored, genes may have a weight
+        (``GENE,1.0``), which is dropped.
+
+    Returns
+    -------
+    list of GeneSet
+        In the order of the file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, a line is empty or has no genes, a gene is empty, or two sets have
+        one name.
+    """
+    data = read_text(path).removesuffix(b"\n")
+    if not data:
+        raise InputError("holds no gene sets", path=path, remedy=_FORMAT)
+    spelled: dict[str, str] = {}  # one object for a name that millions of cells repeat
+    lines: dict[str, int] = {}
+    sets = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            name, *cells = line.decode().rstrip("\t").split("\t")
+        except UnicodeDecodeError:
+            raise InputError("is not UTF-8 text", path=path, line=number) from None
+        genes = dict.fromkeys(spelled.get(cell) or _spell(cell, spelled) for cell in cells[1:])
+        fault = (
+            "an empty line" if not line.strip()
+            else "a gene set without a name" if not name.strip()
+            else f"the gene set {name[:60]!r} has no genes" if not genes
+            else f"a gene without a name in the set {name[:60]!r}" if "" in genes
+            else f"the gene set {name[:60]!r} is on line {lines[name]} already" if name in lines
+            else None
+        )  # fmt: skip
+        if fault:
+            raise InputError(fault, path=path, line=number, remedy=_FORMAT)
+        lines[name] = number
+        sets.append(GeneSet(name, tuple(genes), number))
+    return sets
+
+
+_FORMAT = "Each line of a GMT file has a name of its own, a description and genes, tabs between."
+
+
+def _spell(cell: str, spelled: dict[str, str]) -> str:
+    """Name of the gene in a cell, and remember it."""
+    weighted = _WEIGHTED.fullmatch(cell)
+    gene = (weighted[1] if weighted else cell).strip()
+    spelled[cell] = spelled.setdefault(gene, gene)
+    return gene
+
+
+def name_reader(pattern: str) -> Callable[[str], tuple[str, str] | None]:
+    """Make a function that finds regulator and cell in a gene set's name.
+
+    Parameters
+    ----------
+    pattern : str
+        Text with fields in braces: ``{regulator}``, once; ``{cell}``, at most once; ``{species}``
+        and ``{}``, which are not kept. Fields are read from the left: each ends where the text
+        behind it first occurs, the last one takes what is left. So ``{}.{regulator}.{cell}`` finds
+        in ``GSE97661.SMAD4.Hep-G2_R516.2`` the cell ``Hep-G2_R516.2``.
+
+    Returns
+    -------
+    callable
+        Name → regulator and cell (empty if there is none), or None if the name does not fit or
+        leaves the regulator empty.
+
+    Raises
+    ------
+    UsageError
+        If it is no such pattern.
+    """
+    parts = _FIELD.split(pattern)
+    fields, between = parts[1::2], parts[0::2]
+    fault = (
+        f"{{{odd}}} is no field" if (odd := next((f for f in fields if f not in _FIELDS), None))
+        else "braces without a field" if any(set(text) & set("{}") for text in between)
+        else "{regulator} must be in it once" if fields.count("regulator") != 1
+        else "{cell} is in it twice" if fields.count("cell") > 1
+        else "there must be a text between two fields" if "" in between[1:-1]
+        else None
+    )  # fmt: skip
+    if fault:
+        raise UsageError(
+            f"The pattern {pattern!r} does not say how names are made up: {fault}.",
+            remedy="Fields are {regulator}, {cell}, {species} and {}, such as in "
+            "'{regulator}_{cell}_{}'.",
+        )
+    first, *ends, last = between
+
+    def read(name: str) -> tuple[str, str] | None:
+        found, rest = {"cell": ""}, name.removeprefix(first)
+        for field, end in zip(fields, ends, strict=False):
+            found[field], hit, rest = rest.partition(end)
+            if not hit:
+                return None
+        if not (name.startswith(first) and rest.endswith(last)):
+            return None
+        found[fields[-1]] = rest.removesuffix(last)
+        return (found["regulator"], found["cell"]) if found["regulator"] else None
+
+    return read
+
+
+def read_ids(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read what a GMT file calls genes: tab-separated, header ``alias gene_id``.
+
+    Parameters
+    ----------
+    path : path-like
+        Such as Entrez numbers and Ensembl ids. Names of several genes are left out, and counted in
+        a warning; so are lines without a name or an id, such as those of genes without a number.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    InputError
+        If the header is not as said.
+    """
+    rows = read_table(path)
+    if not rows or rows[0][:2] != ["alias", "gene_id"]:
+        raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
+    found: dict[str, set[str]] = {}
+    for row in rows[1:]:
+        if len(row) > 1 and row[0] and row[1]:
+            found.setdefault(row[0], set()).add(row[1])
+    several = [name for name, genes in found.items() if len(genes) > 1]
+    if several:
+        _log.warning("%s: %d names stand for several genes and are left out, such as %s",
+                     path, len(several), several[0])  # fmt: skip
+    return {name: next(iter(genes)) for name, genes in found.items() if len(genes) == 1}
+
+
+def read_targets(
+    file: TargetFile, annotation: Annotation, aliases: Mapping[str, str] | None = None
+) -> Targets:
+    """Read a GMT file and find its genes.
+
+    A name means what it means everywhere (`GeneIndex.resolve`: id, symbol or alias), else the only
+    symbol that differs from it in case. A gene that is a target is so with all its rows: its
+    transcripts, and the Y copy of a pseudo-autosomal gene.
+
+    Parameters
+    ----------
+    file : TargetFile
+        What to read.
+    annotation : Annotation
+        Gene models.
+    aliases : Mapping[str, str], optional
+        Other names of genes → gene id.
+
+    Returns
+    -------
+    Targets
+        Tracks are named after the file, up to its first dot, and the set: ``chea:SPI1_K562``.
+
+    Raises
+    ------
+    InputError
+        If the file is bad (`read_gmt`), a set's name does not fit the pattern or makes no name of
+        a track, or no gene is known.
+    UsageError
+        If the pattern is none.
+    """
+    sets = sorted(read_gmt(file.path), key=lambda found: found.name)
+    tracks = _tracks(file, sets)
+    members = {gene: i for i, gene in enumerate(dict.fromkeys(_members(sets)))}
+    bases = [str(gene).removesuffix(_PAR_Y) for gene in annotation.gene_ids]
+    places = {gene: i for i, gene in enumerate(dict.fromkeys(bases))}
+    gene_of_row = np.array([places[gene] for gene in bases], np.int64)
+    _, firsts = np.unique(gene_of_row, return_index=True)
+    index = GeneIndex.from_columns(
+        places, annotation.symbols[firsts].tolist(), annotation.biotypes[firsts].tolist(), aliases
+    )
+    genes = _find(list(members), file, index)[
+        np.fromiter((members[gene] for gene in _members(sets)), np.int64)
+    ]
+    codes = np.repeat(np.arange(len(sets)), [len(found.genes) for found in sets])
+    # Rows of a gene, then its tracks: two names of one gene make one pair.
+    order = np.argsort(gene_of_row, kind="stable")
+    counts = np.bincount(gene_of_row, minlength=len(places))
+    genes, codes = genes[genes >= 0], codes[genes >= 0]
+    rows = order[ranges((np.cumsum(counts) - counts)[genes], counts[genes])]
+    pairs = np.unique(rows * len(sets) + np.repeat(codes, counts[genes]))
+    return Targets(tracks, pairs // len(sets), pairs % len(sets))
+
+
+def _members(sets: Sequence[GeneSet]) -> Iterable[str]:
+    return chain.from_iterable(found.genes for found in sets)
+
+
+def _tracks(file: TargetFile, sets: Sequence[GeneSet]) -> tuple[Track, ...]:
+    read, sha256 = name_reader(file.pattern), sha256_of(file.path)
+    library = file.path.name.partition(".")[0]
+    tracks = []
+    for found in sets:
+        described, name = read(found.name), f"{library}:{found.name}"
+        if fault := track_fault(found.name) or track_fault(name):
+            raise InputError(f"a gene set's name {fault}", path=file.path, line=found.line)
+        if described is None:
+            raise InputError(
+                f"the name {found.name!r} does not fit the pattern {file.pattern!r}",
+                path=file.path, line=found.line,
+                remedy="Fields end where the text behind them first occurs, the last one takes the "
+                "rest; a shorter pattern fits more names.",
+            )  # fmt: skip
+        regulator, cell = described
+        tracks.append(Track(name, regulator, file.kind, cell, file.source, sha256))
+    return tuple(tracks)
+
+
+def _find(names: list[str], file: TargetFile, index: GeneIndex) -> IntArray:
+    """Place of each name's gene in the index, -1 without; says how many are known."""
+    ids = file.ids or {}
+    asked = [ids.get(name, name).removesuffix(_PAR_Y) for name in names]
+    found = index.resolve(asked)
+    spellings: dict[str, str | None] = {}  # None: two symbols differ in case only
+    for symbol in dict.fromkeys(index.symbols):
+        folded = symbol.casefold()
+        spellings[folded] = None if folded in spellings else symbol
+    respelled = {
+        i: spelling
+        for i, (name, status) in enumerate(zip(asked, found.status, strict=True))
+        if status == "unknown_gene" and (spelling := spellings.get(name.casefold()))
+    }
+    genes = found.rows.copy()
+    genes[list(respelled)] = index.resolve(list(respelled.values())).rows
+    known, by_case = int((genes >= 0).sum()), int((genes[list(respelled)] >= 0).sum())
+    ambiguous = found.status.count("ambiguous_symbol")
+    if not known:
+        raise InputError(
+            f"none of its {len(names)} genes is known, such as {names[0][:40]!r}: are these ids "
+            "or symbols of these gene models?",
+            path=file.path,
+            remedy=f"{index.hint(found, asked) or 'Ambiguous symbols are left out'}. Other ids "
+            "need a table that says whose they are (--target-ids).",
+        )
+    _log.log(
+        logging.WARNING if 2 * known < len(names) else logging.INFO,
+        "%s: %d of %d genes are known, %d are not, %d are ambiguous symbols",
+        file.path, known, len(names), len(names) - known - ambiguous, ambiguous,
+    )  # fmt: skip
+    if 2 * by_case > known:
+        _log.warning("%s: %d of %d genes are known only if case is ignored: are these symbols of "
+                     "another species?", file.path, by_case, known)  # fmt: skip
+    return genes

@@ -1,0 +1,653 @@
+"""Targets without positions: what GMT files say, whose genes those are, the tracks they make."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import decode_zoo as dz
+from decode_zoo.annotation import Annotation, read_gtf
+from decode_zoo.arrays import write_arrays
+from decode_zoo.builder import build_features, merge_features
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.features import FeatureSet
+from decode_zoo.genesets import (
+    GeneSet,
+    TargetFile,
+    Targets,
+    name_reader,
+    read_gmt,
+    read_ids,
+    read_targets,
+)
+from decode_zoo.genome import Genome
+from decode_zoo.inputs import bind
+from decode_zoo.manifest import FrozenInputs
+from decode_zoo.network import DecodeConfig
+from decode_zoo.runtime import NumpyBackend
+from decode_zoo.sites import find_site_files
+from tests.test_builder import SMALL, TOY, Gene, Peak, column, content, scratch, write_tracks
+from tests.test_builder import models as models_of
+from tests.test_network import random_network
+
+DATA = Path(__file__).parent / "data"
+PATTERNS = {
+    "chea_2016.symbols": "{regulator}_{}_{}_{cell}_{species}",
+    "encode_chipseq_2015.symbols": "{regulator}_{cell}_{}",
+    "remap.symbols": "{regulator}",
+    "tfea_chip.entrez": "{}.{regulator}.{cell}",
+}
+N_SETS = {"chea_2016": 307, "encode_chipseq_2015": 552, "remap": 297, "tfea_chip": 926}
+
+# F's window, 40 bases before its start and 20 from it on, is whole; L's and R's leave the
+# chromosome, on its left and its right.
+GENES = [
+    Gene("F", "1", 1, ((100, 120),)),
+    Gene("L", "1", 1, ((10, 60),)),
+    Gene("R", "2", -1, ((60, 125),)),
+]
+
+
+def models(symbols: Mapping[str, str] | None = None, **columns: Sequence[str]) -> Annotation:
+    """GENES, under symbols of one's own."""
+    symbols = symbols or {"F": "Fos", "L": "LYN", "R": "REL"}
+    found = models_of(GENES)
+    texts = {"symbols": [symbols[str(gene)] for gene in found.ids], **columns}
+    return replace(found, **{name: np.array(values) for name, values in texts.items()})
+
+
+def gmt(path: Path, sets: Mapping[str, Iterable[str]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join("\t".join([name, "", *genes]) + "\n" for name, genes in sets.items()))
+    return path
+
+
+def file(path: Path, pattern: str = "{regulator}", **more: Any) -> TargetFile:
+    return TargetFile(path, pattern, "here", **more)
+
+
+def build(folder: Path, targets: Sequence[TargetFile], **more: Any) -> FeatureSet:
+    options = {"layout": SMALL, "targets": targets, **more}
+    return build_features(models(), TOY, {}, folder / "set", **options)
+
+
+def covered(annotation: Annotation, targets: Targets) -> dict[str, set[str]]:
+    """Ids of the rows of each track."""
+    found: dict[str, set[str]] = {track.name: set() for track in targets.tracks}
+    for row, code in zip(targets.rows, targets.codes, strict=True):
+        found[targets.tracks[code].name].add(str(annotation.ids[row]))
+    return found
+
+
+def cells(name: str) -> list[list[str]]:
+    with gzip.open(DATA / "targets" / f"{name}.gz", "rt", encoding="utf-8") as stream:
+        return [line.rstrip("\n").split("\t") for line in stream]
+
+
+# -- GMT -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [bytes, gzip.compress])
+def test_gmt(tmp_path: Path, wrap: Any) -> None:
+    path = tmp_path / "x.gmt"
+    path.write_bytes(
+        wrap(
+            b"\xef\xbb\xbfA_1\tabout A\tFOS\tJUN,1.0\tFOS,0.5\tHLA-A\r\n"
+            b"B 2\t\tGENE,odd\tX,-2.5e-3\t\t\r\n"
+        )
+    )
+    assert read_gmt(path) == [
+        GeneSet("A_1", ("FOS", "JUN", "HLA-A"), 1),
+        GeneSet("B 2", ("GENE,odd", "X"), 2),
+    ]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no gene sets"),
+        ("\n", "holds no gene sets"),
+        ("A\tx\tF\n\nB\tx\tF\n", "line 2: an empty line"),
+        ("A\tx\tF\n\n", "line 2: an empty line"),
+        ("A\tx\tF\n\t\t\n", "line 2: an empty line"),
+        ("A\tx\tF\n\tx\tF\n", "line 2: a gene set without a name"),
+        ("A\n", "line 1: the gene set 'A' has no genes"),
+        ("A F G\n", "line 1: the gene set 'A F G' has no genes"),
+        ("A\tF\n", "line 1: the gene set 'A' has no genes"),
+        ("A\tx\t\t\n", "line 1: the gene set 'A' has no genes"),
+        ("A\tx\tF\nB\tx\tF\t\tG\n", "line 2: a gene without a name in the set 'B'"),
+        ("A\tx\tF\nB\tx\tF\t ,1\n", "line 2: a gene without a name in the set 'B'"),
+        ("A\tx\tF\nB\tx\tF\nA\tx\tG\n", "line 3: the gene set 'A' is on line 1 already"),
+        ("A\tx\tF\nB\tx\t\xe9\n", "line 2: is not UTF-8 text"),
+        ("A\tx\tF\nB\tx\tF\0\n", "line 2: is no text"),
+    ],
+)
+def test_what_is_no_gmt_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.gmt"
+    path.write_bytes(text.encode("latin-1"))
+    where = re.escape(str(path)) + "[:,] "
+    with pytest.raises(InputError, match=where + message) as error:
+        read_gmt(path)
+    assert error.value.remedy or "UTF-8" in message
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "found"),
+    [
+        (PATTERNS["chea_2016.symbols"], "VDR_24763502_CHIPSEQ_THP1_HUMAN", ("VDR", "THP1")),
+        (PATTERNS["chea_2016.symbols"], "SOX9_22984422_CHIPCHIP_TESTIS_RAT", ("SOX9", "TESTIS")),
+        (PATTERNS["encode_chipseq_2015.symbols"], "STAT1_HELAS3_HG19", ("STAT1", "HELAS3")),
+        (PATTERNS["remap.symbols"], "ZBTB7A", ("ZBTB7A", "")),
+        (PATTERNS["tfea_chip.entrez"], "ENCSR000AKB.CTCF.GM12878", ("CTCF", "GM12878")),
+        (PATTERNS["tfea_chip.entrez"], "GSE97661.SMAD4.Hep-G2_Ab_R516.2.1D12",
+         ("SMAD4", "Hep-G2_Ab_R516.2.1D12")),
+        (PATTERNS["tfea_chip.entrez"], "GSE1.EZH2_phosphoT487.SK-N-SH_6-uM",
+         ("EZH2_phosphoT487", "SK-N-SH_6-uM")),
+        ("{regulator}_{cell}", "A_B_C", ("A", "B_C")),
+        ("{regulator}_{cell}", "A_", ("A", "")),
+        ("{regulator}_{cell}", "_B", None),
+        ("{regulator}_{cell}", "AB", None),
+        ("{cell}@{regulator} targets", "K562@MYC targets", ("MYC", "K562")),
+        ("{cell}@{regulator} targets", "K562@ targets", None),
+        ("{cell}@{regulator} targets", "K562@MYC target", None),
+        ("TF: {regulator}", "TF: MYC", ("MYC", "")),
+        ("TF: {regulator}", "MYC", None),
+        ("{} vs {} in {cell}: {regulator}", "a vs b in c: d", ("d", "c")),
+        ("x.{regulator}+", "x.A+", ("A", "")),
+        ("x.{regulator}+", "xyA+", None),
+    ],
+)  # fmt: skip
+def test_names(pattern: str, name: str, found: tuple[str, str] | None) -> None:
+    assert name_reader(pattern)(name) == found
+
+
+@given(
+    st.permutations(["{regulator}", "{cell}", "{species}", "{}"]),
+    st.lists(st.text("AB-1", min_size=1), min_size=4, max_size=4),
+    st.sampled_from(["_", ".", "::", " in "]),
+)
+def test_fields_without_the_separator_are_found(
+    fields: list[str], values: list[str], between: str
+) -> None:
+    found = name_reader(between.join(fields))(between.join(values))
+    assert found == (values[fields.index("{regulator}")], values[fields.index("{cell}")])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("pattern", "fault"),
+    [
+        ("", "{regulator} must be in it once"),
+        ("{cell}", "{regulator} must be in it once"),
+        ("{regulator}_{regulator}", "{regulator} must be in it once"),
+        ("{regulator}_{cell}_{cell}", "{cell} is in it twice"),
+        ("{regulator}_{cel}", "{cel} is no field"),
+        ("{regulator!r}", "{regulator!r} is no field"),
+        ("{regulator}_{0}", "{0} is no field"),
+        ("{regulator}{cell}", "a text between two fields"),
+        ("{{regulator}}", "braces without a field"),
+        ("{regulator}_{", "braces without a field"),
+    ],
+)
+def test_what_is_no_pattern_is_refused(pattern: str, fault: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(fault)) as error:
+        name_reader(pattern)
+    assert "{regulator}_{cell}_{}" in str(error.value.remedy)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("A", "line 2: the name 'A' does not fit the pattern '{regulator}_{cell}'"),
+        ("A_" + "x" * 200, "line 2: a gene set's name has more than 200"),
+        ("A_" + "x" * 195, "line 2: a gene set's name has more than 200"),  # with the file's
+        (" A_x", "line 2: a gene set's name begins or ends with a blank"),
+        ("A\x07_x", "line 2: a gene set's name holds characters"),
+    ],
+)
+def test_names_that_make_no_track_are_refused(tmp_path: Path, name: str, message: str) -> None:
+    path = gmt(tmp_path / "lists.gmt", {"Z_x": ["FOS"], name: ["FOS"]})
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_targets(file(path, "{regulator}_{cell}"), models())
+
+
+@pytest.mark.shared
+def test_all_names_of_the_open_libraries_fit(shared: Path) -> None:
+    cell_types = set()
+    for library, pattern in PATTERNS.items():
+        read = name_reader(pattern)
+        sets = read_gmt(shared / "data/binding/gene_level" / f"{library}.gmt.gz")
+        assert len(sets) == N_SETS[library.partition(".")[0]]
+        for found in sets:
+            named = read(found.name)
+            assert named
+            # A factor's symbol; TFEA.ChIP adds forms of it.
+            assert re.fullmatch("[A-Z][A-Z0-9]+(-3|_(s|P177L|phosphoT487|ISOF1))?", named[0])
+            cell_types.add(named[1])
+    assert {"THP1", "K562", "Hep-G2", "liver", "heart_left-ventricle", ""} < cell_types
+    # One name lacks a field: FOXM1_26100407__CHIPSEQ_HEK293FLPIN.
+    assert sorted(cell_types & {"CHIPSEQ", "CHIPCHIP", "CHIPPET", "HUMAN", "HG19"}) == ["CHIPSEQ"]
+
+
+# -- genes ---------------------------------------------------------------------------------------
+
+
+def test_genes_are_found_by_id_symbol_alias_and_table(tmp_path: Path) -> None:
+    path = gmt(
+        tmp_path / "lists.v2.gmt",
+        {
+            "id": ["F"], "symbol": ["LYN"], "alias": ["old"], "table": ["123"], "case": ["fOS"],
+            "twice": ["F", "Fos", "FOS", "old"], "all": ["F", "LYN", "R"], "none": ["zzz"],
+        },
+    )  # fmt: skip
+    annotation = models()
+    found = read_targets(file(path, ids={"123": "R", "99": "gone"}), annotation, {"old": "F"})
+    assert covered(annotation, found) == {
+        "lists:id": {"F"}, "lists:symbol": {"L"}, "lists:alias": {"F"}, "lists:table": {"R"},
+        "lists:case": {"F"}, "lists:twice": {"F"}, "lists:all": {"F", "L", "R"},
+        "lists:none": set(),
+    }  # fmt: skip
+    assert [track.name for track in found.tracks] == sorted(track.name for track in found.tracks)
+    track = found.tracks[0]
+    described = (track.regulator, track.kind, track.cell, track.source)
+    assert described == ("alias", "tf_target", "", "here")
+    assert len(track.sha256) == 64
+
+
+def test_symbols_that_differ_in_case_only_are_matched_exactly(tmp_path: Path) -> None:
+    annotation = models({"F": "Abc", "L": "ABC", "R": "REL"})
+    path = gmt(tmp_path / "x.gmt", {"1": ["ABC"], "2": ["Abc"], "3": ["abc"], "4": ["rel"]})
+    assert covered(annotation, read_targets(file(path), annotation)) == {
+        "x:1": {"L"}, "x:2": {"F"}, "x:3": set(), "x:4": {"R"},
+    }  # fmt: skip
+
+
+def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = gmt(tmp_path / "x.gmt", {"1": ["TWIN", "REL"], "2": ["REL"]})
+    caplog.set_level(logging.INFO, "decode_zoo.genesets")
+    for biotypes, found, known in (
+        (["protein_coding", "lncRNA", ""], {"F", "R"}, "2 of 2 genes are known, 0 are not, 0 are"),
+        (["lncRNA", "lncRNA", ""], {"R"}, "1 of 2 genes are known, 0 are not, 1 are ambiguous"),
+    ):
+        annotation = models({"F": "TWIN", "L": "TWIN", "R": "REL"}, biotypes=biotypes)
+        caplog.clear()
+        assert covered(annotation, read_targets(file(path), annotation))["x:1"] == found
+        assert known in caplog.text
+
+
+def test_both_copies_of_a_pseudo_autosomal_gene_are_covered(tmp_path: Path) -> None:
+    ids = ["ENSG00000182378", "ENSG00000182378_PAR_Y", "R"]
+    annotation = models({"F": "PLCXD1", "L": "PLCXD1", "R": "R"}, ids=ids, gene_ids=ids)
+    path = gmt(tmp_path / "x.gmt", {"symbol": ["PLCXD1"], "x": ["ENSG00000182378.13"],
+                                    "y": ["ENSG00000182378.13_PAR_Y"]})  # fmt: skip
+    found = covered(annotation, read_targets(file(path), annotation))
+    assert found == {f"x:{name}": set(ids[:2]) for name in ("symbol", "x", "y")}
+
+
+def test_all_transcripts_of_a_gene_are_covered(tmp_path: Path) -> None:
+    (tmp_path / "genes.gtf").write_text(
+        "".join(
+            f'chr1\tx\texon\t{start}\t{end}\t.\t+\t.\tgene_id "{gene}"; transcript_id "{name}"; '
+            f'gene_name "SYM{gene}";\n'
+            for gene, name, start, end in (("G", "T1", 101, 125), ("H", "T3", 90, 99),
+                                           ("G", "T2", 111, 125))
+        )
+    )  # fmt: skip
+    rows = read_gtf(tmp_path / "genes.gtf", TOY, level="transcript")
+    path = gmt(tmp_path / "x.gmt", {"A": ["SYMG"], "B": ["H"]})
+    found = build_features(rows, TOY, {}, tmp_path / "set", layout=SMALL, targets=[file(path)])
+    assert found.rows.ids == ["T1", "T3", "T2"]
+    assert found.sums("promoter")[0].toarray().tolist() == [[60, 0], [0, 60], [60, 0]]
+
+
+NAMES = ["F", "L", "R", "Fos", "fos", "LYN", "twin", "TWIN", "old", "1", "2", "zzz", "F,1.0"]
+LISTS = st.dictionaries(
+    st.text("abc", min_size=1, max_size=2), st.lists(st.sampled_from(NAMES), min_size=1),
+    min_size=1,
+)  # fmt: skip
+
+
+@settings(max_examples=80)
+@given(LISTS, st.permutations(["Fos", "LYN", "TWIN", "TWIN", ""]), st.randoms())
+def test_targets_are_those_that_sets_say_whatever_the_order(
+    lists: dict[str, list[str]], symbols: list[str], order: random.Random
+) -> None:
+    ids, aliases, table = ["F", "L", "R"], {"old": "R"}, {"1": "F", "2": "gone"}
+    annotation = models(dict(zip(ids, symbols, strict=False)))
+    bearers = {
+        symbol: {gene for gene, own in zip(ids, symbols, strict=False) if own == symbol}
+        for symbol in symbols[:3]
+        if symbol
+    }
+
+    def meant(name: str) -> set[str]:
+        name = name.removesuffix(",1.0")
+        name = table.get(name, name)
+        if name in ids:
+            return {name}
+        if name not in bearers and name in aliases:
+            return {aliases[name]}
+        like = [symbol for symbol in bearers if symbol.lower() == name.lower()]
+        found = bearers.get(name) or (bearers[like[0]] if len(like) == 1 else set())
+        return found if len(found) == 1 else set()
+
+    # Every gene of the toy annotation is of the same type, so that no symbol has one coding gene.
+    expected = {f"x:{name}": set().union(*map(meant, genes)) for name, genes in lists.items()}
+    with scratch() as folder:
+        shuffled = {name: order.sample(genes, len(genes)) for name, genes in lists.items()}
+        shuffled = dict(order.sample(sorted(shuffled.items()), len(shuffled)))
+        paths = [gmt(folder / str(i) / "x.gmt", sets) for i, sets in enumerate((lists, shuffled))]
+        files = [file(path, ids=table) for path in paths]
+        if not any(expected.values()):
+            with pytest.raises(InputError, match="is known"):
+                read_targets(files[0], annotation, aliases)
+            return
+        one, other = (read_targets(each, annotation, aliases) for each in files)
+        assert covered(annotation, one) == expected
+        for name in ("rows", "codes"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+        pairs = list(zip(one.rows.tolist(), one.codes.tolist(), strict=True))
+        assert pairs == sorted(set(pairs))
+        assert [track.name for track in one.tracks] == [track.name for track in other.tracks]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("genes", "hint"),
+    [
+        (["1", "10", "100"], "Entrez numbers"),
+        (["ENSMUSG00000000001", "ENSMUSG00000000002"], "Ensembl ids of mouse"),
+        (["abc", "def"], "such as 'abc'"),
+    ],
+)
+def test_lists_without_a_known_gene_are_refused(
+    tmp_path: Path, genes: list[str], hint: str
+) -> None:
+    path = gmt(tmp_path / "x.gmt", {"A": genes})
+    message = f"none of its {len(genes)} genes is known.*are these ids or symbols of these gene"
+    with pytest.raises(InputError, match=message) as error:
+        build(tmp_path, [file(path)])
+    assert str(path) in str(error.value)
+    assert hint in str(error.value)
+    assert "--target-ids" in str(error.value.remedy)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.fault
+def test_lists_of_mostly_unknown_genes_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for genes, warned in ((["F", "L", "x", "y"], False), (["F", "x", "y"], True)):
+        caplog.clear()
+        path = gmt(tmp_path / "x.gmt", {"A": genes})
+        read_targets(file(path), models())
+        known = [r for r in caplog.records if "genes are known" in r.message and r.levelno > 20]
+        assert bool(known) == warned
+    assert "1 of 3 genes are known, 2 are not" in caplog.text
+
+
+@pytest.mark.fault
+def test_symbols_of_another_species_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for genes, warned in ((["Lyn", "Rel", "Fos"], True), (["LYN", "REL", "FOS"], False)):
+        caplog.clear()
+        read_targets(file(gmt(tmp_path / "x.gmt", {"A": genes})), models())
+        assert ("another species" in caplog.text) == warned
+
+
+def test_table_of_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "ids.tsv"
+    path.write_text("alias\tgene_id\tx\n1\tF\n2\tL\t\n\tR\n3\t\n4\tF\n4\tR\n1\tF\n")
+    assert read_ids(path) == {"1": "F", "2": "L"}
+    assert "1 names stand for several genes and are left out, such as 4" in caplog.text
+    path.write_text("a\tb\n")
+    with pytest.raises(InputError, match="line 1: its header must be"):
+        read_ids(path)
+
+
+# -- tracks --------------------------------------------------------------------------------------
+
+
+def test_a_targets_window_is_covered_as_far_as_it_exists(tmp_path: Path) -> None:
+    path = gmt(tmp_path / "x.gmt", {"A": ["F", "L"], "B": ["R"], "C": ["F"]})
+    found = build(tmp_path, [file(path)])
+    for gene, track, bins in (
+        ("F", "A", [10, 10, 10, 10, 10, 10]), ("F", "B", [0] * 6), ("F", "C", [10] * 6),
+        ("L", "A", [0, 0, 0, 10, 10, 10]), ("L", "C", [0] * 6),
+        ("R", "B", [0, 0, 0, 5, 10, 10]),
+    ):  # fmt: skip
+        assert column(found, gene, "promoter", f"x:{track}") == bins
+    sums = found.sums("promoter")[0].toarray()
+    assert sums.tolist() == [[60, 0, 60], [30, 0, 0], [0, 25, 0]]
+    mask = found.mask_sums("promoter", 1)[:, 0]
+    assert np.array_equal(sums, (sums > 0) * mask[:, None])
+    assert found.largest_bin(np.arange(3), "promoter").tolist() == [10, 10, 10]
+
+
+def test_a_window_that_does_not_exist_is_not_covered(tmp_path: Path) -> None:
+    genes = [Gene("A", "1", 1, ((0, 30),)), Gene("B", "1", 1, ((100, 130),))]
+    path = gmt(tmp_path / "x.gmt", {"T": ["A", "B"]})
+    upstream = replace(SMALL, downstream=0)
+    found = build_features(
+        models_of(genes), TOY, {}, tmp_path / "set", layout=upstream, targets=[file(path)]
+    )
+    assert found.sums("promoter")[0].toarray().tolist() == [[0], [40]]
+    assert found.pieces("promoter").indptr.tolist() == [0, 0, 1]
+
+
+def test_targets_come_behind_sites_and_change_none(tmp_path: Path) -> None:
+    folder = write_tracks(tmp_path / "chip", {"Z": [Peak("1", 90, 130)], "Y": []})
+    files = {"promoter": find_site_files(folder, "promoter"),
+             "rna": find_site_files(folder, "rna")}  # fmt: skip
+    lists = [file(gmt(tmp_path / f"{name}.gmt", {"A": ["F"], "B": ["R"]})) for name in "ba"]
+    alone = build_features(models(), TOY, files, tmp_path / "alone", layout=SMALL)
+    steps: list[int] = []
+    both = build_features(
+        models(), TOY, files, tmp_path / "both", layout=SMALL, targets=lists, progress=steps.append
+    )
+    assert both.tracks("promoter") == ["Y", "Z", "b:A", "b:B", "a:A", "a:B"]
+    assert both.side_tracks["promoter"][:2] == alone.side_tracks["promoter"]
+    rows = np.arange(3)
+    for side in ("promoter", "rna"):
+        n = len(alone.tracks(side))
+        assert np.array_equal(both.matrix(rows, side)[:, :, : 1 + n], alone.matrix(rows, side))
+    assert sum(steps) == 6
+    # As two sets that are merged.
+    only = build_features(models(), TOY, {}, tmp_path / "only", layout=SMALL, targets=lists)
+    assert content(merge_features(alone, only, tmp_path / "merged")) == content(both)
+
+
+@pytest.mark.fault
+def test_libraries_of_one_name_are_refused(tmp_path: Path) -> None:
+    lists = [file(gmt(tmp_path / name, {"A": ["F"]})) for name in ("x.one.gmt", "x.two.gmt")]
+    with pytest.raises(InputError, match="1 track names occur in more than one source: x:A"):
+        build(tmp_path, lists)
+
+
+# -- real lists ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    """Genes of chr21 and chr22, their sites, and experiments of all four libraries."""
+    genome = Genome.named("hg38")
+    lists = [
+        TargetFile(
+            DATA / "targets" / f"{name}.gmt.gz", pattern, name,
+            ids=read_ids(DATA / "targets/entrez.tsv.gz") if "entrez" in name else None,
+        )
+        for name, pattern in PATTERNS.items()
+    ]  # fmt: skip
+    return build_features(
+        read_gtf(DATA / "genes.gtf.gz", genome),
+        genome,
+        {"promoter": find_site_files(DATA / "promoter", "promoter"),
+         "rna": find_site_files(DATA / "rna.tsv", "rna")},
+        tmp_path_factory.mktemp("real") / "set",
+        targets=lists,
+    )  # fmt: skip
+
+
+def test_real_lists_against_plain_sets(real: FeatureSet) -> None:
+    rows = real.rows
+    by_symbol: dict[str, set[str]] = {}
+    for gene, symbol in zip(rows.ids, rows.symbols, strict=True):
+        by_symbol.setdefault(symbol, set()).add(gene)
+    by_number: dict[str, set[str]] = {}
+    for number, gene in cells("entrez.tsv")[1:]:
+        by_number.setdefault(number, set()).add(gene)
+    sums = real.sums("promoter")[0].tocsc()
+    seen = 0
+    for library in PATTERNS:
+        names = by_number if "entrez" in library else by_symbol
+        for name, _, *genes in cells(f"{library}.gmt"):
+            own = [names[gene] for gene in genes if gene in names]
+            assert all(len(found) == 1 for found in own)
+            track = real.columns("promoter", [f"{library.partition('.')[0]}:{name}"])[0]
+            start, stop = sums.indptr[track : track + 2]
+            assert {rows.ids[row] for row in sums.indices[start:stop]} == set().union(*own)
+            assert set(sums.data[start:stop]) <= {real.layout.window}
+            seen += len(own)
+    assert seen > 200
+    kinds = [track.kind for track in real.side_tracks["promoter"]]
+    assert kinds == ["tf"] * 4 + ["tf_target"] * 50
+
+
+def test_attributions_of_targets(real: FeatureSet, tmp_path: Path) -> None:
+    """Even over the window, one regulator with the tracks that have positions, additive."""
+    model = dz.load("gtex-tissue-v1")
+    config = DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=6)
+    frozen = model.manifest.inputs
+    tracks = tuple(t for t in real.side_tracks["promoter"] if t.regulator in ("CTCF", "TAF1"))
+    assert {track.kind for track in tracks if track.regulator == "CTCF"} == {"tf", "tf_target"}
+    inputs = {
+        "promoter": FrozenInputs(tracks, (100.0,) * (1 + len(tracks)), 1, 3000.0),
+        "rna": FrozenInputs(real.side_tracks["rna"][:3], (100.0,) * 4, 3, frozen["rna"].background),
+    }
+    network = random_network(config, [1 + len(tracks), 4], 3)
+    write_arrays(tmp_path / "weights.npz", network.weights)
+    manifest = replace(model.manifest, network=config, inputs=inputs,
+                       outputs=model.manifest.outputs[:3],
+                       features={**model.manifest.features, "sha256": real.sha256})  # fmt: skip
+    names = {side: [track.name for track in frozen.tracks] for side, frozen in inputs.items()}
+    bound = bind(real, names, config.kernels, layout=manifest.layout)
+    made = dz.Model(manifest, lambda name: tmp_path / name, lambda: real)
+    answers = tuple(
+        tuple(made.network.forward(bound.full(np.array([row])))[0].tolist()) for row in range(10)
+    )
+    known = replace(manifest.known_answers, genes=tuple(real.rows.ids[:10]), values=answers,
+                    outputs=manifest.known_answers.outputs[:3])  # fmt: skip
+    made = replace(made, manifest=replace(manifest, known_answers=known))
+    made._backends["numpy", "auto"] = NumpyBackend(made.network)  # there is no graph to check
+    sums = real.sums("promoter")[0][:, real.columns("promoter", [t.name for t in tracks])]
+    genes = [real.rows.ids[row] for row in np.argsort(-np.diff(sums.indptr), kind="stable")[:5]]
+    told = {by: made.explain(genes, by=by) for by in ("position", "track", "regulator", "class")}
+    keys = ["gene_id", "output", "class", "regulator"]
+    tables = {by: found.to_frame() for by, found in told.items()}
+    for found in told.values():
+        assert found.largest_delta <= 1e-4
+    place = tables["position"]
+    place = place[place["track"].str.contains(":")]
+    spread = place.groupby(["gene_id", "output", "track"], observed=True)["score"]
+    assert set(spread.size()) == {30}
+    assert float((spread.max() - spread.min()).max()) <= 1e-6
+    totals = tables["track"].set_index(["gene_id", "output", "track"])["score"]
+    assert np.allclose(spread.sum(), totals.reindex(spread.sum().index), atol=1e-5)
+    regulators = tables["regulator"].set_index(keys)["score"].sort_index()
+    added = tables["track"].groupby(keys, observed=True)["score"].sum()
+    assert np.allclose(added.reindex(regulators.index), regulators, atol=1e-5)
+    assert set(tables["class"]["class"]) <= {"TF", "RBP", "miRNA", "mask"}
+
+
+# -- command line --------------------------------------------------------------------------------
+
+
+def prepared(folder: Path) -> list[str]:
+    (folder / "genes.gtf").write_text(
+        "".join(
+            f'chr2\tx\texon\t{start}\t{start + 150}\t.\t+\t.\tgene_id "{gene}"; '
+            f'gene_name "{gene.lower()}";\n'
+            for gene, start in (("A", 5000), ("B", 9000))
+        )
+    )
+    gmt(folder / "one.gmt", {"CTCF_K562_HG19": ["A", "B"], "MYC_HeLa_HG19": ["b"]})
+    gmt(folder / "two.gmt", {"GSE1.CTCF.liver": ["7", "8"]})
+    (folder / "ids.tsv").write_text("alias\tgene_id\n7\tA\n8\tgone\n")
+    return ["features", "build", "--gtf", str(folder / "genes.gtf"), "--targets",
+            str(folder / "one.gmt"), "--targets", str(folder / "two.gmt"),
+            "-o", str(folder / "set")]  # fmt: skip
+
+
+def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = prepared(tmp_path)
+    names = ["--target-names", "{regulator}_{cell}_{}", "--target-names", "{}.{regulator}.{cell}"]
+    code, _, err = call(*args, *names, "--target-ids", tmp_path / "ids.tsv")
+    assert code == 0, err
+    assert "2 genes, 3 promoter and 0 RNA tracks" in err
+    _, text, _ = call("features", "info", tmp_path / "set")
+    assert "promoter    3 tracks of 2 regulators (3 tf_target)" in text
+    _, table, _ = call("features", "info", tmp_path / "set", "--tracks")
+    assert [line.split("\t") for line in table.splitlines()[1:]] == [
+        ["promoter", "one:CTCF_K562_HG19", "CTCF", "tf_target", "K562", "one.gmt"],
+        ["promoter", "one:MYC_HeLa_HG19", "MYC", "tf_target", "HeLa", "one.gmt"],
+        ["promoter", "two:GSE1.CTCF.liver", "CTCF", "tf_target", "liver", "two.gmt"],
+    ]
+    sums = FeatureSet.load(tmp_path / "set").sums("promoter")[0].toarray()
+    assert sums.tolist() == [[3000, 0, 3000], [3000, 3000, 0]]
+    # One pattern for all, on the gene models of a set.
+    code, _, err = call("features", "build", "--like", tmp_path / "set", "--targets",
+                        tmp_path / "one.gmt", "--target-names", "{regulator}_{}",
+                        "-o", tmp_path / "more")  # fmt: skip
+    assert code == 0, err
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        ([], 2, "2 --targets and 0 --target-names"),
+        (["--target-names", "{regulator}"] * 3, 2, "2 --targets and 3 --target-names"),
+        (["--target-names", "{cell}"], 2, "{regulator} must be in it once"),
+        (["--target-names", "{regulator}_{cell}_{}"], 4, "does not fit the pattern"),
+        (["--target-names", "{regulator}"], 4, "two.gmt: none of its 2 genes is known"),
+        (["--target-names", "{regulator}", "--target-ids", "nothing"], 4, "nothing: no such file"),
+        (["--target-names", "{regulator}", "--aliases", "nothing"], 4, "nothing: no such file"),
+        (["--target-names", ""], 2, "nothing is given"),
+    ],
+)
+def test_wrong_calls(call: Any, tmp_path: Path, more: list[str], code: int, message: str) -> None:
+    found, _, err = call(*prepared(tmp_path), *more)
+    assert found == code
+    assert message in err
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.fault
+def test_options_of_targets_need_targets(call: Any, tmp_path: Path) -> None:
+    start = [*prepared(tmp_path)[:4], "-o", tmp_path / "set"]
+    code, _, err = call(*start)
+    assert code == 2
+    assert "--mirna and --targets" in err
+    for option in (["--target-names", "{regulator}"], ["--target-ids", tmp_path / "ids.tsv"]):
+        code, _, err = call(*start, "--rna", DATA / "rna.tsv", *option)
+        assert code == 2
+        assert option[0] in err
