@@ -43,7 +43,7 @@ import decode_zoo.builder, decode_zoo.output
 def strike(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     for _ in range(1000): pass
-decode_zoo.builder._clip_files = strike
+decode_zoo.builder._gather = strike
 """
 TWICE = """
 import shutil

@@ -89,7 +89,9 @@ def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
     assert rows(read(tmp_path, content, stranded=True)) == STRANDED
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"track x\n# no more\n", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"track x\n# no more\n", gzip.compress(b"", mtime=0)]
+)
 @pytest.mark.parametrize("stranded", [False, True])
 def test_file_without_lines_is_a_track_without_sites(
     tmp_path: Path, content: bytes, stranded: bool, caplog: pytest.LogCaptureFixture
@@ -264,7 +266,7 @@ def test_folder_with_a_manifest_that_is_not_used(
 
 def test_folder_with_the_same_stem_twice(tmp_path: Path) -> None:
     (tmp_path / "MYC.bed").write_text("")
-    (tmp_path / "MYC.bed.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "MYC.bed.gz").write_bytes(gzip.compress(b"", mtime=0))
     with pytest.raises(InputError, match="1 track names occur more than once: MYC"):
         find_site_files(tmp_path, "promoter")
 

@@ -1,0 +1,105 @@
+"""Data sets with something taken away: inputs of other genes, or fewer tracks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from decode_zoo.inputs import bind
+from decode_zoo.layout import SIDES, Side
+from decode_zoo.sites import Track
+from decode_zoo.training.dataset import Dataset
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+def fold_cell(cell: str) -> str:
+    """Bring spellings of a cell line together.
+
+    What follows the first underscore (a treatment, an antibody, a knock-down) is left off, then
+    all but letters and digits, then case: ``HepG2``, ``HEPG2``, ``Hep-G2`` and
+    ``Hep-G2_RBM25-KD`` are all ``hepg2``.
+    """
+    return re.sub(r"[^a-z0-9]", "", cell.partition("_")[0].casefold())
+
+
+def is_hepg2(track: Track) -> bool:
+    """Tell whether a track was assayed in HepG2; tracks that merge cells name none."""
+    return fold_cell(track.cell) == "hepg2"
+
+
+def is_tfea(track: Track) -> bool:
+    """Tell whether a track's targets were linked through enhancers (TFEA.ChIP, GeneHancer)."""
+    return "TFEA" in track.source
+
+
+def without_tracks(dataset: Dataset, dropped: Callable[[Track], bool]) -> Dataset:
+    """Return the same genes, split and targets, seen through fewer tracks."""
+    features = dataset.features
+    tracks: dict[Side, tuple[str, ...]] = {}
+    scale: dict[Side, npt.NDArray[np.float64]] = {}
+    for side in SIDES:
+        known = {track.name: track for track in features.side_tracks[side]}
+        kept = np.array([not dropped(known[name]) for name in dataset.tracks[side]], np.bool_)
+        tracks[side] = tuple(np.array(dataset.tracks[side], object)[kept])
+        scale[side] = dataset.scale[side][np.concatenate(([True], kept))]
+    bound = bind(features, tracks, dataset.bound.kernels, layout=features.layout)
+    return replace(dataset, tracks=tracks, scale=scale, bound=bound)
+
+
+@dataclass(frozen=True)
+class PermutedDataset(Dataset):
+    """A data set whose genes see the inputs of others, on some sides. Made by `permute`.
+
+    Attributes
+    ----------
+    order : Mapping of Side to ndarray of int64, shape (n,)
+        Row of `targets` whose inputs each row sees.
+    """
+
+    order: Mapping[Side, IntArray] = field(default_factory=dict)
+
+    def pooled(self, part: IntArray) -> dict[Side, FloatArray]:
+        """Position sums that some rows see."""
+        bound = self.bound
+        return {
+            side: bound.features.pooled_rows(
+                self.rows[self.order[side][part]], side, bound.kernels[side], columns
+            ).dense()
+            for side, columns in bound.columns.items()
+        }
+
+    def full(self, part: IntArray) -> dict[Side, FloatArray]:
+        """Full matrices are not permuted: nothing here trains on them."""
+        raise NotImplementedError
+
+
+def permute(dataset: Dataset, sides: tuple[Side, ...], seed: int) -> PermutedDataset:
+    """Let genes see the inputs of other genes of their part of the split.
+
+    Several sides move together: each gene then sees all inputs of one other gene.
+    """
+    shuffled = np.arange(len(dataset.rows))
+    rng = np.random.default_rng(seed)
+    for part in (dataset.split.training, dataset.split.validation, dataset.split.test):
+        shuffled[part] = rng.permutation(part)
+    unchanged = np.arange(len(dataset.rows))
+    order = {side: shuffled if side in sides else unchanged for side in SIDES}
+    return PermutedDataset(**vars(dataset), order=order)
+
+
+# By name: what is done to the data set before a model is trained on it. The seed of the
+# permutations is fixed, so that all models see the same ones.
+VARIANTS: Mapping[str, Callable[[Dataset], Dataset]] = {
+    "": lambda dataset: dataset,
+    "rna_permuted": lambda dataset: permute(dataset, ("rna",), 0),
+    "promoter_permuted": lambda dataset: permute(dataset, ("promoter",), 0),
+    "both_permuted": lambda dataset: permute(dataset, ("promoter", "rna"), 0),
+    "without_hepg2": lambda dataset: without_tracks(dataset, is_hepg2),
+    "without_tfea": lambda dataset: without_tracks(dataset, is_tfea),
+}
