@@ -61,7 +61,7 @@ def with_table(text: str, table: list[str]) -> str:
 def main() -> int:
     """Run and write; the exit code is pytest's."""
     outcomes, start = Outcomes(), time.monotonic()
-    arguments = "-q -m fault -p no:cacheprovider -n 2 --dist loadfile".split()
+    arguments = ["-q", "-m", "fault", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
     code = pytest.main([*arguments, str(ROOT / "tests")], plugins=[outcomes])
     table = lines(outcomes, time.monotonic() - start)
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
