@@ -297,6 +297,8 @@ def test_permuted_genes_see_others_of_their_part(dataset, sides):
     for part in ("training", "validation", "test"):
         rows = getattr(dataset.split, part)
         before, after = dataset.pooled(rows), permuted.pooled(rows)
+        for side, full in permuted.full(rows[:3]).items():
+            np.testing.assert_allclose(full.sum(axis=1), after[side][:3, 0], rtol=1e-6)
         for side in ("promoter", "rna"):
             if side in sides:
                 order = permuted.order[side][rows]

@@ -75,8 +75,15 @@ class PermutedDataset(Dataset):
         }
 
     def full(self, part: IntArray) -> dict[Side, FloatArray]:
-        """Full matrices are not permuted: nothing here trains on them."""
-        raise NotImplementedError
+        """Full matrices that some rows see, padded as `BoundFeatures.full` does."""
+        bound = self.bound
+        return {
+            side: bound.features.matrix(
+                self.rows[self.order[side][part]], side, columns=columns,
+                pad=bound.kernels[side] - 1,
+            )
+            for side, columns in bound.columns.items()
+        }  # fmt: skip
 
 
 def permute(dataset: Dataset, sides: tuple[Side, ...], seed: int) -> PermutedDataset:
