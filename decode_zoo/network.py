@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,12 @@ __all__ = [
     "DecodeConfig",
     "DecodeNetwork",
     "FoldedNetwork",
-    "check_arrays",
+    "TrainedNetwork",
     "composite_kernel",
 ]
 
 FloatArray = npt.NDArray[np.float64]
+T = TypeVar("T", bound="TrainedNetwork")
 
 # The order in which the branches' channels are concatenated.
 BRANCHES: tuple[Side, Side] = ("rna", "promoter")
@@ -130,7 +132,7 @@ def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
     return folded
 
 
-def check_arrays(
+def _check_arrays(
     weights: Mapping[str, npt.NDArray[np.floating]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Refuse arrays that are not those of a network.
@@ -208,12 +210,13 @@ class FoldedNetwork:
 
 
 @dataclass(frozen=True)
-class DecodeNetwork:
-    """A trained DEcode network: its arrays, and what surrounds them.
+class TrainedNetwork:
+    """The arrays of a trained network, and what surrounds them; families say what they compute.
 
     Attributes
     ----------
-    config : DecodeConfig
+    config : DecodeConfig or PerceptronConfig
+        Hyper-parameters.
     weights : Mapping of str to ndarray of float32
         By ``layer/variable``, as in weights.npz.
     input_scale : Mapping of Side to ndarray of float64, shape (channels,)
@@ -222,14 +225,38 @@ class DecodeNetwork:
         The last layer's outputs are multiplied by it.
     """
 
-    config: DecodeConfig
+    config: Any
     weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)
     input_scale: Mapping[Side, FloatArray] = field(repr=False)
     output_scale: FloatArray = field(repr=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
-        check_arrays(self.weights, self.expected_shapes())
+        _check_arrays(self.weights, self.expected_shapes())
+
+    def expected_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array by name."""
+        raise TypeError(f"{type(self).__name__} is no family of networks")
+
+    def _array(self, name: str) -> FloatArray:
+        return self.weights[name].astype(np.float64)
+
+    def select(self: T, outputs: npt.NDArray[np.integer]) -> T:
+        """Return the network with some of its outputs, by number."""
+        last = {
+            name: array[..., outputs]
+            for name, array in self.weights.items()
+            if name.split("/")[-2] == "outputs"
+        }
+        return replace(self, weights={**self.weights, **last},
+                       output_scale=self.output_scale[outputs])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DecodeNetwork(TrainedNetwork):
+    """A trained DEcode network; its attributes are those of `TrainedNetwork`."""
+
+    config: DecodeConfig
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every array by name."""
@@ -256,9 +283,6 @@ class DecodeNetwork:
             ("rna", c.rna_layers, c.rna_kernel, c.rna_channels),
             ("promoter", c.promoter_layers, c.promoter_kernel, c.promoter_channels),
         )
-
-    def _array(self, name: str) -> FloatArray:
-        return self.weights[name].astype(np.float64)
 
     def _affine(self, i: int) -> tuple[FloatArray, FloatArray]:
         """Batch normalisation i as a factor and a shift."""
@@ -338,10 +362,3 @@ class DecodeNetwork:
             kernel = composite_kernel(self.kernels(side))
             first[side] = kernel / self.input_scale[side][None, :, None] @ branch
         return FoldedNetwork(first, bias, tuple(layers), self.config.full_relu)
-
-    def select(self, outputs: npt.NDArray[np.integer]) -> DecodeNetwork:
-        """Return the network with some of its outputs, by number."""
-        last = {f"outputs/{name}": self.weights[f"outputs/{name}"][..., outputs]
-                for name in ("kernel", "bias")}  # fmt: skip
-        return replace(self, weights={**self.weights, **last},
-                       output_scale=self.output_scale[outputs])  # fmt: skip

@@ -8,14 +8,14 @@ different seeds are the members of one; their mean is the prediction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import UsageError
 from decode_zoo.layout import Side
-from decode_zoo.network import BRANCHES, check_arrays
+from decode_zoo.network import BRANCHES, TrainedNetwork
 
 __all__ = ["FoldedPerceptron", "Member", "PerceptronConfig", "PerceptronNetwork", "Standardisation"]
 
@@ -183,30 +183,16 @@ class FoldedPerceptron:
 
 
 @dataclass(frozen=True)
-class PerceptronNetwork:
-    """A trained perceptron: its arrays, and what surrounds them.
+class PerceptronNetwork(TrainedNetwork):
+    """A trained perceptron; its attributes are those of `TrainedNetwork`.
 
-    Attributes
-    ----------
-    config : PerceptronConfig
-    weights : Mapping of str to ndarray of float32
-        ``rna/centre`` and ``promoter/centre``; of each member ``member0/rna``,
-        ``member0/promoter`` (encoders), ``member0/dense0/kernel``, …, ``member0/outputs/bias``.
-        Batch normalisations of the training are folded into them.
-    input_scale : Mapping of Side to ndarray of float64, shape (channels,)
-        Position sums in bases are divided by it before the square root is taken.
-    output_scale : ndarray of float64, shape (n_outputs,)
-        The last layer's outputs are multiplied by it.
+    ``weights`` holds ``rna/centre`` and ``promoter/centre``; of each member ``member0/rna``,
+    ``member0/promoter`` (encoders), ``member0/dense0/kernel``, …, ``member0/outputs/bias``. Batch
+    normalisations of the training are folded into them. Position sums are divided by
+    ``input_scale`` before the square root is taken.
     """
 
     config: PerceptronConfig
-    weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)
-    input_scale: Mapping[Side, FloatArray] = field(repr=False)
-    output_scale: FloatArray = field(repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
-        check_arrays(self.weights, self.expected_shapes())
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every array by name."""
@@ -229,9 +215,6 @@ class PerceptronNetwork:
         """Dense layers by name, and their widths."""
         dense = [(f"dense{i}", self.config.dense_width) for i in range(self.config.dense_layers)]
         return [*dense, ("outputs", len(self.output_scale))]
-
-    def _array(self, name: str) -> FloatArray:
-        return self.weights[name].astype(np.float64)
 
     def forward(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
         """Predict (see `FoldedPerceptron.forward`)."""
@@ -257,13 +240,3 @@ class PerceptronNetwork:
             {side: self._array(f"{own}{side}") for side in BRANCHES},
             (*layers, (weights * self.output_scale, bias * self.output_scale)),
         )
-
-    def select(self, outputs: npt.NDArray[np.integer]) -> PerceptronNetwork:
-        """Return the network with some of its outputs, by number."""
-        chosen = {
-            name: array[..., outputs]
-            for name, array in self.weights.items()
-            if name.split("/")[1] == "outputs"
-        }
-        return replace(self, weights={**self.weights, **chosen},
-                       output_scale=self.output_scale[outputs])  # fmt: skip

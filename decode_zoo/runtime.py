@@ -205,22 +205,17 @@ def import_onnxruntime() -> Any:
 def _onnxruntime_for(device: Device) -> Any:
     try:
         return import_onnxruntime()
-    except ModuleNotFoundError as error:
-        if device == "cuda":
-            raise _no_cuda(error) from error
-        raise MissingExtraError("onnxruntime", "cpu") from error
     except ImportError as error:
         if device == "cuda":
-            raise _no_cuda(error) from error
+            raise DeviceError(
+                f"CUDA was asked for, but ONNX Runtime cannot be imported ({error}).",
+                remedy=_GPU_REMEDY,
+            ) from error
+        if isinstance(error, ModuleNotFoundError):
+            raise MissingExtraError("onnxruntime", "cpu") from error
         raise UsageError(
             f"ONNX Runtime cannot be imported: {error}.", remedy=_BROKEN_REMEDY
         ) from error
-
-
-def _no_cuda(error: ImportError) -> DeviceError:
-    return DeviceError(
-        f"CUDA was asked for, but ONNX Runtime cannot be imported ({error}).", remedy=_GPU_REMEDY
-    )
 
 
 def open_backend(
