@@ -28,6 +28,7 @@ from decode_zoo.sites import Track
 from decode_zoo.textfile import read_table, read_text
 
 __all__ = [
+    "TARGETS",
     "GeneSet",
     "TargetFile",
     "Targets",
@@ -41,6 +42,8 @@ IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 
+# Class of a TF's targets, of which no positions are known.
+TARGETS = "tf_target"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _FIELDS = ("regulator", "cell", "species", "")
 # GENE,1.0: Enrichr's libraries can give each gene a weight.
@@ -89,7 +92,7 @@ class TargetFile:
     path: Path
     pattern: str
     source: str
-    kind: str = "tf_target"
+    kind: str = TARGETS
     ids: Mapping[str, str] | None = None
 
 

@@ -40,7 +40,7 @@ class PerceptronConfig:
 
     encoder_width: int = 256
     dense_layers: int = 2
-    dense_width: int = 1024
+    dense_width: int = 512
     members: int = 1
     limit: float = 6.0
 

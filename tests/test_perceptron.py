@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import decode_zoo as dz
 from decode_zoo.cells import Cells
@@ -212,6 +213,37 @@ def test_a_perceptron_learns(bundle):
     _, model = bundle
     _, median = model.manifest.spearman("test")
     assert median > 0.5  # it follows the number of bound factors, by construction
+
+
+def test_predicted_changes_are_as_large_as_observed_ones_on_average(bundle, features, targets):  # noqa: F811
+    from decode_zoo.training.dataset import make_dataset
+
+    _, model = bundle
+    dataset = make_dataset(features, targets, model.manifest.network.kernels, SELECTION)
+    part = dataset.split.validation
+    genes = [dataset.targets.gene_ids[i] for i in part]
+    predicted = model.predict(genes, features=features).iloc[:, 3:].to_numpy(float)
+    observed = dataset.targets.values[part]
+    for column in range(observed.shape[1]):
+        line = stats.linregress(predicted[:, column], observed[:, column])
+        assert line.slope == pytest.approx(1, abs=0.01)  # weights are rounded
+
+
+def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):  # noqa: F811
+    pytest.importorskip("tensorflow")
+    from decode_zoo.training.dataset import make_dataset
+    from decode_zoo.training.perceptron import track_groups
+
+    kernels = PerceptronConfig().kernels
+    dataset = make_dataset(features, targets, kernels, replace(SELECTION, min_genes=1))
+    known = {track.name: track for track in features.side_tracks["promoter"]}
+    groups = track_groups(dataset, "promoter")
+    assert groups.size == 1 + len(dataset.tracks["promoter"])
+    assert (groups[1:] != groups[0]).all()  # the mask channel stands alone
+    for a, first in zip(groups[1:], dataset.tracks["promoter"], strict=True):
+        for b, second in zip(groups[1:], dataset.tracks["promoter"], strict=True):
+            one, other = known[first], known[second]
+            assert (a == b) == ((one.kind, one.cell) == (other.kind, other.cell))
 
 
 @pytest.mark.parametrize("by", ["class", "regulator", "track", "position"])

@@ -368,7 +368,8 @@ def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(features, targets, tmp_path_factory):
+def train(features, targets, tmp_path_factory):
+    """Run ``decode-zoo train`` with further options; its folder, and what it said."""
     pytest.importorskip("tf2onnx")
     from tests.test_cli import run
 
@@ -378,19 +379,34 @@ def trained(features, targets, tmp_path_factory):
     lines += ["\t".join([g, *(f"{v:.3f}" for v in row)])
               for g, row in zip(targets.gene_ids, log2, strict=True)]  # fmt: skip
     (folder / "x.tsv").write_text("\n".join(lines) + "\n")
-    done = run("train", "--features", "hg38-open-v1", "--expression", folder / "x.tsv",
-        "--scale", "log2tpm", "--id", "mine-v1", "--license", "CC0-1.0", "--kinds", "rbp,tf",
-        "--title", "Ours", "--citation", "nobody",
-        "--test-chrom", "22", "--repeats", 1, "--max-epochs", 1, "--dense-width", 8,
-        "--rna-channels", 4, "--promoter-channels", 4, "-o", folder / "mine")  # fmt: skip
-    (folder / "told").write_text(done.stderr)
-    return folder / "mine"
+
+    def train(name, *options):
+        done = run("train", "--features", "hg38-open-v1", "--expression", folder / "x.tsv",
+            "--scale", "log2tpm", "--id", f"{name}-v1", "--license", "CC0-1.0", "--kinds", "rbp,tf",
+            "--title", "Ours", "--citation", "nobody", "--test-chrom", "22", *options,
+            "-o", folder / name)  # fmt: skip
+        return folder / name, done.stderr
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def training(train):
+    small = ("dense_width=8", "rna_channels=4", "promoter_channels=4", "max_epochs=1")
+    settings = (word for setting in small for word in ("--set", setting))
+    return train("mine", "--family", "decode", "--repeats", 1, *settings)
 
 
 @pytest.fixture
-def told(trained):
+def trained(training):
+    """The bundle."""
+    return training[0]
+
+
+@pytest.fixture
+def told(training):
     """What training said on standard error."""
-    return (trained.parent / "told").read_text()
+    return training[1]
 
 
 def test_train_says_no_more_than_what_it_does(told):
@@ -404,7 +420,30 @@ def test_train_from_the_command_line(trained):
 
     done = run("predict", "--model", trained, "-", stdin="APP\n")
     assert done.stdout.splitlines()[0].split("\t")[-1] == MEDIAN
-    assert (trained / "manifest.json").is_file()
+    manifest = dz.load(trained).manifest
+    assert (manifest.family, manifest.training["best_seed"]) == ("decode", 1)
+    assert manifest.network == DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=8)
+    assert manifest.training["fit"]["max_epochs"] == 1
+
+
+def test_train_makes_a_perceptron_if_no_family_is_named(train):
+    typed = ("--repeats", "2", "--set", "encoder_width=4", "--set", "dense_width=8",
+             "--set", "epochs=1")  # fmt: skip
+    folder, told = train("sums", *typed)
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "seed 1", "seed 2", "validation", "test"
+    ]  # fmt: skip
+    model = dz.load(folder)
+    manifest = model.manifest
+    config = manifest.network
+    assert (manifest.family, manifest.training["mean_of_seeds"]) == ("perceptron", [1, 2])
+    assert (config.members, config.encoder_width, config.dense_width) == (2, 4, 8)
+    assert manifest.training["fit"]["epochs"] == 1
+    command = manifest.training["command"]
+    assert command[command.index("--repeats") :][: len(typed)] == list(typed)
+    assert model.check_known_answers(model.backend("onnxruntime", "cpu")) <= 1e-4
+    table = model.predict(["APP", "SOD1"])
+    assert np.isfinite(table.iloc[:, 3:].to_numpy()).all()
 
 
 def test_what_was_trained_is_published_fetched_and_predicts_the_same(

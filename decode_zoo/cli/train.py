@@ -15,7 +15,13 @@ __all__ = ["train"]
 
 
 @click.command()
-@click.option("--family", type=click.Choice(["decode"]), default="decode", show_default=True)
+@click.option(
+    "--family",
+    type=click.Choice(["perceptron", "decode"]),
+    default="perceptron",
+    show_default=True,
+    help="Kind of network, see above.",
+)
 @click.option("--features", "features_source", type=options.NAME, required=True, metavar="ID|DIR")
 @click.option(
     "--expression",
@@ -53,26 +59,19 @@ __all__ = ["train"]
     help="Drop tracks with sites in fewer training genes.",
 )
 @click.option("--split-seed", default=0, show_default=True)
-@click.option("--repeats", default=10, show_default=True, help="Networks to train; the best stays.")
-@click.option("--max-epochs", default=100, show_default=True)
-@click.option("--patience", default=10, show_default=True)
-@click.option("--batch-size", default=128, show_default=True)
-@click.option("--learning-rate", default=1e-3, show_default=True)
-@click.option("--rna-channels", default=160, show_default=True)
-@click.option("--rna-kernel", default=2, show_default=True)
-@click.option("--rna-layers", default=2, show_default=True)
-@click.option("--promoter-channels", default=120, show_default=True)
-@click.option("--promoter-kernel", default=1, show_default=True)
-@click.option("--promoter-layers", default=5, show_default=True)
 @click.option(
-    "--conv-relu/--no-conv-relu",
-    default=False,
-    show_default=True,
-    help="ReLU after convolutions; needs full matrices, slow.",
+    "--repeats",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Networks to train: members of a perceptron (default 3), candidates of decode (10).",
 )
-@click.option("--full-relu/--no-full-relu", default=True, show_default=True)
-@click.option("--dense-layers", default=2, show_default=True)
-@click.option("--dense-width", default=160, show_default=True)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A hyper-parameter, see above; may be given several times.",
+)
 @click.option(
     "-o",
     "--output",
@@ -95,19 +94,27 @@ def train(  # one parameter an option
     absent_chrom: tuple[str, ...],
     min_genes: int,
     split_seed: int,
-    repeats: int,
-    max_epochs: int,
-    patience: int,
-    batch_size: int,
-    learning_rate: float,
+    repeats: int | None,
+    settings: tuple[str, ...],
     output: Path,
     force: bool,
-    **network: int | bool,
 ) -> None:
     """Train a model on a feature set and an expression matrix; write a bundle.
 
     The bundle has all that 'decode-zoo publish' asks for; its card, CARD.md, has headings to be
     filled in. With --force the prose of a former card stays.
+
+    Families: 'perceptron' learns from the square roots of position sums, and predicts the mean of
+    its members; 'decode' is the published network, of which the candidate with the least validation
+    loss is kept.
+
+    Hyper-parameters are set by name, as in --set epochs=20. Those most often changed:
+
+    \b
+      perceptron  encoder_width dense_width dense_dropout learning_rate batch_size epochs
+      decode      rna_channels promoter_channels conv_relu dense_width learning_rate max_epochs
+
+    A name that the family does not have lists all that it has, with their defaults.
 
     \b
     Example:
@@ -117,13 +124,13 @@ def train(  # one parameter an option
     import decode_zoo as dz
     from decode_zoo.artifact import check_versioned
     from decode_zoo.digest import sha256_of
-    from decode_zoo.network import DecodeConfig
     from decode_zoo.training import import_keras
     from decode_zoo.training.dataset import Selection
     from decode_zoo.training.entry import check_entry
-    from decode_zoo.training.fit import FitConfig
     from decode_zoo.training.pipeline import Description, train_bundle
+    from decode_zoo.training.settings import read_settings
 
+    network, fit = read_settings(family, settings, repeats)
     options.check_inputs_kept([output], [features_source, expression])
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     features = dz.load_features(features_source)
@@ -161,10 +168,8 @@ def train(  # one parameter an option
             targets,
             output,
             description,
-            network=DecodeConfig(**network),  # type: ignore[arg-type]
-            fit=FitConfig(
-                learning_rate, batch_size, max_epochs, patience, tuple(range(1, repeats + 1))
-            ),
+            network=network,
+            fit=fit,
             selection=Selection(
                 kinds=tuple(kind.strip() for kind in kinds.split(",")) if kinds else None,
                 test=test_chrom,

@@ -1,10 +1,14 @@
-"""Training of perceptrons on position sums: dropout everywhere, one cycle of the learning rate."""
+"""Training of perceptrons on position sums.
+
+They learn normal scores of expression, with dropout everywhere and one cycle of the learning rate;
+a line for each output then brings what they say back to its units.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +16,25 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import UsageError
+from decode_zoo.genesets import TARGETS
 from decode_zoo.layout import Side
 from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training import import_keras
+from decode_zoo.training.calibration import Calibration, normal_scores
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import Repeat, layer_weights
 
-__all__ = ["PerceptronFit", "fit_members", "join_members", "standardisation_of"]
+__all__ = [
+    "PerceptronFit",
+    "fit_members",
+    "join_members",
+    "standardisation_of",
+    "track_groups",
+]
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +54,14 @@ class PerceptronFit:
         three tenths of the steps and falls to nothing, both along half a cosine.
     weight_decay : float
     batch_size, epochs : int
+    group_dropout : float
+        Part of the groups of tracks (`track_groups`) that is left out at each step, so that no
+        assay, cell or collection of targets decides alone.
     input_dropout, encoder_dropout, dense_dropout : float
-        Part of the inputs, of the encoders' channels and of each hidden layer that is left out at
-        each step.
+        Part of the single inputs, of the encoders' channels and of each hidden layer that is left
+        out besides.
+    median_weight : float
+        Of the median's squared error, where that of each fold change weighs 1.
     seeds : tuple of int
         One member each.
     """
@@ -52,17 +70,19 @@ class PerceptronFit:
     weight_decay: float = 0.3
     batch_size: int = 128
     epochs: int = 30
+    group_dropout: float = 0.2
     input_dropout: float = 0.2
     encoder_dropout: float = 0.4
     dense_dropout: float = 0.5
+    median_weight: float = 4.0
     seeds: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         """Refuse settings that train nothing."""
-        for name in ("learning_rate", "batch_size", "epochs"):
+        for name in ("learning_rate", "batch_size", "epochs", "median_weight"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
-        for name in ("input_dropout", "encoder_dropout", "dense_dropout"):
+        for name in ("group_dropout", "input_dropout", "encoder_dropout", "dense_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(
                     f"The {name} must be at least 0 and below 1, not {getattr(self, name)}."
@@ -96,7 +116,25 @@ def standardisation_of(dataset: Dataset, limit: float) -> dict[Side, Standardisa
     return found
 
 
-def _sums(dataset: Dataset, part: npt.NDArray[np.int64]) -> dict[Side, FloatArray]:
+def track_groups(dataset: Dataset, side: Side) -> IntArray:
+    """Sort inputs into groups that stand or fall together.
+
+    Tracks of a class are one group a cell; those of gene-level targets one a source, for each of
+    them comes from many cells. The mask channel is alone.
+
+    Returns
+    -------
+    ndarray of int64, shape (channels,)
+    """
+    known = {track.name: track for track in dataset.features.side_tracks[side]}
+    keys = [("", "")]
+    for track in (known[name] for name in dataset.tracks[side]):
+        keys.append((track.kind, track.source if track.kind == TARGETS else track.cell))
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], np.int64)
+
+
+def _sums(dataset: Dataset, part: IntArray) -> dict[Side, FloatArray]:
     """Position sums of some rows of the targets in bases, shape (n, channels)."""
     blocks = [dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK)]
     return {side: np.concatenate([block[side][:, 0] for block in blocks]) for side in BRANCHES}
@@ -128,22 +166,26 @@ def fit_members(
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    split = dataset.split
+    split, values = dataset.split, dataset.targets.values
     x, validation_x = (
         {side: inputs[side](sums).astype(np.float32) for side, sums in _sums(dataset, part).items()}
         for part in (split.training, split.validation)
     )
-    y, validation_y = (dataset.scaled_targets(part) for part in (split.training, split.validation))
+    y, validation_y = (
+        normal_scores(values[part], values[split.training]).astype(np.float32)
+        for part in (split.training, split.validation)
+    )
+    groups = {side: track_groups(dataset, side) for side in BRANCHES}
     steps = -(-len(y) // fit.batch_size) * fit.epochs
     for seed in fit.seeds:
         keras.utils.set_random_seed(seed)
         started = time.monotonic()
-        model = _build(config, fit, {side: rows.shape[1] for side, rows in x.items()}, y.mean(0))
+        model = _build(config, fit, groups, y.shape[1])
         model.compile(
             keras.optimizers.AdamW(
                 _one_cycle(keras, fit.learning_rate, steps), weight_decay=fit.weight_decay
             ),
-            loss="mse",
+            loss=_loss(dataset, fit),
         )
         history = model.fit(
             x, y, batch_size=fit.batch_size, epochs=fit.epochs, verbose=0,
@@ -160,27 +202,56 @@ def fit_members(
 
 
 def _build(
-    config: PerceptronConfig, fit: PerceptronFit, channels: Mapping[Side, int], start: FloatArray
+    config: PerceptronConfig, fit: PerceptronFit, groups: Mapping[Side, IntArray], n_outputs: int
 ) -> Any:
     """Build the network as it is trained: with dropout and batch normalisation."""
     keras = import_keras()
     layers = keras.layers
-    inputs = {side: keras.Input((channels[side],), name=side) for side in BRANCHES}
-    encoders = [
-        layers.Dense(config.encoder_width, use_bias=False, name=f"{side}_encoder")(
-            layers.Dropout(fit.input_dropout)(inputs[side])
-        )
-        for side in BRANCHES
-    ]
+    inputs = {side: keras.Input((groups[side].size,), name=side) for side in BRANCHES}
+    encoders = []
+    for side, tracks in inputs.items():
+        kept = _group_dropout(keras, groups[side], fit.group_dropout)(tracks)
+        kept = layers.Dropout(fit.input_dropout)(kept)
+        encoder = layers.Dense(config.encoder_width, use_bias=False, name=f"{side}_encoder")
+        encoders.append(encoder(kept))
     hidden = layers.BatchNormalization(name="norm")(layers.Concatenate()(encoders))
     hidden = layers.Dropout(fit.encoder_dropout)(hidden)
     for i in range(config.dense_layers):
         hidden = layers.Dense(config.dense_width, activation="relu", name=f"dense{i}")(hidden)
         hidden = layers.BatchNormalization(name=f"norm{i}")(hidden)
         hidden = layers.Dropout(fit.dense_dropout)(hidden)
-    start_at = keras.initializers.Constant(start)
-    outputs = layers.Dense(len(start), bias_initializer=start_at, name="outputs")(hidden)
-    return keras.Model(inputs, outputs, name="perceptron")
+    return keras.Model(inputs, layers.Dense(n_outputs, name="outputs")(hidden), name="perceptron")
+
+
+def _group_dropout(keras: Any, groups: IntArray, rate: float) -> Any:
+    """Make a layer that leaves out whole groups of inputs, and scales up the others."""
+    import tensorflow as tf
+
+    class GroupDropout(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = keras.layers.Dropout(rate)
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            if not training:
+                return inputs
+            each = tf.ones((tf.shape(inputs)[0], int(groups.max()) + 1))
+            return inputs * tf.gather(self.dropout(each, training=True), groups, axis=1)
+
+    return GroupDropout()
+
+
+def _loss(dataset: Dataset, fit: PerceptronFit) -> Callable[[Any, Any], Any]:
+    """Mean squared error in which the median has a weight of its own."""
+    import tensorflow as tf
+
+    weights = np.array(
+        [fit.median_weight if output.kind == "median" else 1 for output in dataset.outputs],
+        np.float32,
+    )
+    return lambda truth, predicted: tf.reduce_mean(
+        tf.square(truth - predicted) * (weights / weights.mean()), axis=-1
+    )
 
 
 def _one_cycle(keras: Any, height: float, steps: int) -> Any:
@@ -213,14 +284,7 @@ def _folded(weights: Mapping[str, FloatArray], config: PerceptronConfig) -> dict
         found[f"{name}/bias"] = (weights[f"{name}/bias"] + (beta - mean * factor) @ kernel).astype(
             np.float32
         )
-    return {name: _rounded(array) for name, array in found.items()}
-
-
-def _rounded(array: FloatArray) -> FloatArray:
-    """Keep eleven significant bits: files then shrink to half, and no prediction shows it."""
-    mantissa, exponent = np.frexp(array)
-    rounded: FloatArray = np.ldexp(np.round(mantissa * 2048) / 2048, exponent).astype(np.float32)
-    return rounded
+    return found
 
 
 def join_members(
@@ -229,11 +293,25 @@ def join_members(
     config: PerceptronConfig,
     repeats: Sequence[Repeat],
 ) -> PerceptronNetwork:
-    """Make one network of members."""
+    """Make one network of members, calibrated to the outputs' units on validation genes."""
     weights = {f"{side}/centre": inputs[side].centre.astype(np.float32) for side in BRANCHES}
     for number, repeat in enumerate(repeats):
-        weights |= {f"member{number}/{name}": array for name, array in repeat.weights.items()}
-    return PerceptronNetwork(
-        config, weights, {side: inputs[side].scale for side in BRANCHES},
-        np.array([output.scale for output in dataset.outputs]),
-    )  # fmt: skip
+        weights |= {f"member{number}/{name}": _rounded(a) for name, a in repeat.weights.items()}
+    scale = {side: inputs[side].scale for side in BRANCHES}
+    raw = PerceptronNetwork(config, weights, scale, np.ones(len(dataset.outputs)))
+    part = dataset.split.validation
+    sums = {side: values[:, None] for side, values in _sums(dataset, part).items()}
+    line = Calibration.fit(raw.forward(sums), dataset.targets.values[part])
+    units = np.array([output.scale for output in dataset.outputs])
+    for number in range(config.members):
+        kernel, bias = (f"member{number}/outputs/{part}" for part in ("kernel", "bias"))
+        weights[kernel] = _rounded(weights[kernel] * line.slope / units)
+        weights[bias] = _rounded((weights[bias] * line.slope + line.intercept) / units)
+    return PerceptronNetwork(config, weights, scale, units)
+
+
+def _rounded(array: npt.NDArray[np.floating]) -> FloatArray:
+    """Keep eight significant bits: files then shrink to half, and predictions hardly move."""
+    mantissa, exponent = np.frexp(array)
+    rounded: FloatArray = np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
+    return rounded

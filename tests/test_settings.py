@@ -1,0 +1,132 @@
+"""Hyper-parameters by name: what `decode-zoo train --set` and `--repeats` make of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from decode_zoo.errors import UsageError
+from decode_zoo.network import DecodeConfig
+from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.training.fit import FitConfig
+from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.settings import RECIPES, default_settings, read_settings
+
+FAMILIES = pytest.mark.parametrize("family", sorted(RECIPES))
+
+
+@FAMILIES
+def test_every_field_is_a_setting_or_decided_by_repeats(family):
+    recipe, settings = RECIPES[family], default_settings(family)
+    names = [field.name for kind in (recipe.config, recipe.fit) for field in fields(kind)]
+    assert len(names) == len(set(names))  # one name, one meaning
+    assert set(names) - set(settings) == {"members", "seeds"} & set(names)
+    assert {type(value) for value in settings.values()} <= {bool, int, float}
+
+
+@FAMILIES
+def test_every_setting_can_be_set_to_its_default(family):
+    texts = [f"{name}={str(value).lower()}" for name, value in default_settings(family).items()]
+    assert read_settings(family, texts) == read_settings(family)
+
+
+def test_settings_go_where_they_belong():
+    config, fit = read_settings("decode", ["conv_relu=true", "rna_kernel=3", " patience = 4 "])
+    assert config == DecodeConfig(conv_relu=True, rna_kernel=3)
+    assert fit == FitConfig(patience=4)
+    config, fit = read_settings("perceptron", ["limit=5", "learning_rate=1e-3", "epochs=2"], 1)
+    assert config == PerceptronConfig(limit=5.0, members=1)
+    assert fit == PerceptronFit(learning_rate=1e-3, epochs=2, seeds=(1,))
+
+
+def test_repeats_are_candidates_or_members():
+    assert read_settings("decode") == (DecodeConfig(), FitConfig())
+    assert read_settings("decode", repeats=2) == (DecodeConfig(), FitConfig(seeds=(1, 2)))
+    config, fit = read_settings("perceptron")
+    assert (config.members, fit.seeds) == (3, (1, 2, 3))
+    config, fit = read_settings("perceptron", repeats=2)
+    assert (config.members, fit.seeds) == (2, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("family", "texts", "words"),
+    [
+        ("perceptron", ["epoch=3"], "--set epoch=3: the family perceptron has no 'epoch'"),
+        ("perceptron", ["max_epochs=3"], "the family perceptron has no 'max_epochs'"),
+        ("decode", ["epochs=3"], "the family decode has no 'epochs'"),
+        ("perceptron", ["epochs"], "a setting is NAME=VALUE"),
+        ("perceptron", ["=3"], "has no ''"),
+        ("perceptron", ["epochs=2", "epochs=2"], "epochs is given twice"),
+        ("perceptron", ["epochs="], "it must be a whole number, not ''"),
+        ("perceptron", ["epochs=2.5"], "it must be a whole number, not '2.5'"),
+        ("perceptron", ["epochs=many"], "it must be a whole number, not 'many'"),
+        ("perceptron", ["learning_rate=1,5"], "it must be a number, not '1,5'"),
+        ("perceptron", ["weight_decay=nan"], "it must be finite, not 'nan'"),
+        ("perceptron", ["limit=inf"], "it must be finite, not 'inf'"),
+        ("decode", ["full_relu=1"], "it must be true or false, not '1'"),
+        ("perceptron", ["members=2"], "--repeats decides the members"),
+        ("decode", ["seeds=2"], "--repeats decides the seeds"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_lists_those_that_there_are(family, texts, words):
+    with pytest.raises(UsageError) as error:
+        read_settings(family, texts)
+    assert words in error.value.message
+    for name, value in default_settings(family).items():
+        assert f" {name}={str(value).lower()}" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("family", "texts", "repeats", "words"),
+    [
+        ("perceptron", ["epochs=0"], None, "epochs must be above zero"),
+        ("perceptron", ["dense_width=0"], None, "dense_width must be at least 1"),
+        ("perceptron", [], 10**12, "members must be at least 1 and at most 100"),
+        ("perceptron", [], 0, "members must be at least 1"),
+        ("decode", ["rna_layers=0"], None, "rna_layers must be at least 1"),
+        ("decode", [], 0, "at least one repeat"),
+    ],
+)
+def test_what_makes_no_network_is_refused(family, texts, repeats, words):
+    with pytest.raises(UsageError, match=words):
+        read_settings(family, texts, repeats)
+
+
+# --- on the command line --------------------------------------------------------------
+
+TRAIN = ("train", "--features", "nowhere", "--expression", "none.tsv", "--scale", "tpm", "--id",
+         "x-v1", "--license", "CC0-1.0", "--citation", "none")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--set", "max_epochs=1"], "Settings of perceptron, by default: "),  # by default
+        (["--family", "decode", "--set", "epochs=1"], "max_epochs=100"),
+        (["--set", "epochs=1", "--set", "epochs=2"], "given twice"),
+        (["--repeats", "0"], "--repeats"),
+        (["--repeats", "101"], "members"),
+        (["--family", "forest"], "--family"),
+    ],
+)
+def test_settings_are_judged_before_anything_is_read(call, tmp_path, options, words):
+    code, out, err = call(*TRAIN, *options, "-o", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_settings_and_numbers_that_there_are(call):
+    code, out, _ = call("train", "--help")
+    assert code == 0
+    for family in RECIPES:
+        (line,) = re.findall(rf"^ +{family}  (.+)$", out, re.MULTILINE)
+        assert set(line.split()) < set(default_settings(family))
+    text = " ".join(out.split())
+    members, candidates = (RECIPES[family].repeats for family in ("perceptron", "decode"))
+    assert f"members of a perceptron (default {members}), " in text
+    assert f"candidates of decode ({candidates})" in text
+    assert f"[default: {next(iter(RECIPES))}]" in text
+    assert f"--family [{'|'.join(RECIPES)}]" in text
