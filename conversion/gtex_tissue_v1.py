@@ -62,7 +62,7 @@ RECIPES = {
     ),
 }
 CONFIG = PerceptronConfig(members=4)
-FIT = PerceptronFit(seeds=(1, 2, 3, 4))
+FIT = PerceptronFit(seeds=tuple(range(1, 1 + CONFIG.members)))
 
 
 @click.command()

@@ -38,9 +38,9 @@ class PerceptronConfig:
         Largest z-score; what lies above is cut off.
     """
 
-    encoder_width: int = 256
+    encoder_width: int = 128
     dense_layers: int = 2
-    dense_width: int = 512
+    dense_width: int = 768
     members: int = 1
     limit: float = 6.0
 

@@ -71,10 +71,10 @@ class PerceptronFit:
     batch_size: int = 128
     epochs: int = 30
     group_dropout: float = 0.2
-    input_dropout: float = 0.2
+    input_dropout: float = 0.3
     encoder_dropout: float = 0.4
     dense_dropout: float = 0.5
-    median_weight: float = 4.0
+    median_weight: float = 6.0
     seeds: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
