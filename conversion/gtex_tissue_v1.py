@@ -26,6 +26,8 @@ from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.pipeline import Description, fit_network, write_bundle
 
 FEATURES = "hg38-open-v2"
+# All genes that are detected anywhere: users ask for silent ones too.
+MIN_TPM = 0.0
 BINDING = ("tf", "tf_target", "rbp", "rbp_other", "mirna")
 SOURCES = (
     "GTEx expression by tissue, v4 to v7, merged (see card)",
@@ -76,7 +78,7 @@ def main(model: str, expression: Path, folder: Path, force: bool) -> None:
     recipe = RECIPES[model]
     features = FeatureSet.load(ROOT / "zoo/features" / FEATURES)
     selection = dataclasses.replace(SELECTION, kinds=recipe.kinds)
-    targets = make_targets(read_expression(expression))
+    targets = make_targets(read_expression(expression), min_tpm=MIN_TPM)
     with atomic_dir(folder, force) as temporary:
         dataset = make_dataset(features, targets, CONFIG.kernels, selection)
         fitted = fit_network(dataset, CONFIG, FIT)

@@ -20,17 +20,26 @@ from decode_zoo.registry import Registry, write_registry
 ROOT = Path(__file__).resolve().parent.parent
 
 # Feature sets carry no prose of their own; this is theirs.
+_LICENSE = "See card: ENCODE data free to use; collections MIT, GPL-3, Artistic-2.0"
+_SITES = (
+    "ENCODE Project Consortium, Nature 583:699-710 (2020); Van Nostrand et al., Nature 583:711-719 "
+    "(2020); Agarwal et al., eLife 4:e05005 (2015)"
+)
 FEATURE_SETS = {
     "hg38-open-v1": {
         "title": "Open human binding sites on GENCODE v25 genes: ChIP-seq, eCLIP, CLIP, miRNA, "
         "chromatin",
-        "license": "See card: ENCODE data free to use; collections MIT, GPL-3, Artistic-2.0",
-        "citation": "ENCODE Project Consortium, Nature 583:699-710 (2020); Van Nostrand et al., "
-        "Nature 583:711-719 (2020); Agarwal et al., eLife 4:e05005 (2015)",
-    }
+        "license": _LICENSE,
+        "citation": _SITES,
+    },
+    "hg38-open-v2": {
+        "title": "Open human binding sites and TF targets on GENCODE v25 genes: ChIP-seq, eCLIP, "
+        "CLIP, miRNA, chromatin, CpG islands, RNA modifications",
+        "license": _LICENSE,
+        "citation": f"{_SITES}; Keenan et al., Nucleic Acids Res. 47:W212-W224 (2019); "
+        "Puente-Santamaria et al., Bioinformatics 35:5339-5340 (2019)",
+    },
 }
-# Until a better network is published, the default model is the faithful one.
-SAME_AS = {"gtex-tissue-v1": "gtex-tissue-decode-v1"}
 DEFAULT_MODEL = "gtex-tissue-v1"
 
 
@@ -48,7 +57,7 @@ def make_registry() -> Registry:
     for folder in sorted((ROOT / "zoo/models").iterdir()):
         manifest = read_manifest(folder.name)
         artifacts[manifest.id] = model_artifact(manifest, entry_for(folder))
-    return Registry(artifacts, (), DEFAULT_MODEL, SAME_AS)
+    return Registry(artifacts, (), DEFAULT_MODEL)
 
 
 def cards() -> dict[Path, str]:

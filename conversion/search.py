@@ -23,6 +23,7 @@ import pandas as pd
 
 import decode_zoo as dz
 from conversion.gtex_tissue_decode_v1 import SELECTION
+from conversion.gtex_tissue_v1 import MIN_TPM
 from decode_zoo.expression import Targets, make_targets, read_expression
 from decode_zoo.features import FeatureSet
 from decode_zoo.metrics import score, summarise
@@ -48,15 +49,15 @@ MEDIAN_WEIGHT = 0.25
 # Names of what is searched, which are those of the fields.
 PROPOSED = (
     "encoder_width", "dense_width", "dense_layers", "learning_rate", "weight_decay", "batch_size",
-    "epochs", "input_dropout", "encoder_dropout", "dense_dropout",
+    "epochs", "group_dropout", "input_dropout", "encoder_dropout", "dense_dropout", "median_weight",
 )  # fmt: skip
 
 
 def propose(trial: optuna.Trial) -> tuple[PerceptronConfig, PerceptronFit]:
     """Draw hyper-parameters from all that is searched."""
     config = PerceptronConfig(
-        encoder_width=trial.suggest_categorical("encoder_width", [128, 256, 512]),
-        dense_width=trial.suggest_categorical("dense_width", [256, 512, 1024]),
+        encoder_width=trial.suggest_categorical("encoder_width", [64, 128, 256]),
+        dense_width=trial.suggest_categorical("dense_width", [256, 512, 768, 1024]),
         dense_layers=trial.suggest_int("dense_layers", 1, 3),
     )
     fit = PerceptronFit(
@@ -64,9 +65,11 @@ def propose(trial: optuna.Trial) -> tuple[PerceptronConfig, PerceptronFit]:
         weight_decay=trial.suggest_float("weight_decay", 0.02, 2, log=True),
         batch_size=trial.suggest_categorical("batch_size", [64, 128, 256]),
         epochs=trial.suggest_categorical("epochs", [15, 30, 45]),
+        group_dropout=trial.suggest_float("group_dropout", 0.0, 0.5),
         input_dropout=trial.suggest_float("input_dropout", 0.0, 0.5),
         encoder_dropout=trial.suggest_float("encoder_dropout", 0.1, 0.6),
         dense_dropout=trial.suggest_float("dense_dropout", 0.2, 0.7),
+        median_weight=trial.suggest_float("median_weight", 1.0, 16.0, log=True),
     )
     return config, fit
 
@@ -130,7 +133,7 @@ def main(
 ) -> None:  # fmt: skip
     """Search, or go on searching."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    bound, targets = dz.load_features(features), make_targets(read_expression(expression))
+    bound, targets = dz.load_features(features), make_targets(read_expression(expression), min_tpm=MIN_TPM)
     selection = dataclasses.replace(SELECTION, kinds=tuple(kinds.split(",")))
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(journal))

@@ -31,12 +31,12 @@ from benchmarks.accuracy.plan import Plan, chosen_jobs, gather, jobs_of, plan_fo
 from benchmarks.accuracy.predictions import make_once, path_of
 from benchmarks.accuracy.report import read_sources, write_report
 from conversion.gtex_tissue_decode_v1 import SELECTION
+from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
 from decode_zoo.digest import sha256_of
 from decode_zoo.expression import make_targets, read_expression
 from decode_zoo.training.perceptron import PerceptronFit
 
 REPORT = "report"
-BINDING = "tf,tf_target,rbp,rbp_other,mirna"
 
 
 def make_plan(features: str, expression: Path, kinds: str, model: str | None, members: int) -> Plan:
@@ -44,7 +44,7 @@ def make_plan(features: str, expression: Path, kinds: str, model: str | None, me
     opened = dz.load_features(features)
     seeds = tuple(range(1, members + 1))
     plan = Plan(
-        opened, make_targets(read_expression(expression)),
+        opened, make_targets(read_expression(expression), min_tpm=MIN_TPM),
         {"features": opened.sha256, "expression": sha256_of(expression)},
         replace(SELECTION, kinds=tuple(kinds.split(","))), fit=PerceptronFit(seeds=seeds),
     )  # fmt: skip
@@ -88,7 +88,7 @@ def source_beside(expression: Path) -> Path:
 @click.option("--model", help="A trained bundle (folder or id) that is ours; its tracks and split "
               "are then used.")  # fmt: skip
 @click.option("--only", default="", help="Steps, by commas.")
-@click.option("--kinds", default=BINDING, show_default=True, help="Without --model.")
+@click.option("--kinds", default=",".join(BINDING), show_default=True, help="Without --model.")
 @click.option("--members", default=2, show_default=True, type=click.IntRange(1),
               help="Networks of ours to train, for each control too.")  # fmt: skip
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100))
