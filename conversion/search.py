@@ -133,7 +133,10 @@ def main(
 ) -> None:  # fmt: skip
     """Search, or go on searching."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    bound, targets = dz.load_features(features), make_targets(read_expression(expression), min_tpm=MIN_TPM)
+    bound, targets = (
+        dz.load_features(features),
+        make_targets(read_expression(expression), min_tpm=MIN_TPM),
+    )
     selection = dataclasses.replace(SELECTION, kinds=tuple(kinds.split(",")))
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(journal))

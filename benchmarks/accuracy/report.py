@@ -18,7 +18,7 @@ from benchmarks.accuracy.models import rows_of
 from benchmarks.accuracy.plan import CONTROLS, Plan
 from benchmarks.accuracy.predictions import PARTS, Predictions
 from decode_zoo.errors import InputError
-from decode_zoo.expression import MEDIAN
+from decode_zoo.expression import MEDIAN, PSEUDOCOUNT
 from decode_zoo.layout import SIDES
 from decode_zoo.output import atomic_path
 from decode_zoo.training.dataset import Dataset
@@ -31,6 +31,7 @@ LIVER = "Liver"
 NUMBERS = ("bound_tf_count", "rna_length")
 BASELINES = (*NUMBERS, "ridge", "kernel_ridge", "lightgbm", "decode", "decode_mean")
 SMALLEST_GROUP = 30
+EXPRESSED = float(np.log2(2 + PSEUDOCOUNT))  # where the published network draws the line
 BINS = 20
 
 
@@ -235,7 +236,8 @@ def fifths(values: npt.NDArray[Any], digits: int) -> list[str]:
 def gene_groups(dataset: Dataset, part: str, sources: Mapping[str, str]) -> dict[str, list[str]]:
     """Label the genes of a part in several ways, each gene once in each."""
     rows = rows_of(dataset, part)
-    own = dataset.rows[rows]
+    own, values = dataset.rows[rows], dataset.targets.values[rows]
+    highest = values[:, -1] + values[:, :-1].max(axis=1)
     bound = np.zeros(len(rows), np.int64)
     for side in SIDES:
         sums = dataset.features.sums(side)[0][own][:, dataset.bound.columns[side]]
@@ -243,7 +245,8 @@ def gene_groups(dataset: Dataset, part: str, sources: Mapping[str, str]) -> dict
     found = {
         "biotype": [dataset.features.rows.biotypes[i] for i in own],
         "bound tracks": fifths(bound, 0),
-        "median expression, log2 TPM": fifths(dataset.targets.values[rows, -1], 1),
+        "median expression, log2 TPM": fifths(values[:, -1], 1),
+        "best tissue": ["above 2 TPM" if high else "2 TPM or less" for high in highest > EXPRESSED],
     }
     if sources:
         genes = (dataset.targets.gene_ids[i] for i in rows)
