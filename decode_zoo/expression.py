@@ -225,10 +225,14 @@ def make_targets(
 
     Raises
     ------
+    UsageError
+        If `min_tpm` is negative.
     InputError
         If values are no TPM (or logarithms of TPM), no gene is expressed, two outputs would have
         one name, or a name cannot be that of an output.
     """
+    if not min_tpm >= 0:
+        raise UsageError(f"min_tpm must not be negative: {min_tpm}.")
     names = (*(str(name) for name in matrix.columns), MEDIAN)
     for name in names:
         if fault := output_fault(name):

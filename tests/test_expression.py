@@ -35,6 +35,14 @@ def test_targets_by_hand():
     np.testing.assert_allclose(targets.values[:, 3], [logs[0, 1], logs[1, 0]])
 
 
+def test_genes_are_dropped_by_their_highest_expression():
+    tpm = matrix([[0, 0, 0], [0, 0, 0.1], [0, 1, 3]])
+    kept = {limit: make_targets(tpm, scale="tpm", min_tpm=limit).gene_ids for limit in (0, 0.5)}
+    assert kept == {0: list(tpm.index[1:]), 0.5: list(tpm.index[2:])}
+    with pytest.raises(UsageError, match="min_tpm"):
+        make_targets(tpm, scale="tpm", min_tpm=-1)
+
+
 def test_both_scales_agree():
     tpm = np.random.default_rng(0).gamma(1, 20, (50, 5))
     a = make_targets(matrix(tpm), scale="tpm")

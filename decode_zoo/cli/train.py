@@ -58,6 +58,13 @@ __all__ = ["train"]
     show_default=True,
     help="Drop tracks with sites in fewer training genes.",
 )
+@click.option(
+    "--min-tpm",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Drop genes that no tissue or sample expresses above this.",
+)
 @click.option("--split-seed", default=0, show_default=True)
 @click.option(
     "--repeats",
@@ -93,6 +100,7 @@ def train(  # one parameter an option
     test_chrom: tuple[str, ...],
     absent_chrom: tuple[str, ...],
     min_genes: int,
+    min_tpm: float,
     split_seed: int,
     repeats: int | None,
     settings: tuple[str, ...],
@@ -151,7 +159,11 @@ def train(  # one parameter an option
             err=True,
         )
     import_keras()
-    targets = dz.make_targets(dz.read_expression(expression), scale=scale)  # type: ignore[arg-type]
+    targets = dz.make_targets(
+        dz.read_expression(expression),
+        scale=scale,  # type: ignore[arg-type]
+        min_tpm=min_tpm,
+    )
     description = Description(
         model_id,
         title,
