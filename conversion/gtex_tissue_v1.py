@@ -63,7 +63,7 @@ RECIPES = {
         ),
     ),
 }
-CONFIG = PerceptronConfig(members=4)
+CONFIG = PerceptronConfig(members=3)
 FIT = PerceptronFit(seeds=tuple(range(1, 1 + CONFIG.members)))
 
 

@@ -296,22 +296,30 @@ def join_members(
     """Make one network of members, calibrated to the outputs' units on validation genes."""
     weights = {f"{side}/centre": inputs[side].centre.astype(np.float32) for side in BRANCHES}
     for number, repeat in enumerate(repeats):
-        weights |= {f"member{number}/{name}": _rounded(a) for name, a in repeat.weights.items()}
+        weights |= {
+            f"member{number}/{name}": array if name.endswith("/bias") else _rounded(array)
+            for name, array in repeat.weights.items()
+        }
     scale = {side: inputs[side].scale for side in BRANCHES}
     raw = PerceptronNetwork(config, weights, scale, np.ones(len(dataset.outputs)))
-    part = dataset.split.validation
-    sums = {side: values[:, None] for side, values in _sums(dataset, part).items()}
-    line = Calibration.fit(raw.forward(sums), dataset.targets.values[part])
+    validation = dataset.split.validation
+    sums = {side: values[:, None] for side, values in _sums(dataset, validation).items()}
+    line = Calibration.fit(raw.forward(sums), dataset.targets.values[validation])
     units = np.array([output.scale for output in dataset.outputs])
     for number in range(config.members):
         kernel, bias = (f"member{number}/outputs/{part}" for part in ("kernel", "bias"))
         weights[kernel] = _rounded(weights[kernel] * line.slope / units)
-        weights[bias] = _rounded((weights[bias] * line.slope + line.intercept) / units)
+        shifted = (weights[bias] * line.slope + line.intercept) / units
+        weights[bias] = shifted.astype(np.float32)
     return PerceptronNetwork(config, weights, scale, units)
 
 
 def _rounded(array: npt.NDArray[np.floating]) -> FloatArray:
-    """Keep eight significant bits: files then shrink to half, and predictions hardly move."""
+    """Keep six significant bits.
+
+    Files then shrink to less than half, and predictions move by about a thousandth of their
+    standard deviation.
+    """
     mantissa, exponent = np.frexp(array)
-    rounded: FloatArray = np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
+    rounded: FloatArray = np.ldexp(np.round(mantissa * 64) / 64, exponent).astype(np.float32)
     return rounded
