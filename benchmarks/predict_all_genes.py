@@ -4,7 +4,8 @@
 
 Prints one table of ratios from one run. Keras predicts a sample of genes the way the original
 software does: full-length matrices in batches of 128, padded to the longest gene of the batch. The
-matrices are made beforehand, so their making is not counted against Keras. The bare products are
+matrices are made beforehand, so their making is not counted against Keras. A perceptron, which the
+original does not know, runs as a TensorFlow function on the same matrices. The bare products are
 the network's own layers as float32 matrix products on inputs that are already there.
 """
 
@@ -12,19 +13,28 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 import decode_zoo as dz
+from decode_zoo.layout import Side
+from decode_zoo.network import DecodeNetwork
+from decode_zoo.perceptron import PerceptronNetwork
 from decode_zoo.runtime import BLOCK
 from decode_zoo.training import import_keras
 
 BATCH = 128
 
+Matrices = Mapping[Side, npt.NDArray[np.floating]]
+Work = Callable[[], object]
+# Rows of a block, and the weights that they are multiplied with.
+Product = tuple[int, npt.NDArray[np.float32]]
 
-def best_of(runs: int, work: Callable[[], object]) -> float:
+
+def best_of(runs: int, work: Work) -> float:
     """Least seconds of some runs."""
     seconds = []
     for _ in range(runs):
@@ -34,19 +44,31 @@ def best_of(runs: int, work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def bare_products(model: dz.Model, n_genes: int) -> float:
-    """Seconds for the network's matrix products alone, block by block, layer by layer."""
-    rng = np.random.default_rng(0)
-    weights, config = model.network.weights, model.manifest.network
-    steps = []
+def decode_products(network: DecodeNetwork) -> Iterator[Product]:
+    """All products of a decode network: convolutions on position sums, dense layers."""
+    weights, config = network.weights, network.config
     for side, layers in (("rna", config.rna_layers), ("promoter", config.promoter_layers)):
         positions = config.kernels[side]
         for i in range(layers):
             kernel = weights[f"{side}_conv{i}/kernel"]
             positions -= len(kernel) - 1
-            steps.append((BLOCK * positions, kernel.reshape(-1, kernel.shape[2])))
+            yield BLOCK * positions, kernel.reshape(-1, kernel.shape[2])
     for name in (*(f"dense{i}" for i in range(config.dense_layers)), "outputs"):
-        steps.append((BLOCK, weights[f"{name}/kernel"]))
+        yield BLOCK, weights[f"{name}/kernel"]
+
+
+def perceptron_products(network: PerceptronNetwork) -> Iterator[Product]:
+    """All products of a perceptron: encoders, dense layers and outputs of each member."""
+    for array in network.weights.values():
+        if array.ndim == 2:  # no centre, no bias
+            yield BLOCK, array
+
+
+def bare_products(model: dz.Model, n_genes: int) -> float:
+    """Seconds for the network's matrix products alone, block by block, layer by layer."""
+    rng = np.random.default_rng(0)
+    products = {"decode": decode_products, "perceptron": perceptron_products}
+    steps = products[model.manifest.family](model.network)
     pairs = [(rng.random((rows, w.shape[0]), dtype=np.float32), w) for rows, w in steps]
 
     def work() -> None:
@@ -57,28 +79,51 @@ def bare_products(model: dz.Model, n_genes: int) -> float:
     return best_of(20, work) * n_genes / BLOCK
 
 
-def keras_padded(model: dz.Model, n_genes: int) -> float:
-    """Seconds a gene for Keras `predict` on batches padded to their longest gene."""
-    import_keras()
+def keras_decode(network: DecodeNetwork) -> Callable[[Matrices], Work]:
+    """Keras `predict`, as the original software calls it."""
     from decode_zoo.training.decode import build_network
     from decode_zoo.training.fit import set_layer_weights
 
-    network, features = model.network, model.features
-    bound = model.bind()
     channels = {side: len(scale) for side, scale in network.input_scale.items()}
-    keras_model = build_network(network.config, channels, len(network.output_scale))
-    set_layer_weights(keras_model, dict(network.weights))
-    rows = np.random.default_rng(0).choice(len(features), n_genes, replace=False)
+    model = build_network(network.config, channels, len(network.output_scale))
+    set_layer_weights(model, dict(network.weights))
+
+    def ready(full: Matrices) -> Work:
+        batch = {
+            side: (values / network.input_scale[side]).astype(np.float32)
+            for side, values in full.items()
+        }
+        return lambda: model.predict(batch, verbose=0)
+
+    return ready
+
+
+def keras_perceptron(network: PerceptronNetwork) -> Callable[[Matrices], Work]:
+    """The perceptron as a TensorFlow function, which it is exported from."""
+    import tensorflow as tf
+
+    from decode_zoo.training.export import keras_function
+
+    function = keras_function(network)
+
+    def ready(full: Matrices) -> Work:
+        batch = [tf.constant(full[side], tf.float32) for side in ("rna", "promoter")]
+        return lambda: function(*batch).numpy()
+
+    return ready
+
+
+def keras_padded(model: dz.Model, n_genes: int) -> float:
+    """Seconds a gene for Keras on batches padded to their longest gene."""
+    import_keras()
+    families = {"decode": keras_decode, "perceptron": keras_perceptron}
+    ready, bound = families[model.manifest.family](model.network), model.bind()
+    rows = np.random.default_rng(0).choice(len(model.features), n_genes, replace=False)
     seconds = 0.0
     for i in range(0, n_genes, BATCH):
-        batch, full = {}, bound.full(rows[i : i + BATCH])
-        for side in ("rna", "promoter"):
-            dense = full[side]
-            batch[side] = (dense / network.input_scale[side]).astype(np.float32)
-        keras_model.predict(batch, verbose=0)  # tracing and first sight of a shape do not count
-        start = time.perf_counter()
-        keras_model.predict(batch, verbose=0)
-        seconds += time.perf_counter() - start
+        work = ready(bound.full(rows[i : i + BATCH]))
+        work()  # tracing and first sight of a shape do not count
+        seconds += best_of(1, work)
     return seconds / n_genes
 
 

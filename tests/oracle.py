@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from decode_zoo.families import Network
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.manifest import Manifest
 from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES, DecodeNetwork
+from decode_zoo.perceptron import PerceptronNetwork
 
 __all__ = ["brute_force", "deep_explainer", "manifest_background", "padded"]
 
@@ -53,7 +55,7 @@ def manifest_background(manifest: Manifest) -> Matrices:
 
 
 def deep_explainer(
-    network: DecodeNetwork, references: Matrices, dtype: str = "float64"
+    network: Network, references: Matrices, dtype: str = "float64"
 ) -> Callable[[Matrices], Scores]:
     """Make a function that scores genes with shap.DeepExplainer, against the mean of references.
 
@@ -62,7 +64,7 @@ def deep_explainer(
 
     Parameters
     ----------
-    network : DecodeNetwork
+    network : DecodeNetwork or PerceptronNetwork
     references : Mapping of Side to ndarray, shape (m, bins, channels)
     dtype : {"float64", "float32"}
         In which Keras computes.
@@ -75,13 +77,12 @@ def deep_explainer(
     """
     with _quiet():
         import shap
-    with _precision(dtype) as keras:
-        from decode_zoo.training.decode import build_network
-        from decode_zoo.training.fit import set_layer_weights
+        from shap.explainers._deep import deep_tf
 
-        channels = {side: len(scale) for side, scale in network.input_scale.items()}
-        any_length = build_network(network.config, channels, 1)
-        set_layer_weights(any_length, dict(network.select(np.array([0])).weights))
+    deep_tf.op_handlers["Sqrt"] = _square_root
+    with _precision(dtype) as keras:
+        family = _perceptron if isinstance(network, PerceptronNetwork) else _decode
+        any_length, last_weights = family(network, keras)
         last = any_length.get_layer("outputs")
         inputs = [keras.Input(references[side].shape[1:], name=side) for side in SIDES]
         model = keras.Model(inputs, any_length(dict(zip(SIDES, inputs, strict=True))))
@@ -92,9 +93,7 @@ def deep_explainer(
         parts: dict[Side, list[FloatArray]] = {side: [] for side in SIDES}
         for i, scale in enumerate(network.output_scale):
             # One graph, traced once; for a network with many outputs shap traces one for each.
-            last.set_weights(
-                [network.weights[f"outputs/{x}"][..., [i]] for x in ("kernel", "bias")]
-            )
+            last.set_weights(last_weights(i))
             with _precision(dtype):
                 values = explainer.shap_values(
                     _scaled(network, genes, dtype), check_additivity=False
@@ -106,7 +105,76 @@ def deep_explainer(
     return explain
 
 
-def _scaled(network: DecodeNetwork, genes: Matrices, dtype: str) -> list[npt.NDArray[Any]]:
+# A Keras model of one output, of scaled inputs of any length; and the weights of its last layer,
+# "outputs", for each of the network's outputs.
+_OneOutput = tuple[Any, Callable[[int], list[npt.NDArray[np.floating]]]]
+
+
+def _decode(network: DecodeNetwork, _: Any) -> _OneOutput:
+    from decode_zoo.training.decode import build_network
+    from decode_zoo.training.fit import set_layer_weights
+
+    channels = {side: len(scale) for side, scale in network.input_scale.items()}
+    model = build_network(network.config, channels, 1)
+    set_layer_weights(model, dict(network.select(np.array([0])).weights))
+    return model, lambda i: [network.weights[f"outputs/{x}"][..., [i]] for x in ("kernel", "bias")]
+
+
+def _perceptron(network: PerceptronNetwork, keras: Any) -> _OneOutput:
+    """Build all members as one model, whose last layer sees what each has to say."""
+    layers, ops, weights = keras.layers, keras.ops, network.weights
+
+    def dense(inputs: Any, *arrays: npt.NDArray[np.float32], **options: Any) -> Any:
+        layer = layers.Dense(arrays[0].shape[1], use_bias=len(arrays) == 2, **options)
+        values = layer(inputs)
+        layer.set_weights(arrays)
+        return values
+
+    inputs = {
+        side: keras.Input((None, len(scale)), name=side)
+        for side, scale in network.input_scale.items()
+    }
+    scores = {
+        side: ops.minimum(
+            ops.sqrt(ops.relu(ops.sum(bins, axis=1))) - weights[f"{side}/centre"],
+            network.config.limit,
+        )
+        for side, bins in inputs.items()
+    }
+    members = [f"member{number}" for number in range(network.config.members)]
+    last = []
+    for member in members:
+        hidden = layers.Concatenate()(
+            [dense(scores[side], weights[f"{member}/{side}"]) for side in BRANCHES]
+        )
+        for i in range(network.config.dense_layers):
+            arrays = [weights[f"{member}/dense{i}/{x}"] for x in ("kernel", "bias")]
+            hidden = dense(hidden, *arrays, activation="relu")
+        last.append(hidden)
+    outputs = layers.Dense(1, name="outputs")(layers.Concatenate()(last))
+
+    def last_weights(i: int) -> list[npt.NDArray[np.floating]]:
+        kernels, biases = (
+            [weights[f"{member}/outputs/{x}"][..., [i]].astype(np.float64) for member in members]
+            for x in ("kernel", "bias")
+        )
+        return [np.concatenate(kernels) / len(members), np.mean(biases, axis=0)]
+
+    return keras.Model(inputs, outputs), last_weights
+
+
+def _square_root(explainer: Any, op: Any, *gradients: Any) -> list[Any]:
+    """What shap does with functions of one variable; it has a list of them, without this one."""
+    import tensorflow as tf
+    from shap.explainers._deep import deep_tf
+
+    (slope,) = deep_tf.nonlinearity_1d(0)(explainer, op, *gradients)
+    # The gradient is infinite where neither gene nor reference has sites of a track. shap would
+    # multiply it by their difference, zero, and get no number.
+    return [tf.where(tf.math.is_finite(slope), slope, tf.zeros_like(slope))]
+
+
+def _scaled(network: Network, genes: Matrices, dtype: str) -> list[npt.NDArray[Any]]:
     return [(genes[side] / network.input_scale[side]).astype(dtype) for side in SIDES]
 
 

@@ -54,7 +54,7 @@ def features():
 
 @pytest.fixture(scope="module")
 def model(features):
-    return replace(dz.load("gtex-tissue-v1"), open_features=lambda: features)
+    return replace(dz.load("gtex-tissue-decode-v1"), open_features=lambda: features)
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +395,7 @@ def test_outputs_do_not_depend_on_each_other(model, by):
 def test_threads_change_nothing():
     """To the bit, whatever the number of threads of the matrix library."""
     code = (
-        "import hashlib, decode_zoo as dz; m = dz.load('gtex-tissue-v1'); "
+        "import hashlib, decode_zoo as dz; m = dz.load('gtex-tissue-decode-v1'); "
         "a = m.explainer().explain(m.rows_of(None, m.bind()).rows[:40000:300]); "
         "print(hashlib.sha256(a.scores.tobytes() + a.sum_of_scores.tobytes()).hexdigest())"
     )

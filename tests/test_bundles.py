@@ -31,7 +31,7 @@ Arrays = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def model() -> dz.Model:
-    return dz.load("gtex-tissue-v1")
+    return dz.load("gtex-tissue-decode-v1")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 from decode_zoo.cells import Cells, first_channels
 from decode_zoo.deeplift import ConvolutionRule, FoldedRule, slopes
+from decode_zoo.deeplift.dense import DenseLayers, product
+from decode_zoo.deeplift.tangent import Tangent
 from decode_zoo.layout import SIDES
 from decode_zoo.network import DecodeConfig
 from tests.oracle import brute_force, deep_explainer, padded
@@ -148,6 +151,39 @@ def test_slopes_of_equal_inputs_are_the_gradient(pair):
 def test_slopes_broadcast():
     x, r = np.array([[-1.0, 3.0], [2.0, -4.0]]), np.array([[1.0, -1.0]])
     np.testing.assert_array_equal(slopes(x, r), [[0.5, 0.75], [1.0, 0.0]])
+
+
+# -- dense layers --------------------------------------------------------------------------------
+
+
+def test_a_product_does_not_depend_on_neighbours():
+    """To the bit, wherever a row stands."""
+    rng = np.random.default_rng(0)
+    rows, weights = rng.normal(size=(150, 70)), rng.normal(size=(70, 33))
+    whole, order = product(rows, weights), rng.permutation(150)
+    np.testing.assert_allclose(whole, rows @ weights, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(product(rows[order], weights), whole[order])
+    for i in (0, 63, 64, 149):
+        np.testing.assert_array_equal(product(rows[i : i + 1], weights)[0], whole[i])
+    assert product(rows[:0], weights).shape == (0, 33)
+
+
+@pytest.mark.parametrize("widths", [(4, 5, 3), (4, 6, 5, 3), (4, 5, 7, 6, 2)])
+def test_tangents_and_changes_give_multipliers(widths):
+    """Whatever slopes are the usual ones, also where a row has no others."""
+    rng = np.random.default_rng(0)
+    layers = [
+        (rng.normal(size=shape), rng.normal(size=shape[1])) for shape in pairwise(widths)
+    ]  # fmt: skip
+    (first, bias), *rest = layers
+    dense = DenseLayers(rest, relu=True)
+    hidden, reference = (rng.normal(size=(n, 4)) @ first + bias for n in (5, 1))
+    seen, base = (np.concatenate(dense.inputs(x)[:-1], axis=1) for x in (hidden, reference))
+    expected = first @ dense.multipliers(hidden, reference)
+    for usual in (slopes(base, base)[0], slopes(seen, base)[2], rng.random(base.size)):
+        tangent = Tangent([weights for weights, _ in layers], usual)
+        found = [tangent.whole + a @ b for a, b in tangent.changes(slopes(seen, base))]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 # -- whole networks ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from decode_zoo.deeplift import PerceptronRule
 from decode_zoo.errors import UsageError, VerificationError
 from decode_zoo.layout import SIDES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
+from tests.oracle import deep_explainer, padded
 from tests.test_training import SELECTION, features, targets  # noqa: F401  # fixtures
 
 CONFIG = PerceptronConfig(encoder_width=3, dense_width=5, members=2)
@@ -111,10 +113,13 @@ def test_slopes_are_ratios_of_differences(a, b, scale, centre):
     np.testing.assert_allclose(rise, standardise(x) - standardise(r), rtol=1e-9, atol=1e-9)
 
 
-@given(seed=st.integers(0, 2**32 - 1), n_references=st.integers(1, 3))
-def test_scores_add_up_whatever_the_background(seed, n_references):
+positions = pytest.mark.parametrize("positions", [False, True])
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_references=st.integers(1, 3), positions=st.booleans())
+def test_scores_add_up_whatever_the_background(seed, n_references, positions):
     rng, network = np.random.default_rng(seed), random_network(seed=seed % 7)
-    rule, gene = PerceptronRule(network.fold()), random_bins(rng)
+    rule, gene = PerceptronRule(network.fold(), positions=positions), random_bins(rng)
     references = [random_bins(rng, density=0.2) for _ in range(n_references)]
     x, backgrounds = cells_of(gene), [cells_of(r) for r in references]
     scores = rule.scores(x, x.channels, backgrounds, [r.channels for r in backgrounds])
@@ -124,7 +129,8 @@ def test_scores_add_up_whatever_the_background(seed, n_references):
     np.testing.assert_allclose(scores.sums(), difference, atol=1e-9)
 
 
-def test_scores_are_those_of_the_definition():
+@positions
+def test_scores_are_those_of_the_definition(positions):
     """Each step that is not linear is replaced by its slope; what is left is linear."""
     rng, network = np.random.default_rng(3), random_network()
     gene, reference = random_bins(rng), random_bins(rng, density=0.2)
@@ -147,7 +153,8 @@ def test_scores_are_those_of_the_definition():
             ) / len(folded.members)
     x, r = cells_of(gene), cells_of(reference)
     labels = [c.channels * 10 + c.places for c in (x, r)]
-    scores = PerceptronRule(folded).scores(x, labels[0], [r], [labels[1]])
+    rule = PerceptronRule(folded, positions=positions)
+    scores = rule.scores(x, labels[0], [r], [labels[1]])
     first = 0
     for side in SIDES:
         for place, channel in np.ndindex(6, CHANNELS[side]):
@@ -157,7 +164,8 @@ def test_scores_are_those_of_the_definition():
         first += CHANNELS[side]
 
 
-def test_scores_do_not_depend_on_neighbours():
+@positions
+def test_scores_do_not_depend_on_neighbours(positions):
     rng, network = np.random.default_rng(5), random_network()
     genes = [cells_of(random_bins(rng)) for _ in range(4)]
     reference = cells_of(random_bins(rng, density=0.1))
@@ -166,12 +174,44 @@ def test_scores_do_not_depend_on_neighbours():
         *(np.concatenate([getattr(g, name) for g in genes])
           for name in ("channels", "places", "bases")),
     )  # fmt: skip
-    rule = PerceptronRule(network.fold())
+    rule = PerceptronRule(network.fold(), positions=positions)
     every = rule.scores(together, together.channels, [reference], [reference.channels])
     for i, gene in enumerate(genes):
         alone = rule.scores(gene, gene.channels, [reference], [reference.channels])
         own = slice(every.indptr[i], every.indptr[i + 1])
         np.testing.assert_array_equal(every.values[own], alone.values)
+
+
+@pytest.mark.skipif(
+    find_spec("shap") is None or find_spec("tensorflow") is None, reason="no shap or TensorFlow"
+)
+@pytest.mark.parametrize(("members", "dense_layers"), [(1, 1), (3, 2), (2, 3)])
+def test_scores_equal_shap(members, dense_layers):
+    """The whole ensemble, of genes with more bins and fewer, and tracks that none has sites of."""
+    config = replace(CONFIG, members=members, dense_layers=dense_layers)
+    rng, network = np.random.default_rng(8), random_network(config, seed=members)
+    genes = [random_bins(rng, bins) for bins in (1, 6, 9)]
+    references = [random_bins(rng, density=density) for density in (0.1, 0.3)]
+    for matrices in (*genes, *references):
+        matrices["promoter"][..., 3] = 0
+    *genes, first, second = padded(*genes, *references)
+    background = {side: np.concatenate([first[side], second[side]]) for side in SIDES}
+    explain = deep_explainer(network, background)
+    others = [cells_of(first), cells_of(second)]
+    rule = PerceptronRule(network.fold(), positions=True)
+    longest = background["rna"].shape[1]
+    starts = np.cumsum([0, *CHANNELS.values()])
+    for gene in genes:
+        x, expected = cells_of(gene), explain(gene)
+        labels = [cells.channels * longest + cells.places for cells in (x, *others)]
+        found = rule.scores(x, labels[0], others, labels[1:])
+        ours = np.zeros((starts[-1] * longest, 4))
+        ours[found.labels] = found.values
+        by_channel = ours.reshape(starts[-1], longest, 4).swapaxes(0, 1)
+        for side, start, stop in zip(SIDES, starts, starts[1:], strict=False):
+            assert np.abs(expected[side]).max() > 1e-2
+            off = by_channel[:, start:stop] - expected[side][0]
+            assert np.abs(off).max() <= 1e-9
 
 
 # --- with TensorFlow -----------------------------------------------------------------

@@ -11,10 +11,15 @@ import pytest
 
 import decode_zoo as dz
 from conversion import publish
+from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
+from decode_zoo.layout import SIDES
 from decode_zoo.registry import load_registry
 from decode_zoo.training.dataset import Selection, make_dataset
+from decode_zoo.training.perceptron import standardisation_of
 
 ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODELS = ["gtex-tissue-v1", "gtex-tissue-chromatin-v1", "gtex-tissue-decode-v1"]
 CARD = (ROOT / "model_cards/gtex-tissue-decode-v1.md").read_text(encoding="utf-8")
 
 
@@ -55,14 +60,15 @@ def test_scores_on_card_and_readme_are_those_measured():
         assert float(found[2]) == pytest.approx(median, abs=6e-4)
     metrics = dz.load("gtex-tissue-decode-v1").manifest.metrics["test"]
     line = f"{metrics['fold_change_spearman']:.3f} / {metrics['median_spearman']:.3f}"
-    assert line in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert line in README
 
 
 @pytest.mark.shared
-def test_the_training_never_saw_chr1_or_chr8(shared):
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("gtex-tissue-")])
+def test_the_training_never_saw_chr1_or_chr8(shared, name):
     """Split and scales of the manifest, recomputed from the data without the held-out genes."""
-    manifest = dz.load("gtex-tissue-decode-v1").manifest
-    features = dz.load_features("hg38-open-v1")
+    manifest = dz.load(name).manifest
+    features = dz.load_features(manifest.features["id"])
     matrix = dz.read_expression(shared / "data/expression/gtex_tissue_log2tpm.tsv.gz")
     chroms = dict(zip(features.rows.ids, features.rows.chroms, strict=True))
     where = np.array([chroms.get(gene, "") for gene in matrix.index])
@@ -73,7 +79,13 @@ def test_the_training_never_saw_chr1_or_chr8(shared):
     }
     assert (recorded["test"], recorded["absent"]) == (("1",), ("8",))
     kernels = manifest.network.kernels
-    whole = make_dataset(features, dz.make_targets(matrix), kernels, Selection(**recorded))
+    limit = 2.0 if manifest.family == "decode" else MIN_TPM
+
+    def dataset_of(expression):
+        targets = dz.make_targets(expression, min_tpm=limit)
+        return make_dataset(features, targets, kernels, Selection(**recorded))
+
+    whole = dataset_of(matrix)
     counts = manifest.training["genes"]
     for part in ("training", "validation", "test"):
         assert len(getattr(whole.split, part)) == counts[part]
@@ -81,24 +93,61 @@ def test_the_training_never_saw_chr1_or_chr8(shared):
     noisy = matrix.copy()
     held = np.random.default_rng(0).uniform(-2, 12, ((where == "1").sum(), matrix.shape[1]))
     noisy.loc[where == "1"] = held
-    blind = make_dataset(features, dz.make_targets(noisy), kernels, Selection(**recorded))
-    for dataset in (whole, blind):
+    for dataset in (whole, dataset_of(noisy)):
         assert dataset.outputs == manifest.outputs
+        scale = dataset.scale
+        if manifest.family == "perceptron":
+            inputs = standardisation_of(dataset, manifest.network.limit)
+            scale = {side: inputs[side].scale for side in SIDES}
         for side, frozen in manifest.inputs.items():
             assert dataset.tracks[side] == tuple(track.name for track in frozen.tracks)
-            assert tuple(dataset.scale[side]) == frozen.scale
+            assert tuple(scale[side]) == frozen.scale
 
 
-def test_artifacts_keep_to_their_sizes():
-    files = load_registry(ROOT / "registry.yaml").resolve("hg38-open-v1").files
+@pytest.mark.parametrize("name", MODELS)
+def test_models_answer_as_published(name):
+    model = dz.load(name)
+    for backend in ("numpy", "onnxruntime"):
+        assert model.check_known_answers(model.backend(backend, "cpu")) <= 1e-5
+    assert max(model.manifest.parity.values()) <= 1e-5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_of_models_add_up(name):
+    model = dz.load(name)
+    found = model.explain(["TP53", "ALB", "MALAT1", "XIST"], by="track")
+    scale = np.array([output.scale for output in model.manifest.outputs])
+    assert (np.abs(found.delta) / scale).max() <= 1e-5
+
+
+def test_the_default_model_sees_binding_alone():
+    manifest = dz.load(load_registry(ROOT / "registry.yaml").default_model).manifest
+    kinds = {track.kind for frozen in manifest.inputs.values() for track in frozen.tracks}
+    assert kinds == set(BINDING)
+
+
+@pytest.mark.parametrize("name", ["gtex-tissue-v1", "gtex-tissue-chromatin-v1"])
+def test_scores_on_readme_are_those_of_the_manifest(name):
+    metrics = dz.load(name).manifest.metrics["test"]
+    line = f"{metrics['fold_change_spearman']:.3f} / {metrics['median_spearman']:.3f}"
+    (row,) = [row for row in README.splitlines() if row.startswith(f"| [`{name}`]")]
+    assert line in row
+
+
+@pytest.mark.parametrize(("name", "pooled"), [("hg38-open-v1", 20e6), ("hg38-open-v2", 25e6)])
+def test_artifacts_keep_to_their_sizes(name, pooled):
+    files = load_registry(ROOT / "registry.yaml").resolve(name).files
     assert files["sites.npz"].size < 60e6
-    assert files["pooled.npz"].size < 20e6
+    assert files["pooled.npz"].size < pooled
 
 
-def test_published_features_name_every_track():
-    features = dz.load_features("hg38-open-v1")
+@pytest.mark.parametrize(
+    ("name", "promoter", "rna"), [("hg38-open-v1", 870, 1223), ("hg38-open-v2", 2953, 1227)]
+)
+def test_published_features_name_every_track(name, promoter, rna):
+    features = dz.load_features(name)
     assert len(features) == 57992
-    for side, count in (("promoter", 870), ("rna", 1223)):
+    for side, count in (("promoter", promoter), ("rna", rna)):
         tracks = features.side_tracks[side]
         assert len({track.name for track in tracks}) == len(tracks) == count
         assert all(track.regulator and track.kind and track.source for track in tracks)

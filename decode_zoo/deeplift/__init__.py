@@ -40,7 +40,7 @@ def rule_for(network: Network, *, positions: bool) -> Rule:
         Whether places of inputs are bins, not numbers of position sums.
     """
     if isinstance(network, PerceptronNetwork):
-        return PerceptronRule(network.fold())
+        return PerceptronRule(network.fold(), positions=positions)
     if network.config.pools:
         return FoldedRule(network.fold(), positions=positions)
     return ConvolutionRule(network)

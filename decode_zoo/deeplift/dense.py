@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DenseLayers", "slopes"]
+__all__ = ["DenseLayers", "product", "slopes"]
 
 FloatArray = npt.NDArray[np.float64]
+
+# Rows of a matrix product.
+_ROWS = 64
 
 
 def slopes(x: FloatArray, reference: FloatArray) -> FloatArray:
@@ -32,6 +35,17 @@ def slopes(x: FloatArray, reference: FloatArray) -> FloatArray:
     return slope
 
 
+def product(rows: FloatArray, weights: FloatArray) -> FloatArray:
+    """Multiply rows with a matrix; a row's bits do not depend on its neighbours.
+
+    Matrix libraries choose their kernels by shape. Blocks of one fixed shape, the last filled up
+    with empty rows, cost far less than rows one by one.
+    """
+    blocks = np.zeros((-(-len(rows) // _ROWS), _ROWS, rows.shape[1]))
+    blocks.reshape(-1, rows.shape[1])[: len(rows)] = rows
+    return (blocks @ weights).reshape(-1, weights.shape[1])[: len(rows)]
+
+
 class DenseLayers:
     """What follows the first hidden layer: dense layers, each behind a ReLU (or none).
 
@@ -50,9 +64,8 @@ class DenseLayers:
         """Return the inputs of every ReLU, and the outputs last; `hidden` has shape (n, width)."""
         values = [hidden]
         for weights, bias in self.layers:
-            # Row by row, so that a row's bits do not depend on its neighbours.
             x = np.maximum(values[-1], 0) if self.relu else values[-1]
-            values.append((x[:, None, :] @ weights)[:, 0] + bias)
+            values.append(product(x, weights) + bias)
         return values
 
     def multipliers(self, hidden: FloatArray, reference: FloatArray) -> FloatArray:
