@@ -19,6 +19,9 @@ from decode_zoo.pooling import PooledRows
 __all__ = ["BoundFeatures", "bind"]
 
 FloatArray = npt.NDArray[np.float32]
+
+# Of tracks that are missing on a side.
+_LISTED = 100
 IntArray = npt.NDArray[np.int64]
 
 
@@ -144,8 +147,12 @@ def bind(
 
 
 def _listing(missing: Mapping[Side, Sequence[str]]) -> str:
+    def named(names: Sequence[str]) -> str:
+        more = len(names) - _LISTED
+        return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
     return "\n".join(
-        textwrap.fill(f"{side} ({len(names)}): {', '.join(names)}", 100, initial_indent="  ",
+        textwrap.fill(f"{side} ({len(names)}): {named(names)}", 100, initial_indent="  ",
                       subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
         for side, names in missing.items()
         if names

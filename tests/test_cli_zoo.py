@@ -137,7 +137,7 @@ def test_info_on_a_bundle_in_a_folder(call):
     folder = call("info", dz.Store.default().locate("gtex-tissue-v1", "manifest.json").parent)
     for code, out, err in (by_id, folder):
         assert (code, err) == (0, "")
-        for text in ("gtex-tissue-decode-v1: ", "licence", "Whole_Blood", "promoter", "cite"):
+        for text in ("gtex-tissue-v1: ", "licence", "Whole_Blood", "promoter", "cite"):
             assert text in out
     assert len(folder[1].splitlines()) == len(by_id[1].splitlines()) - 2  # no size, no registry
 

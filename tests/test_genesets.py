@@ -534,7 +534,7 @@ def test_real_lists_against_plain_sets(real: FeatureSet) -> None:
 
 def test_attributions_of_targets(real: FeatureSet, tmp_path: Path) -> None:
     """Even over the window, one regulator with the tracks that have positions, additive."""
-    model = dz.load("gtex-tissue-v1")
+    model = dz.load("gtex-tissue-decode-v1")
     config = DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=6)
     frozen = model.manifest.inputs
     tracks = tuple(t for t in real.side_tracks["promoter"] if t.regulator in ("CTCF", "TAF1"))

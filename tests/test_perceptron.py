@@ -266,7 +266,7 @@ def test_predicted_changes_are_as_large_as_observed_ones_on_average(bundle, feat
     observed = dataset.targets.values[part]
     for column in range(observed.shape[1]):
         line = stats.linregress(predicted[:, column], observed[:, column])
-        assert line.slope == pytest.approx(1, abs=0.01)  # weights are rounded
+        assert line.slope == pytest.approx(1, abs=0.05)  # weights are rounded
 
 
 def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):  # noqa: F811

@@ -155,7 +155,8 @@ def test_places_are_those_of_explain_by_position(page, model):
     table = positions.to_frame()
     table = table[table["class"] != "mask"]
     table["side"] = np.where(table["class"] == "TF", 0, 1)
-    grouped = table.groupby(["symbol", "output", "regulator", "side", "bin"], observed=True)
+    by = ["symbol", "output", "class", "regulator", "side", "bin"]
+    grouped = table.groupby(by, observed=True)
     expected = grouped["score"].sum()
     counts = arrays["placeCounts"].reshape(n, m, k)
     starts = np.concatenate(([0], np.cumsum(counts.ravel()))).astype(int)
@@ -169,7 +170,8 @@ def test_places_are_those_of_explain_by_position(page, model):
                 if regulator == 65535:
                     assert start == stop
                     continue
-                own = expected.loc[gene, output, data["regulators"][regulator]]
+                kind = data["classes"][data["regulatorClass"][regulator]]
+                own = expected.loc[gene, output, kind, data["regulators"][regulator]]
                 places = arrays["places"][start:stop]
                 found = list(zip((places % 2).tolist(), (places // 2).tolist(), strict=True))
                 assert found
