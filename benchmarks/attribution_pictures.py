@@ -44,7 +44,7 @@ def save(figure: Figure, path: Path) -> None:
 def main(output_dir: Path) -> None:
     """Draw one gene and a signature."""
     model = dz.load("gtex-tissue-v1")
-    features = dz.load_features(ROOT / "zoo/features/hg38-open-v1")
+    features = dz.load_features(ROOT / "zoo/features" / model.manifest.features["id"])
     alb = model.explain(["ALB"], by="position", features=features)
     liver = model.explain(read_gene_list(ROOT / "examples/liver.tsv"))
     output_dir.mkdir(parents=True, exist_ok=True)

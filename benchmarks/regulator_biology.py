@@ -672,7 +672,7 @@ def compare_networks(
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--model", "model_id", default="gtex-tissue-v1", show_default=True)
+@click.option("--model", "model_id", default="gtex-tissue-decode-v1", show_default=True)
 @click.option("--retrain", "retrained", type=int, multiple=True, help="Seed of another network.")
 @click.option("--seed", default=0, show_default=True, help="Of the permutations.")
 def main(data: Path, model_id: str, retrained: tuple[int, ...], seed: int) -> None:
