@@ -320,8 +320,11 @@ def test_totals_of_positions_are_scores_of_regulators(placed, model):
     for side in ("TF", "RBP"):
         own = table[(table["class"] == "TF") == (side == "TF")]
         scores = own.set_index("regulator")["score"]
-        axes = next(a for a in figure.axes if a.get_yticklabels() and a.images
-                    and {t.get_text() for t in a.get_yticklabels()} <= set(scores.index))  # fmt: skip
+        axes = next(
+            axes for axes in figure.axes
+            if axes.images and axes.get_yticklabels()
+            and {text.get_text() for text in axes.get_yticklabels()} <= set(scores.index)
+        )  # fmt: skip
         names = [text.get_text() for text in axes.get_yticklabels()]
         cells = figure.axes[figure.axes.index(axes) - 1].images[0].get_array()
         np.testing.assert_allclose(cells.sum(axis=1), scores[names], rtol=1e-4)

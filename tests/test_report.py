@@ -257,6 +257,14 @@ def test_provenance_and_honesty_are_on_the_page(report, model):
     assert report.provenance["by"] == "regulator"
 
 
+def test_targets_without_positions_are_told(report):
+    for text in ("only the target genes are known", "spread evenly over the promoter window"):
+        assert text in report.html
+    of_sites = build_report(dz.load("gtex-tissue-decode-v1"), ["ALB"], outputs=["Liver"])
+    assert "target genes" not in of_sites.html
+    assert "spread evenly" not in of_sites.html
+
+
 def test_an_empty_list_and_one_of_strangers_make_a_page(model):
     for genes in ([], ["nope", "nada"]):
         data, arrays = content_of(build_report(model, genes, outputs=["Liver"]).html)
@@ -298,6 +306,7 @@ def test_without_positions_the_page_says_how_to_get_them(model, tmp_path):
     assert not data["positions"]
     assert arrays["places"].size == arrays["profiles"].size == 0
     assert "No scores by position" in report.html
+    assert "spread evenly" not in report.html
     assert "has no sites.npz" in report.html
     assert "decode-zoo fetch" in report.html
     with_positions, expected = content_of(build_report(model, ["ALB"], outputs=["Liver"]).html)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from decode_zoo.errors import MissingExtraError
+from decode_zoo.genesets import TARGETS
 from decode_zoo.report.content import Content
 from decode_zoo.report.detail import TOP, Classes
 from decode_zoo.report.packing import pack
@@ -71,6 +72,7 @@ def render(content: Content, title: str, provenance: Mapping[str, Any]) -> str:
         features=content.explainer.bound.features,
         missing={side: names for side, names in content.explainer.bound.missing.items() if names},
         background=content.explainer.background,
+        has_targets=any(track.kind == TARGETS for track in manifest.inputs["promoter"].tracks),
         n_detail=content.n_detail,
         top=TOP,
         coarsest=float(content.detail.steps.max(initial=0)),
