@@ -75,13 +75,14 @@ def stored_csr(
     InputError
         If the arrays do not describe a matrix of this shape.
     """
-    counts, tracks, bases = (checked_counts(arrays, f"{name}_{part}") for part in CSR_PARTS)
-    fits = counts.shape == shape[:1] and counts.sum() == len(tracks) == len(bases)
-    fits = fits and tracks.max(initial=-1) < shape[1] and bases.max(initial=0) < 1 << 31
+    counts, tracks, bases = (_column(arrays, f"{name}_{part}") for part in CSR_PARTS)
+    fits = counts.shape == shape[:1] and counts.sum(dtype=np.int64) == len(tracks) == len(bases)
+    fits = fits and (not len(tracks) or int(tracks.max()) < shape[1])
+    fits = fits and int(bases.max(initial=0)) < 1 << 31
     if not fits:
         raise InputError(f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and "
                          f"{shape[1]} tracks")  # fmt: skip
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    indptr = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int32)
     return sparse.csr_array((bases.astype(np.int32), tracks.astype(np.int32), indptr), shape=shape)
 
 
@@ -96,10 +97,14 @@ def checked_counts(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> IntArra
     InputError
         If it is anything else.
     """
+    return _column(arrays, name).astype(np.int64)
+
+
+def _column(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
     column = arrays[name]
     if column.ndim != 1 or column.dtype not in (np.uint16, np.uint32):
         raise InputError(f"a feature set's array '{name}' is no column of counts or positions")
-    return column.astype(np.int64)
+    return column
 
 
 def write_arrays(

@@ -580,17 +580,17 @@ def test_a_bundle_brings_its_own_tracks_split_and_settings(plan, tmp_path):
     description = Description("made-v1", "Made", "CC0-1.0", "nobody", (), plan.features.name,
                               {"made.tsv": plan.data["expression"]}, ())  # fmt: skip
     selection = replace(plan.selection, kinds=("tf",), min_genes=7)
-    config = replace(plan.config, members=2)
+    config, fit = replace(plan.config, members=1), replace(plan.fit, seeds=(1,))
     model = train_bundle(plan.features, plan.targets, tmp_path / "bundle", description,
-                         network=config, fit=plan.fit, selection=selection)  # fmt: skip
-    bundled = plans.plan_for_bundle(plan, model, (1, 2))
-    assert (bundled.selection, bundled.fit) == (selection, plan.fit)
+                         network=config, fit=fit, selection=selection)  # fmt: skip
+    bundled = plans.plan_for_bundle(plan, model, (1,))
+    assert (bundled.selection, bundled.fit) == (selection, fit)
     run(bundled, tmp_path / "out", ("ours", "ours_retrained", "ours_rna_permuted", "report"),
         resamples=100)  # fmt: skip
     models, _ = gather(jobs_of(bundled), tmp_path / "out")
-    # Trained again with the bundle's settings and seeds, its members give what it gives.
+    # Trained again with the bundle's settings and seed, its member gives what it gives.
     np.testing.assert_allclose(models["ours"].values["test"],
-                               models["ours_retrained"].values["test"], atol=2e-3)  # fmt: skip
+                               models["ours_retrained"].values["test"], atol=2e-5)  # fmt: skip
     table = pd.read_csv(tmp_path / "out/report/differences.tsv", sep="\t")
     assert set(table["other"]) == {"ours_retrained"}
     with pytest.raises(UsageError, match="another feature set"):

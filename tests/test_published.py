@@ -153,3 +153,103 @@ def test_published_features_name_every_track(name, promoter, rna):
         assert all(track.regulator and track.kind and track.source for track in tracks)
         assert all(len(track.sha256) == 64 for track in tracks)
     assert "SPI1@GM12878" in features.tracks("promoter")
+
+
+COMPARED = {
+    "gtex-tissue-v1": "ours",
+    "this model": "ours",
+    "kernel ridge regression": "kernel_ridge",
+    "published network, mean of three": "decode_mean",
+    "published network, best of three": "decode",
+    "ridge regression": "ridge",
+    "ridge regression on the same tracks": "ridge",
+    "LightGBM, 8 tissues and the median": "lightgbm",
+    "number of bound TF tracks": "bound_tf_count",
+    "length of the RNA": "rna_length",
+}
+CONTROLS = {
+    "RNA, shuffled": "rna_permuted",
+    "promoter, shuffled": "promoter_permuted",
+    "both, shuffled": "both_permuted",
+    "tracks of HepG2": "without_hepg2",
+    "targets by TFEA.ChIP": "without_tfea",
+}
+STATISTICS = ("mean of fold changes", "median_log2_tpm")
+
+
+def chr1_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of the comparison that are about chr1."""
+    with path.open(encoding="utf-8") as stream:
+        return [row for row in csv.DictReader(stream, delimiter="\t") if row["part"] == "test"]
+
+
+def cells_of(text: str, columns: int) -> list[list[str]]:
+    """Rows of Markdown tables of so many columns, without emphasis."""
+    rows = [line.replace("**", "").split("|")[1:-1] for line in text.splitlines()
+            if line.startswith("| ")]  # fmt: skip
+    return [[cell.strip() for cell in row] for row in rows if len(row) == columns]
+
+
+def numbers_in(cell: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", cell.replace("−", "-"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "tables", "at_least"),
+    [
+        ("docs/accuracy.md", 4, "docs/accuracy/binding", 8),
+        ("model_cards/gtex-tissue-v1.md", 3, "docs/accuracy/binding", 6),
+        ("model_cards/gtex-tissue-chromatin-v1.md", 3, "docs/accuracy/chromatin", 2),
+    ],
+)
+def test_scores_in_texts_are_those_of_the_comparison(text, columns, tables, at_least):
+    scores = {(row["model"], row["statistic"]): [float(row[k]) for k in ("spearman", "low", "high")]
+              for row in chr1_rows(ROOT / tables / "summary.tsv")}  # fmt: skip
+    leads = {
+        (row["other"], row["output"]): [float(row[k]) for k in ("difference", "low", "high")]
+        for row in chr1_rows(ROOT / tables / "differences.tsv") if row["model"] == "ours"
+    }  # fmt: skip
+    found = 0
+    for label, *cells in cells_of((ROOT / text).read_text(encoding="utf-8"), columns):
+        model = COMPARED.get(label)
+        if model is None:
+            continue
+        found += 1
+        for cell, statistic in zip(cells[:2], STATISTICS, strict=True):
+            assert numbers_in(cell) == pytest.approx(scores[model, statistic], abs=6e-4), label
+        if cells[2:] and model != "ours":
+            expected = [number for statistic in STATISTICS for number in leads[model, statistic]]
+            assert numbers_in(cells[2]) == pytest.approx(expected, abs=6e-4), label
+    assert found >= at_least
+
+
+def test_controls_in_the_text_are_those_of_the_comparison():
+    folder = ROOT / "docs/accuracy/binding"
+    scores = {(row["model"], row["statistic"]): float(row["spearman"])
+              for row in chr1_rows(folder / "summary.tsv")}  # fmt: skip
+    losses = {
+        (row["model"], row["output"]): [-float(row[k]) for k in ("difference", "high", "low")]
+        for row in chr1_rows(folder / "differences.tsv") if row["other"] == "ours_retrained"
+    }  # fmt: skip
+    rows = [row for row in cells_of((ROOT / "docs/accuracy.md").read_text(encoding="utf-8"), 4)
+            if row[0] in CONTROLS]  # fmt: skip
+    assert {row[0] for row in rows} == set(CONTROLS)
+    for label, *cells, loss in rows:
+        model = f"ours_{CONTROLS[label]}"
+        for cell, statistic in zip(cells, STATISTICS, strict=True):
+            assert numbers_in(cell) == pytest.approx([scores[model, statistic]], abs=6e-4), label
+        expected = [number for statistic in STATISTICS for number in losses[model, statistic]]
+        if numbers_in(loss):
+            assert numbers_in(loss) == pytest.approx(expected, abs=6e-4), label
+
+
+@pytest.mark.parametrize("name", ["binding", "chromatin"])
+def test_the_comparison_is_of_the_published_models(name):
+    model = {"binding": "gtex-tissue-v1", "chromatin": "gtex-tissue-chromatin-v1"}[name]
+    metrics = dz.load(model).manifest.metrics["test"]
+    scores = {row["statistic"]: row for row in chr1_rows(ROOT / f"docs/accuracy/{name}/summary.tsv")
+              if row["model"] == "ours"}  # fmt: skip
+    for statistic, key in zip(STATISTICS, ("fold_change_spearman", "median_spearman"), strict=True):
+        assert float(scores[statistic]["spearman"]) == pytest.approx(metrics[key], abs=5e-4)
+        assert int(scores[statistic]["n_genes"]) == metrics["n_genes"]
+    assert f"{metrics['fold_change_spearman']:.3f} / {metrics['median_spearman']:.3f}" in README

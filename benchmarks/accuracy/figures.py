@@ -42,7 +42,11 @@ def draw_summary(table: pd.DataFrame) -> Figure:
                   label=part)  # fmt: skip
         axes.set_xlabel(f"Spearman's rho, {statistic}", fontsize=8)
         tidy(axes)
-    panels[0].set_yticks(place, [name.replace("_", " ") for name in models])
+    known = table[table["statistic"] != MEDIAN].groupby("model")["n_outputs"].first()
+    panels[0].set_yticks(place, [
+        name.replace("_", " ") + (f", {known[name]} tissues" if known[name] < known.max() else "")
+        for name in models
+    ])  # fmt: skip
     panels[0].set_ylim(len(models) - 0.4, -0.6)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=7, frameon=False)
