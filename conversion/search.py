@@ -1,7 +1,7 @@
 """Search for the hyper-parameters of a perceptron, by cross-validation over chromosomes.
 
     python -m conversion.search FEATURES EXPRESSION --kinds tf,tf_target,rbp,rbp_other,mirna \
-        --study search.journal --trials 40 --ledger docs/accuracy.tsv
+        --study search.journal --trials 40 --ledger docs/accuracy/search.tsv
 
 FEATURES is a feature set (folder or id) with positions, EXPRESSION the matrix of log2(TPM + 0.25).
 The chromosomes that models are tested on are left out altogether: every figure here is of genes
