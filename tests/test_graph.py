@@ -29,7 +29,7 @@ Change = Callable[[Any], object]
 
 @pytest.fixture(scope="module")
 def model():
-    return dz.load("gtex-tissue-v1")
+    return dz.load("gtex-tissue-decode-v1")
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def prepare(place: Path) -> None:
     annotation = read_gtf(place / "g.gtf", TOY)
     build_features(annotation, TOY, {"rna": files, "promoter": files}, place / "set")
     (place / "bundle").mkdir()
-    model = dz.load("gtex-tissue-v1")
+    model = dz.load("gtex-tissue-decode-v1")
     for name in ("manifest.json", "weights.npz", "model.onnx"):
         shutil.copy(model.locate(name), place / "bundle" / name)
     arrays = {"a": np.arange(6, dtype=np.uint16).reshape(2, 3), "b/c": np.ones(4, np.float32)}
