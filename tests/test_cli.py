@@ -47,7 +47,7 @@ def test_formats_agree_and_carry_provenance(tmp_path):
         path = tmp_path / f"out{suffix}"
         run("predict", "--model", "gtex-tissue-v1", EXAMPLE, "-o", path)
         record = json.loads(path.with_name(path.name + ".provenance.json").read_text())
-        assert record["model"]["id"] == "gtex-tissue-decode-v1"
+        assert record["model"]["id"] == "gtex-tissue-v1"
         assert record["requested_model"] == "gtex-tissue-v1"
         assert record["command"][0] == "decode-zoo"
         assert record["units"]["Liver"] == "log2 fold change"
@@ -165,7 +165,7 @@ def test_tampered_features_are_refused(tmp_path):
     import shutil
 
     folder = tmp_path / "set"
-    shutil.copytree(ROOT / "zoo/features/hg38-open-v1", folder)
+    shutil.copytree(ROOT / "zoo/features/hg38-open-v2", folder)
     path = folder / "pooled.npz"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -23,8 +23,8 @@ def test_folds_hold_every_chromosome_once_but_those_held_out():
 def test_what_is_drawn_is_what_is_trained():
     drawn = {
         "encoder_width": 128, "dense_width": 512, "dense_layers": 1, "learning_rate": 1e-3,
-        "weight_decay": 0.5, "batch_size": 64, "epochs": 15, "input_dropout": 0.1,
-        "encoder_dropout": 0.2, "dense_dropout": 0.3,
+        "weight_decay": 0.5, "batch_size": 64, "epochs": 15, "group_dropout": 0.4,
+        "input_dropout": 0.1, "encoder_dropout": 0.2, "dense_dropout": 0.3, "median_weight": 2.0,
     }  # fmt: skip
     assert set(drawn) == set(search.PROPOSED)
     config, fit = search.propose(optuna.trial.FixedTrial(drawn))
