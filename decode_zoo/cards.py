@@ -6,6 +6,7 @@ on a card can be out of step.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -50,7 +51,8 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
         training = f"{log['genes']['training']} genes; {kept}"
         scores = [
             f"| {_parts(manifest).get(part, part)} | {values['n_genes']} | "
-            f"{values['fold_change_spearman']:.3f} | {values['median_spearman']:.3f} |"
+            + " | ".join(_rho(rho) for rho in manifest.spearman(part))
+            + " |"
             for part, values in manifest.metrics.items()
         ]
     except (KeyError, TypeError, ValueError) as error:
@@ -59,6 +61,7 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
             f"({error!r})",
             remedy="Export the bundle again with decode-zoo train.",
         ) from None
+    scored = all(output.kind == "score" for output in manifest.outputs)
     rows: dict[str, object] = {
         "Id": f"`{manifest.id}`",
         "Family": manifest.family,
@@ -69,6 +72,7 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
         "Network": manifest.network.description,
         "Position sums": manifest.pooling,
         "Training": training,
+        **_base(manifest),
         "Size": f"{sum(entry.size for entry in files.values()) / 1e6:.1f} MB",
         "Licence": manifest.license,
     }
@@ -81,7 +85,8 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
             "Spearman's rho between predicted and observed, over genes:",
             "\n".join(
                 [
-                    "| genes | n | fold changes (mean over outputs) | median |",
+                    f"| genes | n | {'score' if scored else 'fold changes'} (mean over outputs) | "
+                    "median |",
                     "| --- | --- | --- | --- |",
                     *scores,
                 ]
@@ -166,10 +171,24 @@ def with_facts(card: str, facts: str) -> str:
 
 
 def _outputs(manifest: Manifest) -> str:
+    if all(output.kind == "score" for output in manifest.outputs):
+        return ", ".join(f"{output.name} ({output.unit})" for output in manifest.outputs)
     medians = [output for output in manifest.outputs if output.kind == "median"]
     folds = len(manifest.outputs) - len(medians)
     rest = ", and the median log2 TPM" if medians else ""
     return f"{len(manifest.outputs)}: {folds} log2 fold changes against their median{rest}"
+
+
+def _rho(rho: float) -> str:
+    return "–" if math.isnan(rho) else f"{rho:.3f}"
+
+
+def _base(manifest: Manifest) -> dict[str, object]:
+    """Say what a fine-tuned model goes back to."""
+    base = manifest.training.get("base")
+    if not isinstance(base, Mapping):
+        return {}
+    return {"Fine-tuned from": f"`{base['id']}` (manifest {str(base['manifest_sha256'])[:12]}…)"}
 
 
 def _parts(manifest: Manifest) -> dict[str, str]:

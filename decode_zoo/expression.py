@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -49,15 +49,16 @@ class Output:
     name : str
         E.g. a tissue.
     unit : str
-        ``log2 fold change`` or ``log2 TPM``.
-    kind : {"fold_change", "median"}
+        ``log2 fold change``, ``log2 TPM``, or that of a score.
+    kind : {"fold_change", "median", "score"}
+        A score is whatever else there is about a gene.
     scale : float
         The network's own output times this is in `unit`.
     """
 
     name: str
     unit: str
-    kind: Literal["fold_change", "median"]
+    kind: Literal["fold_change", "median", "score"]
     scale: float = 1.0
 
 
@@ -70,19 +71,22 @@ class Targets:
     gene_ids : list of str
         Without version; n of them.
     names : tuple of str
-        Output names; the last one is `MEDIAN`.
+        Output names; the last one is `MEDIAN`, unless they are scores.
     values : ndarray of float64, shape (n, n_outputs)
         log2 fold changes against the gene's median over the outputs, and that median in
-        log2(TPM + 0.25).
+        log2(TPM + 0.25); or scores.
+    unit : str
+        Of scores; empty if they are none.
     """
 
     gene_ids: list[str]
     names: tuple[str, ...]
     values: FloatArray
+    unit: str = ""
 
     def take(self, rows: IntArray) -> Targets:
         """Return some of the genes."""
-        return Targets([self.gene_ids[i] for i in rows], self.names, self.values[rows])
+        return replace(self, gene_ids=[self.gene_ids[i] for i in rows], values=self.values[rows])
 
     def outputs(self, training: IntArray) -> tuple[Output, ...]:
         """Describe the outputs, with scales from training genes only.
@@ -95,8 +99,17 @@ class Targets:
         Returns
         -------
         tuple of Output
-            One standard deviation for all fold changes together, one for the median.
+            One standard deviation for all fold changes together, one for the median; one for each
+            score.
         """
+        if self.unit:
+            deviations = self.values[training].std(axis=0)
+            if not (deviations > 0).all():
+                raise InputError("a score does not vary over training genes")
+            return tuple(
+                Output(name, self.unit, "score", float(deviation))
+                for name, deviation in zip(self.names, deviations, strict=True)
+            )
         fold, median = self.values[training, :-1], self.values[training, -1]
         shared = float(fold.std())
         if not (shared > 0 and median.std() > 0):
@@ -210,18 +223,21 @@ def _check_numbers(
 
 
 def make_targets(
-    matrix: pd.DataFrame, *, scale: Literal["tpm", "log2tpm"] = "log2tpm", min_tpm: float = 2.0
+    matrix: pd.DataFrame,
+    *,
+    scale: Literal["tpm", "log2tpm", "log2"] = "log2tpm",
+    min_tpm: float = 2.0,
 ) -> Targets:
     """Turn expression into targets.
 
     Parameters
     ----------
     matrix : DataFrame, shape (n_genes, n_outputs)
-        TPM, or log2(TPM + 0.25), indexed by gene id.
-    scale : {"tpm", "log2tpm"}
-        Which of the two it is.
+        TPM, log2(TPM + 0.25), or the latter normalised, indexed by gene id.
+    scale : {"tpm", "log2tpm", "log2"}
+        Which of the three it is.
     min_tpm : float
-        Genes that do not exceed this in any output are dropped.
+        Genes that do not exceed this in any output are dropped; of normalised values none is.
 
     Raises
     ------
@@ -249,12 +265,12 @@ def make_targets(
     if scale == "tpm":
         _refuse(values < 0, matrix, "no TPM is negative", "Is it log-transformed already?")
         values = np.log2(values + PSEUDOCOUNT)
-    else:
+    elif scale == "log2tpm":
         _refuse(
             values < _LOWEST - _ROUNDING,
             matrix,
             f"that is the log2(TPM + {PSEUDOCOUNT}) of nothing",
-            "Give log2(TPM + 0.25), neither centred nor normalised, or TPM (--scale tpm).",
+            "Give log2(TPM + 0.25), or TPM (--scale tpm), or say that it is normalised (log2).",
         )
     _refuse(
         values > _HIGHEST + _ROUNDING,
@@ -262,7 +278,7 @@ def make_targets(
         "that is more than a million transcripts in a million (TPM)",
         "Are these counts? Or TPM, but named log2tpm (--scale)?",
     )
-    kept = values.max(axis=1) > np.log2(min_tpm + PSEUDOCOUNT)
+    kept = values.max(axis=1) > (-np.inf if scale == "log2" else np.log2(min_tpm + PSEUDOCOUNT))
     if not kept.any():
         raise InputError(f"no gene exceeds {min_tpm:g} TPM in any output",
                          remedy="Are the values on the scale that was named?")  # fmt: skip

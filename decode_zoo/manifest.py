@@ -170,6 +170,13 @@ class Manifest:
         fold, median = (self.metrics[part][name] for name in _RHO)
         return (math.nan if fold is None else fold), (math.nan if median is None else median)
 
+    def spearman_text(self, part: str) -> str:
+        """Say the same in words."""
+        fold, median = self.spearman(part)
+        if math.isnan(median):
+            return f"{fold:.3f}"
+        return f"{fold:.3f} (mean over fold changes), {median:.3f} (median)"
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what rows and columns mean: the names of outputs and tracks, in order."""

@@ -11,7 +11,7 @@ from scipy import stats
 
 from decode_zoo.expression import MEDIAN
 
-__all__ = ["column_correlation", "score", "summarise"]
+__all__ = ["auroc", "column_correlation", "score", "summarise"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -23,6 +23,36 @@ def column_correlation(predicted: FloatArray, observed: FloatArray) -> FloatArra
     norm = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(norm > 0, (a * b).sum(axis=0) / norm, np.nan)
+
+
+def auroc(
+    scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]
+) -> tuple[float, float, float]:
+    """Area under the ROC curve, with its 95% interval (DeLong et al. 1988, doi 10.2307/2531595).
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+    positive : ndarray of bool, shape (n,)
+
+    Returns
+    -------
+    area, low, high : float
+        NaN if there are no positives, or nothing else; no interval if there is one of either.
+    """
+    cases, controls = scores[positive], scores[~positive]
+    m, n = len(cases), len(controls)
+    if not (m and n):
+        return np.nan, np.nan, np.nan
+    together = stats.rankdata(np.concatenate([cases, controls]))
+    # Of each case, the share of controls below it; of each control, that of cases above it.
+    above = (together[:m] - stats.rankdata(cases)) / n
+    below = 1 - (together[m:] - stats.rankdata(controls)) / m
+    area = float(above.mean())
+    if min(m, n) < 2:
+        return area, np.nan, np.nan
+    half = 1.959964 * float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    return area, max(area - half, 0.0), min(area + half, 1.0)
 
 
 def score(predicted: FloatArray, observed: FloatArray, names: Sequence[str]) -> pd.DataFrame:
@@ -57,11 +87,12 @@ def summarise(scores: pd.DataFrame) -> dict[str, float]:
     Returns
     -------
     dict
-        ``fold_change_spearman``, ``median_spearman``, ``n_genes``.
+        ``fold_change_spearman`` (of all outputs but the median), ``median_spearman`` (NaN if there
+        is no median), ``n_genes``.
     """
     is_median = scores["output"] == MEDIAN
     return {
         "fold_change_spearman": float(scores.loc[~is_median, "spearman"].mean()),
-        "median_spearman": float(scores.loc[is_median, "spearman"].iloc[0]),
+        "median_spearman": float(scores.loc[is_median, "spearman"].mean()),
         "n_genes": int(scores["n"].iloc[0]),
     }

@@ -192,9 +192,5 @@ def train(  # one parameter an option
             force=force,
         )
     for part in model.manifest.metrics:
-        fold, median = model.manifest.spearman(part)
-        click.echo(
-            f"{part}: rho {fold:.3f} (fold changes), {median:.3f} (median)",
-            err=True,
-        )
+        click.echo(f"{part}: Spearman's rho {model.manifest.spearman_text(part)}", err=True)
     click.echo(str(output))

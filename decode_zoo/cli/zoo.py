@@ -111,10 +111,8 @@ def _describe_model(manifest: Manifest) -> Iterator[str]:
         regulators = len({track.regulator for track in frozen.tracks})
         yield f"{side:11} {len(frozen.tracks)} tracks of {regulators} regulators"
     for part, values in manifest.metrics.items():
-        fold, median = manifest.spearman(part)
         yield (
-            f"{part:11} Spearman's rho {fold:.3f} (mean over fold changes), {median:.3f} (median), "
-            f"{values['n_genes']} genes"
+            f"{part:11} Spearman's rho {manifest.spearman_text(part)}, {values['n_genes']} genes"
         )
     names = ", ".join(output.name for output in manifest.outputs)
     yield f"outputs     {len(manifest.outputs)}: {names}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,15 @@ from decode_zoo.expression import Output, Split, Targets, split_by_chromosome
 from decode_zoo.features import FeatureSet
 from decode_zoo.inputs import BoundFeatures, bind
 from decode_zoo.layout import SIDES, Side
+from decode_zoo.manifest import Manifest
 
-__all__ = ["Dataset", "Selection", "make_dataset"]
+__all__ = ["PARTS", "Dataset", "Selection", "make_dataset", "make_dataset_like"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+# Of a split.
+PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,19 @@ class Dataset:
         """The feature set."""
         return self.bound.features
 
+    def take_outputs(self, columns: IntArray) -> Dataset:
+        """Return the dataset with some of its outputs, in this order."""
+        names = tuple(self.targets.names[i] for i in columns)
+        targets = replace(self.targets, names=names, values=self.targets.values[:, columns])
+        return replace(self, targets=targets, outputs=tuple(self.outputs[i] for i in columns))
+
+    def rename_outputs(self, names: tuple[str, ...]) -> Dataset:
+        """Return the dataset with other names for its outputs."""
+        outputs = tuple(
+            replace(output, name=name) for output, name in zip(self.outputs, names, strict=True)
+        )
+        return replace(self, targets=replace(self.targets, names=names), outputs=outputs)
+
     def pooled(self, part: IntArray) -> dict[Side, FloatArray]:
         """Position sums of some rows of `targets` in bases, shape (n, kernel, 1 + n_tracks)."""
         return {side: sums.dense() for side, sums in self.bound.pooled(self.rows[part]).items()}
@@ -133,20 +150,7 @@ def make_dataset(
         track, is not there.
     """
     selection = selection or Selection()
-    if features.layout.level != "gene":
-        raise UsageError("Models of gene expression train on feature sets at gene level.")
-    place = {name: i for i, name in enumerate(features.rows.gene_ids)}
-    known = np.array([i for i, gene in enumerate(targets.gene_ids) if gene in place], np.int64)
-    if not known.size:
-        raise InputError("no gene of the expression matrix is in the feature set",
-                         remedy="Are both by Ensembl gene id?")  # fmt: skip
-    targets = targets.take(known)
-    rows = np.array([place[gene] for gene in targets.gene_ids], np.int64)
-    split = split_by_chromosome(
-        [features.rows.chroms[row] for row in rows], targets.gene_ids, test=selection.test,
-        absent=selection.absent, validation_fraction=selection.validation_fraction,
-        seed=selection.split_seed,
-    )  # fmt: skip
+    targets, rows, split = _split_genes(features, targets, selection)
     training = rows[split.training]
     tracks = {side: _annotated_tracks(features, side, training, selection) for side in SIDES}
     scale = {
@@ -162,6 +166,93 @@ def make_dataset(
     return Dataset(
         selection, targets, rows, split, tracks, scale, bound, targets.outputs(split.training)
     )
+
+
+def make_dataset_like(
+    manifest: Manifest,
+    features: FeatureSet,
+    targets: Targets,
+    selection: Selection,
+    split: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Join features and targets as `make_dataset` does, with the tracks and scales of a model.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the model that goes on learning.
+    features : FeatureSet
+        With all its tracks; at gene level.
+    targets : Targets
+    selection : Selection
+        Its split; which tracks, the model knows.
+    split : Mapping of str to str, optional
+        Part (training, validation or test) of each gene that is to be used, in place of the
+        chromosomes of `selection`.
+
+    Raises
+    ------
+    InputError
+        If no gene has both, the split leaks, or a track is missing.
+    UsageError
+        If the rows of the feature set are transcripts, or a chromosome to test on is not there.
+    """
+    if split is None:
+        targets, rows, parts = _split_genes(features, targets, selection)
+    else:
+        targets, rows = _known_genes(features, targets.take(_places(targets.gene_ids, split)))
+        parts = Split(*(_in_part(targets.gene_ids, split, part) for part in PARTS))
+        selection = replace(selection, test=(), absent=(), validation_fraction=0.0)
+    inputs = manifest.inputs
+    tracks = {side: tuple(track.name for track in inputs[side].tracks) for side in SIDES}
+    kernels = {side: inputs[side].kernel for side in SIDES}
+    bound = bind(features, tracks, kernels, layout=manifest.layout)
+    scale = {side: np.array(inputs[side].scale, np.float64) for side in SIDES}
+    return Dataset(
+        selection, targets, rows, parts, tracks, scale, bound, targets.outputs(parts.training)
+    )
+
+
+def _places(genes: Sequence[str], split: Mapping[str, str]) -> IntArray:
+    for gene, part in split.items():
+        if part not in PARTS:
+            raise InputError(f"gene {gene}: a part of the split is one of {', '.join(PARTS)}, not "
+                             f"'{part}'")  # fmt: skip
+    return np.array([i for i, gene in enumerate(genes) if gene in split], np.int64)
+
+
+def _in_part(genes: Sequence[str], split: Mapping[str, str], part: str) -> IntArray:
+    rows = np.array([i for i, gene in enumerate(genes) if split[gene] == part], np.int64)
+    if part == "training" and not rows.size:
+        raise InputError("the split leaves no gene for training that has expression and features")
+    return rows
+
+
+def _split_genes(
+    features: FeatureSet, targets: Targets, selection: Selection
+) -> tuple[Targets, IntArray, Split]:
+    """Targets of the genes that the feature set has, their rows there, and their split."""
+    targets, rows = _known_genes(features, targets)
+    split = split_by_chromosome(
+        [features.rows.chroms[row] for row in rows], targets.gene_ids, test=selection.test,
+        absent=selection.absent, validation_fraction=selection.validation_fraction,
+        seed=selection.split_seed,
+    )  # fmt: skip
+    return targets, rows, split
+
+
+def _known_genes(features: FeatureSet, targets: Targets) -> tuple[Targets, IntArray]:
+    """Targets of the genes that the feature set has, and their rows there."""
+    if features.layout.level != "gene":
+        raise UsageError("Models of gene expression train on feature sets at gene level.")
+    place = {name: i for i, name in enumerate(features.rows.gene_ids)}
+    known = np.array([i for i, gene in enumerate(targets.gene_ids) if gene in place], np.int64)
+    if not known.size:
+        raise InputError("no gene of the expression matrix is in the feature set",
+                         remedy="Are both by Ensembl gene id?")  # fmt: skip
+    targets = targets.take(known)
+    rows = np.array([place[gene] for gene in targets.gene_ids], np.int64)
+    return targets, rows
 
 
 def _annotated_tracks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from decode_zoo.artifact import Artifact, FileEntry, check_versioned, entry_for
@@ -21,6 +22,14 @@ _log = logging.getLogger(__name__)
 # The files are not made yet; what they are is not asked.
 _NO_FILES = {"manifest.json": FileEntry("0" * 64, 0)}
 _MAX_CARD = 1 << 20
+_PERSONAL = """
+## Personal data
+
+The outputs are persons. What this bundle says of genes was fitted to their expression, so treat the
+whole folder as you treat the data: share it only with those who may see these.
+
+{membership}
+"""
 _SKELETON = """# {id}
 
 {title}
@@ -68,7 +77,7 @@ def check_entry(id: str, title: str, license: str, citation: str, features: str)
                          "meaning", remedy="Give it a name of its own.")  # fmt: skip
 
 
-def write_card(bundle: Path, former: Path) -> None:
+def write_card(bundle: Path, former: Path, *, personal: bool = False) -> None:
     """Write the card of a bundle: its facts, and prose that is there already or to be written.
 
     Parameters
@@ -77,6 +86,8 @@ def write_card(bundle: Path, former: Path) -> None:
         A folder with a whole bundle, as yet without card.
     former : Path
         The folder that it replaces; the prose on the card in there is kept.
+    personal : bool
+        Whether its outputs are persons; a new card then warns of it.
     """
     manifest = Manifest.read(lambda name: bundle / name)
     try:
@@ -85,8 +96,25 @@ def write_card(bundle: Path, former: Path) -> None:
             card = read_at_most(former / CARD, _MAX_CARD).decode()
         else:
             card = _SKELETON.format(id=manifest.id, title=manifest.title, begin=BEGIN, end=END)
+            card += _personal_data(manifest) if personal else ""
         card = with_facts(card, facts)
     except (InputError, UnicodeDecodeError) as error:
         _log.warning("No card is written: %s", error)
         return
     (bundle / CARD).write_text(card, encoding="utf-8", newline="")
+
+
+def _personal_data(manifest: Manifest) -> str:
+    """Warn that weights are personal data, and say what is known of it."""
+    found = manifest.training.get("membership")
+    if isinstance(found, Mapping):
+        (seen, *_), (other, *_) = found["trained_genes"], found["other_genes"]
+        known = (
+            f"Can they be told from others? Fitted to {found['fitted']} persons, with "
+            f"{found['held_out']} held out: by the best match of expression with an output, the "
+            f"area under the ROC curve is {seen:.2f} on genes it was trained on and {other:.2f} on "
+            "others (0.5 gives nothing away, 1 everything)."
+        )
+    else:
+        known = "Whether those it was fitted to can be told from others was not measured."
+    return _PERSONAL.format(membership=known)

@@ -128,6 +128,7 @@ def export_onnx(network: Network, path: Path, metadata: Mapping[str, str]) -> No
     for value in graph.graph.input:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
         value.type.tensor_type.shape.dim[1].dim_param = f"{value.name}_bins"
+    graph.graph.doc_string = ""  # a number that counts what was converted before
     # Shapes that the converter inferred carry its own made-up dimension names.
     del graph.graph.value_info[:]
     graph.graph.name = "decode"

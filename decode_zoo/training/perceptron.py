@@ -29,6 +29,7 @@ __all__ = [
     "PerceptronFit",
     "fit_members",
     "join_members",
+    "position_sums",
     "standardisation_of",
     "track_groups",
 ]
@@ -103,7 +104,7 @@ def standardisation_of(dataset: Dataset, limit: float) -> dict[Side, Standardisa
     limit : float
         Largest z-score.
     """
-    sums = _sums(dataset, dataset.split.training)
+    sums = position_sums(dataset, dataset.split.training)
     found = {}
     for side in BRANCHES:
         roots = np.sqrt(sums[side].astype(np.float64))
@@ -134,8 +135,8 @@ def track_groups(dataset: Dataset, side: Side) -> IntArray:
     return np.array([numbers[key] for key in keys], np.int64)
 
 
-def _sums(dataset: Dataset, part: IntArray) -> dict[Side, FloatArray]:
-    """Position sums of some rows of the targets in bases, shape (n, channels)."""
+def position_sums(dataset: Dataset, part: IntArray) -> dict[Side, FloatArray]:
+    """Add up the bins of some rows of the targets, in bases; shape (n, channels) a side."""
     blocks = [dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK)]
     return {side: np.concatenate([block[side][:, 0] for block in blocks]) for side in BRANCHES}
 
@@ -168,8 +169,8 @@ def fit_members(
     tf.config.experimental.enable_op_determinism()
     split, values = dataset.split, dataset.targets.values
     x, validation_x = (
-        {side: inputs[side](sums).astype(np.float32) for side, sums in _sums(dataset, part).items()}
-        for part in (split.training, split.validation)
+        {side: inputs[side](values).astype(np.float32) for side, values in sums.items()}
+        for sums in (position_sums(dataset, part) for part in (split.training, split.validation))
     )
     y, validation_y = (
         normal_scores(values[part], values[split.training]).astype(np.float32)
@@ -303,7 +304,7 @@ def join_members(
     scale = {side: inputs[side].scale for side in BRANCHES}
     raw = PerceptronNetwork(config, weights, scale, np.ones(len(dataset.outputs)))
     validation = dataset.split.validation
-    sums = {side: values[:, None] for side, values in _sums(dataset, validation).items()}
+    sums = {side: values[:, None] for side, values in position_sums(dataset, validation).items()}
     line = Calibration.fit(raw.forward(sums), dataset.targets.values[validation])
     units = np.array([output.scale for output in dataset.outputs])
     for number in range(config.members):

@@ -34,6 +34,7 @@ from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.entry import write_card
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
+from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
 from decode_zoo.training.perceptron import (
     PerceptronFit,
@@ -105,7 +106,7 @@ class Fitted:
     Attributes
     ----------
     network : DecodeNetwork or PerceptronNetwork
-    fit : FitConfig or PerceptronFit
+    fit : FitConfig, PerceptronFit or FinetuneFit
     repeats : tuple of Repeat
         All that were trained.
     kept : Mapping of str to Any
@@ -113,7 +114,7 @@ class Fitted:
     """
 
     network: Network
-    fit: FitConfig | PerceptronFit
+    fit: FitConfig | PerceptronFit | FinetuneFit
     repeats: tuple[Repeat, ...]
     kept: Mapping[str, Any]
 

@@ -11,10 +11,11 @@ from decode_zoo.errors import UsageError
 from decode_zoo.families import Config
 from decode_zoo.network import DecodeConfig
 from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit
 
-__all__ = ["RECIPES", "Recipe", "default_settings", "read_settings"]
+__all__ = ["RECIPES", "Recipe", "default_settings", "read_finetune", "read_settings"]
 
 Value = bool | int | float
 
@@ -76,7 +77,7 @@ def read_settings(
         If there is no such setting (the message lists those that there are), a value is of another
         type or out of range, or a name is there twice.
     """
-    recipe, given = RECIPES[family], _parse(family, texts)
+    recipe, given = RECIPES[family], _parse(f"the family {family}", texts, default_settings(family))
     number = recipe.repeats if repeats is None else repeats
 
     def made(kind: type[Any], **counted: Any) -> Any:
@@ -89,9 +90,23 @@ def read_settings(
     return config, made(recipe.fit, seeds=tuple(range(1, number + 1)))
 
 
-def _parse(family: str, texts: Sequence[str]) -> dict[str, Value]:
+def read_finetune(texts: Sequence[str] = (), repeats: int = 1) -> FinetuneFit:
+    """Make the hyper-parameters of fine-tuning, as `read_settings` does.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        ``NAME=VALUE`` each, with the names of `FinetuneFit`.
+    repeats : int
+        Members to train, with the seeds 1, 2, ….
+    """
+    defaults = {name: value for name, value in vars(FinetuneFit()).items() if name != "seeds"}
+    given: dict[str, Any] = _parse("fine-tuning", texts, defaults)
+    return FinetuneFit(**given, seeds=tuple(range(1, repeats + 1)))
+
+
+def _parse(what: str, texts: Sequence[str], defaults: Mapping[str, Value]) -> dict[str, Value]:
     """Read the settings that are given."""
-    defaults = default_settings(family)
     found: dict[str, Value] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -101,14 +116,15 @@ def _parse(family: str, texts: Sequence[str]) -> dict[str, Value]:
             if name in _BY_REPEATS:
                 raise ValueError(f"--repeats decides the {name}")
             if name not in defaults:
-                raise ValueError(f"the family {family} has no '{name}'")
+                raise ValueError(f"{what} has no '{name}'")
             if name in found:
                 raise ValueError(f"{name} is given twice")
             found[name] = _value_of(value, defaults[name])
         except ValueError as error:
             listed = ", ".join(f"{name}={_text_of(value)}" for name, value in defaults.items())
             raise UsageError(
-                f"--set {text}: {error}.", remedy=f"Settings of {family}, by default: {listed}."
+                f"--set {text}: {error}.",
+                remedy=f"Settings of {what.removeprefix('the family ')}, by default: {listed}.",
             ) from None
     return found
 

@@ -1,0 +1,407 @@
+"""Fine-tuning: what a perceptron has learned of binding serves outputs that it has never seen.
+
+Source: Tasaki et al. 2020, Methods, 'Training person-specific models': the layers that read
+binding stay as they are, the fully connected ones go on learning, with an output a person.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from decode_zoo.errors import UsageError
+from decode_zoo.layout import Side
+from decode_zoo.metrics import column_correlation
+from decode_zoo.model import Model
+from decode_zoo.network import BRANCHES
+from decode_zoo.perceptron import Member, PerceptronNetwork
+from decode_zoo.training import import_keras
+from decode_zoo.training.calibration import normal_scores
+from decode_zoo.training.checkpoints import Checkpoints, Progress
+from decode_zoo.training.dataset import Dataset
+from decode_zoo.training.fit import Repeat
+from decode_zoo.training.perceptron import join_members, position_sums
+
+__all__ = ["FinetuneFit", "base_network", "finetune_network"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
+
+# Of an activation: a unit that is never at work must not be blown up.
+_LEAST_DEVIATION = 1e-3
+
+
+@dataclass(frozen=True)
+class FinetuneFit:
+    """How to fine-tune.
+
+    Attributes
+    ----------
+    frozen_layers : int
+        Layers that stay as they are, from the bottom: 1 the encoders, 2 the first dense layer too,
+        and so on; 0 none. The new output layer always learns.
+    learning_rate, weight_decay : float
+        Of AdamW.
+    batch_size, max_epochs : int
+    patience : int
+        Epochs without a better validation loss before training stops; the best epoch is kept.
+    input_dropout, encoder_dropout, dense_dropout : float
+        Part of the inputs (only if the encoders learn), of the encoders' channels and of each
+        hidden layer that is left out at each step.
+    median_share : float
+        Of the loss, for the median; the fold changes share the rest.
+    seeds : tuple of int
+        One member each. The members start from those of the base, one after the other.
+    """
+
+    frozen_layers: int = 1
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.3
+    batch_size: int = 128
+    max_epochs: int = 60
+    patience: int = 5
+    input_dropout: float = 0.3
+    encoder_dropout: float = 0.4
+    dense_dropout: float = 0.5
+    median_share: float = 0.1
+    seeds: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that train nothing."""
+        for name in ("learning_rate", "batch_size", "max_epochs", "patience"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
+        for name in ("input_dropout", "encoder_dropout", "dense_dropout", "median_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"The {name} must be at least 0 and below 1, not {getattr(self, name)}."
+                )
+        if not (self.weight_decay >= 0 and self.frozen_layers >= 0):
+            raise UsageError("Neither weight_decay nor frozen_layers may be negative.")
+        if not self.seeds:
+            raise UsageError("Fine-tuning needs at least one seed.")
+
+
+def base_network(base: Model, fit: FinetuneFit) -> PerceptronNetwork:
+    """Return the network to start from.
+
+    Raises
+    ------
+    UsageError
+        If the model is no perceptron, or has fewer layers than are to be frozen.
+    """
+    network = base.network
+    if not isinstance(network, PerceptronNetwork):
+        raise UsageError(f"{base.id} is of the family {base.manifest.family}; only perceptrons can "
+                         "be fine-tuned.", remedy="--base gtex-tissue-v1")  # fmt: skip
+    if fit.frozen_layers > 1 + network.config.dense_layers:
+        raise UsageError(f"{base.id} has {1 + network.config.dense_layers} layers below its "
+                         f"outputs; {fit.frozen_layers} cannot be frozen.")  # fmt: skip
+    return network
+
+
+def finetune_network(
+    dataset: Dataset,
+    network: PerceptronNetwork,
+    fit: FinetuneFit,
+    checkpoints: Checkpoints | None = None,
+) -> tuple[PerceptronNetwork, tuple[Repeat, ...]]:
+    """Fine-tune one member a seed, and join them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With the base's tracks (`dataset.make_dataset_like`), and the new outputs.
+    network : PerceptronNetwork
+        The base.
+    fit : FinetuneFit
+    checkpoints : Checkpoints, optional
+        Where each epoch is kept. Training goes on after the last one that is there, and comes to
+        the same weights as if it had never stopped.
+    """
+    folded = network.fold()
+    repeats = tuple(_fit_members(dataset, folded.inputs, folded.members, fit, checkpoints))
+    config = replace(network.config, members=len(repeats))
+    return join_members(dataset, dict(folded.inputs), config, repeats), repeats
+
+
+def _fit_members(
+    dataset: Dataset,
+    inputs: Any,
+    members: tuple[Member, ...],
+    fit: FinetuneFit,
+    checkpoints: Checkpoints | None,
+) -> Iterator[Repeat]:
+    keras = import_keras()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    split, values = dataset.split, dataset.targets.values
+    parts = (split.training, split.validation)
+    scores = [_scores(dataset, inputs, part) for part in parts]
+    targets = [
+        normal_scores(values[part], values[split.training]).astype(np.float32) for part in parts
+    ]
+    weights = _loss_weights(dataset, fit)
+    scored = np.array([output.kind != "median" for output in dataset.outputs])
+    for number, seed in enumerate(fit.seeds):
+        keras.utils.set_random_seed(seed)
+        tuned = _Tuned.start(members[number % len(members)], scores[0], targets[0], fit)
+        model = tuned.build()
+        model.compile(
+            keras.optimizers.AdamW(fit.learning_rate, weight_decay=fit.weight_decay),
+            loss=lambda truth, predicted: tf.reduce_sum(
+                tf.square(truth - predicted) * weights, axis=-1
+            ),
+        )
+        training, validation = ((tuned.bottom(x), y) for x, y in zip(scores, targets, strict=True))
+        progress = _train(model, training, validation, weights, scored, fit, seed, checkpoints)
+        losses = progress.history["val_loss"]
+        best = int(np.argmin(losses))
+        _put(model.weights, progress.arrays, "best")
+        yield Repeat(seed, tuned.weights(model), losses[best], best + 1, progress.history,
+                     progress.seconds)  # fmt: skip
+
+
+def _loss_weights(dataset: Dataset, fit: FinetuneFit) -> npt.NDArray[np.float32]:
+    """Parts of the loss that outputs have; their sum is 1."""
+    medians = np.array([output.kind == "median" for output in dataset.outputs])
+    if medians.all() or not medians.any():
+        return np.full(medians.size, 1 / medians.size, np.float32)
+    rest = (1 - fit.median_share) / (~medians).sum()
+    shares: npt.NDArray[np.float32] = np.where(medians, fit.median_share / medians.sum(), rest)
+    return shares.astype(np.float32)
+
+
+def _train(
+    model: Any,
+    training: tuple[Any, npt.NDArray[np.float32]],
+    validation: tuple[Any, npt.NDArray[np.float32]],
+    weights: npt.NDArray[np.float32],
+    scored: npt.NDArray[np.bool_],
+    fit: FinetuneFit,
+    seed: int,
+    checkpoints: Checkpoints | None,
+) -> Progress:
+    """Train until the validation loss has not improved for some epochs."""
+    model.optimizer.build(model.trainable_variables)
+    # Weights, the states of dropout's random numbers, and moments: with the order of the genes,
+    # which seed and epoch decide, all that the next epoch depends on.
+    state = [*model.variables, *model.optimizer.variables]
+    progress = checkpoints.load(seed) if checkpoints else None
+    if progress is None:
+        progress = Progress({"loss": [], "val_loss": [], "rho": []}, 0.0, _taken(state, "state"))
+    else:
+        _put(state, progress.arrays, "state")
+        _log.info("seed %d: goes on after epoch %d", seed, len(progress.history["loss"]))
+    while not _done(progress.history["val_loss"], fit):
+        started, epoch = time.monotonic(), len(progress.history["loss"])
+        order = np.random.default_rng([seed, epoch]).permutation(len(training[1]))
+        loss = model.fit(
+            _rows(training[0], order), training[1][order], batch_size=fit.batch_size, verbose=0,
+            shuffle=False,
+        ).history["loss"][0]  # fmt: skip
+        predicted = np.asarray(model(validation[0], training=False))
+        found = {
+            "loss": float(loss),
+            "val_loss": float((np.square(predicted - validation[1]) @ weights).mean()),
+            "rho": _spearman(predicted[:, scored], validation[1][:, scored]),
+        }
+        history = {name: [*losses, found[name]] for name, losses in progress.history.items()}
+        best = (
+            _taken(model.weights, "best")
+            if found["val_loss"] <= min(history["val_loss"])
+            else _only(progress.arrays, "best")
+        )
+        seconds = progress.seconds + time.monotonic() - started
+        progress = Progress(history, seconds, _taken(state, "state") | best)
+        if checkpoints:
+            checkpoints.save(seed, progress)
+        _log.info("seed %d, epoch %d: validation loss %.4f, rho %.4f, %.0f s",
+                  seed, epoch + 1, found["val_loss"], found["rho"], seconds)  # fmt: skip
+    return progress
+
+
+def _done(losses: list[float], fit: FinetuneFit) -> bool:
+    past = len(losses)
+    return past >= fit.max_epochs or past > fit.patience + int(np.argmin(losses or [0]))
+
+
+def _rows(inputs: Any, order: npt.NDArray[np.int64]) -> Any:
+    """Take rows of an array, or of each of several by name."""
+    if isinstance(inputs, Mapping):
+        return {name: values[order] for name, values in inputs.items()}
+    return inputs[order]
+
+
+def _spearman(predicted: npt.NDArray[Any], observed: npt.NDArray[Any]) -> float:
+    ranks = (stats.rankdata(values, axis=0) for values in (predicted, observed))
+    return float(np.nanmean(column_correlation(*ranks)))
+
+
+def _taken(variables: list[Any], name: str) -> dict[str, npt.NDArray[Any]]:
+    return {f"{name}{i}": variable.numpy() for i, variable in enumerate(variables)}
+
+
+def _only(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> dict[str, npt.NDArray[Any]]:
+    return {key: array for key, array in arrays.items() if key.startswith(name)}
+
+
+def _put(variables: list[Any], arrays: Mapping[str, npt.NDArray[Any]], name: str) -> None:
+    for i, variable in enumerate(variables):
+        variable.assign(arrays[f"{name}{i}"])
+
+
+def _scores(dataset: Dataset, inputs: Any, part: npt.NDArray[np.int64]) -> dict[Side, FloatArray]:
+    return {side: inputs[side](sums) for side, sums in position_sums(dataset, part).items()}
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """A member of the base on its way: its frozen bottom, and where its upper layers start.
+
+    Dropout takes a unit for its mean. So, while it trains, each layer sees the one below as
+    z-scores over training genes; afterwards they are folded into the layer.
+
+    Attributes
+    ----------
+    member : Member
+        Of the base.
+    fit : FinetuneFit
+    units : list of (mean, deviation)
+        Of what each layer above the encoders sees, over training genes, as the base has it.
+    outputs : (kernel, bias)
+        Output layer to start from, on the z-scores of the last hidden layer.
+    """
+
+    member: Member
+    fit: FinetuneFit
+    units: list[tuple[FloatArray, FloatArray]]
+    outputs: tuple[FloatArray, FloatArray]
+
+    @classmethod
+    def start(
+        cls, member: Member, scores: dict[Side, FloatArray], y: npt.NDArray[np.floating],
+        fit: FinetuneFit,
+    ) -> _Tuned:  # fmt: skip
+        units, hidden = [], _encoded(member, scores)
+        for number in range(len(member.layers)):
+            if number:
+                hidden = _dense(member, number - 1, hidden)
+            deviation = hidden.std(axis=0)
+            deviation[deviation < _LEAST_DEVIATION] = 1
+            units.append((hidden.mean(axis=0), deviation))
+        mean, deviation = units[-1]
+        top = (hidden - mean) / deviation
+        # Ridge regression: what the base's last hidden layer says of the new outputs as it is. Its
+        # penalty, as heavy as the genes, keeps noise of single persons out.
+        kernel = np.linalg.solve(top.T @ top + len(top) * np.eye(top.shape[1]), top.T @ y)
+        return cls(member, fit, units, (kernel, y.mean(axis=0, dtype=np.float64)))
+
+    @property
+    def first(self) -> int:
+        """The lowest dense layer that learns."""
+        return max(self.fit.frozen_layers - 1, 0)
+
+    def bottom(self, scores: dict[Side, FloatArray]) -> Any:
+        """Compute what the trained part sees: z-scores of inputs, or of the last frozen layer."""
+        if not self.fit.frozen_layers:
+            return {side: scores[side].astype(np.float32) for side in BRANCHES}
+        hidden = _encoded(self.member, scores)
+        for number in range(self.first):
+            hidden = _dense(self.member, number, hidden)
+        mean, deviation = self.units[self.first]
+        return ((hidden - mean) / deviation).astype(np.float32)
+
+    def build(self) -> Any:
+        """Build the part that is trained."""
+        keras = import_keras()
+        layers, fit = keras.layers, self.fit
+        mean, deviation = self.units[self.first]
+        inputs: Any
+        if fit.frozen_layers:
+            inputs = hidden = keras.Input((mean.size,), name="bottom")
+        else:
+            inputs = {
+                side: keras.Input((len(self.member.encoders[side]),), name=side)
+                for side in BRANCHES
+            }
+            encoded = [
+                layers.Dense(kernel.shape[1], use_bias=False, name=f"{side}_encoder")(
+                    layers.Dropout(fit.input_dropout)(inputs[side])
+                )
+                for side, kernel in ((side, self.member.encoders[side]) for side in BRANCHES)
+            ]
+            hidden = _standardised(keras, layers.Concatenate()(encoded), mean, deviation)
+        for number in range(self.first, len(self.member.layers)):
+            hidden = layers.Dropout(fit.dense_dropout if number else fit.encoder_dropout)(hidden)
+            width = self._start_of(number)[1].size
+            last = number == len(self.member.layers) - 1
+            hidden = layers.Dense(
+                width, activation=None if last else "relu", name=f"layer{number}"
+            )(hidden)
+            if not last:
+                hidden = _standardised(keras, hidden, *self.units[number + 1])
+        model = keras.Model(inputs, hidden)
+        for number in range(self.first, len(self.member.layers)):
+            model.get_layer(f"layer{number}").set_weights(
+                [array.astype(np.float32) for array in self._start_of(number)]
+            )
+        if not fit.frozen_layers:
+            for side in BRANCHES:
+                model.get_layer(f"{side}_encoder").set_weights(
+                    [self.member.encoders[side].astype(np.float32)]
+                )
+        return model
+
+    def _start_of(self, number: int) -> tuple[FloatArray, FloatArray]:
+        """Kernel and bias of a layer on z-scores of the one below."""
+        if number == len(self.member.layers) - 1:
+            return self.outputs
+        kernel, bias = self.member.layers[number]
+        mean, deviation = self.units[number]
+        return deviation[:, None] * kernel, bias + mean @ kernel
+
+    def weights(self, model: Any) -> dict[str, npt.NDArray[np.float32]]:
+        """All weights of the tuned member, by their names in a `PerceptronNetwork`."""
+        found: dict[str, npt.NDArray[Any]] = {
+            str(side): kernel for side, kernel in self.member.encoders.items()
+        }
+        if not self.fit.frozen_layers:
+            for side in BRANCHES:
+                (found[side],) = model.get_layer(f"{side}_encoder").get_weights()
+        last = len(self.member.layers) - 1
+        for number, (kernel, bias) in enumerate(self.member.layers):
+            name = "outputs" if number == last else f"dense{number}"
+            if number >= self.first:
+                mean, deviation = self.units[number]
+                learned, bias = (
+                    array.astype(np.float64)
+                    for array in model.get_layer(f"layer{number}").get_weights()
+                )
+                kernel = learned / deviation[:, None]
+                bias = bias - mean @ kernel
+            found[f"{name}/kernel"], found[f"{name}/bias"] = kernel, bias
+        return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def _encoded(member: Member, scores: dict[Side, FloatArray]) -> FloatArray:
+    return np.concatenate([scores[side] @ member.encoders[side] for side in BRANCHES], axis=1)
+
+
+def _dense(member: Member, number: int, hidden: FloatArray) -> FloatArray:
+    kernel, bias = member.layers[number]
+    active: FloatArray = np.maximum(hidden @ kernel + bias, 0)
+    return active
+
+
+def _standardised(keras: Any, hidden: Any, mean: FloatArray, deviation: FloatArray) -> Any:
+    return keras.layers.Normalization(mean=mean, variance=deviation**2)(hidden)

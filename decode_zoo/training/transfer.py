@@ -1,0 +1,254 @@
+"""From a published model and a cohort to a bundle of the cohort's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.expression import Targets
+from decode_zoo.metrics import score
+from decode_zoo.model import Model
+from decode_zoo.output import atomic_dir, atomic_path, check_files
+from decode_zoo.perceptron import PerceptronNetwork
+from decode_zoo.training import import_converters, import_keras
+from decode_zoo.training.checkpoints import Checkpoints
+from decode_zoo.training.dataset import Dataset, Selection, make_dataset_like
+from decode_zoo.training.entry import write_card
+from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
+from decode_zoo.training.membership import check_membership
+from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.pipeline import (
+    Description,
+    Fitted,
+    fit_network,
+    predict_part,
+    write_bundle,
+)
+from decode_zoo.training.tuning import search_fit
+
+__all__ = ["Transfer", "cohort_dataset", "finetune_bundle", "unfinished_folder"]
+
+IntArray = npt.NDArray[np.int64]
+
+_FEWEST_VALIDATION = 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What happens around the training.
+
+    Attributes
+    ----------
+    from_scratch : bool
+        Train the base's kind of network anew instead, for comparison.
+    trials : int
+        Settings to try before; 0 searches none.
+    keep_above : {"median"} or float, optional
+        Keep the outputs of those persons only whose rho on validation genes is above it; "median"
+        is that of all persons (the paper keeps the better half).
+    anonymise : bool
+        Name outputs P1, P2, … in random order. Who is who goes into a file beside the bundle,
+        ``<bundle>.codes.tsv``.
+    membership : bool
+        Measure whether the model gives away whose expression it was fitted to.
+    """
+
+    from_scratch: bool = False
+    trials: int = 0
+    keep_above: float | Literal["median"] | None = None
+    anonymise: bool = False
+    membership: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done together."""
+        if self.from_scratch and (self.trials or self.membership):
+            raise UsageError("Training from scratch is for comparison: it has neither a search nor "
+                             "a membership check.")  # fmt: skip
+
+
+def unfinished_folder(folder: str | os.PathLike[str]) -> Path:
+    """Where a training keeps how far it is, until the bundle is whole."""
+    path = Path(folder)
+    return path.with_name(f"{path.name}.unfinished")
+
+
+def cohort_dataset(
+    base: Model, targets: Targets, split: Mapping[str, str] | None = None
+) -> Dataset:
+    """Join a cohort's targets with the inputs of a model.
+
+    Parameters
+    ----------
+    base : Model
+    targets : Targets
+    split : Mapping of str to str, optional
+        Part (training, validation or test) of each gene that is to be used. If not given, genes
+        are split as the base's were: its chromosomes to test on are tested on.
+
+    Raises
+    ------
+    InputError
+        If there are too few genes for validation, or none that the feature set has.
+    UsageError
+        If the base's chromosomes to test on are not in the cohort.
+    """
+    own = base.manifest.training["selection"]
+    selection = Selection(
+        test=tuple(own["test"]), absent=tuple(own["absent"]), split_seed=own["split_seed"],
+        validation_fraction=own["validation_fraction"],
+    )  # fmt: skip
+    dataset = make_dataset_like(base.manifest, base.features, targets, selection, split)
+    if (count := len(dataset.split.validation)) < _FEWEST_VALIDATION:
+        raise InputError(f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
+                         "know when to stop", remedy="Give more genes.")  # fmt: skip
+    return dataset
+
+
+def finetune_bundle(
+    base: Model,
+    targets: Targets,
+    folder: str | os.PathLike[str],
+    description: Description,
+    *,
+    fit: FinetuneFit | None = None,
+    transfer: Transfer | None = None,
+    split: Mapping[str, str] | None = None,
+    tolerance: float = 1e-4,
+    force: bool = False,
+) -> Model:
+    """Fine-tune a model on a cohort and write a bundle, with a card to be filled in.
+
+    Until the bundle is whole, what has been trained is kept beside it (`unfinished_folder`); the
+    same call goes on after the last epoch that is there. No byte leaves the machine.
+
+    Parameters
+    ----------
+    base : Model
+        A perceptron.
+    targets : Targets
+        Of the cohort: an output a person, and the median.
+    folder : path-like
+        Where to write the bundle; appears whole or not at all.
+    description : Description
+    fit : FinetuneFit, optional
+    transfer : Transfer, optional
+    split : Mapping of str to str, optional
+        See `cohort_dataset`.
+    tolerance : float
+        See `pipeline.train_bundle`.
+    force : bool
+        Replace an existing bundle.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UsageError
+        If the base cannot be fine-tuned or the folder cannot be written; known before training.
+    InputError
+        If too few genes, or no person, would be left.
+    MissingExtraError
+        If what training and export need is not installed; likewise.
+    """
+    import_keras()
+    import_converters()
+    fit, transfer, path = fit or FinetuneFit(), transfer or Transfer(), Path(folder)
+    network = base_network(base, fit)
+    codes = path.with_name(f"{path.name}.codes.tsv")
+    if transfer.anonymise:
+        check_files(codes, [codes], force)
+    unfinished = unfinished_folder(path)
+    with atomic_dir(path, force) as temporary:
+        dataset = cohort_dataset(base, targets, split)
+        origin = {"id": base.id, "manifest_sha256": sha256_of(base.locate("manifest.json"))}
+        settings = {"base": origin, "data": dict(description.data), "fit": asdict(fit),
+                    "split": asdict(dataset.selection)}  # fmt: skip
+        checkpoints = Checkpoints(unfinished, settings)
+        if transfer.trials:
+            fit = search_fit(dataset, network, fit, transfer.trials, unfinished / "search.journal",
+                             checkpoints.key)  # fmt: skip
+            checkpoints = replace(checkpoints, settings={**settings, "fit": asdict(fit)})
+        fitted = _fit(dataset, network, fit, transfer, checkpoints)
+        kept: dict[str, Any] = {"base": origin}
+        if transfer.membership:
+            found = check_membership(dataset, network, fit)
+            kept["membership"] = asdict(found) if found else "too few persons to hold some out"
+        columns = _kept_columns(dataset, fitted.network, transfer.keep_above)
+        kept["persons"] = {"fitted": len(dataset.outputs) - 1, "kept": len(columns) - 1}
+        if transfer.anonymise:
+            secrets.SystemRandom().shuffle(persons := columns[:-1].tolist())
+            columns = np.array([*persons, columns[-1]], np.int64)
+        dataset = dataset.take_outputs(columns)
+        fitted = replace(fitted, network=_take_outputs(fitted.network, columns),
+                         kept={**fitted.kept, **kept})  # fmt: skip
+        names = dataset.targets.names[:-1]
+        if transfer.anonymise:
+            coded = tuple(f"P{i}" for i in range(1, len(columns)))
+            dataset = dataset.rename_outputs((*coded, dataset.targets.names[-1]))
+        write_bundle(temporary, dataset, fitted, description, tolerance=tolerance)
+        write_card(temporary, path, personal=True)
+        if transfer.anonymise:
+            table = pd.DataFrame({"code": coded, "person": names})
+            with atomic_path(codes) as written:
+                table.to_csv(written, sep="\t", index=False)
+            _log.info("who is who: %s", codes)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    features = base.features
+    return Model.open(lambda name: path / name, lambda _: features)
+
+
+def _fit(
+    dataset: Dataset, network: PerceptronNetwork, fit: FinetuneFit, transfer: Transfer,
+    checkpoints: Checkpoints,
+) -> Fitted:  # fmt: skip
+    if transfer.from_scratch:
+        config = replace(network.config, members=len(fit.seeds))
+        return fit_network(dataset, config, PerceptronFit(seeds=fit.seeds))
+    tuned, repeats = finetune_network(dataset, network, fit, checkpoints)
+    return Fitted(tuned, fit, repeats, {"mean_of_seeds": list(fit.seeds)})
+
+
+def _kept_columns(
+    dataset: Dataset, network: Any, threshold: float | Literal["median"] | None
+) -> IntArray:
+    """Columns of the persons that are predicted well enough, and of the median."""
+    every = np.arange(len(dataset.outputs))
+    if threshold is None:
+        return every
+    rows = dataset.split.validation
+    table = score(predict_part(dataset, network, rows), dataset.targets.values[rows],
+                  dataset.targets.names)  # fmt: skip
+    rho = table["spearman"].to_numpy()[:-1]
+    least = float(np.nanmedian(rho)) if threshold == "median" else threshold
+    good = np.flatnonzero(rho > least)
+    if not good.size:
+        raise InputError(f"no person has a rho above {least:.3f} on validation genes; the best has "
+                         f"{np.nanmax(rho):.3f}", remedy="Keep more persons.")  # fmt: skip
+    return np.append(good, every[-1])
+
+
+def _take_outputs(network: Any, columns: IntArray) -> PerceptronNetwork:
+    """Return the network with some of its outputs."""
+    weights = {
+        name: array[..., columns] if "/outputs/" in name else array
+        for name, array in network.weights.items()
+    }
+    return PerceptronNetwork(
+        network.config, weights, network.input_scale, network.output_scale[columns]
+    )
