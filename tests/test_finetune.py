@@ -76,9 +76,21 @@ def test_genes_are_split_as_those_of_the_base(base, dataset):
     chroms = np.array(dataset.features.rows.chroms)[dataset.rows]
     assert set(chroms[dataset.split.test]) == {"22"}
     assert "22" not in set(chroms[dataset.split.training]) | set(chroms[dataset.split.validation])
+    validation = {dataset.targets.gene_ids[i] for i in dataset.split.validation}
+    assert validation == set(base.manifest.training["validation_genes"])
     for side in SIDES:
         known = [track.name for track in base.manifest.inputs[side].tracks]
         assert list(dataset.tracks[side]) == known
+
+
+def test_genes_that_the_first_models_were_selected_by_are_known():
+    from decode_zoo.training.transfer import _validation_genes
+
+    model = dz.load("gtex-tissue-v1")
+    genes = _validation_genes(model.manifest)
+    assert len(genes) == model.manifest.training["genes"]["validation"]
+    rows = [model.features.rows.gene_ids.index(gene) for gene in genes]
+    assert not {model.features.rows.chroms[row] for row in rows} & {"1", "8"}
 
 
 def test_a_fine_tuned_model_is_a_bundle_like_any_other(tuned, base):

@@ -12,9 +12,11 @@ import click
 
 import decode_zoo
 from decode_zoo.cli.cache import cache
+from decode_zoo.cli.cohort import cohort
 from decode_zoo.cli.doctor import doctor
 from decode_zoo.cli.explain import explain
 from decode_zoo.cli.features import features
+from decode_zoo.cli.finetune import finetune
 from decode_zoo.cli.predict import predict
 from decode_zoo.cli.publish import publish
 from decode_zoo.cli.report import report
@@ -47,6 +49,8 @@ for command in (
     report,
     features,
     train,
+    cohort,
+    finetune,
     ls,
     info,
     fetch,

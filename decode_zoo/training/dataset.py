@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -174,6 +174,8 @@ def make_dataset_like(
     targets: Targets,
     selection: Selection,
     split: Mapping[str, str] | None = None,
+    *,
+    validation: Collection[str] | None = None,
 ) -> Dataset:
     """Join features and targets as `make_dataset` does, with the tracks and scales of a model.
 
@@ -189,6 +191,9 @@ def make_dataset_like(
     split : Mapping of str to str, optional
         Part (training, validation or test) of each gene that is to be used, in place of the
         chromosomes of `selection`.
+    validation : collection of str, optional
+        Genes for validation, of those that `selection` does not test on or leave out, in place of
+        a random part.
 
     Raises
     ------
@@ -199,6 +204,10 @@ def make_dataset_like(
     """
     if split is None:
         targets, rows, parts = _split_genes(features, targets, selection)
+        if validation is not None:
+            rest = np.sort(np.concatenate([parts.training, parts.validation]))
+            held = np.array([targets.gene_ids[i] in validation for i in rest], np.bool_)
+            parts = replace(parts, training=rest[~held], validation=rest[held])
     else:
         targets, rows = _known_genes(features, targets.take(_places(targets.gene_ids, split)))
         parts = Split(*(_in_part(targets.gene_ids, split, part) for part in PARTS))

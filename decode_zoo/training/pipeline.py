@@ -282,6 +282,9 @@ def write_bundle(
                 part: len(getattr(dataset.split, part))
                 for part in ("training", "validation", "test")
             },
+            "validation_genes": sorted(
+                dataset.targets.gene_ids[i] for i in dataset.split.validation
+            ),
             **fitted.kept,
             "repeats": [repeat.log() for repeat in fitted.repeats],
             "versions": _versions(),

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ import pandas as pd
 from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Targets
+from decode_zoo.manifest import Manifest
 from decode_zoo.metrics import score
 from decode_zoo.model import Model
 from decode_zoo.output import atomic_dir, atomic_path, check_files
@@ -43,6 +45,10 @@ __all__ = ["Transfer", "cohort_dataset", "finetune_bundle", "unfinished_folder"]
 IntArray = npt.NDArray[np.int64]
 
 _FEWEST_VALIDATION = 20
+# Models of before manifests had their validation genes; all were trained on the same file.
+_FIRST_DATA = "gtex_tissue_log2tpm.tsv.gz"
+_FIRST_SHA256 = "fb782512132b0b3e144f8d03f7f27c3af30df0a5249d802e7c74d8b78ee081bb"
+_FIRST_GENES = "assets/gtex-tissue-validation.txt"
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +103,8 @@ def cohort_dataset(
     targets : Targets
     split : Mapping of str to str, optional
         Part (training, validation or test) of each gene that is to be used. If not given, genes
-        are split as the base's were: its chromosomes to test on are tested on.
+        are split as the base's were: by its chromosomes to test on, and by its own genes for
+        validation.
 
     Raises
     ------
@@ -111,11 +118,28 @@ def cohort_dataset(
         test=tuple(own["test"]), absent=tuple(own["absent"]), split_seed=own["split_seed"],
         validation_fraction=own["validation_fraction"],
     )  # fmt: skip
-    dataset = make_dataset_like(base.manifest, base.features, targets, selection, split)
+    dataset = make_dataset_like(
+        base.manifest, base.features, targets, selection, split,
+        validation=_validation_genes(base.manifest),
+    )  # fmt: skip
     if (count := len(dataset.split.validation)) < _FEWEST_VALIDATION:
         raise InputError(f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
                          "know when to stop", remedy="Give more genes.")  # fmt: skip
     return dataset
+
+
+def _validation_genes(manifest: Manifest) -> frozenset[str] | None:
+    """Genes that a model was selected by, if that is known.
+
+    Encoders remember what they were trained on: on other genes than these, validation would praise
+    the base.
+    """
+    if genes := manifest.training.get("validation_genes"):
+        return frozenset(genes)
+    if manifest.training.get("data", {}).get(_FIRST_DATA) == _FIRST_SHA256:
+        text = resources.files("decode_zoo.training").joinpath(_FIRST_GENES).read_text("utf-8")
+        return frozenset(text.split())
+    return None
 
 
 def finetune_bundle(
@@ -168,6 +192,13 @@ def finetune_bundle(
     """
     import_keras()
     import_converters()
+    if (
+        targets.unit
+        and transfer
+        and (transfer.keep_above is not None or transfer.anonymise or transfer.membership)
+    ):
+        raise UsageError("Scores of genes are no persons: there is nobody to choose, to name by "
+                         "codes, or to tell from others.")  # fmt: skip
     fit, transfer, path = fit or FinetuneFit(), transfer or Transfer(), Path(folder)
     network = base_network(base, fit)
     codes = path.with_name(f"{path.name}.codes.tsv")
@@ -190,7 +221,8 @@ def finetune_bundle(
             found = check_membership(dataset, network, fit)
             kept["membership"] = asdict(found) if found else "too few persons to hold some out"
         columns = _kept_columns(dataset, fitted.network, transfer.keep_above)
-        kept["persons"] = {"fitted": len(dataset.outputs) - 1, "kept": len(columns) - 1}
+        if not targets.unit:
+            kept["persons"] = {"fitted": len(dataset.outputs) - 1, "kept": len(columns) - 1}
         if transfer.anonymise:
             secrets.SystemRandom().shuffle(persons := columns[:-1].tolist())
             columns = np.array([*persons, columns[-1]], np.int64)
@@ -202,7 +234,7 @@ def finetune_bundle(
             coded = tuple(f"P{i}" for i in range(1, len(columns)))
             dataset = dataset.rename_outputs((*coded, dataset.targets.names[-1]))
         write_bundle(temporary, dataset, fitted, description, tolerance=tolerance)
-        write_card(temporary, path, personal=True)
+        write_card(temporary, path, personal=not targets.unit)
         if transfer.anonymise:
             table = pd.DataFrame({"code": coded, "person": names})
             with atomic_path(codes) as written:

@@ -1,0 +1,73 @@
+"""A prepared cohort as a folder: ``expression.tsv.gz``, ``persons.tsv``, a record and a page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from decode_zoo.cohort.page import render
+from decode_zoo.cohort.preparation import Cohort
+from decode_zoo.cohort.quality import Quality, measure_quality
+from decode_zoo.digest import sha256_of
+from decode_zoo.features import FeatureSet
+from decode_zoo.output import atomic_dir
+from decode_zoo.provenance import plain, provenance
+from decode_zoo.tables import write_file
+
+__all__ = ["EXPRESSION", "PERSONS", "write_cohort"]
+
+EXPRESSION, PERSONS = "expression.tsv.gz", "persons.tsv"
+FORMAT_VERSION = 1
+
+
+def write_cohort(
+    cohort: Cohort,
+    features: FeatureSet,
+    folder: str | os.PathLike[str],
+    *,
+    inputs: Sequence[Path],
+    command: Sequence[str],
+    force: bool = False,
+) -> Quality:
+    """Write a cohort; the folder appears whole or not at all.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    features : FeatureSet
+        That it was prepared with.
+    folder : path-like
+    inputs : sequence of Path
+        Files that it was made of.
+    command : sequence of str
+    force : bool
+        Replace an existing cohort.
+
+    Returns
+    -------
+    Quality
+        What the page shows.
+
+    Raises
+    ------
+    UsageError
+        If the folder exists and may not be replaced.
+    """
+    with atomic_dir(folder, force) as temporary:
+        quality = measure_quality(cohort, features)
+        record = provenance(
+            command,
+            inputs={file.name: sha256_of(file) for file in inputs},
+            features={"id": features.name, "sha256": features.sha256},
+        )
+        page = render(cohort, quality, {**record, "cohort": cohort.facts})
+        write_file(cohort.expression.reset_index(), temporary / EXPRESSION, {}, ".tsv.gz",
+                   id_columns=("gene_id",))  # fmt: skip
+        write_file(cohort.persons.reset_index(), temporary / PERSONS, {}, ".tsv", id_columns=())
+        content = {"format_version": FORMAT_VERSION, **cohort.facts, "provenance": record}
+        text = json.dumps(plain(content), indent=1, ensure_ascii=False)
+        (temporary / "record.json").write_text(text + "\n", encoding="utf-8")
+        (temporary / "quality.html").write_text(page, encoding="utf-8")
+    return quality

@@ -1,0 +1,189 @@
+"""From what a cohort's samples were measured as to what models are fine-tuned on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from decode_zoo.cohort.abundance import Abundance, Quantity, abundance_of, oriented
+from decode_zoo.cohort.grid import Grid, read_grid
+from decode_zoo.cohort.normalisation import (
+    length_basis,
+    quantile_normalised,
+    without_covariates,
+    without_length,
+)
+from decode_zoo.cohort.persons import design_of, match, read_persons
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.expression import PSEUDOCOUNT
+from decode_zoo.features import FeatureSet
+
+__all__ = ["Cohort", "prepare_cohort"]
+
+FloatArray = npt.NDArray[np.float64]
+
+FEWEST_PERSONS = 3
+_FEWEST_GENES = 100
+# Figures on this chromosome are what models are judged by: nothing is fitted to it.
+_JUDGED = "1"
+# Expression and RNA length: with fewer genes elsewhere the smooth function is fitted to all.
+_FEWEST_FITTED = 500
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A prepared cohort.
+
+    Attributes
+    ----------
+    expression : DataFrame, shape (n_genes, n_persons)
+        log2(TPM + 0.25), normalised and corrected, by gene id and person.
+    persons : DataFrame of str, shape (n_persons, n_traits)
+    abundance : Abundance
+        What it was made of, before genes were chosen.
+    normalised : ndarray of float64, shape (n_genes, n_persons)
+        After the first quantile normalisation, before anything is regressed out.
+    length_share : ndarray of float64, shape (n_persons,)
+        Share of the variance of each person's fold changes that RNA length explains (and that was
+        removed, if it was to be).
+    facts : dict
+        Parameters, and what became of genes and persons.
+    """
+
+    expression: pd.DataFrame
+    persons: pd.DataFrame
+    abundance: Abundance = field(repr=False)
+    normalised: FloatArray = field(repr=False)
+    length_share: FloatArray = field(repr=False)
+    facts: dict[str, Any]
+
+
+def prepare_cohort(
+    expression: str | os.PathLike[str] | pd.DataFrame | Grid,
+    persons: str | os.PathLike[str] | pd.DataFrame | None,
+    features: FeatureSet,
+    *,
+    quantity: Quantity,
+    covariates: Sequence[str] = (),
+    min_tpm: float = 1.0,
+    min_share: float = 0.5,
+    length_bias: bool = True,
+) -> Cohort:
+    """Prepare a cohort as the paper does, and take out what RNA length explains.
+
+    Counts become TPM; genes that enough persons express are kept; log2(TPM + 0.25); quantile
+    normalisation; covariates are regressed out of each gene; a smooth function of RNA length is
+    regressed out of each person; quantile normalisation again.
+
+    Parameters
+    ----------
+    expression : path-like, DataFrame or Grid
+        Genes × persons or persons × genes (`read_grid`).
+    persons : path-like or DataFrame, optional
+        Persons and their traits (`read_persons`).
+    features : FeatureSet
+        Of genes; it knows their ids, symbols and exonic lengths.
+    quantity : {"counts", "tpm", "log2"}
+        What the values are; the last one is log2(TPM + 0.25).
+    covariates : sequence of str
+        Columns of `persons`.
+    min_tpm, min_share : float
+        A gene is kept if more than this share of the persons, or just as much, have more TPM.
+    length_bias : bool
+        Take out what length explains. Whatever differs between persons in quality of RNA or
+        sequencing depth looks like regulation of long or of short genes.
+
+    Raises
+    ------
+    InputError
+        If something in the tables is wrong, or too few persons or genes are left.
+    UsageError
+        If a parameter is out of range, or covariates are not in the person table.
+    MissingExtraError
+        If qnorm is not installed.
+    """
+    if not (min_tpm >= 0 and 0 < min_share <= 1):
+        raise UsageError("min_tpm must not be negative, and min_share must be above 0 and at most "
+                         f"1, not {min_tpm} and {min_share}.")  # fmt: skip
+    grid, turned = oriented(_grid_of(expression), features)
+    table = _table_of(persons, grid)
+    if covariates and persons is None:
+        raise UsageError("Covariates are columns of a person table.", remedy="--persons FILE")
+    place = match(grid.columns, table, grid.path)
+    if len(place) < FEWEST_PERSONS:
+        raise InputError(f"has {len(place)} persons, and fold changes against the median of a "
+                         f"cohort take {FEWEST_PERSONS}", path=grid.path)  # fmt: skip
+    design, traits = design_of(table, covariates)
+    abundance = abundance_of(grid, features, quantity)
+    abundance = replace(abundance, tpm=abundance.tpm[:, place], totals=abundance.totals[place])
+    kept = (abundance.tpm > min_tpm).mean(axis=1) >= min_share
+    if kept.sum() < _FEWEST_GENES:
+        raise InputError(
+            f"{int(kept.sum())} of {len(kept):,} genes exceed {min_tpm:g} TPM in "
+            f"{100 * min_share:g}% of the persons; it takes {_FEWEST_GENES}", path=grid.path,
+            remedy=f"Are the values {quantity}? Or ask for less.",
+        )  # fmt: skip
+    rows = abundance.rows[kept]
+    normalised = quantile_normalised(np.log2(abundance.tpm[kept] + PSEUDOCOUNT))
+    values = without_covariates(normalised, design) if design.size else normalised
+    values, share, fitted = _without_length(values, rows, features, length_bias)
+    frame = pd.DataFrame(
+        quantile_normalised(values),
+        index=pd.Index([features.rows.gene_ids[row] for row in rows], name="gene_id"),
+        columns=[str(name) for name in table.index],
+    )
+    facts = {
+        "quantity": quantity,
+        "transposed": turned,
+        "genes": {
+            "in_the_file": len(grid.rows), **abundance.statuses,
+            "with_features": len(abundance.rows), "kept": len(rows),
+        },
+        "persons": len(table),
+        "kept_if": {"tpm_above": min_tpm, "in_share_of_persons": min_share},
+        "covariates": {trait.name: trait.kind for trait in traits},
+        "length_bias": {
+            "removed": length_bias,
+            "mean_share_of_variance": round(float(share.mean()), 4),
+            "largest_share_of_variance": round(float(share.max()), 4),
+            "fitted_to": fitted,
+        },
+    }  # fmt: skip
+    return Cohort(frame, table, abundance, normalised, share, facts)
+
+
+def _grid_of(expression: str | os.PathLike[str] | pd.DataFrame | Grid) -> Grid:
+    if isinstance(expression, Grid):
+        return expression
+    if isinstance(expression, pd.DataFrame):
+        return Grid.from_frame(expression, "the expression matrix")
+    return read_grid(expression)
+
+
+def _table_of(persons: str | os.PathLike[str] | pd.DataFrame | None, grid: Grid) -> pd.DataFrame:
+    if isinstance(persons, pd.DataFrame):
+        return persons
+    if persons is None:
+        return pd.DataFrame(index=pd.Index(grid.columns, name="person", dtype=object))
+    return read_persons(persons)
+
+
+def _without_length(
+    values: FloatArray, rows: npt.NDArray[np.int64], features: FeatureSet, remove: bool
+) -> tuple[FloatArray, FloatArray, str]:
+    """Values less what length explains, its share by person, and what genes it was fitted to."""
+    lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
+    elsewhere = np.array([features.rows.chroms[row] != _JUDGED for row in rows])
+    fitted = "genes of other chromosomes than chr1"
+    if elsewhere.sum() < _FEWEST_FITTED:
+        elsewhere, fitted = np.ones(len(rows), np.bool_), "all genes"
+    corrected, bias = without_length(values, length_basis(lengths, elsewhere), elsewhere)
+    deviations = values - values.mean(axis=1, keepdims=True)
+    share = bias.var(axis=0) / np.maximum(deviations.var(axis=0), 1e-12)
+    return (corrected if remove else values), share, fitted
