@@ -21,7 +21,12 @@ __all__ = ["atomic_dir", "atomic_path", "check_files", "check_folder", "discard_
 _OWN_FILES = {
     "features.json": frozenset({"features.json", "pooled.npz", "sites.npz"}),
     "manifest.json": frozenset({"manifest.json", "weights.npz", "model.onnx"}),
-}
+    "record.json": frozenset({"record.json", "expression.tsv.gz", "persons.tsv", "quality.html"}),
+    "summary.json": frozenset(
+        {"summary.json", "outputs.tsv", "genes.tsv", "matrix.tsv.gz", "evaluation.html",
+         "expression.tsv", "predicted.tsv", "regulators.tsv", "traits.html"}
+    ),
+}  # fmt: skip
 # Written by hand, for publishing.
 _KEPT = "CARD.md"
 _MAX_DESCRIPTION = 128 << 20

@@ -14,6 +14,7 @@ import decode_zoo
 from decode_zoo.cli.cache import cache
 from decode_zoo.cli.cohort import cohort
 from decode_zoo.cli.doctor import doctor
+from decode_zoo.cli.evaluate import evaluate
 from decode_zoo.cli.explain import explain
 from decode_zoo.cli.features import features
 from decode_zoo.cli.finetune import finetune
@@ -51,6 +52,7 @@ for command in (
     train,
     cohort,
     finetune,
+    evaluate,
     ls,
     info,
     fetch,

@@ -1,0 +1,194 @@
+"""Agreement of predictions with measurements over genes, over outputs, and with other outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from decode_zoo.expression import MEDIAN
+from decode_zoo.metrics import column_correlation, score
+
+__all__ = ["Evaluation", "cross_spearman", "evaluate", "gene_agreement"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_FDR = 0.05
+_NULLS = 10
+# Of ranks and of products of them at once.
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` finds.
+
+    Attributes
+    ----------
+    outputs : DataFrame
+        One row an output: ``output, n, spearman, pearson, rmse``; and of fold changes ``others``
+        (mean rho of this prediction with the measurements of the other outputs), ``rna_length``
+        and ``bound_tracks`` (rho of the measurement with these alone).
+    genes : DataFrame
+        One row a gene: ``gene_id, pearson, p, q`` over the fold changes.
+    matrix : DataFrame
+        Spearman's rho of each prediction (row) with each measurement (column), fold changes only.
+    predicted, measured : DataFrame
+        Genes × outputs that were compared.
+    summary : dict
+        Means, intervals and shares.
+    """
+
+    outputs: pd.DataFrame
+    genes: pd.DataFrame
+    matrix: pd.DataFrame
+    predicted: pd.DataFrame = field(repr=False)
+    measured: pd.DataFrame = field(repr=False)
+    summary: dict[str, Any]
+
+
+def evaluate(
+    predicted: pd.DataFrame,
+    measured: pd.DataFrame,
+    *,
+    rna_lengths: npt.ArrayLike,
+    bound_tracks: npt.ArrayLike,
+    resamples: int = 200,
+    seed: int = 0,
+) -> Evaluation:
+    """Compare predictions with measurements.
+
+    Parameters
+    ----------
+    predicted, measured : DataFrame, shape (n_genes, n_outputs)
+        Same genes and outputs in the same order; the median, if there is one, has its usual name.
+    rna_lengths, bound_tracks : array-like, shape (n_genes,)
+        Lengths of RNAs and numbers of tracks with sites, which need no model.
+    resamples : int
+        Bootstrap samples of genes for the interval of the mean.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If genes or outputs differ, or there are fewer than three genes.
+    """
+    if not (predicted.index.equals(measured.index) and predicted.columns.equals(measured.columns)):
+        raise ValueError("predictions and measurements are of other genes or outputs")
+    if len(predicted) < _FEWEST:
+        raise ValueError(f"{len(predicted)} genes are too few to correlate")
+    names = [str(name) for name in predicted.columns]
+    rng = np.random.default_rng(seed)
+    folds = [name for name in names if name != MEDIAN]
+    p, m = (frame[folds].to_numpy(np.float64) for frame in (predicted, measured))
+    outputs = score(predicted.to_numpy(np.float64), measured.to_numpy(np.float64), names)
+    matrix = cross_spearman(p, m)
+    outputs = outputs.set_index("output")
+    own = np.diag(matrix)
+    count = len(folds)
+    if count > 1:
+        outputs.loc[folds, "others"] = (np.nansum(matrix, axis=1) - own) / (count - 1)
+    for name, alone in (("rna_length", rna_lengths), ("bound_tracks", bound_tracks)):
+        control = np.asarray(alone, np.float64)[:, None]
+        outputs.loc[folds, name] = cross_spearman(control, m)[0]
+    genes = gene_agreement(p, m)
+    genes.insert(0, "gene_id", list(predicted.index))
+    low, high = _interval(p, m, resamples, rng)
+    summary = {
+        "genes": len(predicted),
+        "outputs": count,
+        "fold_change_spearman": _mean(own),
+        "interval_95": [low, high],
+        "median_spearman": float(outputs["spearman"].get(MEDIAN, np.nan)),
+        "other_outputs_spearman": _mean(outputs.loc[folds, "others"]) if count > 1 else np.nan,
+        **{
+            f"{name}_alone": {
+                "mean": _mean(outputs.loc[folds, name]),
+                "mean_absolute": _mean(outputs.loc[folds, name].abs()),
+            }
+            for name in ("rna_length", "bound_tracks")
+        },
+        "own_measurement_best": int((matrix.argmax(axis=1) == np.arange(count)).sum()),
+        "own_prediction_best": int((matrix.argmax(axis=0) == np.arange(count)).sum()),
+        "genes_significant": _significant(genes),
+        "genes_significant_other_outputs": _mean(
+            [_significant(gene_agreement(p, m[:, rng.permutation(count)])) for _ in range(_NULLS)]
+        ),
+        "fdr": _FDR,
+        "mean_rmse": _mean(outputs.loc[folds, "rmse"]),
+    }
+    return Evaluation(outputs.reset_index(), genes, pd.DataFrame(matrix, folds, folds), predicted,
+                      measured, summary)  # fmt: skip
+
+
+def cross_spearman(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Spearman's rho of each column of one matrix with each of another; NaN of constants.
+
+    Parameters
+    ----------
+    a : ndarray, shape (n, p)
+    b : ndarray, shape (n, q)
+
+    Returns
+    -------
+    ndarray of float64, shape (p, q)
+    """
+    unit = []
+    for values in (a, b):
+        ranks = stats.rankdata(values, axis=0)
+        centred = ranks - ranks.mean(axis=0)
+        norm = np.linalg.norm(centred, axis=0)
+        unit.append(centred / np.where(norm > 0, norm, np.nan))
+    return np.asarray(unit[0].T @ unit[1])
+
+
+def gene_agreement(predicted: FloatArray, measured: FloatArray) -> pd.DataFrame:
+    """Pearson's correlation over outputs of each gene, with two-sided p and its FDR.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray, shape (n_genes, n_outputs)
+
+    Returns
+    -------
+    DataFrame
+        ``pearson, p, q``; q by Benjamini and Hochberg. NaN of genes that do not vary, or if there
+        are fewer than three outputs.
+    """
+    count = predicted.shape[1]
+    r = column_correlation(predicted.T, measured.T)
+    if count < _FEWEST:
+        r = np.full(len(predicted), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = r * np.sqrt((count - 2) / np.maximum(1 - r**2, 0))
+    p = 2 * stats.t.sf(np.abs(t), max(count - 2, 1))
+    q = np.full(len(r), np.nan)
+    known = np.isfinite(r)
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known])
+    return pd.DataFrame({"pearson": r, "p": np.where(known, p, np.nan), "q": q})
+
+
+def _significant(genes: pd.DataFrame) -> float:
+    """Share of genes that are predicted in the right direction, beyond chance."""
+    return float(((genes["q"] <= _FDR) & (genes["pearson"] > 0)).mean())
+
+
+def _interval(p: FloatArray, m: FloatArray, resamples: int, rng: Any) -> tuple[float, float]:
+    means = []
+    for _ in range(resamples):
+        rows = rng.integers(0, len(p), len(p))
+        ranks = (stats.rankdata(values[rows], axis=0) for values in (p, m))
+        means.append(_mean(column_correlation(*ranks)))
+    low, high = np.quantile(means, [0.025, 0.975]) if means else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def _mean(values: npt.ArrayLike | pd.Series[float]) -> float:
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,150 @@
+"""A model on measured expression: which genes, which outputs, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.evaluation.agreement import Evaluation, evaluate
+from decode_zoo.evaluation.donors import DonorConcordance, compare_donors
+from decode_zoo.evaluation.page import render
+from decode_zoo.expression import MEDIAN, Targets
+from decode_zoo.layout import SIDES
+from decode_zoo.model import Model
+from decode_zoo.output import atomic_dir
+from decode_zoo.provenance import plain, provenance
+from decode_zoo.tables import write_file
+
+__all__ = ["donor_concordance", "evaluate_model", "held_out_genes", "write_evaluation"]
+
+FORMAT_VERSION = 1
+
+
+def held_out_genes(model: Model) -> list[str]:
+    """List the genes of the chromosomes that a model was tested on.
+
+    Raises
+    ------
+    UsageError
+        If it was not tested on whole chromosomes.
+    """
+    chroms = set(model.manifest.training.get("selection", {}).get("test", ()))
+    if not chroms:
+        raise UsageError(f"{model.id} was not tested on whole chromosomes, so that only you can "
+                         "say which genes it has not seen.", remedy="--genes FILE")  # fmt: skip
+    rows = model.features.rows
+    return [gene for gene, chrom in zip(rows.gene_ids, rows.chroms, strict=True) if chrom in chroms]
+
+
+def evaluate_model(
+    model: Model, targets: Targets, genes: Sequence[str], *, resamples: int = 200, seed: int = 0
+) -> Evaluation:
+    """Compare a model's predictions with measured expression.
+
+    Parameters
+    ----------
+    model : Model
+    targets : Targets
+        Measured: fold changes and median.
+    genes : sequence of str
+        Those to compare; of which there must be features and a measurement.
+    resamples, seed : int
+        See `agreement.evaluate`.
+
+    Raises
+    ------
+    InputError
+        If nothing is in both.
+    """
+    measured = pd.DataFrame(targets.values, targets.gene_ids, list(targets.names))
+    outputs = [name for name in targets.names if name in set(model.outputs)]
+    if not set(outputs) - {MEDIAN}:
+        raise InputError(
+            f"no column is an output of {model.id}, whose first are "
+            f"{', '.join(model.outputs[:3])}", remedy="Name columns as the model's outputs."
+        )  # fmt: skip
+    features = model.features
+    known = set(features.rows.gene_ids) & set(measured.index)
+    rows = [gene for gene in dict.fromkeys(genes) if gene in known]
+    if len(rows) < 3:
+        raise InputError(f"{len(rows)} of {len(genes)} genes have features and a measurement")
+    predicted = model.predict(rows)[outputs].set_axis(rows).astype(float)
+    place = np.array([features.row(gene) for gene in rows])
+    bound = sum(np.diff((features.sums(side)[0][place] > 0).indptr) for side in SIDES)
+    return evaluate(
+        predicted, measured.loc[rows, outputs], resamples=resamples, seed=seed,
+        rna_lengths=np.array(features.rows.rna_lengths)[place], bound_tracks=bound,
+    )  # fmt: skip
+
+
+def donor_concordance(
+    one: Evaluation, other: Evaluation, donors: Mapping[str, str] | None = None
+) -> dict[str, DonorConcordance]:
+    """Compare two tissues of the same donors, as predicted and as measured."""
+    return {
+        name: compare_donors(
+            getattr(one, name).drop(columns=MEDIAN, errors="ignore"),
+            getattr(other, name).drop(columns=MEDIAN, errors="ignore"),
+            donors,
+        )
+        for name in ("predicted", "measured")
+    }
+
+
+def write_evaluation(
+    found: Evaluation,
+    model: Model,
+    folder: str | os.PathLike[str],
+    *,
+    genes: str,
+    inputs: Sequence[Path],
+    command: Sequence[str],
+    donors: Mapping[str, DonorConcordance] | None = None,
+    force: bool = False,
+) -> None:
+    """Write tables, summary and page; the folder appears whole or not at all.
+
+    Parameters
+    ----------
+    found : Evaluation
+    model : Model
+    folder : path-like
+    genes : str
+        Which genes they are, in words.
+    inputs : sequence of Path
+        Files that were read.
+    command : sequence of str
+    donors : Mapping of str to DonorConcordance, optional
+    force : bool
+        Replace an existing evaluation.
+    """
+    facts = {name: asdict(each) for name, each in (donors or {}).items()}
+    record = provenance(
+        command,
+        model={"id": model.id, "manifest_sha256": sha256_of(model.locate("manifest.json"))},
+        genes=genes,
+        inputs={file.name: sha256_of(file) for file in inputs},
+    )
+    page = render(found, record, facts or None)
+    with atomic_dir(folder, force) as temporary:
+        for name, table in (
+            ("outputs.tsv", found.outputs),
+            ("genes.tsv", found.genes),
+            ("matrix.tsv.gz", found.matrix.rename_axis("predicted").reset_index()),
+        ):
+            suffix = ".tsv.gz" if name.endswith(".gz") else ".tsv"
+            write_file(table, temporary / name, {}, suffix, id_columns=(str(table.columns[0]),))
+        content = {"format_version": FORMAT_VERSION, **found.summary, "provenance": record}
+        if facts:
+            content["donors"] = facts
+        text = json.dumps(plain(content), indent=1, ensure_ascii=False)
+        (temporary / "summary.json").write_text(text + "\n", encoding="utf-8")
+        (temporary / "evaluation.html").write_text(page, encoding="utf-8")

@@ -1,0 +1,109 @@
+"""Pictures of an evaluation: rho and its controls, who matches whom, genes, the median."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from decode_zoo.evaluation.agreement import Evaluation
+from decode_zoo.expression import MEDIAN
+from decode_zoo.plots.page import DOUBLE, GREY, styled
+
+__all__ = ["controls", "genes", "matrix", "median"]
+
+_BLUE, _GREY = "#0072B2", "#B8BEC6"
+_HALF = DOUBLE / 2
+_MOST_NAMED = 60
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure((width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_visible(True)
+    axes.tick_params(axis="y", size=2)
+    return figure, axes
+
+
+@styled
+def controls(found: Evaluation) -> Figure:
+    """Draw rho of all outputs: with their own measurement, with others, of length and sites."""
+    figure, axes = _axes(_HALF, 2.6)
+    table = found.outputs[found.outputs["output"] != MEDIAN]
+    kinds = {
+        "own": "spearman", "other\noutputs": "others", "RNA length\nalone": "rna_length",
+        "bound tracks\nalone": "bound_tracks",
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    for place, column in enumerate(kinds.values()):
+        values = table[column].dropna().to_numpy(float) if column in table else np.array([])
+        if not values.size:
+            continue
+        x = place + rng.uniform(-0.18, 0.18, values.size)
+        axes.scatter(x, values, s=5, c=_BLUE if not place else _GREY, linewidths=0)
+        axes.hlines(np.median(values), place - 0.28, place + 0.28, color="black", linewidth=1)
+    axes.axhline(0, color=GREY, linewidth=0.5)
+    axes.set_xticks(range(len(kinds)), list(kinds))
+    axes.set_ylabel("rank correlation over genes")
+    return figure
+
+
+@styled
+def matrix(found: Evaluation) -> Figure:
+    """Draw how each prediction goes with each measurement."""
+    figure, axes = _axes(_HALF, 3.2)
+    values = found.matrix.to_numpy(float)
+    order = _leaf_order(values)
+    reach = float(np.nanmax(np.abs(values))) or 1.0
+    image = axes.imshow(values[np.ix_(order, order)], cmap="RdBu_r", vmin=-reach, vmax=reach,
+                        interpolation="nearest", aspect="equal")  # fmt: skip
+    names = found.matrix.index.to_numpy()[order]
+    if len(names) <= _MOST_NAMED:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=3)
+        axes.set_yticks(range(len(names)), names, fontsize=3)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    axes.set(xlabel="measured", ylabel="predicted")
+    figure.colorbar(image, ax=axes, shrink=0.6, label="rank correlation")
+    return figure
+
+
+def _leaf_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Put outputs that go with the same ones side by side."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    if len(values) < 3:
+        return np.arange(len(values))
+    profile = np.nan_to_num(values + values.T)
+    return np.asarray(leaves_list(linkage(profile, "average")), np.int64)
+
+
+@styled
+def genes(found: Evaluation) -> Figure:
+    """Draw how many genes are predicted how well over outputs."""
+    figure, axes = _axes(_HALF, 2.2)
+    r, q = (found.genes[name].to_numpy(float) for name in ("pearson", "q"))
+    bins = np.linspace(-1, 1, 41).tolist()
+    known = np.isfinite(r)
+    sure = known & (q <= found.summary["fdr"])
+    axes.hist(r[known], bins, color=_GREY, label="all genes")
+    axes.hist(r[sure], bins, color=_BLUE, label=f"FDR {found.summary['fdr']:g}")
+    axes.axvline(0, color=GREY, linewidth=0.5)
+    axes.set(xlabel="Pearson's r over outputs", ylabel="genes")
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+@styled
+def median(found: Evaluation) -> Figure:
+    """Draw the measured median against the predicted one."""
+    figure, axes = _axes(_HALF, 2.6)
+    axes.scatter(found.predicted[MEDIAN], found.measured[MEDIAN], s=3, c=_BLUE, alpha=0.4,
+                 linewidths=0, rasterized=True)  # fmt: skip
+    axes.set(xlabel="predicted median, log₂ TPM", ylabel="measured")
+    return figure
