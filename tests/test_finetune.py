@@ -268,3 +268,79 @@ def test_a_search_keeps_its_trials_and_the_best(base, dataset, tmp_path):
     assert trials.trials[0].params["learning_rate"] == pytest.approx(fit.learning_rate)
     assert best.learning_rate == trials.best_params["learning_rate"]
     assert search_fit(dataset, network, fit, 3, journal, "mine") == best
+
+
+@pytest.fixture
+def files(base, cohort, tmp_path):
+    """The base and a prepared cohort, as folders."""
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    log2 = cohort.values[:, :-1] + cohort.values[:, -1:]
+    frame = pd.DataFrame(log2, pd.Index(cohort.gene_ids, name="gene_id"), cohort.names[:-1])
+    frame.to_csv(folder / "expression.tsv.gz", sep="\t")
+    return base.locate("manifest.json").parent, folder
+
+
+def test_from_the_command_line(call, files, tmp_path):
+    folder, cohort = files
+    quick = ("--set", "max_epochs=1", "--no-membership-check")
+    command = ("finetune", cohort, "--base", folder, "-o", tmp_path / "My cohort", *quick)
+    code, out, err = call(*command, "--repeats", 2)
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "My cohort")
+    assert "test: Spearman's rho" in err
+    manifest = dz.load(tmp_path / "My cohort").manifest
+    assert manifest.id == "my-cohort-v1"
+    assert manifest.training["mean_of_seeds"] == [1, 2]
+    assert set(manifest.training["data"]) == {"expression.tsv.gz"}
+    code, out, err = call("predict", "--model", tmp_path / "My cohort", "-", stdin="APP\n")
+    assert out.splitlines()[0].split("\t")[3:] == [*(f"person{i}" for i in range(12)), MEDIAN]
+    assert call("test", tmp_path / "My cohort")[0] == 0
+    assert call(*command)[0] == 2
+    assert call(*command, "--force")[0] == 0
+
+
+def test_a_split_file_is_read(call, files, cohort, tmp_path):
+    folder, prepared = files
+    parts = ["training", "validation", "test", "training"]
+    lines = [f"{g}.3\t{parts[i % 4]}" for i, g in enumerate(cohort.gene_ids)]
+    command = ("finetune", prepared, "--base", folder, "-o", tmp_path / "x", "--set",
+               "max_epochs=1", "--no-membership-check", "--split", tmp_path / "s.tsv")  # fmt: skip
+    (tmp_path / "s.tsv").write_text("gene\tpart\n" + "\n".join(lines) + "\n")
+    code, _, err = call(*command)
+    assert code == 0, err
+    training = dz.load(tmp_path / "x").manifest.training
+    assert training["genes"]["test"] == len(lines) // 4
+    assert "s.tsv" in training["data"]
+    (tmp_path / "s.tsv").write_text("\n".join([*lines, lines[0]]) + "\n")
+    code, _, err = call(*command, "--force")
+    assert code == 4
+    assert f"line {len(lines) + 1}" in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "words"),
+    [
+        (["--set", "frozen=1"], 2, "fine-tuning has no 'frozen'"),
+        (["--keep-persons-above", "often"], 2, "'median' or a rho"),
+        (["--quantity", "tpm"], 2, "nothing left to do"),
+        (["--id", "Mine"], 2, "id"),
+        (["--from-scratch", "--search", "3"], 2, "for comparison"),
+        (["--base", "gtex-tissue-decode-v1"], 2, "only perceptrons"),
+    ],
+)
+def test_what_is_typed_wrong_is_told(call, files, tmp_path, typed, code, words):
+    folder, cohort = files
+    found, _, err = call("finetune", cohort, "--base", folder, "-o", tmp_path / "x", *typed)
+    assert (found, words in err) == (code, True), err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_matrix_needs_to_be_named(call, files, tmp_path):
+    folder, cohort = files
+    matrix = cohort / "expression.tsv.gz"
+    command = ("finetune", "--base", folder, "-o", tmp_path / "x")
+    code, _, err = call(*command, matrix)
+    assert (code, "--quantity counts|tpm|log2" in err) == (2, True), err
+    code, _, err = call(*command, tmp_path)
+    assert (code, "has no expression.tsv.gz" in err) == (4, True), err
