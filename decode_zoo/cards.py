@@ -196,7 +196,7 @@ def _parts(manifest: Manifest) -> dict[str, str]:
     test = manifest.training.get("selection", {}).get("test", [])
     chroms = ", ".join(f"chr{chrom}" for chrom in test)
     return {
-        "validation": "validation (random 10%)",
+        "validation": "validation" if "base" in manifest.training else "validation (random 10%)",
         "test": f"test ({chroms})" if chroms else "test",
     }
 

@@ -17,7 +17,7 @@ from decode_zoo.digest import sha256_of
 
 __all__ = ["origin_of", "plain", "provenance", "provenance_path"]
 
-_PACKAGES = ("numpy", "scipy", "pandas", "onnxruntime", "onnxruntime-gpu", "tensorflow")
+_PACKAGES = ("numpy", "scipy", "pandas", "onnxruntime", "onnxruntime-gpu", "tensorflow", "qnorm")
 
 
 def provenance(command: Sequence[str], **facts: object) -> dict[str, Any]:

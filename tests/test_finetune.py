@@ -293,7 +293,8 @@ def test_from_the_command_line(call, files, tmp_path):
     assert manifest.id == "my-cohort-v1"
     assert manifest.training["mean_of_seeds"] == [1, 2]
     assert set(manifest.training["data"]) == {"expression.tsv.gz"}
-    code, out, err = call("predict", "--model", tmp_path / "My cohort", "-", stdin="APP\n")
+    (tmp_path / "genes.txt").write_text("APP\n")
+    _, out, _ = call("predict", "--model", tmp_path / "My cohort", tmp_path / "genes.txt")
     assert out.splitlines()[0].split("\t")[3:] == [*(f"person{i}" for i in range(12)), MEDIAN]
     assert call("test", tmp_path / "My cohort")[0] == 0
     assert call(*command)[0] == 2

@@ -115,10 +115,8 @@ def prepare(  # one parameter an option
     click.echo(f"{genes:,} of {prepared.facts['genes']['in_the_file']:,} genes kept, "
                f"{options.counted(people, 'person')}{turned}", err=True)  # fmt: skip
     if quality.outliers or quality.sex.differing:
-        outliers, differing = len(quality.outliers), len(quality.sex.differing)
-        click.echo(
-            f"look at quality.html: {options.counted(outliers, 'outlier')}, {differing} of another "
-            "sex than the table says",
-            err=True,
-        )
+        found = [options.counted(len(quality.outliers), "outlier")]
+        if quality.sex.calls and quality.sex.given:
+            found.append(f"{len(quality.sex.differing)} of another sex than the table says")
+        click.echo(f"look at quality.html: {', '.join(found)}", err=True)
     click.echo(str(output))

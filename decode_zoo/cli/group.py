@@ -21,6 +21,7 @@ from decode_zoo.cli.finetune import finetune
 from decode_zoo.cli.predict import predict
 from decode_zoo.cli.publish import publish
 from decode_zoo.cli.report import report
+from decode_zoo.cli.study import study
 from decode_zoo.cli.train import train
 from decode_zoo.cli.zoo import fetch, info, ls, test, verify
 
@@ -53,6 +54,7 @@ for command in (
     cohort,
     finetune,
     evaluate,
+    study,
     ls,
     info,
     fetch,

@@ -129,8 +129,7 @@ def sex(quality: Quality) -> Figure:
                      label=f"{name or 'not given'} ({int(chosen.sum())})")  # fmt: skip
     wrong = found.differing
     axes.scatter(x[wrong], y[wrong], s=40, facecolors="none", edgecolors="black", linewidths=0.8)
-    axes.set(xlabel="XIST, log₂ TPM", ylabel=f"{' + '.join(found.genes[:3])}…, log₂ TPM"
-             if len(found.genes) > 3 else f"{' + '.join(found.genes)}, log₂ TPM")  # fmt: skip
+    axes.set(xlabel="XIST, log₂ TPM", ylabel="mean of Y genes, log₂ TPM")
     axes.legend(frameon=False, fontsize="small", handletextpad=0.1, loc="upper left",
                 bbox_to_anchor=(1, 1), borderaxespad=0)  # fmt: skip
     return figure

@@ -60,7 +60,8 @@ class SexCheck:
     Attributes
     ----------
     xist, y : ndarray of float64, shape (n_persons,) or None
-        log2(TPM + 0.25) of XIST, and of the sum of `genes`; None if they are not in the input.
+        log2(TPM + 0.25) of XIST, and the mean of that of `genes`; None if they are not in the
+        input.
     genes : tuple of str
         Symbols of the Y genes that are there.
     calls : tuple of str
@@ -175,7 +176,8 @@ def _sex_check(cohort: Cohort, features: FeatureSet) -> SexCheck:
     xist = np.log2(tpm[row_of[XIST]] + PSEUDOCOUNT) if XIST in row_of else None
     there = tuple(symbol for symbol, gene in Y_GENES.items() if gene in row_of)
     rows = [row_of[Y_GENES[symbol]] for symbol in there]
-    y = np.log2(tpm[rows].sum(axis=0) + PSEUDOCOUNT) if there else None
+    # Of logarithms, for reads of X genes make much of one or two of them in women, too.
+    y = np.log2(tpm[rows] + PSEUDOCOUNT).mean(axis=0) if there else None
     calls: tuple[str, ...] = ()
     if xist is not None and y is not None:
         calls = _calls(xist - y)

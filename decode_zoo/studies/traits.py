@@ -1,0 +1,464 @@
+"""Traits: what expression, its prediction and its regulators have to do with age, sex or others.
+
+Source: Tasaki et al. 2020, Methods, 'Differential expression analysis for age and sex', and Fig. 5:
+measured and predicted expression of the same persons, and the scores of each regulator, are related
+to a trait by the same moderated linear model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from decode_zoo.attribution import Summary
+from decode_zoo.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.expression import make_targets
+from decode_zoo.inputs import BoundFeatures
+from decode_zoo.model import Model
+from decode_zoo.output import atomic_dir
+from decode_zoo.provenance import plain, provenance
+from decode_zoo.studies.design import Design, make_design
+from decode_zoo.studies.moderated import Moderated, moderate
+from decode_zoo.tables import write_file
+
+__all__ = ["FILES", "RegulatorGenes", "TraitStudy", "check_extras", "study_traits"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+RegulatorGenes = Literal["all", "de"]
+
+FORMAT_VERSION = 1
+# What a study writes into its folder.
+FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", "summary.json", "traits.html")
+_PACKAGES = ("pylimma", "matplotlib", "jinja2")
+# Fewer say nothing of variances or ranks.
+_FEWEST_GENES = 10
+# Scores held at a time: rows × regulators × persons.
+_SCORES = 20_000_000
+
+
+@dataclass(frozen=True, repr=False)
+class TraitStudy:
+    """What a trait has to do with expression, predictions and regulators.
+
+    Attributes
+    ----------
+    design : Design
+    expression, predicted : DataFrame
+        A gene a row, the same genes: ``name``, ``symbol``, ``effect`` (log2 units by unit of the
+        trait, or between its levels), ``mean`` over persons (log2 TPM of the expression, log2 fold
+        change of its prediction), ``t``, ``p``, ``q``.
+    regulators : DataFrame
+        The same of each regulator, whose value in a person is its signed score for this person's
+        output, averaged over genes; ``class`` in place of the symbol; strongest first.
+    scores : DataFrame of float64, shape (n_regulators, n_persons)
+        These values, rows as `regulators`.
+    summary : dict
+        Numbers of persons and genes, concordance, provenance.
+    """
+
+    design: Design
+    expression: pd.DataFrame
+    predicted: pd.DataFrame
+    regulators: pd.DataFrame
+    scores: pd.DataFrame
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Return a line that says what this is."""
+        return (f"TraitStudy({self.design.trait}: {len(self.design.persons)} persons, "
+                f"{len(self.expression)} genes, {len(self.regulators)} regulators)")  # fmt: skip
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write tables, summary and page (`FILES`) into a new folder, all or none.
+
+        Raises
+        ------
+        UsageError
+            If the folder exists and is not empty, or cannot be made.
+        MissingExtraError
+            If matplotlib or jinja2 is not installed.
+        """
+        with atomic_dir(folder) as made:
+            self.fill(made)
+
+    def fill(self, folder: Path) -> None:
+        """Write the same into a folder that is there."""
+        from decode_zoo.studies.page import render
+
+        for name, table in (
+            ("expression", self.expression),
+            ("predicted", self.predicted),
+            ("regulators", self.regulators),
+        ):
+            write_file(table, folder / f"{name}.tsv", {}, ".tsv", id_columns=["name"])
+        text = json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"
+        # A name from the command line may hold bytes that are no text.
+        (folder / "summary.json").write_bytes(text.encode("utf-8", errors="replace"))
+        (folder / "traits.html").write_bytes(render(self).encode("utf-8", errors="replace"))
+
+
+def check_extras() -> None:
+    """Refuse to begin what could not be ended.
+
+    Raises
+    ------
+    MissingExtraError
+        If pylimma, matplotlib or jinja2 is not installed.
+    """
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "studies")
+
+
+def study_traits(
+    model: Model,
+    expression: pd.DataFrame,
+    persons: pd.DataFrame,
+    trait: str,
+    *,
+    covariates: Sequence[str] = (),
+    genes: Iterable[str] | None = None,
+    regulator_genes: RegulatorGenes = "all",
+    fdr: float = 0.05,
+    permutations: int = 200,
+    resamples: int = 1000,
+    seed: int = 0,
+    command: Sequence[str] = ("decode_zoo.studies.traits.study_traits",),
+    facts: Mapping[str, object] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> TraitStudy:
+    """Relate a trait to expression, its prediction, and regulators.
+
+    Parameters
+    ----------
+    model : Model
+        Its outputs are persons.
+    expression : DataFrame, shape (n_genes, n_persons)
+        log2(TPM + 0.25), prepared, by gene id; as `read_expression` gives it.
+    persons : DataFrame of str
+        Traits, indexed by person; as `decode_zoo.cohort.read_persons` gives it.
+    trait : str
+        Column of `persons`: numbers, brackets such as 50-59, or two levels (`make_design`).
+    covariates : sequence of str
+        Columns that the effect is adjusted for.
+    genes : iterable of str, optional
+        Genes to study, of those with expression and features; those that the model was tested on
+        if not given.
+    regulator_genes : {"all", "de"}
+        Over which of the genes scores are averaged: all, or those whose expression is related to
+        the trait.
+    fdr : float
+        Largest q of what counts as related.
+    permutations : int
+        How often persons are dealt out anew, for the null distributions: predictions to other
+        persons, and traits to other persons.
+    resamples : int
+        How often genes are drawn with replacement, for the intervals.
+    seed : int
+        Of both.
+    command, facts
+        For the provenance.
+    progress : callable
+        Is told how many genes of how many are explained.
+
+    Returns
+    -------
+    TraitStudy
+
+    Raises
+    ------
+    UsageError
+        If the table of persons has no such columns, a number is out of range, or no gene is
+        related and scores were to be averaged over those.
+    InputError
+        If no person or fewer than ten genes are in all that they must be in, or the trait cannot be
+        studied (`make_design`).
+    MissingExtraError
+        If pylimma is not installed.
+    """
+    _check_call(model, genes, regulator_genes, fdr, permutations, resamples)
+    bound = model.bind()
+    shared = _shared_persons(model, expression, persons)
+    design = make_design(persons, shared, trait, covariates)
+    # Fold changes and median, as models learn them; this also refuses counts. Subtracting the
+    # median of a gene changes none of its statistics but the mean.
+    targets = make_targets(expression[list(design.persons)], scale="log2")
+    found = _shared_genes(model, bound, expression, targets.values, genes)
+    measured, median = targets.values[found.places, :-1], targets.values[found.places, -1]
+    columns = [model.outputs.index(name) for name in design.persons]
+    backend = model.backend("numpy")
+    predicted = np.asarray(model.predict_rows(found.rows, bound, backend), np.float64)[:, columns]
+
+    actual, forecast = moderate(measured, design.matrix), moderate(predicted, design.matrix)
+    related = actual.q <= fdr
+    explained = found.rows[related] if regulator_genes == "de" else found.rows
+    if not explained.size:
+        raise UsageError(f"No gene's expression is related to {trait} (FDR {fdr:g}), so scores "
+                         "cannot be averaged over such genes.",
+                         remedy="Average over all genes, or raise the FDR.")  # fmt: skip
+    features, scores = _regulator_scores(model, design.persons, explained, progress)
+    regulation = moderate(scores, design.matrix)
+    order = np.argsort(regulation.p, kind="stable")
+
+    table = bound.features.rows
+    labels = {
+        "name": [str(targets.gene_ids[i]) for i in found.places],
+        "symbol": [table.symbols[row] for row in found.rows],
+    }
+    lengths = np.array([table.rna_lengths[row] for row in found.rows], np.float64)
+    regulators = {"name": features["regulator"].tolist(),
+                  "class": features["class"].astype(str).tolist()}  # fmt: skip
+    summary = {
+        "format_version": FORMAT_VERSION,
+        "trait": trait,
+        "coding": dict(design.coding),
+        "coefficients": list(design.names),
+        "fdr": fdr,
+        "persons": {
+            "n": len(design.persons),
+            "of_model": sum(output.kind == "fold_change" for output in model.manifest.outputs),
+            "of_expression": expression.shape[1],
+            "of_table": len(persons),
+            "without_value": list(design.incomplete),
+        },
+        "genes": {"n": found.rows.size, "chosen": found.chosen, **found.lost},
+        "expression": _told(actual, fdr),
+        "predicted": _told(forecast, fdr),
+        "regulators": {**_told(regulation, fdr), "score": "signed mean over genes",
+                       "genes": regulator_genes, "n_genes": explained.size},
+        "concordance": _concordance(
+            actual, forecast, measured, predicted, design.matrix, lengths, related, permutations,
+            resamples, seed,
+        ),
+        "seed": seed,
+        "provenance": provenance(command, **model.provenance(bound, backend), **(facts or {})),
+    }  # fmt: skip
+    return TraitStudy(
+        design,
+        _table(labels, actual, mean=actual.mean + median),
+        _table(labels, forecast),
+        _table(regulators, regulation).iloc[order].reset_index(drop=True),
+        pd.DataFrame(scores[order], [regulators["name"][i] for i in order], list(design.persons)),
+        plain(summary),
+    )
+
+
+def _check_call(
+    model: Model, genes: object, regulator_genes: str, fdr: float, permutations: int, resamples: int
+) -> None:
+    if isinstance(genes, str):
+        raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
+    if regulator_genes not in get_args(RegulatorGenes):
+        raise UsageError(f"Scores are averaged over {' or '.join(get_args(RegulatorGenes))} genes, "
+                         f"not {regulator_genes!r}.")  # fmt: skip
+    if not 0 < fdr < 1:
+        raise UsageError(f"The FDR must be between 0 and 1, not {fdr}.")
+    if min(permutations, resamples) < 1:
+        raise UsageError("There must be one permutation and one resample at least.")
+
+
+def _shared_persons(model: Model, expression: pd.DataFrame, persons: pd.DataFrame) -> list[str]:
+    """Persons that model, matrix and table have, in the order of the table."""
+    outputs = {output.name for output in model.manifest.outputs if output.kind == "fold_change"}
+    columns = {str(name) for name in expression.columns}
+    shared = [name for name in map(str, persons.index) if name in outputs and name in columns]
+    if not shared:
+        raise InputError(
+            f"no person of the table is both in the model ({model.outputs[0]}, …) and in the "
+            f"expression matrix ({expression.columns[0]}, …); its first is {persons.index[0]}",
+            path=persons.attrs.get("path"), remedy="Persons are matched by name: outputs of the "
+            "model, columns of the matrix, and the first column of the table.",
+        )  # fmt: skip
+    return shared
+
+
+@dataclass(frozen=True)
+class _Genes:
+    """Genes that are studied: places in the targets and rows of the feature set."""
+
+    places: IntArray
+    rows: IntArray
+    chosen: str
+    lost: dict[str, int]
+
+
+def _shared_genes(
+    model: Model,
+    bound: BoundFeatures,
+    expression: pd.DataFrame,
+    values: FloatArray,
+    genes: Iterable[str] | None,
+) -> _Genes:
+    """Genes that were asked for and have expression, which varies, and features."""
+    known = bound.features.index.resolve([str(name) for name in expression.index])
+    first = np.array([status == "ok" for status in known.status], np.bool_)
+    if genes is None:
+        chosen = "tested on by the model"
+        wanted = np.zeros(len(bound.features), np.bool_)
+        wanted[_test_rows(model, bound)] = True
+    else:
+        chosen = "given"
+        wanted = np.zeros(len(bound.features), np.bool_)
+        wanted[model.rows_of(genes, bound).rows] = True
+    kept = first & wanted[known.rows]
+    varies = np.ptp(values[:, :-1], axis=1) > 0
+    places = np.flatnonzero(kept & varies)
+    if places.size < _FEWEST_GENES:
+        raise InputError(
+            f"{places.size} genes {chosen} have features and expression that varies; at least "
+            f"{_FEWEST_GENES} are needed", path=expression.attrs.get("path"),
+            remedy="Does the matrix hold genes of the chromosomes that the model was tested on? "
+            "Otherwise name the genes." if genes is None else "Name more genes.",
+        )  # fmt: skip
+    lost = {
+        "chosen_without_expression": int(wanted.sum() - kept.sum()),
+        "constant": int((kept & ~varies).sum()),
+    }
+    return _Genes(places, known.rows[places], chosen, lost)
+
+
+def _test_rows(model: Model, bound: BoundFeatures) -> IntArray:
+    """Rows of the feature set that the model was tested on."""
+    training = model.manifest.training
+    selection = training.get("selection")
+    chroms = selection.get("test") if isinstance(selection, Mapping) else None
+    # A split that is not by chromosome names its genes.
+    genes = training.get("test_genes")
+    rows = bound.features.rows
+    if chroms:
+        tested = np.isin(rows.chroms, list(chroms))
+    elif genes:
+        tested = np.isin(rows.gene_ids, list(genes))
+    else:
+        raise UsageError(f"Model {model.id} does not say which genes it was tested on.",
+                         remedy="Name the genes to study.")  # fmt: skip
+    return np.flatnonzero(tested).astype(np.int64)
+
+
+def _regulator_scores(
+    model: Model, persons: Sequence[str], rows: IntArray, progress: Callable[[int, int], object]
+) -> tuple[pd.DataFrame, FloatArray]:
+    """Regulators with sites in any of the genes, and their mean signed score for each person."""
+    explainer = model.explainer(by="regulator", outputs=persons)
+    resolution = explainer.resolution
+    size = max(1, _SCORES // (len(resolution.features) * len(persons)))
+    total: Summary | None = None
+    for start in range(0, rows.size, size):
+        part = Summary.of(explainer.explain(rows[start : start + size]))
+        total = part if total is None else total + part
+        progress(min(start + size, rows.size), rows.size)
+    if total is None:
+        raise UsageError("There is no gene to explain.")
+    kept = np.flatnonzero((total.present > 0) & ~resolution.is_mask)
+    return resolution.features.iloc[kept], total.total[kept] / total.n_genes
+
+
+def _told(result: Moderated, fdr: float) -> dict[str, Any]:
+    """Say what came of a test, in numbers."""
+    return {
+        "n": result.t.size,
+        "related": int((result.q <= fdr).sum()),
+        "df_residual": result.df_residual,
+        # JSON has no infinity.
+        "df_prior": result.df_prior if np.isfinite(result.df_prior) else "infinite",
+        "variance_prior": result.variance_prior,
+    }
+
+
+def _table(
+    labels: Mapping[str, Sequence[str]], result: Moderated, mean: FloatArray | None = None
+) -> pd.DataFrame:
+    return pd.DataFrame({
+        **labels, "effect": result.effect, "mean": result.mean if mean is None else mean,
+        "t": result.t, "p": result.p, "q": result.q,
+    })  # fmt: skip
+
+
+def _concordance(
+    actual: Moderated,
+    forecast: Moderated,
+    measured: FloatArray,
+    predicted: FloatArray,
+    design: FloatArray,
+    lengths: FloatArray,
+    related: npt.NDArray[np.bool_],
+    permutations: int,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Compare the statistics of expression and prediction, gene by gene."""
+    generator = np.random.default_rng(seed)
+    n = actual.t.size
+    rho, share = _spearman(actual.t, forecast.t), _same_sign(actual.t, forecast.t, related)
+    drawn = [generator.integers(n, size=n) for _ in range(resamples)]
+    rhos = [_spearman(actual.t[rows], forecast.t[rows]) for rows in drawn]
+    shares = [_same_sign(actual.t[rows], forecast.t[rows], related[rows]) for rows in drawn]
+    # One deal serves two questions: whether predictions are those of these persons (expression
+    # keeps its traits), and whether this trait is more than any other (both lose it).
+    others, traits, other_shares = [], [], []
+    for _ in range(permutations):
+        dealt = design[generator.permutation(len(design))]
+        t = moderate(predicted, dealt).t
+        others.append(_spearman(actual.t, t))
+        other_shares.append(_same_sign(actual.t, t, related))
+        traits.append(_spearman(moderate(measured, dealt).t, t))
+    with_length = _spearman(actual.t, lengths), _spearman(forecast.t, lengths)
+    return {
+        "spearman": rho,
+        "interval_95": _interval(rhos),
+        "spearman_given_rna_length": _partial(rho, *with_length),
+        "expression_with_rna_length": with_length[0],
+        "predicted_with_rna_length": with_length[1],
+        "n_related": int(related.sum()),
+        "same_sign": share,
+        "same_sign_interval_95": _interval(shares),
+        "resamples": resamples,
+        "permutations": permutations,
+        "other_persons": {
+            **_null(others, rho),
+            "same_sign": _null(other_shares, share),
+        },
+        "random_traits": _null(traits, rho),
+    }
+
+
+def _null(values: Sequence[float], found: float) -> dict[str, Any]:
+    """Say what permutations give, and how often they reach what was found."""
+    null = np.array(values)
+    if not (np.isfinite(found) and np.isfinite(null).all()):
+        return {"mean": np.nan, "interval_95": [np.nan, np.nan], "p": np.nan}
+    p = (1 + (null >= found).sum()) / (1 + null.size)
+    return {"mean": float(null.mean()), "interval_95": _interval(null), "p": float(p)}
+
+
+def _spearman(a: FloatArray, b: FloatArray) -> float:
+    x, y = (ranks - ranks.mean() for ranks in (stats.rankdata(a), stats.rankdata(b)))
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / norm if norm else np.nan
+
+
+def _partial(xy: float, xz: float, yz: float) -> float:
+    """Correlation of x and y at the same z."""
+    scale = (1 - xz * xz) * (1 - yz * yz)
+    return (xy - xz * yz) / float(np.sqrt(scale)) if scale > 0 else np.nan
+
+
+def _same_sign(a: FloatArray, b: FloatArray, chosen: npt.NDArray[np.bool_]) -> float:
+    return float((a[chosen] * b[chosen] > 0).mean()) if chosen.any() else np.nan
+
+
+def _interval(values: Sequence[float] | FloatArray) -> list[float]:
+    """Range of the middle 95%."""
+    finite = np.asarray(values)[np.isfinite(values)]
+    return np.quantile(finite, [0.025, 0.975]).tolist() if finite.size else [np.nan, np.nan]

@@ -1,0 +1,388 @@
+"""Trait studies: how traits are taken, what is compared, and what is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import decode_zoo as dz
+from decode_zoo.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.expression import MEDIAN
+from decode_zoo.studies.design import make_design
+
+HOSTILE = "<script>alert(1)</script>"
+N_PERSONS = 14
+
+
+def persons(**columns: list[str]) -> pd.DataFrame:
+    n = len(next(iter(columns.values())))
+    return pd.DataFrame(columns, index=[f"P{i}" for i in range(n)])
+
+
+def design(trait, covariates=(), **columns):
+    table = persons(**columns)
+    return make_design(table, list(table.index), trait, covariates)
+
+
+# How traits are taken
+
+
+def test_numbers_are_slopes_and_two_levels_a_contrast_against_the_first():
+    found = design(
+        "sex", ["age", "batch"], sex=["male", "female"] * 4, age=list("12345678"),
+        batch=["b", "c", "a", "a", "b", "c", "b", "a"],
+    )  # fmt: skip
+    assert found.names == ("intercept", "age", "batch=b", "batch=c", "sex=male")
+    assert found.matrix[:, -1].tolist() == [1, 0] * 4
+    assert found.matrix[:, 1].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found.matrix[:, 3].tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
+    assert found.coding["sex"] == "male (4) against female (4)"
+    assert found.coding["age"] == "slope by unit of age"
+
+
+def test_brackets_are_their_middles():
+    found = design("age", age=["20-29", "60-69", "30-39", "41"])
+    assert found.matrix[:, -1].tolist() == [24.5, 64.5, 34.5, 41]
+    assert "middle of each bracket" in found.coding["age"]
+
+
+def test_persons_without_a_value_are_left_out_and_told():
+    found = design("sex", ["age"], sex=["m", "f", "", "m", "f", "m"], age=[*"123", "NA", *"59"])
+    assert found.persons == ("P0", "P1", "P4", "P5")
+    assert found.incomplete == ("P2", "P3")
+    assert found.values == ("m", "f", "f", "m")
+
+
+SEX = ["m", "f"] * 4
+FAULTS = {
+    "one level": ({"t": ["m"] * 8}, (), "'t' has one value only"),
+    "one number": ({"t": ["3"] * 8}, (), "'t' has one value only"),
+    "three levels": ({"t": ["a", "b", "c", "a"] * 2}, (), "'t' has 3 levels"),
+    "no value": ({"t": ["", "NA"] * 4}, (), "no person has values of t"),
+    "a word among numbers": ({"t": [*"1234567", "old"]}, (), "mixes numbers and words: 'old'"),
+    "one value of a covariate": ({"t": SEX, "c": ["x"] * 8}, "c", "'c' has one value only"),
+    "covariate as trait": ({"t": SEX, "c": ["1", "2"] * 4}, "c", "'t=m' is determined by c"),
+    "covariates alike": (
+        {"t": ["m", "m", "f", "f"] * 2, "c": list("12345678"), "d": list("23456789")},
+        "cd",
+        "'d' is determined by c",
+    ),
+    "as many levels as persons": ({"t": SEX, "c": list("abcdefgh")}, "c", "8 persons are too few"),
+    "two persons": ({"t": ["m", "f"]}, (), "2 persons are too few for 2 coefficients"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_what_cannot_be_studied_is_refused(case):
+    columns, covariates, message = FAULTS[case]
+    with pytest.raises(InputError, match=re.escape(message)):
+        design("t", tuple(covariates), **columns)
+
+
+def test_columns_that_are_not_there_or_asked_for_twice():
+    with pytest.raises(UsageError, match="age"):
+        design("age", t=SEX)
+    with pytest.raises(UsageError, match="asked for twice"):
+        design("t", ["t"], t=SEX)
+
+
+# The study: tissues of the bundled model stand in for persons
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture(scope="module")
+def cohort(model):
+    """Expression like predictions, with noise; brain against others, as predictions have it."""
+    tissues = [name for name in model.outputs if name != MEDIAN]
+    brain = [name for name in tissues if name.startswith("Brain")][: N_PERSONS // 2]
+    others = [name for name in tissues if not name.startswith("Brain")][: N_PERSONS // 2]
+    rows = model.features.rows
+    place = np.flatnonzero(np.array(rows.chroms) == "1")[:400:8]
+    genes = [rows.ids[i] for i in place] + [rows.ids[i] for i in range(len(rows)) if
+                                            rows.chroms[i] == "2"][:20]  # fmt: skip
+    values = model.predict(genes, backend="numpy")[brain + others].to_numpy(np.float64)
+    noise = np.random.default_rng(0).normal(size=values.shape)
+    matrix = pd.DataFrame(6 + values + 0.5 * noise, index=genes, columns=brain + others)
+    table = pd.DataFrame(
+        {"part": ["brain"] * len(brain) + ["Body"] * len(others),
+         "age": [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_PERSONS)]},
+        index=brain + others,
+    )  # fmt: skip
+    return matrix, table
+
+
+@pytest.fixture(scope="module")
+def study(model, cohort):
+    pytest.importorskip("pylimma")
+    from decode_zoo.studies.traits import study_traits
+
+    return study_traits(model, *cohort, "part", covariates=["age"], permutations=20, resamples=100)
+
+
+def test_a_trait_that_predictions_show_is_found(model, cohort, study):
+    summary = study.summary
+    assert summary["persons"]["n"] == N_PERSONS
+    assert summary["persons"]["of_model"] == 53
+    assert summary["genes"]["n"] == 50  # those on chromosome 2 the model was not tested on
+    found = summary["concordance"]
+    assert found["spearman"] > 0.5
+    low, high = found["interval_95"]
+    assert low < found["spearman"] < high
+    assert found["other_persons"]["p"] <= 0.1
+    assert found["same_sign"] > 0.8
+    # Any contrast of these persons is predicted: they were made so.
+    assert found["random_traits"]["mean"] > 0.3 > abs(found["other_persons"]["mean"])
+    assert study.expression["name"].tolist() == study.predicted["name"].tolist()
+    assert list(study.expression) == ["name", "symbol", "effect", "mean", "t", "p", "q"]
+    expected = cohort[0].loc[study.expression["name"]].mean(axis=1)
+    np.testing.assert_allclose(study.expression["mean"], expected, rtol=1e-9)
+    json.dumps(summary, allow_nan=False)
+
+
+def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
+    genes = study.expression["name"].tolist()
+    table = model.explain(genes, by="regulator", outputs=list(study.design.persons)).summary()
+    table = table[table["class"] != "mask"].astype({"class": str, "regulator": str, "output": str})
+    wide = table.pivot(index=["class", "regulator"], columns="output", values="mean")
+    keys = list(zip(study.regulators["class"], study.regulators["name"], strict=True))
+    expected = wide.loc[keys, list(study.scores.columns)].to_numpy()
+    np.testing.assert_allclose(study.scores.to_numpy(), expected, rtol=1e-6, atol=1e-10)
+    assert study.regulators["p"].is_monotonic_increasing
+    assert study.scores.index.tolist() == study.regulators["name"].tolist()
+
+
+def test_blocks_of_genes_do_not_show(model, cohort, study, monkeypatch):
+    from decode_zoo.studies import traits
+
+    n_features = len(model.explainer(outputs=study.design.persons).resolution.features)
+    monkeypatch.setattr(traits, "_SCORES", 7 * n_features * N_PERSONS)
+    seen = []
+    other = traits.study_traits(
+        model, *cohort, "part", covariates=["age"], permutations=1, resamples=1,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    np.testing.assert_allclose(other.scores, study.scores, rtol=1e-5, atol=1e-9)
+    assert seen[-1] == (50, 50)
+    assert len(seen) == 8
+
+
+def test_the_same_seed_gives_the_same_numbers(model, cohort, study):
+    from decode_zoo.studies.traits import study_traits
+
+    again = study_traits(model, *cohort, "part", covariates=["age"], permutations=20, resamples=100)
+    assert again.summary["concordance"] == study.summary["concordance"]
+
+
+def test_scores_over_related_genes_only(model, cohort, study):
+    from decode_zoo.studies.traits import study_traits
+
+    options = {"permutations": 1, "resamples": 1}
+    found = study_traits(model, *cohort, "part", regulator_genes="de", **options)
+    related = int((found.expression["q"] <= 0.05).sum())
+    assert 0 < related < 50
+    assert found.summary["regulators"]["n_genes"] == related
+    random = cohort[0] * 0 + np.random.default_rng(3).normal(5, 1, cohort[0].shape)
+    with pytest.raises(UsageError, match="No gene's expression is related"):
+        study_traits(model, random, cohort[1], "part", regulator_genes="de", fdr=1e-9, **options)
+
+
+def test_chosen_genes(model, cohort):
+    pytest.importorskip("pylimma")
+    from decode_zoo.studies.traits import study_traits
+
+    genes = cohort[0].index[40:]
+    found = study_traits(
+        model, *cohort, "part", genes=[*genes, "nonsense"], permutations=1, resamples=1
+    )
+    assert found.expression["name"].tolist() == list(genes)
+    with pytest.raises(InputError, match="3 genes given"):
+        study_traits(model, *cohort, "part", genes=genes[:3])
+    with pytest.raises(UsageError, match="not a single string"):
+        study_traits(model, *cohort, "part", genes="TP53")
+
+
+def test_genes_of_a_split_that_is_not_by_chromosome(model, cohort):
+    pytest.importorskip("pylimma")
+    from decode_zoo.studies.traits import study_traits
+
+    def trained(**training):
+        return replace(model, manifest=replace(model.manifest, training=training))
+
+    options = {"permutations": 1, "resamples": 1}
+    genes = sorted(cohort[0].index[5:25])
+    split = {"selection": {"test": []}, "test_genes": genes}
+    found = study_traits(trained(**split), *cohort, "part", **options)
+    assert sorted(found.expression["name"]) == genes
+    with pytest.raises(UsageError, match="does not say which genes it was tested on"):
+        study_traits(trained(), *cohort, "part", **options)
+
+
+def test_persons_are_matched_by_name(model, cohort):
+    pytest.importorskip("pylimma")
+    from decode_zoo.studies.traits import study_traits
+
+    matrix, table = cohort
+    table = pd.concat([table, pd.DataFrame({"part": ["brain"], "age": ["30-39"]}, index=["who"])])
+    found = study_traits(
+        model, matrix[matrix.columns[::-1]], table.iloc[::-1], "part", permutations=1, resamples=1
+    )
+    whole = study_traits(model, *cohort, "part", permutations=1, resamples=1)
+    assert found.summary["persons"]["n"] == N_PERSONS
+    assert found.summary["persons"]["of_table"] == N_PERSONS + 1
+    for name in ("expression", "predicted"):
+        np.testing.assert_allclose(getattr(found, name)["t"], getattr(whole, name)["t"], rtol=1e-9)
+    with pytest.raises(InputError, match="no person of the table is both in the model"):
+        study_traits(model, matrix, table.set_axis([f"X{i}" for i in range(15)]), "part")
+
+
+def test_constant_genes_are_left_out_and_counts_refused(model, cohort):
+    pytest.importorskip("pylimma")
+    from decode_zoo.studies.traits import study_traits
+
+    matrix, table = cohort[0].copy(), cohort[1]
+    matrix.iloc[3] = -2.0
+    found = study_traits(model, matrix, table, "part", permutations=1, resamples=1)
+    assert found.summary["genes"]["constant"] == 1
+    assert found.summary["genes"]["n"] == 49
+    with pytest.raises(InputError, match="Are these counts"):
+        study_traits(model, matrix * 1000, table, "part")
+
+
+@pytest.mark.parametrize("option", [{"fdr": 0}, {"permutations": 0}, {"regulator_genes": "some"}])
+def test_options_out_of_range(model, cohort, option):
+    pytest.importorskip("pylimma")
+    from decode_zoo.studies.traits import study_traits
+
+    with pytest.raises(UsageError):
+        study_traits(model, *cohort, "part", **option)
+
+
+# What is written
+
+
+class Links(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+
+def test_the_folder_and_its_page(study, tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    from decode_zoo.studies.traits import FILES
+
+    study.write(tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    table = pd.read_csv(tmp_path / "out" / "expression.tsv", sep="\t")
+    np.testing.assert_allclose(table["t"], study.expression["t"], rtol=1e-5)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == study.summary
+    html = (tmp_path / "out" / "traits.html").read_text(encoding="utf-8")
+    page = Links(html)
+    assert page.tags.count("svg") == 4
+    assert "script" not in page.tags
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert "default-src 'none'" in html
+    with pytest.raises(UsageError, match="not empty"):
+        study.write(tmp_path / "out")
+
+
+def test_names_of_persons_and_traits_stay_texts(model, cohort):
+    pytest.importorskip("pylimma")
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    from decode_zoo.studies.page import render
+    from decode_zoo.studies.traits import study_traits
+
+    table = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
+    found = study_traits(model, cohort[0], table, table.columns[0], permutations=1, resamples=1)
+    html = render(found)
+    assert HOSTILE not in html
+    assert "script" not in Links(html).tags
+
+
+def run(call, tmp_path, cohort, *more, trait="part"):
+    from decode_zoo.cli import group
+    from decode_zoo.cli.study import study
+
+    if "study" not in group.cli.commands:
+        group.cli.add_command(study)
+    matrix, table = cohort
+    matrix.to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
+    table.to_csv(tmp_path / "p.tsv", sep="\t", index_label="person")
+    return call(
+        "study", "traits", "--model", "gtex-tissue-v1", tmp_path / "x.tsv", "--persons",
+        tmp_path / "p.tsv", "--trait", trait, "-o", tmp_path / "out", "--permutations", 5, *more,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def extras():
+    for package in ("pylimma", "jinja2", "matplotlib"):
+        pytest.importorskip(package)
+
+
+@pytest.mark.usefixtures("extras")
+def test_command(call, tmp_path, cohort):
+    code, out, err = run(call, tmp_path, cohort, "--covariates", "age")
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "out")
+    assert "14 persons" in err
+    assert "50 genes tested on by the model" in err
+    assert "part: brain (7) against Body (7)" in err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["provenance"]["persons"]["file"] == "p.tsv"
+    assert summary["provenance"]["model"]["id"] == "gtex-tissue-v1"
+    code, _, err = run(call, tmp_path, cohort)
+    assert code == 2
+    assert "not empty" in err
+
+
+@pytest.mark.usefixtures("extras")
+def test_command_with_all_genes(call, tmp_path, cohort):
+    code, _, err = run(call, tmp_path, cohort, "--all-genes")
+    assert code == 0, err
+    assert "70 genes given" in err
+
+
+@pytest.mark.usefixtures("extras")
+def test_faults_end_with_a_code_and_leave_nothing(call, tmp_path, cohort):
+    matrix, table = cohort
+    code, _, err = run(call, tmp_path, cohort, trait="height")
+    assert code == 2
+    assert "height" in err
+    code, _, err = run(call, tmp_path, (matrix, table.assign(part="brain")))
+    assert code == 4
+    assert "has one value only" in err
+    code, _, err = run(call, tmp_path, cohort, "--fdr", "1.5")
+    assert code == 2
+    code, _, err = run(call, tmp_path, cohort, "--all-genes", "--genes", tmp_path / "x.tsv")
+    assert code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.tsv", "x.tsv"]
+
+
+def test_a_missing_package_is_told_before_the_work(monkeypatch):
+    import importlib.util
+
+    from decode_zoo.studies.traits import check_extras
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"decode-zoo\[studies\]"):
+        check_extras()
