@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import decode_zoo as dz
@@ -20,6 +21,8 @@ from decode_zoo.training.perceptron import standardisation_of
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = ["gtex-tissue-v1", "gtex-tissue-chromatin-v1", "gtex-tissue-decode-v1"]
+PERSONS = ["lcl-person-v1", "gtex-heart-person-v1", "gtex-liver-person-v1", "gtex-brain-person-v1",
+           "gtex-blood-person-v1"]  # fmt: skip
 CARD = (ROOT / "model_cards/gtex-tissue-decode-v1.md").read_text(encoding="utf-8")
 
 
@@ -104,7 +107,7 @@ def test_the_training_never_saw_chr1_or_chr8(shared, name):
             assert tuple(scale[side]) == frozen.scale
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *PERSONS, "de-prior-v1"])
 def test_models_answer_as_published(name):
     model = dz.load(name)
     for backend in ("numpy", "onnxruntime"):
@@ -112,7 +115,7 @@ def test_models_answer_as_published(name):
     assert max(model.manifest.parity.values()) <= 1e-5
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *PERSONS, "de-prior-v1"])
 def test_scores_of_models_add_up(name):
     model = dz.load(name)
     found = model.explain(["TP53", "ALB", "MALAT1", "XIST"], by="track")
@@ -253,3 +256,64 @@ def test_the_comparison_is_of_the_published_models(name):
         assert float(scores[statistic]["spearman"]) == pytest.approx(metrics[key], abs=5e-4)
         assert int(scores[statistic]["n_genes"]) == metrics["n_genes"]
     assert f"{metrics['fold_change_spearman']:.3f} / {metrics['median_spearman']:.3f}" in README
+
+
+def test_persons_are_scored_as_their_cards_and_docs_say():
+    table = pd.read_csv(ROOT / "docs/persons/persons.tsv", sep="\t")
+    docs = (ROOT / "docs/persons.md").read_text(encoding="utf-8")
+    assert set(table["model"]) == set(PERSONS)
+    for name in PERSONS:
+        card = (ROOT / f"model_cards/{name}.md").read_text(encoding="utf-8")
+        means = table[table["model"] == name].groupby("variant")["rho"].mean()
+        for variant, label in (
+            ("published", r"\*\*this (?:model|recipe)\*\*"),
+            ("encoders frozen", "encoders frozen, as in the paper"),
+            ("from scratch", "the same network from scratch"),
+            ("ridge", "ridge regression on the same tracks"),
+        ):
+            found = re.search(rf"\| {label} \| \**(−?[\d.]+)\** ?[(|]", card)
+            assert found, (name, label)
+            assert float(found[1].replace("−", "-")) == pytest.approx(means[variant], abs=6e-4)
+        found = re.search(rf"\| {name} \| \d+ \| [^|]+ \| \*\*([\d.]+)\*\*", docs)
+        assert float(found[1]) == pytest.approx(means["published"], abs=6e-4)
+        manifest = dz.load(name).manifest
+        first = table[(table["model"] == name) & (table["fold"] == 1)].set_index("variant")
+        rho, median = manifest.spearman("test")
+        assert first.loc["published", "rho"] == pytest.approx(rho, abs=2e-4)
+        assert f"{rho:.3f}" in README
+        assert f"{median:.3f}" in README
+        assert manifest.training["base"]["id"] == "gtex-tissue-v1"
+
+
+def test_the_de_prior_is_scored_as_card_and_docs_say():
+    table = pd.read_csv(ROOT / "docs/persons/de_prior.tsv", sep="\t").set_index("variant")
+    rho, _ = dz.load("de-prior-v1").manifest.spearman("test")
+    assert table.loc["published", "rho"] == pytest.approx(rho, abs=2e-4)
+    assert f"| {rho:.3f} |" in README
+    for path in ("model_cards/de-prior-v1.md", "docs/persons.md"):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        for row in table.itertuples():
+            assert f"({row.low:.3f} to {row.high:.3f})" in text.replace("−", "-"), (path, row.Index)
+            assert f"({row.auroc_low:.3f} to {row.auroc_high:.3f})" in text, (path, row.Index)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", [*PERSONS, "de-prior-v1"])
+def test_fine_tuning_kept_to_the_split_of_the_base(shared, name):
+    from conversion.person_models import targets_of
+    from decode_zoo.training.transfer import cohort_dataset
+
+    base = dz.load("gtex-tissue-v1")
+    targets, split, data = targets_of(name, shared / "data/expression", base.features)
+    manifest = dz.load(name).manifest
+    assert {key: manifest.training["data"][key] for key in data} == data
+    dataset = cohort_dataset(base, targets, split)
+    validation = {dataset.targets.gene_ids[i] for i in dataset.split.validation}
+    assert validation == set(manifest.training["validation_genes"])
+    chroms = np.array(dataset.features.rows.chroms)[dataset.rows]
+    if name != "gtex-blood-person-v1":
+        assert set(chroms[dataset.split.test]) == {"1"}
+        assert "1" not in set(chroms[dataset.split.training])
+    assert "8" not in set(chroms)
+    for part in ("training", "validation", "test"):
+        assert len(getattr(dataset.split, part)) == manifest.training["genes"][part]
