@@ -24,7 +24,8 @@ _OWN_FILES = {
     "record.json": frozenset({"record.json", "expression.tsv.gz", "persons.tsv", "quality.html"}),
     "summary.json": frozenset(
         {"summary.json", "outputs.tsv", "genes.tsv", "matrix.tsv.gz", "evaluation.html",
-         "expression.tsv", "predicted.tsv", "regulators.tsv", "traits.html"}
+         "expression.tsv", "predicted.tsv", "regulators.tsv", "traits.html", "volcanoes.svg",
+         "concordance.svg", "regulators.svg", "heatmap.svg"}
     ),
 }  # fmt: skip
 # Written by hand, for publishing.

@@ -12,7 +12,7 @@ import pytest
 from scipy import optimize, special, stats
 
 from decode_zoo.errors import InputError, MissingExtraError
-from decode_zoo.studies.moderated import moderate
+from decode_zoo.studies.traits.moderated import moderate
 
 DATA = Path(__file__).parent / "data" / "traits"
 

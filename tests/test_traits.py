@@ -14,7 +14,7 @@ import pytest
 import decode_zoo as dz
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import MEDIAN
-from decode_zoo.studies.design import make_design
+from decode_zoo.studies.traits.design import make_design
 
 HOSTILE = "<script>alert(1)</script>"
 N_PERSONS = 14
@@ -162,7 +162,7 @@ def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
 
 
 def test_blocks_of_genes_do_not_show(model, cohort, study, monkeypatch):
-    from decode_zoo.studies import traits
+    from decode_zoo.studies.traits import study as traits
 
     n_features = len(model.explainer(outputs=study.design.persons).resolution.features)
     monkeypatch.setattr(traits, "_SCORES", 7 * n_features * N_PERSONS)
@@ -287,13 +287,21 @@ class Links(HTMLParser):
 def test_the_folder_and_its_page(study, tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
+    from decode_zoo.studies.findings import read_section
     from decode_zoo.studies.traits import FILES
 
     study.write(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
     table = pd.read_csv(tmp_path / "out" / "expression.tsv", sep="\t")
     np.testing.assert_allclose(table["t"], study.expression["t"], rtol=1e-5)
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == study.summary
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert study.summary.items() <= summary.items()
+    section, pictures = read_section(tmp_path / "out")
+    assert section.study == "traits"
+    assert [table.n_rows for table in section.tables] == [
+        len(study.expression), len(study.predicted), len(study.regulators)
+    ]  # fmt: skip
+    assert len(pictures) == 4
     html = (tmp_path / "out" / "traits.html").read_text(encoding="utf-8")
     page = Links(html)
     assert page.tags.count("svg") == 4
@@ -308,12 +316,12 @@ def test_names_of_persons_and_traits_stay_texts(model, cohort):
     pytest.importorskip("pylimma")
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
-    from decode_zoo.studies.page import render
     from decode_zoo.studies.traits import study_traits
+    from decode_zoo.studies.traits.page import draw, render
 
     table = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
     found = study_traits(model, cohort[0], table, table.columns[0], permutations=1, resamples=1)
-    html = render(found)
+    html = render(found, draw(found))
     assert HOSTILE not in html
     assert "script" not in Links(html).tags
 

@@ -28,6 +28,14 @@ __all__ = ["report"]
     help="The page to write: a name that ends in .html.",
 )
 @click.option("--title", help="Heading of the page (default: the number of genes).")
+@click.option(
+    "--study",
+    "studies",
+    type=options.FILE,
+    multiple=True,
+    metavar="DIR",
+    help="A folder that 'decode-zoo study' made, as a section of the page; may be repeated.",
+)
 @options.outputs
 @options.background
 @options.features
@@ -38,6 +46,7 @@ def report(
     genes: Path,
     output: Path,
     title: str | None,
+    studies: tuple[Path, ...],
     outputs: str | None,
     background: Path | None,
     features_source: str | None,
@@ -65,7 +74,7 @@ def report(
     from decode_zoo.genelist import read_gene_list
     from decode_zoo.provenance import origin_of, provenance_path
 
-    options.check_inputs_kept([output, provenance_path(output)], [genes, background])
+    options.check_inputs_kept([output, provenance_path(output)], [genes, background, *studies])
     queries = read_gene_list(genes)
     against = None if background is None else read_gene_list(background)
     model = dz.load(model_id)
@@ -86,11 +95,13 @@ def report(
             features=own,
             fill_missing=fill_missing,
             title=title,
+            studies=studies,
             command=["decode-zoo", *sys.argv[1:]],
             facts={
                 "requested_model": model_id,
                 "genes": origin_of(genes),
                 "background_genes": origin_of(background),
+                "studies": [origin_of(folder / "summary.json") for folder in studies],
             },
             progress=tell,
         )

@@ -115,6 +115,7 @@ def build_report(
     features: FeatureSet | None = None,
     fill_missing: bool = False,
     title: str | None = None,
+    studies: Sequence[str | os.PathLike[str]] = (),
     command: Sequence[str] = ("decode_zoo.report.build_report",),
     facts: Mapping[str, object] | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -146,6 +147,8 @@ def build_report(
         Take tracks that `features` lacks as without sites.
     title : str, optional
         Heading of the page.
+    studies : sequence of path-like
+        Folders that `decode-zoo study` made; each becomes a section.
     command : sequence of str
         Command line or call, for the provenance.
     facts : Mapping, optional
@@ -164,7 +167,7 @@ def build_report(
         If there are more than 5,000 genes or 300,000 genes × outputs, or an output or a gene of
         the background is unknown.
     InputError
-        If the feature set does not fit the model.
+        If the feature set does not fit the model, or a folder is not one of a study.
     MissingExtraError
         If jinja2 is not installed.
 
@@ -178,9 +181,11 @@ def build_report(
     """
     from decode_zoo.report.content import collect
     from decode_zoo.report.page import render
+    from decode_zoo.studies.findings import read_section
 
     if importlib.util.find_spec("jinja2") is None:
         raise MissingExtraError("jinja2", "report")
+    sections = [read_section(folder) for folder in studies]
     content = collect(
         model, genes, outputs=outputs, background=background, features=features,
         fill_missing=fill_missing, progress=progress,
@@ -189,7 +194,7 @@ def build_report(
     n, level = len(content.prediction), content.explainer.bound.features.layout.level
     heading = title or f"Regulators of {n:,} {level}{'' if n == 1 else 's'}"
     return Report(
-        html=render(content, heading, record),
+        html=render(content, heading, record, sections),
         provenance=record,
         table=content.table,
         missing=content.explainer.bound.missing,

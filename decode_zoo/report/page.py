@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +18,8 @@ from decode_zoo.genesets import TARGETS
 from decode_zoo.report.content import Content
 from decode_zoo.report.detail import TOP, Classes
 from decode_zoo.report.packing import pack
+from decode_zoo.studies.findings import Section
+from decode_zoo.studies.page import environment, picture_urls
 
 __all__ = ["render"]
 
@@ -25,7 +28,12 @@ _SCRIPTS = (
 )  # fmt: skip
 
 
-def render(content: Content, title: str, provenance: Mapping[str, Any]) -> str:
+def render(
+    content: Content,
+    title: str,
+    provenance: Mapping[str, Any],
+    studies: Sequence[tuple[Section, Mapping[str, bytes]]] = (),
+) -> str:
     """Write the page.
 
     Parameters
@@ -34,30 +42,24 @@ def render(content: Content, title: str, provenance: Mapping[str, Any]) -> str:
     title : str
     provenance : Mapping
         How the report came about, shown at its end.
+    studies : sequence of (Section, Mapping of str to bytes)
+        What studies found, with their pictures (`findings.read_section`).
 
     Raises
     ------
     MissingExtraError
         If jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ImportError:
-        raise MissingExtraError("jinja2", "report") from None
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingExtraError("jinja2", "report")
     here = files("decode_zoo.report") / "assets"
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script = "\n".join((here / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
     style = (here / "style.css").read_text(encoding="utf-8")
     data, numbers = _data(content)
     statuses = Counter(status.partition(":")[0] for status in content.table["status"])
     manifest = content.explainer.model.manifest
     trained_on = manifest.training.get("data")
-    template = environment.from_string((here / "page.html.j2").read_text(encoding="utf-8"))
+    template = environment().from_string((here / "page.html.j2").read_text(encoding="utf-8"))
     text: str = template.render(
         title=title,
         manifest=manifest,
@@ -84,6 +86,7 @@ def render(content: Content, title: str, provenance: Mapping[str, Any]) -> str:
         policy=_policy(style, script),
         data=_json(data),
         numbers=numbers,
+        studies=[(section, picture_urls(pictures)) for section, pictures in studies],
     )
     return text
 

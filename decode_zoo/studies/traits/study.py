@@ -8,7 +8,6 @@ to a trait by the same moderated linear model.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from decode_zoo.inputs import BoundFeatures
 from decode_zoo.model import Model
 from decode_zoo.output import atomic_dir
 from decode_zoo.provenance import plain, provenance
-from decode_zoo.studies.design import Design, make_design
-from decode_zoo.studies.moderated import Moderated, moderate
+from decode_zoo.studies.findings import SUMMARY, section_of, write_summary
+from decode_zoo.studies.traits.design import Design, make_design
+from decode_zoo.studies.traits.moderated import Moderated, moderate
 from decode_zoo.tables import write_file
 
 __all__ = ["FILES", "RegulatorGenes", "TraitStudy", "check_extras", "study_traits"]
@@ -39,7 +39,13 @@ RegulatorGenes = Literal["all", "de"]
 
 FORMAT_VERSION = 1
 # What a study writes into its folder.
-FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", "summary.json", "traits.html")
+_PICTURES = {
+    "volcanoes.svg": "Effects on expression and on its prediction",
+    "concordance.svg": "t statistics of prediction against those of expression",
+    "regulators.svg": "Regulators most strongly related",
+    "heatmap.svg": "Scores of regulators by person",
+}
+FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", *_PICTURES, SUMMARY, "traits.html")
 _PACKAGES = ("pylimma", "matplotlib", "jinja2")
 # Fewer say nothing of variances or ranks.
 _FEWEST_GENES = 10
@@ -94,18 +100,40 @@ class TraitStudy:
 
     def fill(self, folder: Path) -> None:
         """Write the same into a folder that is there."""
-        from decode_zoo.studies.page import render
+        from decode_zoo.plots.svg import svg_file
+        from decode_zoo.studies.traits.page import draw, render
 
-        for name, table in (
-            ("expression", self.expression),
-            ("predicted", self.predicted),
-            ("regulators", self.regulators),
-        ):
-            write_file(table, folder / f"{name}.tsv", {}, ".tsv", id_columns=["name"])
-        text = json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"
+        captions = "Expression by gene", "Prediction by gene", "Regulators"
+        tables = {
+            f"{name}.tsv": (caption, getattr(self, name))
+            for name, caption in zip(
+                ("expression", "predicted", "regulators"), captions, strict=True
+            )
+        }
+        for name, (_, table) in tables.items():
+            write_file(table, folder / name, {}, ".tsv", id_columns=["name"])
+        pictures = draw(self)
+        for name in _PICTURES:
+            (folder / name).write_bytes(svg_file(pictures[Path(name).stem]))
+        section = section_of("traits", f"{self.design.trait}: expression, prediction, regulators",
+                             self._facts(), (), _PICTURES, tables)  # fmt: skip
+        write_summary(folder, section, self.summary)
+        page = render(self, pictures)
         # A name from the command line may hold bytes that are no text.
-        (folder / "summary.json").write_bytes(text.encode("utf-8", errors="replace"))
-        (folder / "traits.html").write_bytes(render(self).encode("utf-8", errors="replace"))
+        (folder / "traits.html").write_bytes(page.encode("utf-8", errors="replace"))
+
+    def _facts(self) -> dict[str, str]:
+        rho = self.summary["concordance"]["spearman"]
+        related = [
+            self.summary[name]["related"] for name in ("expression", "predicted", "regulators")
+        ]
+        return {
+            "Model": self.summary["provenance"]["model"]["id"],
+            "Persons": f"{len(self.design.persons):,}",
+            "Genes": f"{len(self.expression):,}",
+            "Concordance of t": "not known" if rho is None else f"rho {rho:.2f}",
+            "Related": "{:,} by expression, {:,} by prediction, {:,} regulators".format(*related),
+        }
 
 
 def check_extras() -> None:

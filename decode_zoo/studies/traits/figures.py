@@ -16,7 +16,7 @@ from decode_zoo.plots.page import AXIS, DOUBLE, MARGIN, ROW, SINGLE, Page, label
 from decode_zoo.plots.text import SMALL, TEXT, elided, number, text_width, widest
 
 if TYPE_CHECKING:
-    from decode_zoo.studies.traits import TraitStudy
+    from decode_zoo.studies.traits.study import TraitStudy
 
 __all__ = ["concordance", "heatmap", "regulators", "volcanoes"]
 

@@ -1,0 +1,154 @@
+"""What studies write, and how it gets onto pages."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+from matplotlib.figure import Figure
+
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.studies.findings import Findings, read_section
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Tags(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+
+def picture() -> Figure:
+    figure = Figure((1, 1))
+    figure.add_axes((0.1, 0.1, 0.8, 0.8)).plot([0, 1])
+    return figure
+
+
+@pytest.fixture
+def findings() -> Findings:
+    table = pd.DataFrame({
+        "regulator": [f"R{i}" for i in range(30)],
+        "delta": np.linspace(-1, 1, 30),
+        "known": [True, False, None] * 10,
+    })  # fmt: skip
+    table.loc[2, "delta"] = np.nan
+    return Findings(
+        "knockout", f"Title {HOSTILE}", {"Genes": "3"}, ("What was done.",),
+        {"deltas": ("Changes", table)}, {"bars": ("Strongest", picture())},
+        {"largest": np.float64(1.5), "provenance": {"created": "2026-01-01", "decode_zoo": "x"}},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("table_format", ["tsv", "parquet"])
+def test_a_folder_is_read_as_it_was_written(findings, tmp_path, table_format):
+    if table_format == "parquet":
+        pytest.importorskip("pyarrow")
+    findings.write(tmp_path / "out", table_format)
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {f"deltas.{table_format}", "bars.svg", "summary.json", "index.html"}
+    path = tmp_path / "out" / f"deltas.{table_format}"
+    table = pd.read_csv(path, sep="\t") if table_format == "tsv" else pd.read_parquet(path)
+    expected = findings.tables["deltas"][1]
+    np.testing.assert_allclose(table["delta"], expected["delta"], rtol=1e-5)
+    assert table["regulator"].tolist() == expected["regulator"].tolist()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["largest"] == 1.5
+    section, pictures = read_section(tmp_path / "out")
+    assert section.title == findings.title
+    (shown,) = section.tables
+    assert shown.n_rows == 30
+    assert len(shown.rows) == 20
+    assert shown.rows[0] == ("R0", "−1", "yes")
+    assert shown.rows[2] == ("R2", "–", "–")
+    assert pictures["bars.svg"].lstrip().startswith(b"<?xml")
+
+
+def test_the_page_needs_nothing_beside_it(findings, tmp_path):
+    findings.write(tmp_path / "out")
+    html = (tmp_path / "out" / "index.html").read_text()
+    page = Tags(html)
+    assert "script" not in page.tags
+    assert HOSTILE not in html
+    assert page.tags.count("img") == 1
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+
+
+def test_an_existing_folder_is_kept(findings, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        findings.write(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def spoil(folder, **changes):
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["section"].update(changes)
+    path.write_text(json.dumps(summary))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pictures": [{"file": "../bars.svg", "caption": ""}]}, "as a picture"),
+        ({"pictures": [{"file": "deltas.tsv", "caption": ""}]}, "as a picture"),
+        ({"title": 3}, "must be text"),
+        ({"tables": [{"file": "x"}]}, "lacks the key"),
+    ],
+)
+def test_a_changed_summary_is_refused(findings, tmp_path, changes, message):
+    findings.write(tmp_path / "out")
+    spoil(tmp_path / "out", **changes)
+    with pytest.raises(InputError, match=message):
+        read_section(tmp_path / "out")
+
+
+@pytest.mark.fault
+def test_folders_of_others_are_refused(findings, tmp_path):
+    with pytest.raises(InputError, match="no folder of a study"):
+        read_section(tmp_path)
+    (tmp_path / "summary.json").write_text('{"format_version": 1}')
+    with pytest.raises(InputError, match="no section"):
+        read_section(tmp_path)
+    findings.write(tmp_path / "out")
+    (tmp_path / "out" / "bars.svg").write_text("GIF89a")
+    with pytest.raises(InputError, match="no SVG"):
+        read_section(tmp_path / "out")
+    (tmp_path / "out" / "bars.svg").unlink()
+    with pytest.raises(InputError, match=r"bars\.svg"):
+        read_section(tmp_path / "out")
+
+
+def test_a_study_becomes_a_section_of_a_report(findings, tmp_path, call):
+    findings.write(tmp_path / "out")
+    (tmp_path / "genes.txt").write_text("ALB\n")
+    code, _, err = call(
+        "report", "--model", "gtex-tissue-v1", tmp_path / "genes.txt", "--outputs", "Liver,Lung",
+        "--study", tmp_path / "out", "-o", tmp_path / "r.html",
+    )  # fmt: skip
+    assert code == 0, err
+    html = (tmp_path / "r.html").read_text()
+    assert 'id="study-1"' in html
+    assert HOSTILE not in html
+    assert "data:image/svg+xml;base64," in html
+    code, _, err = call("report", "--model", "gtex-tissue-v1", tmp_path / "genes.txt",
+                        "--study", tmp_path, "-o", tmp_path / "s.html")  # fmt: skip
+    assert code == 4
+    assert "no folder of a study" in err
+    assert not (tmp_path / "s.html").exists()
