@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["allowed_cores", "share_out"]
+__all__ = ["allowed_cores", "one_core", "share_out"]
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -20,6 +21,12 @@ def allowed_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def one_core() -> AbstractContextManager[object]:
+    """Let matrix products run on one core each: on several, their last bits depend on how many."""
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def share_out(work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> Iterator[_Result]:
@@ -39,7 +46,7 @@ def share_out(work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> Itera
     object
         Results, in the order of the tasks.
     """
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_core():
         pool = ThreadPoolExecutor(max_workers=allowed_cores())
         try:
             yield from pool.map(work, tasks)

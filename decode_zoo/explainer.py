@@ -13,7 +13,7 @@ import pandas as pd
 
 from decode_zoo.attribution import Attribution, By, Resolution
 from decode_zoo.cells import Cells
-from decode_zoo.cores import share_out
+from decode_zoo.cores import one_core, share_out
 from decode_zoo.deeplift import Rule, Scores, rule_for
 from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.expression import Output
@@ -109,7 +109,8 @@ class Explainer:
         exact = manifest.pooling == "exact"
         positions = by == "position" or not exact
         wanted = network.select(chosen)
-        rule = rule_for(wanted, positions=positions)
+        with one_core():
+            rule = rule_for(wanted, positions=positions)
         if background is None:
             references = [
                 Cells.without_sites(
@@ -165,7 +166,8 @@ class Explainer:
         label = np.concatenate(labels)
         backend = self.model.backend("numpy")
         predicted = self.model.predict_rows(rows, self.bound, backend)[:, self.chosen]
-        reference = self.rule.reference(self.references)
+        with one_core():
+            reference = self.rule.reference(self.references)
         finite = [np.isfinite(part).all() for part in scores]
         finite += [np.isfinite(part).all() for part in (*sums, reference)]
         if not all(finite):

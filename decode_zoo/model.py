@@ -456,6 +456,16 @@ class Model:
         lost = {query: status for query, status, row in answers if row < 0}
         return Asked(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
 
+    def numbers_of(self, outputs: Sequence[str] | None) -> IntArray:
+        """Return the numbers of outputs, all if none are named.
+
+        Raises
+        ------
+        UsageError
+            If one is unknown, or named twice.
+        """
+        return np.array([self.outputs.index(name) for name in self._chosen(outputs)], np.int64)
+
     def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
         """Check the outputs that were asked for."""
         if outputs is None:

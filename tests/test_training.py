@@ -410,9 +410,9 @@ def told(training):
 
 
 def test_train_says_no_more_than_what_it_does(told):
-    assert [line.partition(":")[0] for line in told.splitlines()] == [
-        "seed 1", "validation", "test"
-    ]  # fmt: skip
+    # Which differences of back ends are worth a word depends on the processor.
+    lines = [line for line in told.splitlines() if " differ by " not in line]
+    assert [line.partition(":")[0] for line in lines] == ["seed 1", "validation", "test"]
 
 
 def test_train_from_the_command_line(trained):

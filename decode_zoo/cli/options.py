@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from decode_zoo.layout import Side
 
 __all__ = ["FILE", "NAME", "all_genes", "background", "check_inputs_kept", "counted", "features",
-           "fill_missing", "genes", "model", "named_in_errors", "outputs", "split_names",
-           "statuses", "tell_beside", "tell_missing"]  # fmt: skip
+           "fill_missing", "genes", "model", "named_in_errors", "new_folder", "outputs",
+           "split_names", "statuses", "table_format", "tell_beside", "tell_missing"]  # fmt: skip
 
 
 class _File(click.Path):
@@ -87,6 +87,18 @@ fill_missing = click.option(
     "--fill-missing",
     is_flag=True,
     help="Take tracks that --features lacks as without sites, and report them.",
+)
+
+table_format = click.option(
+    "--format",
+    "table_format",
+    type=click.Choice(["tsv", "parquet"]),
+    default="tsv",
+    show_default=True,
+    help="Of the tables.",
+)
+new_folder = click.option(
+    "-o", "--output", type=FILE, required=True, help="Folder to write; it must not exist."
 )
 
 

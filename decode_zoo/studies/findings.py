@@ -39,8 +39,8 @@ Format = Literal["tsv", "parquet"]
 
 FORMAT_VERSION = 1
 SUMMARY = "summary.json"
-# Rows of a table that a page shows; the file has all.
-_SHOWN = 20
+# Rows and columns of a table that a page shows; the file has all.
+_SHOWN, _COLUMNS = 20, 12
 _PACKAGES = ("matplotlib", "jinja2")
 # Of a summary and of a picture, in bytes.
 _MOST = 16 << 20
@@ -48,7 +48,7 @@ _MOST = 16 << 20
 
 @dataclass(frozen=True)
 class ShownTable:
-    """The first rows of a table, as texts.
+    """The first rows and columns of a table, as texts.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class ShownTable:
     caption : str
     columns : tuple of str
     rows : tuple of tuple of str
-    n_rows : int
+    n_rows, n_columns : int
         Of the file.
     """
 
@@ -66,6 +66,7 @@ class ShownTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     n_rows: int
+    n_columns: int
 
 
 @dataclass(frozen=True)
@@ -280,10 +281,10 @@ def _write_pictures(folder: Path, figures: Mapping[str, Figure]) -> dict[str, by
 
 
 def _shown(file: str, caption: str, table: pd.DataFrame) -> ShownTable:
-    first = table.head(_SHOWN)
+    first = table.iloc[:_SHOWN, :_COLUMNS]
     cells = [[_cell(value) for value in first[column]] for column in first]
     rows = tuple(tuple(row) for row in zip(*cells, strict=True))
-    return ShownTable(file, caption, tuple(map(str, table.columns)), rows, len(table))
+    return ShownTable(file, caption, tuple(map(str, first.columns)), rows, *table.shape)
 
 
 def _cell(value: object) -> str:
