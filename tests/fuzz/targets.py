@@ -23,6 +23,7 @@ from decode_zoo import genesets
 from decode_zoo.annotation import read_gtf, read_tss_bed
 from decode_zoo.arrays import read_arrays, write_arrays
 from decode_zoo.builder import build_features, read_aliases
+from decode_zoo.cohort import read_grid, read_persons
 from decode_zoo.errors import DecodeZooError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genelist import read_gene_list
@@ -32,6 +33,8 @@ from decode_zoo.layout import SIDES
 from decode_zoo.manifest import Manifest
 from decode_zoo.registry import load_registry
 from decode_zoo.sites import SiteFile, Track, find_site_files, read_sites
+from decode_zoo.studies.findings import read_section
+from decode_zoo.studies.signature import read_signature
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
@@ -171,6 +174,14 @@ def read_graph_and_names(path: Path) -> None:
     assert graph.output_names is None or all(graph.output_names)
 
 
+SECTION = {
+    "study": "knockout", "title": "T", "facts": {"Genes": "3"}, "notes": ["n"],
+    "pictures": [],
+    "tables": [{"file": "a.tsv", "caption": "c", "columns": ["x"], "rows": [["1"]], "n_rows": 1,
+                "n_columns": 1}],
+}  # fmt: skip
+
+
 # By the first part of a file's name: how it is read, and what a good one is.
 READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path], bytes]]] = {
     "genes": (read_gene_list, "x.tsv", b"gene_id\tx\n\"TP53\"\t1\n# a\nGATA1,2\n\nIDS\n"),
@@ -189,6 +200,11 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path],
     "pooled": (read_set, "set/features.json", published("set/features.json")),
     "manifest": (read_manifest, "bundle/manifest.json", manifest_of),
     "graph": (read_graph_and_names, "x.onnx", graph_of),
+    "counts": (read_grid, "x.tsv", b"gene\ta\tb\nA.1\t3\t0\nB\t7\t30\n"),
+    "persons": (read_persons, "x.tsv", b"person\tsex\tage\na\tF\t50-59\nb\tM\t\n"),
+    "signature": (read_signature, "x.tsv", b"gene\tlogFC\tp\nTP53\t-1.5\t1e-9\nMYC\t2\tNA\n"),
+    "summary": (lambda p: read_section(p.parent), "summary.json",
+                json.dumps({"format_version": 1, "section": SECTION}).encode()),
     "registry": (load_registry, "x.yaml", (ROOT / "registry.yaml").read_bytes()),
 }  # fmt: skip
 
