@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,28 @@ from decode_zoo.errors import InputError, UsageError
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.studies.findings import Findings, Format
-from decode_zoo.studies.removal.disruption import Disruption, disrupt
+from decode_zoo.studies.removal.disruption import disrupt
 from decode_zoo.studies.removal.knockout import By, Deltas, Effects, Knockout
 from decode_zoo.studies.removal.pair import PairStudy, RemoveFrom, disrupt_pair, knock_out_pair
-from decode_zoo.tables import text_rows
+from decode_zoo.studies.removal.tables import (
+    STRONGEST,
+    Strongest,
+    across_models,
+    bins_frame,
+    double_frame,
+    last_label,
+    models_frame,
+    regressions,
+    rows_of_labels,
+    sides_frame,
+    write_deltas,
+)
 
 __all__ = ["study_disruption", "study_knockout", "study_pair"]
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int, int], object]
 
-# Single changes that the page's table holds.
-_STRONGEST = 1_000
 # Regulators of the heat map, genes of the picture by place.
 _SHOWN, _DRAWN = 30, 6
 
@@ -84,7 +92,7 @@ def study_knockout(
     rows, lost = _rows(model, genes, knockout)
     n_features = len(knockout.resolution.features)
     effects: Effects | None = None
-    strongest = _Strongest()
+    strongest = Strongest()
 
     def seen() -> Iterator[Deltas]:
         nonlocal effects
@@ -97,7 +105,7 @@ def study_knockout(
             progress(done, rows.size)
             yield deltas
 
-    _write_deltas(folder / f"deltas.{table_format}", knockout, seen(), table_format)
+    write_deltas(folder / f"deltas.{table_format}", knockout, seen(), table_format)
     if effects is None or not effects.present.any():
         raise InputError("none of these genes has sites of what is to be knocked out",
                          remedy="See which there are: decode-zoo explain --by track")  # fmt: skip
@@ -105,12 +113,12 @@ def study_knockout(
     found = strongest.to_frame(knockout)
     tables = {
         "regulators": ("Regulators, over the genes that have their sites", table),
-        "strongest": (f"Largest single changes (up to {_STRONGEST:,})", found),
+        "strongest": (f"Largest single changes (up to {STRONGEST:,})", found),
     }
     if pairs:
         tables["double"] = (
             "Double knock-outs: interaction is what both change beyond the sum of each",
-            _double_frame(knockout, rows, pairs),
+            double_frame(knockout, rows, pairs),
         )
     n_pairs = int(effects.present.sum())
     numbers = {
@@ -121,7 +129,7 @@ def study_knockout(
     from decode_zoo.studies.removal import figures
 
     features = table.head(_SHOWN)
-    places = _places(knockout, features)
+    places = rows_of_labels(knockout, features)
     means = effects.total[places] / effects.present[places, None]
     pictures = {"effects": ("Regulators of largest effect", figures.effects(table, rows.size))}
     if len(knockout.outputs) > 1:
@@ -130,7 +138,7 @@ def study_knockout(
         pictures["outputs"] = (
             "Mean change by output, regulators of largest effect",
             figures.by_output(
-                [str(name) for name in features[_last(features)]],
+                [str(name) for name in features[last_label(features)]],
                 [knockout.outputs[i].name for i in shown], means[:, shown],
             ),
         )  # fmt: skip
@@ -138,7 +146,8 @@ def study_knockout(
         "knockout",
         f"Knock-outs of {len(table):,} regulators on {rows.size:,} genes",
         {"Model": model.id, "Genes": f"{rows.size:,}", "Knock-outs": f"{n_pairs:,}",
-         "Outputs": f"{len(knockout.outputs):,}", "Strongest": str(table[_last(table)].iloc[0])},
+         "Outputs": f"{len(knockout.outputs):,}",
+         "Strongest": str(table[last_label(table)].iloc[0])},
         ("A change is the prediction without a regulator's sites minus the prediction with them, "
          "worked out exactly for each gene: what the model has learned, no experiment. Regulators "
          "that bind the same places share what they stand for, and each by itself then changes "
@@ -213,10 +222,10 @@ def study_pair(
         origins.append(_origin(knockout))
         progress(number + 1, len(models))
     ids, names = [model.id for model in models], list(genes.values())
-    table = _labelled(regulators)
+    table = regressions(regulators)
     tables = {
-        "models": ("Models", _of_models(regulators, places, names)),
-        "across": ("Regulators over all models, by mean rank", _across(table, len(models))),
+        "models": ("Models", models_frame(regulators, places, names)),
+        "across": ("Regulators over all models, by mean rank", across_models(table, len(models))),
         "regression": ("Regression of co-expression on knock-outs", table),
     }
     from decode_zoo.studies.removal import figures
@@ -227,7 +236,7 @@ def study_pair(
         "regulators": ("Change of co-expression by knock-out", figures.terms(table, ids)),
     }
     if positions:
-        bins = _labelled(places)
+        bins = regressions(places)
         tables["intervals"] = ("Regression of co-expression on removed bins", bins)
         pictures["intervals"] = (
             "Change of co-expression by removal of a bin", figures.intervals(bins, genes, ids)
@@ -293,8 +302,8 @@ def study_disruption(
     folds = [i for i, output in enumerate(knockout.outputs) if output.kind == "fold_change"]
     over = folds or list(range(len(names)))
     for done, found in enumerate(disrupt(knockout, rows), 1):
-        frames.append(_bin_frame(found, features, names))
-        wholes.append(_whole_frame(found, features, names))
+        frames.append(bins_frame(found, features, names))
+        wholes.append(sides_frame(found, features, names))
         if len(drawn) < _DRAWN and len(found.bins):
             change = found.changes[:, over]
             # The largest in either direction tells more than a mean in which tissues cancel.
@@ -356,166 +365,3 @@ def _pair_rows(knockout: Knockout, pair: tuple[str, str]) -> tuple[int, int]:
     if one == two:
         raise UsageError(f"{pair[0]} and {pair[1]} are one gene.")
     return one, two
-
-
-# -- tables ------------------------------------------------------------------------------------
-
-
-def _last(table: pd.DataFrame) -> str:
-    return next(name for name in ("track", "regulator", "class") if name in table)
-
-
-def _places(knockout: Knockout, rows: pd.DataFrame) -> IntArray:
-    """Rows of ``resolution.features`` that rows of a table are about."""
-    features = knockout.resolution.features.astype(str)
-    names = list(features.columns)
-    index = pd.MultiIndex.from_frame(features)
-    return np.asarray(index.get_indexer(pd.MultiIndex.from_frame(rows[names])), np.int64)
-
-
-def _deltas_frame(knockout: Knockout, deltas: Deltas) -> pd.DataFrame:
-    rows = np.repeat(deltas.rows, np.diff(deltas.indptr))
-    table = knockout.bound.features.rows
-    labels = knockout.resolution.features.iloc[deltas.features].astype(str).reset_index(drop=True)
-    labels.insert(0, f"{knockout.bound.features.layout.level}_id", [table.ids[i] for i in rows])
-    labels.insert(1, "symbol", [table.symbols[i] for i in rows])
-    values = pd.DataFrame(deltas.values, columns=[output.name for output in knockout.outputs])
-    return pd.concat([labels, values], axis=1)
-
-
-def _write_deltas(
-    path: Path, knockout: Knockout, found: Iterable[Deltas], table_format: Format
-) -> None:
-    """Write changes as they come; all of them would not go into memory."""
-    frames = (_deltas_frame(knockout, deltas) for deltas in found)
-    if table_format == "tsv":
-        with open(path, "xb") as stream:
-            for number, frame in enumerate(frames):
-                for text in text_rows(frame, "\t", header=number == 0):
-                    stream.write(text.encode())
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    first = next(frames)
-    schema = pyarrow.Schema.from_pandas(first, preserve_index=False).with_metadata(
-        {"decode_zoo.units": json.dumps({o.name: o.unit for o in knockout.outputs})}
-    )
-    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for frame in chain([first], frames):
-            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
-
-
-class _Strongest:
-    """The largest of all changes seen so far."""
-
-    def __init__(self) -> None:
-        self._rows = np.zeros(0, np.int64)
-        self._features = np.zeros(0, np.int64)
-        self._outputs = np.zeros(0, np.int64)
-        self._values = np.zeros(0, np.float32)
-
-    def add(self, deltas: Deltas) -> None:
-        flat = deltas.values.ravel()
-        least = np.abs(self._values).min() if self._values.size == _STRONGEST else 0.0
-        chosen = np.flatnonzero(np.abs(flat) > least)
-        knockouts, outputs = np.divmod(chosen, max(deltas.values.shape[1], 1))
-        rows = np.repeat(deltas.rows, np.diff(deltas.indptr))[knockouts]
-        values = np.concatenate([self._values, flat[chosen]])
-        best = np.argsort(-np.abs(values), kind="stable")[:_STRONGEST]
-        self._values = values[best]
-        self._rows = np.concatenate([self._rows, rows])[best]
-        self._features = np.concatenate([self._features, deltas.features[knockouts]])[best]
-        self._outputs = np.concatenate([self._outputs, outputs])[best]
-
-    def to_frame(self, knockout: Knockout) -> pd.DataFrame:
-        table = knockout.bound.features.rows
-        labels = knockout.resolution.features.iloc[self._features].astype(str)
-        names = np.array([output.name for output in knockout.outputs], object)
-        return pd.DataFrame({
-            f"{knockout.bound.features.layout.level}_id": [table.ids[i] for i in self._rows],
-            "symbol": [table.symbols[i] for i in self._rows],
-            **{name: labels[name].to_numpy() for name in labels},
-            "output": names[self._outputs], "change": self._values,
-        })  # fmt: skip
-
-
-def _double_frame(
-    knockout: Knockout, rows: IntArray, pairs: Sequence[tuple[int, int]]
-) -> pd.DataFrame:
-    found = knockout.run_double(rows, pairs)
-    table = knockout.bound.features.rows
-    labels = knockout.resolution.features.astype(str).iloc[:, -1].to_numpy()
-    names = np.array([output.name for output in knockout.outputs], object)
-    number = found["row"].to_numpy(np.int64)
-    changes = ["change_first", "change_second", "change_both", "interaction"]
-    result = pd.DataFrame({
-        f"{knockout.bound.features.layout.level}_id": [table.ids[i] for i in number],
-        "symbol": [table.symbols[i] for i in number],
-        "first": labels[found["first"].to_numpy(np.int64)],
-        "second": labels[found["second"].to_numpy(np.int64)],
-        "output": names[found["output"].to_numpy(np.int64)],
-        **{name: found[name].to_numpy(np.float64) for name in changes},
-    })  # fmt: skip
-    order = np.argsort(-result["interaction"].abs().to_numpy(), kind="stable")
-    return result.iloc[order].reset_index(drop=True)
-
-
-def _labelled(studies: Sequence[PairStudy]) -> pd.DataFrame:
-    frames = []
-    for study in studies:
-        frame = study.regression.copy()
-        frame.insert(0, "model", study.model_id)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
-def _of_models(
-    regulators: Sequence[PairStudy], places: Sequence[PairStudy], names: Sequence[str]
-) -> pd.DataFrame:
-    """Return a row a model and kind of removal."""
-    kinds = ["regulators"] * len(regulators)
-    kinds += [f"bins of {names[i % 2]}" for i in range(len(places))]
-    studies = [*regulators, *places]
-    return pd.DataFrame({
-        "model": [study.model_id for study in studies],
-        "persons": [study.n_outputs for study in studies],
-        "removed": kinds,
-        "rho_intact": [study.intact for study in studies],
-        "rho_after_removals": [float(study.rhos.mean()) for study in studies],
-        "terms": [len(study.regression) for study in studies],
-        "significant": [int((study.regression["p.bonferroni"] < 0.05).sum()) for study in studies],
-        "r_squared": [study.r_squared for study in studies],
-    })  # fmt: skip
-
-
-def _across(table: pd.DataFrame, n_models: int) -> pd.DataFrame:
-    """Sum up what models say of each regulator."""
-    ranked = table.assign(
-        rank=table.groupby("model")["estimate"].transform(lambda e: e.abs().rank(ascending=False)),
-        significant=table["p.bonferroni"] < 0.05,
-        lost=table["estimate"] < 0,
-    )
-    found = ranked.groupby(["class", "term", "sites"], sort=False, as_index=False).agg(
-        models=("model", "size"), significant=("significant", "sum"), lost=("lost", "sum"),
-        mean_rank=("rank", "mean"), mean_estimate=("estimate", "mean"),
-    )  # fmt: skip
-    found = found.rename(columns={"lost": "models_that_lose"})
-    order = np.lexsort([found["mean_rank"], found["models"] < n_models])
-    return found[["term", "class", "sites", *found.columns[3:]]].iloc[order].reset_index(drop=True)
-
-
-def _bin_frame(found: Disruption, rows: Any, names: Sequence[str]) -> pd.DataFrame:
-    table = found.bins.copy()
-    table.insert(0, "gene_id", rows.ids[found.row])
-    table.insert(1, "symbol", rows.symbols[found.row])
-    values = pd.DataFrame(found.changes, columns=list(names))
-    return pd.concat([table, values], axis=1)
-
-
-def _whole_frame(found: Disruption, rows: Any, names: Sequence[str]) -> pd.DataFrame:
-    table = pd.DataFrame({
-        "gene_id": rows.ids[found.row], "symbol": rows.symbols[found.row],
-        "side": ["promoter", "rna"],
-    })  # fmt: skip
-    return pd.concat([table, pd.DataFrame(found.whole, columns=list(names))], axis=1)
