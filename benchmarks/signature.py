@@ -1,9 +1,12 @@
 """Signature mode on signatures of perturbed TFs: accuracy, ablation, calibration, reference.
 
-    python -m benchmarks.signature --shared ../shared/data [--fit] [--out docs/signature]
+    python -m benchmarks.signature --shared ../shared/data [--fit] [--nested] [--ranks FILE]
+        [--out docs/signature]
 
 With ``--fit``, the reference that the package carries is made anew from all signatures; the tables
-never use it: each signature is scored with a reference from the TFs of other folds.
+never use it: each signature is scored with a reference from the TFs of other folds. ``--nested``
+chooses the variant, too, without each fold, in half an hour. ``--ranks`` judges what the command
+line wrote for the same signatures, on which its reference was fitted.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +30,11 @@ from scipy.special import log_ndtr, ndtri
 
 import decode_zoo as dz
 from decode_zoo.genesets import read_gmt
-from decode_zoo.studies.signature import study as mode
-from decode_zoo.studies.signature.study import Evidence, Reference, Scene
+from decode_zoo.studies.signature import reference as package
+from decode_zoo.studies.signature import scores as mode
+from decode_zoo.studies.signature.reference import Reference
+from decode_zoo.studies.signature.scene import Scene, key_of, make_scene
+from decode_zoo.studies.signature.scores import Evidence
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -108,7 +115,9 @@ def mean_rank(scores: Sequence[FloatArray]) -> FloatArray:
         ranks = np.full_like(found, np.nan)
         ranks[:, there] = stats.rankdata(found[:, there], axis=1) / there.sum()
         scaled.append(ranks)
-    return np.asarray(np.nanmean(scaled, axis=0))
+    known = ~np.isnan(scaled)
+    total = np.where(known, scaled, 0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 # -- figures ---------------------------------------------------------------------------------
@@ -178,7 +187,7 @@ def usual(scene: Scene, evidence: Evidence, train: BoolArray) -> Reference:
     counts = evidence.own[train].sum(axis=0)
     frequency = (counts + 1) / (train.sum() + PRIOR_SETS)
     return Reference(
-        1, float(np.median(evidence.sizes[train])), {},
+        1, float(np.median(evidence.sizes[train])), len(scene.rows), {},
         float(np.median(frequency[genic])), float(np.median(spread)),
         {track.name: (float(m), float(s))
          for track, m, s in zip(scene.tracks, z.mean(axis=0), spread, strict=True)},
@@ -213,8 +222,8 @@ def fit(columns: Mapping[str, FloatArray], true: IntArray, tfs: Sequence[str]) -
 
 
 def at_universe(scene: Scene, universe: Sequence[str]) -> IntArray:
-    place = {mode._key(name): i for i, name in enumerate(scene.regulators)}
-    return np.array([place[mode._key(name)] for name in universe])
+    place = {key_of(name): i for i, name in enumerate(scene.regulators)}
+    return np.array([place[key_of(name)] for name in universe])
 
 
 def subset(evidence: Evidence, rows: npt.NDArray[np.bool_] | IntArray) -> Evidence:
@@ -236,10 +245,10 @@ def one_best(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str
     best = np.full(found["own"].shape, -np.inf)
     np.maximum.at(best.T, scene.track_of, mode.standing(scene, evidence, reference).T)
     counts = np.bincount(scene.track_of, minlength=len(scene.regulators))
-    with np.errstate(divide="ignore"):
-        p = -np.expm1(counts * log_ndtr(best))
-        z = -ndtri(np.clip(p, 1e-300, 1 - 1e-12))
-    return {**found, "binding": mode._standardised(np.where(counts > 0, z, -np.inf))}
+    best[:, counts == 0] = 0
+    p = -np.expm1(counts * log_ndtr(best))
+    z = -ndtri(np.clip(p, 1e-300, 1 - 1e-12))
+    return {**found, "binding": mode.standardised(np.where(counts > 0, z, -np.inf))}
 
 
 def mean_of_tracks(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
@@ -249,12 +258,44 @@ def mean_of_tracks(scene: Scene, evidence: Evidence, reference: Reference) -> di
     np.add.at(total.T, scene.track_of, mode.standing(scene, evidence, reference).T)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counts > 0, total / counts, -np.inf)
-    return {**found, "binding": mode._standardised(mean)}
+    return {**found, "binding": mode.standardised(mean)}
 
 
 def not_usual(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
     """Binding as it is, not against what it usually is in signatures."""
     return mode.ingredients(scene, evidence, replace(reference, tracks={}, usual_spread=1.0))
+
+
+# Families of numbered symbols whose letters differ between members.
+_FAMILY = re.compile("HOX|FOX|CEBP|RAR|RXR|PPAR|NFI|NFAT|MEF2|CREB|TFAP2|NEURO")
+# Zinc fingers of one stem share no site.
+_NO_FAMILY = re.compile("ZNF|ZSCAN|ZKSCAN|ZFP|ZBTB")
+
+
+def stem_of(symbol: str) -> str | None:
+    """What a symbol shares with those of the same family of DNA-binding domains; None without."""
+    name = key_of(symbol)
+    if _NO_FAMILY.match(name):
+        return None
+    if family := _FAMILY.match(name):
+        return family[0]
+    stem = re.sub(r"\d+[A-Z]?$", "", name)
+    return stem if stem != name and len(stem) > 1 else None
+
+
+def with_kin(among_untracked: bool, scene: Scene, evidence: Evidence,
+             reference: Reference) -> dict[str, FloatArray]:  # fmt: skip
+    """Borrow the best binding of a regulator's family, for those without tracks of their own."""
+    found = mode.ingredients(scene, evidence, reference)
+    stems = [stem_of(name) for name in scene.regulators]
+    tracked = np.isin(np.arange(len(stems)), scene.track_of)
+    kin = np.full_like(found["binding"], -np.inf)
+    for i, stem in enumerate(stems):
+        alike = [j for j, other in enumerate(stems) if stem and other == stem and j != i
+                 and tracked[j]]  # fmt: skip
+        if alike and not (among_untracked and tracked[i]):
+            kin[:, i] = found["binding"][:, alike].max(axis=1)
+    return {**found, "kin": mode.standardised(kin)}
 
 
 def studied(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
@@ -276,6 +317,8 @@ VARIANTS: Mapping[str, Ingredients] = {
     "binding: not against usual values": not_usual,
     "binding: mean of tracks": mean_of_tracks,
     "binding: corrected for number of tracks": one_best,
+    "binding of kin, if without tracks (not shipped)": partial(with_kin, True),
+    "binding of kin, all (not shipped)": partial(with_kin, False),
     "number of tracks alone (no signature)": chosen(["studied"], studied),
     "with number of tracks (not shipped)": studied,
 }  # fmt: skip
@@ -413,12 +456,26 @@ def calibration(scene: Scene, lengths: FloatArray, members: BoolArray) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def fitted(task: Task, path: Path) -> pd.DataFrame:
+    """Judge ranks that the command line wrote; its reference has seen these signatures."""
+    table = pd.read_csv(path, sep="\t").pivot(index="signature", columns="regulator", values="rank")
+    scores = -table.loc[list(task.sets), list(task.universe)].to_numpy(np.float64)
+    every = np.ones(len(task.universe), bool)
+    auroc, low, high = interval(below(scores, task.true, every), task.tfs)
+    return pd.DataFrame([{
+        "signatures": len(table), "regulators": len(table.columns), "auroc": auroc, "low": low,
+        "high": high, "top10": in_top(scores, task.true, every).mean(),
+        "specificity": specificity(scores, task).mean(),
+    }])  # fmt: skip
+
+
 def write_reference(ours: Ours, names: Mapping[str, str]) -> None:
     known = replace(ours.trained(np.ones(len(ours.task.tfs), bool), mode.ingredients),
                     regulators=names)  # fmt: skip
     plain = {
         "format_version": known.format_version,
         "set_size": known.set_size,
+        "background": known.background,
         "weights": {name: round(value, 3) for name, value in known.weights.items()},
         "usual_frequency": round(known.usual_frequency, 5),
         "usual_spread": round(known.usual_spread, 3),
@@ -427,7 +484,7 @@ def write_reference(ours: Ours, names: Mapping[str, str]) -> None:
         "frequencies": {gene: round(f, 5) for gene, f in known.frequencies.items()},
     }
     text = json.dumps(plain, separators=(",", ":"), sort_keys=True).encode()
-    path = Path(mode.__file__).with_name("reference.json.gz")
+    path = Path(package.__file__).with_name("reference.json.gz")
     path.write_bytes(gzip.compress(text, 9, mtime=0))
     print(f"{path.name}: {path.stat().st_size} bytes, weights {plain['weights']}")
 
@@ -437,6 +494,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, required=True, help="Folder of raw data.")
     parser.add_argument("--out", type=Path, default=Path("docs/signature"))
+    parser.add_argument("--nested", action="store_true", help="Choose the variant by fold, too.")
+    parser.add_argument("--ranks", type=Path, help="What 'study signature' wrote for the sets.")
     parser.add_argument("--fit", action="store_true", help="Make the package's reference, too.")
     arguments = parser.parse_args()
     say: Callable[..., None] = partial(print, flush=True)
@@ -451,9 +510,9 @@ def main() -> None:
     features, model = dz.load_features("hg38-open-v2"), dz.load("gtex-tissue-v1")
     names = own_genes(universe, features)
     rows = np.flatnonzero(np.array(features.rows.biotypes) == "protein_coding")
-    scene = mode.make_scene(
+    scene = make_scene(
         features, model, model.predict([features.rows.ids[row] for row in rows]), rows, "promoter",
-        Reference(1, 1.0, {}, 1.0, 1.0, {}, names, {}),
+        Reference(1, 1.0, 1, {}, 1.0, 1.0, {}, names, {}),
     )  # fmt: skip
     place = np.full(len(features), -1, np.int64)
     place[rows] = np.arange(len(rows))
@@ -479,9 +538,6 @@ def main() -> None:
     methods["number of tracks (no signature)"] = variants["number of tracks alone (no signature)"]
     methods["ours without own gene"] = variants["without own gene"]
     methods["ours"] = next(iter(variants.values()))
-    nested, picked = ours.nested()
-    methods["ours, nested choice"] = nested
-    say(f"nested choices: {picked}")
     tracked = np.zeros(len(universe), bool)
     tracked[np.isin(at_universe(scene, universe), scene.track_of)] = True
     groups = {
@@ -492,6 +548,9 @@ def main() -> None:
     }
     table = accuracy(task, methods, groups)
     table.to_csv(out / "benchmark.tsv", sep="\t", index=False, float_format="%.4f")
+    if arguments.ranks:
+        fitted(task, arguments.ranks).to_csv(out / "command.tsv", sep="\t", index=False,
+                                             float_format="%.4f")  # fmt: skip
     own = []
     for name in LIBRARIES:
         among = ~np.isnan(methods[name][0])
@@ -505,6 +564,12 @@ def main() -> None:
     lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
     calibration(scene, lengths, members).to_csv(out / "calibration.tsv", sep="\t", index=False,
                                                 float_format="%.5f")  # fmt: skip
+    if arguments.nested:
+        nested, picked = ours.nested()
+        say(f"nested choices: {picked}")
+        accuracy(task, {"ours, nested choice": nested}, groups).to_csv(
+            out / "nested.tsv", sep="\t", index=False, float_format="%.4f"
+        )
     for file in sorted(out.glob("*.tsv")):
         say(file.name, file.read_text(), sep="\n")
     say(f"{time.perf_counter() - began:.0f} s")
@@ -513,7 +578,7 @@ def main() -> None:
 def own_genes(universe: Sequence[str], features: dz.FeatureSet) -> dict[str, str]:
     """Gene id of each TF, '' for none; libraries drop the hyphen of NKX2-1."""
     found = features.index.resolve(list(universe))
-    bare = {mode._key(symbol): i for i, symbol in enumerate(features.rows.symbols)
+    bare = {key_of(symbol): i for i, symbol in enumerate(features.rows.symbols)
             if "-" in symbol and features.rows.biotypes[i] == "protein_coding"}  # fmt: skip
     rows = [int(row) if row >= 0 else bare.get(name, -1)
             for name, row in zip(universe, found.rows, strict=True)]  # fmt: skip

@@ -18,7 +18,6 @@ from benchmarks.accuracy.controls import (
     fold_cell,
     is_hepg2,
     is_tfea,
-    permute,
     without_tracks,
 )
 from benchmarks.accuracy.models import (
@@ -289,24 +288,6 @@ def test_tracks_are_left_out_and_all_else_stays(dataset, features):
             np.testing.assert_array_equal(fewer.scale[side], dataset.scale[side][places])
         assert fewer.split is dataset.split
         assert fewer.targets is dataset.targets
-
-
-@pytest.mark.parametrize("sides", [("rna",), ("promoter",), ("promoter", "rna")])
-def test_permuted_genes_see_others_of_their_part(dataset, sides):
-    permuted = permute(dataset, sides, 0)
-    for part in ("training", "validation", "test"):
-        rows = getattr(dataset.split, part)
-        before, after = dataset.pooled(rows), permuted.pooled(rows)
-        for side, full in permuted.full(rows[:3]).items():
-            np.testing.assert_allclose(full.sum(axis=1), after[side][:3, 0], rtol=1e-6)
-        for side in ("promoter", "rna"):
-            if side in sides:
-                order = permuted.order[side][rows]
-                assert sorted(order) == sorted(rows)
-                assert (order != rows).mean() > 0.8
-                np.testing.assert_array_equal(after[side], dataset.pooled(order)[side])
-            else:
-                np.testing.assert_array_equal(after[side], before[side])
 
 
 # --- models -----------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""Data sets with something taken away: inputs of other genes, or fewer tracks."""
+"""Data sets with something taken away: inputs of other genes (`permute`), or fewer tracks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,8 @@ import numpy.typing as npt
 from decode_zoo.inputs import bind
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.sites import Track
+from decode_zoo.training.ablation import permute
 from decode_zoo.training.dataset import Dataset
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 
 
 def fold_cell(cell: str) -> str:
@@ -50,54 +48,6 @@ def without_tracks(dataset: Dataset, dropped: Callable[[Track], bool]) -> Datase
         scale[side] = dataset.scale[side][np.concatenate(([True], kept))]
     bound = bind(features, tracks, dataset.bound.kernels, layout=features.layout)
     return replace(dataset, tracks=tracks, scale=scale, bound=bound)
-
-
-@dataclass(frozen=True)
-class PermutedDataset(Dataset):
-    """A data set whose genes see the inputs of others, on some sides. Made by `permute`.
-
-    Attributes
-    ----------
-    order : Mapping of Side to ndarray of int64, shape (n,)
-        Row of `targets` whose inputs each row sees.
-    """
-
-    order: Mapping[Side, IntArray] = field(default_factory=dict)
-
-    def pooled(self, part: IntArray) -> dict[Side, FloatArray]:
-        """Position sums that some rows see."""
-        bound = self.bound
-        return {
-            side: bound.features.pooled_rows(
-                self.rows[self.order[side][part]], side, bound.kernels[side], columns
-            ).dense()
-            for side, columns in bound.columns.items()
-        }
-
-    def full(self, part: IntArray) -> dict[Side, FloatArray]:
-        """Full matrices that some rows see, padded as `BoundFeatures.full` does."""
-        bound = self.bound
-        return {
-            side: bound.features.matrix(
-                self.rows[self.order[side][part]], side, columns=columns,
-                pad=bound.kernels[side] - 1,
-            )
-            for side, columns in bound.columns.items()
-        }  # fmt: skip
-
-
-def permute(dataset: Dataset, sides: tuple[Side, ...], seed: int) -> PermutedDataset:
-    """Let genes see the inputs of other genes of their part of the split.
-
-    Several sides move together: each gene then sees all inputs of one other gene.
-    """
-    shuffled = np.arange(len(dataset.rows))
-    rng = np.random.default_rng(seed)
-    for part in (dataset.split.training, dataset.split.validation, dataset.split.test):
-        shuffled[part] = rng.permutation(part)
-    unchanged = np.arange(len(dataset.rows))
-    order = {side: shuffled if side in sides else unchanged for side in SIDES}
-    return PermutedDataset(**vars(dataset), order=order)
 
 
 # By name: what is done to the data set before a model is trained on it. The seed of the

@@ -36,7 +36,7 @@ _FLAT = 1e-6
 # Weakest directions of expression count as if they had this share of the strongest one's variance.
 _RIDGE = 0.02
 # P-values next to one would undo any other in a Cauchy combination.
-_LARGEST_P = 0.99
+_LARGEST_P = 0.9
 _BLOCK = 256
 
 

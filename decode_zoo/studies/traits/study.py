@@ -31,7 +31,8 @@ from decode_zoo.studies.traits.design import Design, make_design
 from decode_zoo.studies.traits.moderated import Moderated, moderate
 from decode_zoo.tables import write_file
 
-__all__ = ["FILES", "RegulatorGenes", "TraitStudy", "check_extras", "study_traits"]
+__all__ = ["FILES", "RegulatorGenes", "StudiedGenes", "TraitStudy", "check_extras", "shared_genes",
+           "study_traits", "tested_rows"]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -222,7 +223,7 @@ def study_traits(
     # Fold changes and median, as models learn them; this also refuses counts. Subtracting the
     # median of a gene changes none of its statistics but the mean.
     targets = make_targets(expression[list(design.persons)], scale="log2")
-    found = _shared_genes(model, bound, expression, targets.values, genes)
+    found = shared_genes(model, bound, expression, targets.values, genes)
     measured, median = targets.values[found.places, :-1], targets.values[found.places, -1]
     columns = [model.outputs.index(name) for name in design.persons]
     backend = model.backend("numpy")
@@ -312,8 +313,18 @@ def _shared_persons(model: Model, expression: pd.DataFrame, persons: pd.DataFram
 
 
 @dataclass(frozen=True)
-class _Genes:
-    """Genes that are studied: places in the targets and rows of the feature set."""
+class StudiedGenes:
+    """Genes that are studied.
+
+    Attributes
+    ----------
+    places, rows : ndarray of int64, shape (n,)
+        Of each gene, in the expression matrix and in the feature set.
+    chosen : str
+        How they were chosen, in words.
+    lost : dict of str to int
+        How many of those that were chosen are not studied, and why.
+    """
 
     places: IntArray
     rows: IntArray
@@ -321,20 +332,40 @@ class _Genes:
     lost: dict[str, int]
 
 
-def _shared_genes(
+def shared_genes(
     model: Model,
     bound: BoundFeatures,
     expression: pd.DataFrame,
     values: FloatArray,
     genes: Iterable[str] | None,
-) -> _Genes:
-    """Genes that were asked for and have expression, which varies, and features."""
+) -> StudiedGenes:
+    """Find the genes that were asked for and have expression, which varies, and features.
+
+    Parameters
+    ----------
+    model : Model
+    bound : BoundFeatures
+        Its features.
+    expression : DataFrame, shape (n, n_persons)
+        By gene id.
+    values : ndarray of float64, shape (n, m + 1)
+        Targets of the m persons that are studied, the median last; genes as in `expression`.
+    genes : iterable of str, optional
+        Those that the model was tested on if not given.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than ten.
+    UsageError
+        If the model does not say which genes it was tested on (`tested_rows`).
+    """
     known = bound.features.index.resolve([str(name) for name in expression.index])
     first = np.array([status == "ok" for status in known.status], np.bool_)
     if genes is None:
         chosen = "tested on by the model"
         wanted = np.zeros(len(bound.features), np.bool_)
-        wanted[_test_rows(model, bound)] = True
+        wanted[tested_rows(model, bound)] = True
     else:
         chosen = "given"
         wanted = np.zeros(len(bound.features), np.bool_)
@@ -353,11 +384,17 @@ def _shared_genes(
         "chosen_without_expression": int(wanted.sum() - kept.sum()),
         "constant": int((kept & ~varies).sum()),
     }
-    return _Genes(places, known.rows[places], chosen, lost)
+    return StudiedGenes(places, known.rows[places], chosen, lost)
 
 
-def _test_rows(model: Model, bound: BoundFeatures) -> IntArray:
-    """Rows of the feature set that the model was tested on."""
+def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
+    """Find the rows of the feature set that the model was tested on.
+
+    Raises
+    ------
+    UsageError
+        If the model does not say so.
+    """
     training = model.manifest.training
     selection = training.get("selection")
     chroms = selection.get("test") if isinstance(selection, Mapping) else None

@@ -1,0 +1,453 @@
+"""Pairs of genes, gone through in strips; what is said of them is read from counts.
+
+Each score lies in one of `BINS` bins between -1 and 1, each 0.001 wide, apart from which nothing is
+rounded. Scores of one bin count as equal, so that an area under the ROC curve is exact to half the
+share of such ties.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+__all__ = ["BINS", "NEGATIVE", "POSITIVE", "Correlation", "PairScore", "Similarity", "Tally",
+           "area_under_curve", "dealt_areas", "pair_spearman", "strong_pairs", "strongest_pairs",
+           "tally_pairs", "unit_ranks"]  # fmt: skip
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+BINS = 2000
+# Of each of two scores that are ranked against each other.
+_COARSE = 400
+# Genes are drawn again in so many random groups at most, all pairs of two groups together.
+_GROUPS = 100
+# Of few persons, rho takes few values, which may lie on the edge of a bin or at the threshold:
+# rounding must not decide on which side.
+_ROUNDING = 1e-6
+# Numbers held at a time when pairs are looked up one by one.
+_LOOKED_UP = 4_000_000
+# Co-expressed how; the last one are pairs of no interest: of a gene and itself, or seen before.
+NEGATIVE, _OTHER, POSITIVE, _LEFT_OUT = range(4)
+_Progress = Callable[[int, int], object]
+
+
+class PairScore(Protocol):
+    """A number between -1 and 1 for each pair of n genes."""
+
+    def block(self, rows: slice, columns: slice) -> FloatArray:
+        """Scores of some genes with some others, shape (n_rows, n_columns)."""
+
+    def at(self, i: IntArray, j: IntArray) -> FloatArray:
+        """Scores of single pairs, shape (n_pairs,)."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rho of genes over persons, or over tissues.
+
+    Attributes
+    ----------
+    left, right : ndarray of float32, shape (n, m)
+        Ranks of unit length (`unit_ranks`) of a pair's first and second gene.
+    """
+
+    left: FloatArray
+    right: FloatArray
+
+    def block(self, rows: slice, columns: slice) -> FloatArray:
+        """Scores of some genes with some others, shape (n_rows, n_columns)."""
+        product: FloatArray = self.left[rows] @ self.right[columns].T
+        return product
+
+    def at(self, i: IntArray, j: IntArray) -> FloatArray:
+        """Scores of single pairs, shape (n_pairs,)."""
+        found, size = np.empty(len(i), np.float32), max(1, _LOOKED_UP // self.left.shape[1])
+        for start in range(0, len(i), size):
+            part = slice(start, start + size)
+            np.einsum("ij,ij->i", self.left[i[part]], self.right[j[part]], out=found[part])
+        return found
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How close two genes are by one number: 1 if they are equal, 0 if they are at both ends.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (n,)
+        From 0 to 1.
+    """
+
+    values: FloatArray
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> Similarity:
+        """Bring numbers to the range from 0 to 1."""
+        numbers = np.asarray(values, np.float64)
+        span = float(np.ptp(numbers)) or 1.0
+        return cls(((numbers - numbers.min()) / span).astype(np.float32))
+
+    def block(self, rows: slice, columns: slice) -> FloatArray:
+        """Scores of some genes with some others, shape (n_rows, n_columns)."""
+        return self._close(self.values[rows][:, None], self.values[columns][None, :])
+
+    def at(self, i: IntArray, j: IntArray) -> FloatArray:
+        """Scores of single pairs, shape (n_pairs,)."""
+        return self._close(self.values[i], self.values[j])
+
+    @staticmethod
+    def _close(a: FloatArray, b: FloatArray) -> FloatArray:
+        closeness: FloatArray = np.float32(1) - np.abs(a - b)
+        return closeness
+
+
+def unit_ranks(values: FloatArray) -> npt.NDArray[np.float32]:
+    """Rank each row, centred and of length 1, so that products are Spearman's rho.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, m)
+
+    Returns
+    -------
+    ndarray of float32, shape (n, m)
+        Zeros, hence a rho of 0 with all others, where a row does not vary.
+    """
+    ranks = stats.rankdata(values, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(ranks, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = (ranks / np.where(norm > 0, norm, 1)).astype(np.float32)
+    return unit
+
+
+# Counts of pairs
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many pairs have which score.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (3, BINS)
+        Of strongly negatively co-expressed pairs, others, and strongly positively co-expressed
+        ones, by bin of the score.
+    drawn : ndarray of float64, shape (resamples, 3, BINS)
+        The same of genes that were drawn with replacement.
+    joint : ndarray of int64, shape (400, 400)
+        By bin, each 0.005 wide, of the measured rho and of the score.
+    """
+
+    counts: IntArray
+    drawn: npt.NDArray[np.float64]
+    joint: IntArray
+
+    @property
+    def areas(self) -> tuple[float, float]:
+        """Areas under the ROC curve.
+
+        By the absolute score, strong pairs of either sign are told from others; by the score,
+        strong positive ones from all the rest.
+        """
+        either, positive = _areas(self.counts)
+        return float(either), float(positive)
+
+    @property
+    def drawn_areas(self) -> tuple[FloatArray, FloatArray]:
+        """The same of each drawing, shape (resamples,) each; NaN where there is no such pair."""
+        return _areas(self.drawn)
+
+    @property
+    def spearman(self) -> tuple[float, float]:
+        """Spearman's rho over pairs of the score and the measured rho: of absolute values, signed.
+
+        As if all pairs of a bin had its middle rank.
+        """
+        return pair_spearman(_folded(_folded(self.joint).T).T), pair_spearman(self.joint)
+
+
+def _areas(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    negative, other, positive = (counts[..., k, :] for k in range(3))
+    return (
+        area_under_curve(_folded(negative + positive), _folded(other)),
+        area_under_curve(positive, negative + other),
+    )
+
+
+def _folded(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Count by the absolute value of the score, along the last axis."""
+    middle = counts.shape[-1] // 2
+    folded: npt.NDArray[Any] = counts[..., middle:] + counts[..., middle - 1 :: -1]
+    return folded
+
+
+def area_under_curve(positive: npt.NDArray[Any], negative: npt.NDArray[Any]) -> FloatArray:
+    """Area under the ROC curve from counts by bin of the score.
+
+    Parameters
+    ----------
+    positive, negative : ndarray, shape (..., n_bins)
+        In ascending order of the score.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        NaN where there is none of either.
+    """
+    positive, negative = np.asarray(positive, np.float64), np.asarray(negative, np.float64)
+    below = np.cumsum(negative, axis=-1) - negative / 2
+    pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
+    area: FloatArray = (positive * below).sum(axis=-1) / np.where(pairs > 0, pairs, np.nan)
+    return area
+
+
+def tally_pairs(
+    measured: PairScore,
+    scores: Mapping[str, PairScore],
+    n: int,
+    *,
+    threshold: float,
+    symmetric: bool,
+    resamples: int,
+    seed: int,
+    progress: _Progress = lambda done, total: None,
+) -> dict[str, Tally]:
+    """Count pairs of genes by what was measured and by each score.
+
+    For the intervals genes are drawn, not pairs, which are not independent of each other: a pair
+    counts as often as its first gene was drawn times its second. Genes are drawn in up to a hundred
+    groups of neighbours, one by one if there are no more; so they must come in random order.
+
+    Parameters
+    ----------
+    measured : PairScore
+        Rho.
+    scores : Mapping of str to PairScore
+    n : int
+        Genes.
+    threshold : float
+        Pairs with a measured rho above it, or below its negative, are strongly co-expressed.
+    symmetric : bool
+        Whether a pair is the same in either order, and counted once. A gene is never paired with
+        itself.
+    resamples : int
+    seed : int
+    progress : callable
+        Is told how many strips of how many are done.
+
+    Returns
+    -------
+    dict of str to Tally
+    """
+    edges = _edges(n)
+    groups = len(edges) - 1
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), resamples)
+    weights = drawn.astype(np.float32)
+    counts = {name: np.zeros((3, BINS), np.int64) for name in scores}
+    again = {name: np.zeros((resamples, 3 * BINS)) for name in scores}
+    joint = {name: np.zeros(_COARSE * _COARSE, np.int64) for name in scores}
+    group_of = np.repeat(np.arange(groups), np.diff(edges))
+    for group, (rows, columns, left_out) in enumerate(_strips(edges, symmetric)):
+        rho = measured.block(rows, columns)
+        kinds = _kinds(rho, threshold)
+        kinds[left_out] = _LEFT_OUT
+        first = group_of[columns][0]
+        cell = ((group_of[columns] - first) * (4 * BINS))[None, :] + kinds * BINS
+        kept = kinds != _LEFT_OUT
+        coarse = _bins(rho, _COARSE)[kept] * _COARSE
+        paired = weights[:, group, None] * weights[:, first:]
+        for name, score in scores.items():
+            values = score.block(rows, columns)
+            found = np.bincount(
+                (cell + _bins(values, BINS)).ravel(), minlength=(groups - first) * 4 * BINS
+            ).reshape(-1, 4, BINS)[:, :3]
+            counts[name] += found.sum(axis=0)
+            again[name] += paired @ found.reshape(len(found), -1).astype(np.float32)
+            joint[name] += np.bincount(
+                coarse + _bins(values, _COARSE)[kept], minlength=_COARSE * _COARSE
+            )
+        progress(group + 1, groups)
+    return {
+        name: Tally(counts[name], again[name].reshape(-1, 3, BINS),
+                    joint[name].reshape(_COARSE, _COARSE))
+        for name in scores
+    }  # fmt: skip
+
+
+def _edges(n: int) -> IntArray:
+    """Where groups of genes begin and end."""
+    return np.linspace(0, n, min(n, _GROUPS) + 1).round().astype(np.int64)
+
+
+def _strips(edges: IntArray, symmetric: bool) -> Iterator[tuple[slice, slice, BoolArray]]:
+    """Cut pairs into strips: first genes, second genes, and which of these are no pairs."""
+    for start, stop in itertools.pairwise(edges):
+        first = int(start) if symmetric else 0
+        columns = np.arange(first, edges[-1])[None, :]
+        rows = np.arange(start, stop)[:, None]
+        left_out = columns <= rows if symmetric else columns == rows
+        yield slice(int(start), int(stop)), slice(first, int(edges[-1])), left_out
+
+
+def _kinds(rho: FloatArray, threshold: float) -> IntArray:
+    """Tell strongly co-expressed pairs from others."""
+    threshold += _ROUNDING
+    kinds = np.full(rho.shape, _OTHER, np.int64)
+    kinds[rho > threshold] = POSITIVE
+    kinds[rho < -threshold] = NEGATIVE
+    return kinds
+
+
+def _bins(scores: FloatArray, n: int) -> IntArray:
+    """Bin of each score, of n between -1 and 1."""
+    bins: IntArray = np.clip((scores + (1 + _ROUNDING)) * (n / 2), 0, n - 1).astype(np.int64)
+    return bins
+
+
+def pair_spearman(joint: npt.NDArray[Any]) -> float:
+    """Spearman's rho of two scores over pairs, from counts by bin of both; NaN if one is constant.
+
+    Parameters
+    ----------
+    joint : ndarray, shape (n_bins, n_bins)
+    """
+    ranks = []
+    for axis in (1, 0):
+        margin = joint.sum(axis=axis).astype(np.float64)
+        middle = np.cumsum(margin) - margin / 2
+        centred = middle - (margin * middle).sum() / margin.sum()
+        ranks.append((centred, (margin * centred**2).sum()))
+    (x, xx), (y, yy) = ranks
+    norm = float(np.sqrt(xx * yy))
+    return float(x @ joint @ y) / norm if norm > 0 else np.nan
+
+
+def strongest_pairs(
+    score: PairScore, n: int, k: int, *, symmetric: bool
+) -> tuple[IntArray, IntArray]:
+    """Find the k pairs of largest absolute score, strongest first; of equal ones any.
+
+    Parameters
+    ----------
+    score : PairScore
+    n, k : int
+    symmetric : bool
+        As for `tally_pairs`.
+
+    Returns
+    -------
+    i, j : ndarray of int64, shape (k,) or fewer
+    """
+    best = np.empty((0, 3))
+    least = -1.0
+    for rows, columns, left_out in _strips(_edges(n), symmetric):
+        size = np.abs(score.block(rows, columns)).astype(np.float64)
+        size[left_out] = -1
+        i, j = np.nonzero(size > least)
+        found = np.stack([size[i, j], i + rows.start, j + columns.start], axis=1)
+        best = np.concatenate([best, found])
+        if len(best) > k:
+            best = best[np.argpartition(-best[:, 0], k - 1)[:k]]
+            least = best[:, 0].min()
+    best = best[np.lexsort((best[:, 2], best[:, 1], -best[:, 0]))]
+    return best[:, 1].astype(np.int64), best[:, 2].astype(np.int64)
+
+
+def strong_pairs(
+    measured: PairScore, n: int, *, threshold: float, symmetric: bool, share: float, seed: int
+) -> tuple[IntArray, IntArray, BoolArray]:
+    """List strongly co-expressed pairs, or a random share of them.
+
+    Parameters
+    ----------
+    measured : PairScore
+    n : int
+    threshold, symmetric
+        As for `tally_pairs`.
+    share : float
+    seed : int
+
+    Returns
+    -------
+    i, j : ndarray of int64, shape (n_pairs,)
+    positive : ndarray of bool, shape (n_pairs,)
+    """
+    generator = np.random.default_rng(seed)
+    parts = []
+    for rows, columns, left_out in _strips(_edges(n), symmetric):
+        kinds = _kinds(measured.block(rows, columns), threshold)
+        kinds[left_out] = _LEFT_OUT
+        i, j = np.nonzero((kinds == POSITIVE) | (kinds == NEGATIVE))
+        if share < 1:
+            kept = generator.random(len(i)) < share
+            i, j = i[kept], j[kept]
+        parts.append((i + rows.start, j + columns.start, kinds[i, j] == POSITIVE))
+    i, j, positive = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return i, j, positive
+
+
+def dealt_areas(
+    score: PairScore,
+    tally: Tally,
+    pairs: tuple[IntArray, IntArray, BoolArray],
+    n: int,
+    *,
+    permutations: int,
+    seed: int,
+    progress: _Progress = lambda done, total: None,
+) -> npt.NDArray[np.float64]:
+    """Separate the same pairs by scores that are dealt to other genes.
+
+    The scores of all pairs together stay what they are if genes change places, so that only those
+    of strongly co-expressed pairs are looked up, and ranked among all.
+
+    Parameters
+    ----------
+    score : PairScore
+    tally : Tally
+        Of this score.
+    pairs : tuple
+        From `strong_pairs`.
+    n : int
+        Genes.
+    permutations : int
+    seed : int
+    progress : callable
+
+    Returns
+    -------
+    ndarray of float64, shape (permutations, 2)
+        As `Tally.areas`.
+    """
+    i, j, positive = pairs
+    every = tally.counts.sum(axis=0)
+    rank, rank_of_size = _middle_ranks(every), _middle_ranks(_folded(every))
+    shares = np.array([tally.counts[[NEGATIVE, POSITIVE]].sum(), tally.counts[POSITIVE].sum()])
+    shares = shares / every.sum()
+    generator = np.random.default_rng(seed)
+    areas = np.full((permutations, 2), np.nan)
+    for k in range(permutations):
+        dealt = generator.permutation(n)
+        bins = _bins(score.at(dealt[i], dealt[j]), BINS)
+        sizes = np.where(bins >= BINS // 2, bins - BINS // 2, BINS // 2 - 1 - bins)
+        for place, values in enumerate((rank_of_size[sizes], rank[bins[positive]])):
+            if values.size and shares[place] < 1:
+                # Ranks among the other pairs, from ranks among all.
+                areas[k, place] = (values.mean() - shares[place] / 2) / (1 - shares[place])
+        progress(k + 1, permutations)
+    return areas
+
+
+def _middle_ranks(counts: npt.NDArray[Any]) -> FloatArray:
+    """Share of pairs below each bin, and half of those in it."""
+    middle: FloatArray = (np.cumsum(counts) - counts / 2) / counts.sum()
+    return middle

@@ -1,0 +1,152 @@
+"""Mean absolute scores of regulators: computed, or read from what explain has written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from decode_zoo.attribution import Summary
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.model import Model
+from decode_zoo.textfile import read_table
+
+__all__ = ["choose_outputs", "mean_scores", "read_scores"]
+
+IntArray = npt.NDArray[np.int64]
+
+# Scores held at a time: rows × regulators × outputs.
+_SCORES = 20_000_000
+_COLUMNS = ("output", "class", "regulator", "mean_abs", "n_genes")
+_REMEDY = "Make it with: decode-zoo explain --summary -o scores.tsv"
+
+
+def mean_scores(
+    model: Model,
+    rows: IntArray,
+    outputs: Sequence[str] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Average absolute scores over genes, as ``decode-zoo explain --summary`` does.
+
+    Parameters
+    ----------
+    model : Model
+    rows : ndarray of int64, shape (n,)
+        Genes to average over, of the model's own feature set.
+    outputs : sequence of str, optional
+        See `choose_outputs`.
+    progress : callable
+        Is told how many genes of how many are explained.
+
+    Returns
+    -------
+    DataFrame
+        ``output``, ``class``, ``regulator``, ``mean_abs``, ``n_genes`` and others
+        (`Summary.to_frame`).
+
+    Raises
+    ------
+    UsageError
+        If there are no genes, or an output is unknown.
+    """
+    explainer = model.explainer(
+        by="regulator", outputs=choose_outputs(model, model.outputs, outputs)
+    )
+    size = max(1, _SCORES // (len(explainer.resolution.features) * len(explainer.outputs)))
+    total: Summary | None = None
+    for start in range(0, rows.size, size):
+        part = Summary.of(explainer.explain(rows[start : start + size]))
+        total = part if total is None else total + part
+        progress(min(start + size, rows.size), rows.size)
+    if total is None:
+        raise UsageError("There is no gene to explain.")
+    return total.to_frame(explainer.resolution, explainer.outputs)
+
+
+def choose_outputs(
+    model: Model, scored: Iterable[str], outputs: Sequence[str] | None = None
+) -> list[str]:
+    """Choose the outputs that importance is averaged over.
+
+    Parameters
+    ----------
+    model : Model
+    scored : iterable of str
+        Outputs that there are scores of.
+    outputs : sequence of str, optional
+        If not given the fold changes, or all that are scored if none of them is one.
+
+    Raises
+    ------
+    UsageError
+        If an output is unknown, named twice, or not scored.
+    """
+    there = set(scored)
+    if outputs is not None:
+        named = [model.outputs[i] for i in model.numbers_of(outputs)]
+        if lacking := [name for name in named if name not in there]:
+            raise UsageError(f"There are no scores of the output {lacking[0]!r}.")
+        return named
+    found = [item for item in model.manifest.outputs if item.name in there]
+    return [item.name for item in found if item.kind == "fold_change"] or [
+        item.name for item in found
+    ]
+
+
+def read_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read what ``decode-zoo explain --summary`` wrote, as tab-separated text.
+
+    Parameters
+    ----------
+    path : path-like
+        Plain or gzip.
+
+    Returns
+    -------
+    DataFrame
+        ``output``, ``class``, ``regulator``, ``mean_abs``, ``n_genes``; ``attrs["path"]``.
+
+    Raises
+    ------
+    InputError
+        If it is no such table, by regulator; a number is none; or outputs do not have the same
+        regulators, each once.
+    """
+
+    def fault(message: str, line: int | None = None) -> InputError:
+        return InputError(message, path=path, line=line, remedy=_REMEDY)
+
+    cells = read_table(path)
+    header = cells[0] if cells else []
+    if "track" in header:
+        raise fault("holds scores by track, not by regulator", 1)
+    if any(header.count(name) != 1 for name in _COLUMNS):
+        raise fault(f"is no summary of scores, with the columns {', '.join(_COLUMNS)}", 1)
+    for line, row in enumerate(cells[1:], 2):
+        if len(row) != len(header):
+            raise fault(f"expected {len(header)} columns, found {len(row)}", line)
+    places = [header.index(name) for name in _COLUMNS]
+    table = pd.DataFrame([[row[i] for i in places] for row in cells[1:]], columns=list(_COLUMNS))
+    if table.empty:
+        raise fault("holds no scores")
+    for name in ("mean_abs", "n_genes"):
+        numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+        if (bad := np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))).size:
+            cell = table[name].iloc[bad[0]][:40]
+            raise fault(f"{name} must be a number, 0 or above, not {cell!r}", int(bad[0]) + 2)
+        table[name] = numbers
+    twice = table.duplicated(["output", "class", "regulator"]).to_numpy()
+    if (bad := np.flatnonzero(twice)).size:
+        output, _, regulator, *_ = table.iloc[bad[0]]
+        raise fault(f"{regulator[:60]!r} is there twice for {output[:60]!r}", int(bad[0]) + 2)
+    groups = table.groupby(["class", "regulator"])["n_genes"]
+    uneven = (groups.size() < table["output"].nunique()) | (groups.nunique() > 1)
+    if uneven.any():
+        name = str(uneven.index[uneven.to_numpy()][0][1])[:60]
+        raise fault(f"{name!r} does not have each output, and the same n_genes for all of them")
+    table.attrs["path"] = os.fspath(path)
+    return table

@@ -1,0 +1,323 @@
+"""The study: gene sets and lists of genes against the regulators that a model uses most.
+
+Regulators are ranked by importance, their mean absolute DeepLIFT score over genes. One that binds
+many genes, or has many tracks, is important for that alone, so that each comparison along the
+ranking is also made at equal sites.
+
+Source: Tasaki et al. 2020, Methods, on the enrichment of gene sets among regulators, and Fig. 3f.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from decode_zoo.errors import UsageError
+from decode_zoo.genes import GeneIndex
+from decode_zoo.genesets import GeneSet
+from decode_zoo.model import Model
+from decode_zoo.provenance import plain
+from decode_zoo.studies.enrichment.comparison import compare_lists, gsea, over_representation
+from decode_zoo.studies.enrichment.lists import ListedGenes, keys_of, unknown_of
+from decode_zoo.studies.enrichment.ranking import CLASSES, FEWEST, Ranking, Regulators
+from decode_zoo.studies.enrichment.scores import choose_outputs
+from decode_zoo.studies.findings import Findings, check_extras
+
+__all__ = ["EnrichmentStudy", "Scope", "study_enrichment"]
+
+IntArray = npt.NDArray[np.int64]
+
+_NOTES = (
+    "Importance of a regulator is its mean absolute score over genes: for each output the "
+    "logarithm, standardised over regulators, then averaged over outputs. A gene that is a "
+    "regulator in several ways has the sum of its scores. Only genes that are regulators with "
+    "sites in the genes explained are compared; they are the background of every test.",
+    "A regulator that binds many genes, or was measured often, is important for that alone. "
+    "'Given sites' means: after the ranks of importance were regressed on the numbers of genes "
+    "bound and of tracks (logarithms and their squares), among TFs and RBPs together on the class "
+    "too. What stays significant then is not explained by how much a regulator binds.",
+    "AUROC is the probability that a regulator on the list is more important than one that is "
+    "not, 0.5 by chance, with its 95% interval; p is of the two-sided Wilcoxon rank-sum test, "
+    "p greater of the one-sided, p top of Fisher's exact test of the most important regulators. "
+    "q is the false discovery rate (Benjamini and Hochberg) over lists, or over the gene sets of "
+    "a file, among the same regulators.",
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is compared, and how.
+
+    Attributes
+    ----------
+    classes : tuple of str, optional
+        Keys of `CLASSES`; all that there are regulators of if not given.
+    top : int, optional
+        How many regulators count as the most important; a tenth if not given.
+    min_size, max_size : int
+        Of gene sets, in genes that are ranked.
+    permutations : int
+        Random gene sets of each size.
+    seed : int
+    """
+
+    classes: tuple[str, ...] | None = None
+    top: int | None = None
+    min_size: int = 10
+    max_size: int = 500
+    permutations: int = 10_000
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises
+        ------
+        UsageError
+            If classes are unknown, none or there twice, or a number is out of range.
+        """
+        if self.classes is not None and (
+            not self.classes
+            or len(set(self.classes)) < len(self.classes)
+            or not CLASSES.keys() >= set(self.classes)
+        ):
+            raise UsageError(f"Regulators cannot be ranked by {', '.join(self.classes)!r}.",
+                             remedy=f"Choose among {', '.join(CLASSES)}, each once.")  # fmt: skip
+        if self.top is not None and self.top < 1:
+            raise UsageError(f"At least one regulator is at the top, not {self.top}.")
+        if not 1 <= self.min_size <= self.max_size:
+            raise UsageError(f"No gene set has {self.min_size} regulators or more, and "
+                             f"{self.max_size} or fewer.")  # fmt: skip
+        if self.permutations < 1:
+            raise UsageError("There must be one permutation at least.")
+
+
+@dataclass(frozen=True, repr=False)
+class EnrichmentStudy:
+    """What the regulators that a model uses most have in common.
+
+    Attributes
+    ----------
+    rankings : tuple of Ranking
+    members : tuple of Mapping of str to (ndarray of int64, ndarray of int64)
+        Of each ranking, list → rows that are on it, and all that could be.
+    gsea, overrepresented, lists : DataFrame
+        As the functions of `comparison` give them, with ``classes`` (and ``library``) in front.
+    numbers : dict
+        What was ranked, left out and unknown; provenance.
+    """
+
+    rankings: tuple[Ranking, ...]
+    members: tuple[Mapping[str, tuple[IntArray, IntArray]], ...]
+    gsea: pd.DataFrame
+    overrepresented: pd.DataFrame
+    lists: pd.DataFrame
+    numbers: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Return a line that says what this is."""
+        ranked = ", ".join(f"{len(ranking)} {ranking.classes}" for ranking in self.rankings)
+        return (f"EnrichmentStudy({ranked}; {len(self.gsea)} rows of gene sets, "
+                f"{len(self.lists)} of lists)")  # fmt: skip
+
+    @property
+    def importance(self) -> pd.DataFrame:
+        """The rankings, one below the other, with ``classes`` and ``rank`` in front."""
+        return _joined([
+            _labelled(ranking.table, classes=ranking.classes, rank=1 + np.arange(len(ranking)))
+            for ranking in self.rankings
+        ])  # fmt: skip
+
+    def findings(self) -> Findings:
+        """Put tables and pictures together, for a folder or a report.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib or jinja2 is not installed.
+        """
+        check_extras()
+        from decode_zoo.studies.enrichment import figures
+
+        tables = {"importance": ("Regulators by importance", self.importance)}
+        pictures = {"regulators": ("The most important regulators", figures.regulators(self))}
+        if self.numbers["lists"]:
+            tables["lists"] = ("Lists of genes", self.lists)
+            pictures["lists"] = ("Importance of regulators on lists, and of others",
+                                 figures.lists(self))  # fmt: skip
+        if self.numbers["libraries"]:
+            tables["gsea"] = ("Gene sets along the ranking (GSEA)", self.gsea)
+            tables["overrepresented"] = ("Gene sets among the most important regulators",
+                                         self.overrepresented)  # fmt: skip
+        if len(self.gsea):
+            pictures["gene_sets"] = ("Gene sets of least p", figures.gene_sets(self))
+        return Findings(
+            "enrich", "Regulators by importance: gene sets and lists", self._facts(), _NOTES,
+            tables, pictures, self.numbers,
+        )  # fmt: skip
+
+    def _facts(self) -> dict[str, str]:
+        ranked, libraries = self.numbers["rankings"], self.numbers["libraries"]
+        facts = {
+            "Model": self.numbers["provenance"].get("model", {}).get("id", "not said"),
+            "Outputs": f"{len(self.numbers['outputs']):,}",
+            "Regulators": ", ".join(f"{told['n']:,} {name}" for name, told in ranked.items()),
+            "Ranks explained by sites": ", ".join(
+                f"{told['explained_by_sites'] or 0:.0%} {name}" for name, told in ranked.items()
+            ),
+        }
+        if libraries:
+            found = Counter(self.gsea["classes"])
+            facts["Gene sets"] = ", ".join(f"{found[name]:,} {name}" for name in ranked)
+        if self.numbers["lists"]:
+            facts["Lists"] = f"{len(self.numbers['lists']):,}"
+        return facts
+
+
+def study_enrichment(
+    model: Model,
+    scores: pd.DataFrame,
+    *,
+    libraries: Mapping[str, Sequence[GeneSet]] | None = None,
+    lists: Sequence[ListedGenes] = (),
+    outputs: Sequence[str] | None = None,
+    scope: Scope | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> EnrichmentStudy:
+    """Compare gene sets and lists of genes with the importance of a model's regulators.
+
+    Parameters
+    ----------
+    model : Model
+        Its feature set knows which gene a name means.
+    scores : DataFrame
+        From `scores.mean_scores` or `scores.read_scores`.
+    libraries : Mapping of str to sequence of GeneSet, optional
+        By name; each has false discovery rates of its own.
+    lists : sequence of ListedGenes
+    outputs : sequence of str, optional
+        See `scores.choose_outputs`.
+    scope : Scope, optional
+    provenance : Mapping, optional
+        See `decode_zoo.provenance.provenance`.
+
+    Returns
+    -------
+    EnrichmentStudy
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to compare with, two lists have one name, an output is unknown, or more
+        regulators are to be at the top than there are.
+    InputError
+        If the scores are not of this model, or there are fewer than twenty regulators to rank.
+    MissingExtraError
+        If there are gene sets, and gseapy is not installed.
+    """
+    scope, libraries = scope or Scope(), libraries or {}
+    scope.check()
+    names = [item.name for item in lists]
+    if not libraries and not lists:
+        raise UsageError("There is nothing to compare regulators with.",
+                         remedy="Give gene sets, or lists of genes.")  # fmt: skip
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"Two lists are named {twice[0]!r}.", remedy="Rename a file.")
+    chosen = choose_outputs(model, scores["output"].unique(), outputs)
+    regulators = Regulators.gather(model, scores, chosen)
+    rankings = _rankings(regulators, scope)
+    index = model.features.index
+
+    members = tuple(
+        {item.name: _on_list(ranking, item, index) for item in lists} for ranking in rankings
+    )
+    enriched, overrepresented = [], []
+    for name, library in libraries.items():
+        genes = _genes_of(library, index)
+        for ranking in rankings:
+            sets = _of_size(ranking, genes, scope)
+            found = gsea(ranking, sets, permutations=scope.permutations, seed=scope.seed)
+            labels = {"classes": ranking.classes, "library": name}
+            enriched.append(_labelled(found, **labels))
+            overrepresented.append(_labelled(over_representation(ranking, sets), **labels))
+    compared = [
+        _labelled(compare_lists(ranking, rows), classes=ranking.classes)
+        for ranking, rows in zip(rankings, members, strict=True)
+        if rows
+    ]
+    numbers = {
+        "outputs": chosen,
+        "regulators": regulators.told,
+        "rankings": {ranking.classes: ranking.told() for ranking in rankings},
+        "libraries": {
+            name: {
+                "sets": len(library),
+                **unknown_of([gene for item in library for gene in item.genes], index),
+            }
+            for name, library in libraries.items()
+        },
+        "lists": {item.name: unknown_of(item.genes, index) for item in lists},
+        "min_size": scope.min_size,
+        "max_size": scope.max_size,
+        "permutations": scope.permutations,
+        "seed": scope.seed,
+        "gseapy": importlib.metadata.version("gseapy") if any(map(len, enriched)) else None,
+        "provenance": dict(provenance or {}),
+    }
+    return EnrichmentStudy(
+        rankings, members, _joined(enriched), _joined(overrepresented), _joined(compared),
+        plain(numbers),
+    )  # fmt: skip
+
+
+def _rankings(regulators: Regulators, scope: Scope) -> tuple[Ranking, ...]:
+    """Rank the classes that were named, or all that can be ranked, none of them twice."""
+    counts = {name: regulators.count(name) for name in CLASSES}
+    both = min(counts["TF"], counts["RBP"]) > 0
+    found = [name for name, n in counts.items() if n >= FEWEST and (both or name != "TF+RBP")]
+    classes = scope.classes or tuple(found) or ("TF+RBP",)
+    return tuple(regulators.rank(name, scope.top) for name in classes)
+
+
+def _genes_of(library: Sequence[GeneSet], index: GeneIndex) -> dict[str, list[str | None]]:
+    """Find the genes of sets; each name is looked up once."""
+    names = list(dict.fromkeys(gene for item in library for gene in item.genes))
+    key = dict(zip(names, keys_of(names, index), strict=True))
+    return {item.name: [key[gene] for gene in item.genes] for item in library}
+
+
+def _of_size(
+    ranking: Ranking, genes: Mapping[str, Sequence[str | None]], scope: Scope
+) -> dict[str, IntArray]:
+    """Rows of the sets that are of the right size, and not all of the ranking."""
+    most = min(scope.max_size, len(ranking) - 1)
+    found = {name: ranking.rows(keys) for name, keys in genes.items()}
+    return {name: rows for name, rows in found.items() if scope.min_size <= rows.size <= most}
+
+
+def _on_list(ranking: Ranking, item: ListedGenes, index: GeneIndex) -> tuple[IntArray, IntArray]:
+    """Rows that are on a list, and all that could be."""
+    rows = ranking.rows(keys_of(item.genes, index))
+    if item.among is None:
+        return rows, np.arange(len(ranking), dtype=np.int64)
+    return rows, np.union1d(rows, ranking.rows(keys_of(item.among, index)))
+
+
+def _labelled(table: pd.DataFrame, **labels: object) -> pd.DataFrame:
+    """Put columns in front."""
+    return pd.concat(
+        [pd.DataFrame(labels, index=table.index, columns=list(labels)), table], axis=1
+    )  # fmt: skip
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables one below the other; empty ones, whose columns have no type, do not count."""
+    parts = [table for table in tables if len(table)] or list(tables[:1])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

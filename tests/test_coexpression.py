@@ -1,0 +1,542 @@
+"""Co-expression: counts of pairs against brute force, and the study on a slice of a real cohort."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import decode_zoo as dz
+from decode_zoo.cohort import prepare_cohort
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.expression import MEDIAN
+from decode_zoo.studies.coexpression import pairs as co
+from decode_zoo.studies.coexpression import study_coexpression
+
+DATA = Path(__file__).parent / "data" / "cohort"
+MODEL = Path(__file__).resolve().parents[1] / "zoo/models/lcl-person-v1"
+SHAPES = [True, False]
+
+
+def data(n=40, m=15, seed=0):
+    """Genes that follow two factors of the same persons, and a noisy prediction of them."""
+    rng, persons = np.random.default_rng(seed), np.random.default_rng(99).normal(size=(2, m))
+    measured = rng.normal(size=(n, 2)) @ persons + 0.3 * rng.normal(size=(n, m))
+    return measured, measured + 2 * rng.normal(size=(n, m))
+
+
+def scores(values, other=None, symmetric=True):
+    ranks = co.unit_ranks(values)
+    return co.Correlation(ranks, ranks if other is None else co.unit_ranks(other))
+
+
+def pairs_of(n, symmetric):
+    return list(itertools.combinations(range(n), 2) if symmetric
+                else itertools.permutations(range(n), 2))  # fmt: skip
+
+
+def tally(measured, predicted, symmetric=True, threshold=0.6, resamples=3, seed=0):
+    return co.tally_pairs(
+        measured, {"x": predicted}, len(measured.left), threshold=threshold, symmetric=symmetric,
+        resamples=resamples, seed=seed,
+    )["x"]  # fmt: skip
+
+
+def brute(measured, predicted, n, symmetric):
+    """Measured and predicted rho of each pair, one by one."""
+    i, j = np.array(pairs_of(n, symmetric)).T
+    return measured.at(i, j), predicted.at(i, j)
+
+
+def binned(values, n=co.BINS):
+    return np.clip(np.floor((values.astype(float) + 1 + 1e-6) * (n / 2)), 0, n - 1)
+
+
+def area(cases, controls):
+    u = stats.mannwhitneyu(cases, controls).statistic
+    return u / (len(cases) * len(controls))
+
+
+# Pairs
+
+
+def test_products_of_ranks_are_spearmans_rho():
+    values = np.round(data(12)[0], 1)  # with ties
+    values[3] = 1.5
+    score = scores(values)
+    rho = score.block(slice(0, 12), slice(2, 9))
+    for i, j in itertools.product(range(12), range(2, 9)):
+        expected = 0 if 3 in (i, j) else stats.spearmanr(values[i], values[j]).statistic
+        assert rho[i, j - 2] == pytest.approx(expected, abs=1e-6)
+    i, j = np.array([0, 5, 11]), np.array([4, 2, 8])
+    np.testing.assert_allclose(score.at(i, j), rho[i, j - 2], atol=1e-6)
+
+
+def test_pairs_are_looked_up_in_parts(monkeypatch):
+    score = scores(*data(20))
+    i, j = np.array(pairs_of(20, False)).T
+    whole = score.at(i, j)
+    monkeypatch.setattr(co, "_LOOKED_UP", 100)
+    np.testing.assert_array_equal(score.at(i, j), whole)
+
+
+def test_similarity_is_one_for_equals_and_zero_for_the_ends():
+    score = co.Similarity.of([3.0, 7.0, 5.0, 3.0])
+    expected = [[1, 0, 0.5, 1], [0, 1, 0.5, 0], [0.5, 0.5, 1, 0.5], [1, 0, 0.5, 1]]
+    np.testing.assert_allclose(score.block(slice(0, 4), slice(0, 4)), expected)
+    np.testing.assert_allclose(score.at(np.array([0, 1]), np.array([2, 3])), [0.5, 0])
+    assert co.Similarity.of([2.0, 2.0]).at(np.array([0]), np.array([1])) == 1
+
+
+@pytest.mark.parametrize("symmetric", SHAPES)
+def test_areas_are_those_of_mann_and_whitney(symmetric):
+    one, other = data(60), data(60, seed=1)
+    measured = scores(one[0], None if symmetric else other[0])
+    predicted = scores(one[1], None if symmetric else other[1])
+    found = tally(measured, predicted, symmetric)
+    rho, score = brute(measured, predicted, 60, symmetric)
+    assert found.counts.sum() == len(rho) == (1770 if symmetric else 3540)
+    kinds = [rho < -0.6, np.abs(rho) <= 0.6, rho > 0.6]
+    assert found.counts.sum(axis=1).tolist() == [kind.sum() for kind in kinds]
+    strong, positive = ~kinds[1], kinds[2]
+    either, signed = found.areas
+    # Exactly, as if all scores of a bin were equal.
+    bins = binned(score)
+    assert signed == pytest.approx(area(bins[positive], bins[~positive]), abs=1e-12)
+    size = np.maximum(bins, co.BINS - 1 - bins)
+    assert either == pytest.approx(area(size[strong], size[~strong]), abs=1e-12)
+    # And nearly, as they are.
+    assert signed == pytest.approx(area(score[positive], score[~positive]), abs=1e-3)
+    size = np.abs(score)
+    assert either == pytest.approx(area(size[strong], size[~strong]), abs=1e-3)
+
+
+@pytest.mark.parametrize("symmetric", SHAPES)
+def test_spearman_over_pairs(symmetric):
+    one, other = data(60), data(60, seed=1)
+    measured = scores(one[0], None if symmetric else other[0])
+    predicted = scores(one[1], None if symmetric else other[1])
+    found = tally(measured, predicted, symmetric).spearman
+    rho, score = brute(measured, predicted, 60, symmetric)
+    coarse = stats.spearmanr(binned(rho, 400), binned(score, 400)).statistic
+    assert found[1] == pytest.approx(coarse, abs=1e-12)
+    assert found[1] == pytest.approx(stats.spearmanr(rho, score).statistic, abs=1e-3)
+    size = stats.spearmanr(np.abs(rho), np.abs(score)).statistic
+    assert found[0] == pytest.approx(size, abs=1e-3)
+    assert np.isnan(co.pair_spearman(np.diag([5, 0, 0])))
+
+
+@pytest.mark.parametrize("symmetric", SHAPES)
+def test_pairs_of_drawn_genes_count_as_often_as_both(symmetric):
+    one, other = data(30), data(30, seed=1)
+    measured = scores(one[0], None if symmetric else other[0])
+    predicted = scores(one[1], None if symmetric else other[1])
+    found = tally(measured, predicted, symmetric, resamples=4, seed=5)
+    drawn = np.random.default_rng(5).multinomial(30, np.full(30, 1 / 30), 4)
+    rho, score = brute(measured, predicted, 30, symmetric)
+    i, j = np.array(pairs_of(30, symmetric)).T
+    for k, weights in enumerate(drawn):
+        often = np.repeat(np.arange(len(i)), weights[i] * weights[j])
+        bins, positive = binned(score)[often], rho[often] > 0.6
+        assert found.drawn[k].sum() == len(often)
+        assert found.drawn_areas[1][k] == pytest.approx(area(bins[positive], bins[~positive]))
+
+
+def test_groups_of_genes_vary_as_genes_do():
+    """240 genes in a hundred groups against drawings of single genes."""
+    n = 240
+    values = data(n, 12, seed=3)
+    measured, predicted = scores(values[0]), scores(values[1])
+    found = tally(measured, predicted, threshold=0.7, resamples=300)
+    rho = measured.block(slice(0, n), slice(0, n)) > 0.7
+    score = predicted.block(slice(0, n), slice(0, n))
+    upper = np.triu(np.ones((n, n), bool), 1)
+    ranks = stats.rankdata(score[upper])
+    rng, areas = np.random.default_rng(0), []
+    for _ in range(300):
+        weights = np.bincount(rng.integers(n, size=n), minlength=n)
+        both = np.outer(weights, weights)[upper]
+        order = np.argsort(ranks)
+        case = (both * rho[upper])[order]
+        control = (both * ~rho[upper])[order]
+        below = np.cumsum(control) - control / 2
+        areas.append((case * below).sum() / (case.sum() * control.sum()))
+    assert np.std(found.drawn_areas[1]) == pytest.approx(np.std(areas), rel=0.3)
+
+
+@settings(max_examples=15)
+@given(st.randoms(use_true_random=False))
+def test_order_of_genes_and_persons_does_not_matter(random):
+    measured, predicted = data(25, 10)
+    genes = random.sample(range(25), 25)
+    persons = random.sample(range(10), 10)
+    whole = tally(scores(measured), scores(predicted), threshold=0.55)
+    found = tally(scores(measured[genes][:, persons]), scores(predicted[genes][:, persons]),
+                  threshold=0.55)  # fmt: skip
+    # Rho may change in its last bit, and with it, at an edge, a bin.
+    np.testing.assert_allclose(found.areas, whole.areas, atol=2e-3)
+    assert found.counts.sum(axis=1) == pytest.approx(whole.counts.sum(axis=1), abs=1)
+
+
+@pytest.mark.parametrize("symmetric", SHAPES)
+@pytest.mark.parametrize("k", [1, 37, 10_000])
+def test_strongest_pairs(symmetric, k):
+    score = scores(data(40)[1], None if symmetric else data(40, seed=1)[1])
+    i, j = co.strongest_pairs(score, 40, k, symmetric=symmetric)
+    every = np.array(pairs_of(40, symmetric)).T
+    size = np.abs(score.at(*every))
+    order = np.argsort(-size)[:k]
+    assert len(i) == min(k, len(size))
+    np.testing.assert_allclose(np.abs(score.at(i, j)), size[order], atol=1e-6)
+    assert len(set(zip(i.tolist(), j.tolist(), strict=True))) == len(i)
+    assert (i < j).all() if symmetric else (i != j).all()
+
+
+@pytest.mark.parametrize("symmetric", SHAPES)
+def test_strong_pairs(symmetric):
+    score = scores(data(60)[0], None if symmetric else data(60, seed=1)[0])
+    options = {"threshold": 0.6, "symmetric": symmetric, "seed": 0}
+    i, j, positive = co.strong_pairs(score, 60, share=1, **options)
+    every = np.array(pairs_of(60, symmetric)).T
+    rho = score.at(*every)
+    assert set(zip(i.tolist(), j.tolist(), strict=True)) == {
+        tuple(pair) for pair in every.T[np.abs(rho) > 0.6].tolist()
+    }
+    np.testing.assert_array_equal(positive, score.at(i, j) > 0)
+    some = co.strong_pairs(score, 60, share=0.25, **options)
+    assert set(zip(some[0], some[1], strict=True)) < set(zip(i, j, strict=True))
+    assert len(some[0]) == pytest.approx(len(i) / 4, rel=0.3)
+
+
+@pytest.mark.parametrize("symmetric", SHAPES)
+def test_dealt_scores_are_ranked_among_all(symmetric):
+    one, other = data(50), data(50, seed=1)
+    measured = scores(one[0], None if symmetric else other[0])
+    predicted = scores(one[1], None if symmetric else other[1])
+    found = tally(measured, predicted, symmetric)
+    strong = co.strong_pairs(measured, 50, threshold=0.6, symmetric=symmetric, share=1, seed=0)
+    areas = co.dealt_areas(predicted, found, strong, 50, permutations=3, seed=7)
+    rng = np.random.default_rng(7)
+    i, j = np.array(pairs_of(50, symmetric)).T
+    rho = measured.at(i, j)
+    for k in range(3):
+        dealt = rng.permutation(50)
+        bins = binned(predicted.at(dealt[i], dealt[j]))
+        size = np.maximum(bins, co.BINS - 1 - bins)
+        is_strong, positive = np.abs(rho) > 0.6, rho > 0.6
+        assert areas[k, 0] == pytest.approx(area(size[is_strong], size[~is_strong]), abs=1e-4)
+        assert areas[k, 1] == pytest.approx(area(bins[positive], bins[~positive]), abs=1e-4)
+
+
+def test_nothing_strong_has_no_area():
+    values = data(20)
+    found = tally(scores(values[0]), scores(values[1]), threshold=0.999999)
+    assert np.isnan(found.areas).all()
+    strong = co.strong_pairs(scores(values[0]), 20, threshold=0.999999, symmetric=True, share=1,
+                             seed=0)  # fmt: skip
+    areas = co.dealt_areas(scores(values[1]), found, strong, 20, permutations=2, seed=0)
+    assert np.isnan(areas).all()
+    assert np.isnan(co.area_under_curve(np.array([0, 0]), np.array([1, 2])))
+
+
+# The study
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def profiles():
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture(scope="module")
+def expression(model):
+    """14 real cell lines, of which the model has all."""
+    pytest.importorskip("qnorm")
+    return prepare_cohort(
+        DATA / "counts.tsv.gz", DATA / "persons.tsv", model.features, quantity="counts"
+    ).expression
+
+
+@pytest.fixture(scope="module")
+def extras():
+    for package in ("jinja2", "matplotlib"):
+        pytest.importorskip(package)
+
+
+FEW = {"permutations": 9, "resamples": 20}
+PAIRS = [("LAPTM5", "CD53"), ("TP53", "tp53"), ("ALB", "TP53"), ("TP53", "ENSG00000141510.16")]
+
+
+@pytest.fixture(scope="module")
+def found(model, profiles, expression, extras):
+    genes = [str(gene) for gene in expression.index[[7, 200]]]
+    return study_coexpression(
+        [model], [expression], profiles, pairs=[*PAIRS, (genes[0], genes[1])], **FEW
+    )
+
+
+def rho_of(frame, a, b):
+    return stats.spearmanr(frame.loc[a], frame.loc[b]).statistic
+
+
+def test_the_study_is_that_of_the_genes_tested_on(model, profiles, expression, found):
+    (item,) = found.numbers["comparisons"]
+    rows = model.features.rows
+    chrom = dict(zip(rows.ids, rows.chroms, strict=True))
+    genes = [str(gene) for gene in expression.index if chrom[gene] == "1"]
+    assert item["genes"]["n"] == item["genes"]["tested_on"] == len(genes)
+    assert item["persons"]["n"] == 14
+    assert item["persons"]["of_model"] == 69
+    # All of it again, gene by gene.
+    persons = list(expression.columns)
+    predicted = model.predict(genes, backend="numpy").set_index("gene_id")[persons]
+    tissue = profiles.predict(genes, backend="numpy").set_index("gene_id")
+    tissue = tissue[[name for name in profiles.outputs if name != MEDIAN]]
+    every = list(itertools.combinations(genes, 2))
+    rho = {
+        name: stats.spearmanr(frame.loc[genes].to_numpy(float), axis=1).statistic[
+            np.triu_indices(len(genes), 1)
+        ]
+        for name, frame in (("m", expression), ("p", predicted), ("t", tissue))
+    }
+    strong, positive = np.abs(rho["m"]) > 0.7, rho["m"] > 0.7
+    assert item["pairs"] == {
+        "n": len(every), "negative": int(strong.sum() - positive.sum()),
+        "positive": int(positive.sum()),
+    }  # fmt: skip
+    table = found.tables["separation"][1].set_index(["score", "pairs"])
+    length = np.log2(model.features.rna_lengths[genes].to_numpy())
+    alike = np.array([-abs(a - b) for a, b in itertools.combinations(length, 2)])
+    for name, score in (("prediction", rho["p"]), ("tissue profiles", rho["t"]),
+                        ("RNA length", alike)):  # fmt: skip
+        size = score if name == "RNA length" else np.abs(score)
+        row = table.loc[(name, "either sign")]
+        assert row["auroc"] == pytest.approx(area(size[strong], size[~strong]), abs=1e-3)
+        assert row["low"] < row["auroc"] < row["high"]
+        row = table.loc[(name, "positive")]
+        assert row["auroc"] == pytest.approx(area(score[positive], score[~positive]), abs=1e-3)
+        assert 0.3 < row["dealt"] < 0.7
+        assert row["p"] * 10 == pytest.approx(round(row["p"] * 10))
+    lead = item["lead_over_tissue_profiles"]["positive"]
+    assert lead["auroc"] == pytest.approx(
+        table.loc[("prediction", "positive"), "auroc"]
+        - table.loc[("tissue profiles", "positive"), "auroc"]
+    )
+    assert lead["interval_95"][0] <= lead["auroc"] <= lead["interval_95"][1]
+    strongest = found.tables["pairs"][1]
+    assert len(strongest) == 1000
+    size = np.sort(np.abs(rho["p"]))[::-1][:1000]
+    np.testing.assert_allclose(strongest["predicted_rho"].abs(), size, atol=1e-6)
+    for _, row in strongest[::97].iterrows():
+        assert row["gene_a"] < row["gene_b"]
+        for column, frame in (("predicted_rho", predicted), ("measured_rho", expression)):
+            expected = rho_of(frame, row["gene_a"], row["gene_b"])
+            assert row[column] == pytest.approx(expected, abs=1e-6)
+    bound = sum((model.features.sums(side)[0] > 0).sum(axis=1) for side in ("promoter", "rna"))
+    row = strongest.iloc[0]
+    assert row["tracks_a"] == bound[model.features.row(row["gene_a"])]
+
+
+def test_pairs_that_are_asked_for_keep_their_rows(model, expression, found):
+    table = found.tables["asked_pairs"][1]
+    assert table["status"].tolist()[1:] == ["unknown_gene", "no_expression", "same_gene", "ok"]
+    assert table["predicted_rho"].isna().tolist()[1:] == [True, True, True, False]
+    row = table.iloc[-1]
+    a, b = row["gene_a"], row["gene_b"]
+    assert row["measured_rho"] == pytest.approx(rho_of(expression, a, b), abs=1e-6)
+    values = model.predict([a, b], backend="numpy")[list(expression.columns)].set_axis([a, b])
+    assert row["predicted_rho"] == pytest.approx(rho_of(values, a, b), abs=1e-6)
+
+
+def test_densities_and_counts(found):
+    table = found.tables["density"][1]
+    (item,) = found.numbers["comparisons"]
+    for _, rows in table.groupby("score"):
+        assert rows["n_positive"].sum() == item["pairs"]["positive"]
+        assert rows["other"].sum() * 0.02 == pytest.approx(1)
+        np.testing.assert_allclose(rows["middle"], np.linspace(-0.99, 0.99, 100))
+
+
+def test_predictions_that_are_right_separate(profiles, extras):
+    """Tissues stand in for persons: expression is as predicted, with noise."""
+    tissues = [name for name in profiles.outputs if name != MEDIAN][:20]
+    rows = profiles.features.rows
+    genes = [rows.ids[i] for i in np.flatnonzero(np.array(rows.chroms) == "1")[:800:8]]
+    values = profiles.predict(genes, backend="numpy")[tissues].to_numpy(np.float64)
+    noise = 0.1 * np.random.default_rng(0).normal(size=values.shape)
+    matrix = pd.DataFrame(6 + values + noise, index=genes, columns=tissues)
+    found = study_coexpression([profiles], [matrix], profiles, **FEW)
+    table = found.tables["separation"][1].set_index(["score", "pairs"])
+    best = table.loc[("prediction", "positive")]
+    assert best["auroc"] > 0.85
+    assert best["p"] == pytest.approx(0.1)
+    assert 0.4 < best["dealt"] < 0.6
+    again = study_coexpression([profiles], [matrix], profiles, **FEW)
+    pd.testing.assert_frame_equal(again.tables["separation"][1], found.tables["separation"][1])
+
+
+def test_two_tissues_of_the_same_donors(model, profiles, expression, extras):
+    """The second tissue has other genes, other persons, and other expression of the same genes."""
+    expression = expression.iloc[:120]
+    other = expression.iloc[20:, 2:].iloc[::-1]
+    rng = np.random.default_rng(0)
+    other = other + rng.normal(size=other.shape)
+    found = study_coexpression([model, model], [expression, other], profiles, all_genes=True, **FEW)
+    items = {item["comparison"]: item for item in found.numbers["comparisons"]}
+    assert list(items) == ["lcl-person-v1 (1)", "lcl-person-v1 (2)",
+                           "lcl-person-v1 (1) × lcl-person-v1 (2)"]  # fmt: skip
+    between = items["lcl-person-v1 (1) × lcl-person-v1 (2)"]
+    n = len(other)
+    assert between["donors"] == {"n": 12, "of_first": 14, "of_second": 12}
+    assert between["genes"]["n"] == n
+    assert between["genes"]["tested_on"] < n
+    assert between["pairs"]["n"] == n * (n - 1)
+    table = found.tables["pairs"][1]
+    table = table[table["comparison"] == between["comparison"]]
+    one, two = expression[other.columns], other
+    values = model.predict(list(other.index), backend="numpy").set_index("gene_id")[other.columns]
+    for _, row in table[::211].iterrows():
+        a, b = row["gene_a"], row["gene_b"]
+        expected = stats.spearmanr(one.loc[a], two.loc[b]).statistic
+        assert row["measured_rho"] == pytest.approx(expected, abs=1e-6)
+        assert row["predicted_rho"] == pytest.approx(rho_of(values, a, b), abs=1e-6)
+    assert any("it was tested on" in note for note in found.notes)
+
+
+def test_tissues_without_common_donors_are_left_out(model, profiles, expression, extras):
+    halves = expression.iloc[:, :10], expression.iloc[:, 4:]
+    found = study_coexpression([model, model], halves, profiles, **FEW)
+    assert len(found.numbers["comparisons"]) == 2
+    (text,) = found.numbers["left_out"]
+    assert "6 donors are in both" in text
+    assert any(text in note for note in found.notes)
+
+
+def test_a_threshold_that_nothing_exceeds(model, profiles, expression, extras):
+    found = study_coexpression([model], [expression], profiles, threshold=0.9999, **FEW)
+    assert found.tables["separation"][1]["auroc"].isna().all()
+    assert found.facts["lcl-person-v1"].endswith("0 strong; no AUROC")
+    assert any("areas say little" in note for note in found.notes)
+
+
+def test_models_that_do_not_say_what_they_were_tested_on(model, profiles, expression, extras):
+    silent = replace(model, manifest=replace(model.manifest, training={}))
+    with pytest.raises(UsageError, match="does not say which genes it was tested on"):
+        study_coexpression([silent], [expression], profiles, **FEW)
+    found = study_coexpression([silent], [expression], profiles, genes=expression.index, **FEW)
+    assert found.numbers["comparisons"][0]["genes"]["tested_on"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1}, "between 0 and 1"),
+        ({"permutations": 0}, "one permutation"),
+        ({"resamples": 0}, "one permutation and one resample"),
+        ({"genes": "TP53"}, "not a single string"),
+    ],
+)
+def test_calls_that_are_wrong(model, profiles, expression, options, message, extras):
+    with pytest.raises(UsageError, match=message):
+        study_coexpression([model], [expression], profiles, **options)
+
+
+def test_what_cannot_be_compared_is_refused(model, profiles, expression, extras):
+    with pytest.raises(UsageError, match="2 models and 1 expression"):
+        study_coexpression([model, model], [expression], profiles)
+    with pytest.raises(InputError, match="9 of its columns"):
+        study_coexpression([model], [expression.iloc[:, :9]], profiles)
+    with pytest.raises(InputError, match="0 of its columns"):
+        study_coexpression([model], [expression.add_prefix("x")], profiles)
+    with pytest.raises(InputError, match="3 genes given"):
+        study_coexpression([model], [expression], profiles, genes=expression.index[:3])
+    with pytest.raises(InputError, match="Are these counts"):
+        study_coexpression([model], [expression * 100], profiles)
+
+
+# The command
+
+
+@pytest.fixture
+def cohort(model, expression, tmp_path):
+    chroms = dict(zip(model.features.rows.ids, model.features.rows.chroms, strict=True))
+    tested = np.array([chroms[gene] == "1" for gene in expression.index])
+    some = pd.concat([expression[tested][:50], expression[~tested][:10]])
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    some.to_csv(folder / "expression.tsv.gz", sep="\t", index_label="gene_id")
+    return folder
+
+
+def run(call, cohort, out, *more):
+    return call("study", "coexpression", "--model", MODEL, "--expression", cohort, "-o", out,
+                "--permutations", 9, "--resamples", 20, *more)  # fmt: skip
+
+
+@pytest.mark.usefixtures("extras")
+def test_command(call, cohort, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("LAPTM5\tCD53\n\nnobody\tCD53\n")
+    code, out, err = run(call, cohort, tmp_path / "out", "--pairs", tmp_path / "pairs.tsv")
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "out")
+    assert "lcl-person-v1: 14 persons, 50 genes tested on by the model" in err
+    assert "prediction, either sign: AUROC 0." in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "separation.tsv", "pairs.tsv", "asked_pairs.tsv", "density.tsv", "separation.svg",
+        "density.svg", "summary.json", "index.html",
+    }  # fmt: skip
+    table = pd.read_csv(tmp_path / "out" / "asked_pairs.tsv", sep="\t")
+    assert table["gene_b"].tolist() == ["ENSG00000143119"] * 2
+    assert table["status"].tolist()[1] == "unknown_gene"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["provenance"]["pairs"]["file"] == "pairs.tsv"
+    assert summary["provenance"]["expression"][0]["file"] == "expression.tsv.gz"
+    assert summary["provenance"]["model_1"]["model"]["id"] == "lcl-person-v1"
+    assert summary["bin_width"] == 0.001
+    code, _, err = run(call, cohort, tmp_path / "out")
+    assert code == 2
+    assert "not empty" in err
+
+
+@pytest.mark.usefixtures("extras")
+def test_command_with_parquet_and_all_genes(call, cohort, tmp_path):
+    pytest.importorskip("pyarrow")
+    code, _, err = run(call, cohort / "expression.tsv.gz", tmp_path / "out", "--all-genes",
+                       "--format", "parquet")  # fmt: skip
+    assert code == 0, err
+    assert len(pd.read_parquet(tmp_path / "out" / "separation.parquet")) == 8
+    assert "60 genes given" in err
+
+
+@pytest.mark.usefixtures("extras")
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--expression", "nowhere"], 2, "1 --model and 2 --expressions"),
+        (["--threshold", "1"], 2, "--threshold"),
+        (["--genes", "PAIRS", "--all-genes"], 2, "either a file of genes"),
+        (["--pairs", "PAIRS"], 4, "bad.tsv, line 2: does not name two genes"),
+        (["--pairs", "EMPTY"], 4, "names no pairs"),
+        (["--tissue-model", "no-such-model"], 3, "no-such-model"),
+    ],
+)
+def test_faults_end_with_a_code_and_leave_nothing(call, cohort, tmp_path, more, code, message):
+    (tmp_path / "bad.tsv").write_text("LAPTM5\tCD53\nTP53\n")
+    (tmp_path / "empty.tsv").write_text("\n")
+    files = {"PAIRS": tmp_path / "bad.tsv", "EMPTY": tmp_path / "empty.tsv"}
+    found, _, err = run(call, cohort, tmp_path / "out", *[files.get(word, word) for word in more])
+    assert found == code, err
+    assert message in err
+    assert not (tmp_path / "out").exists()

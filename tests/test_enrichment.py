@@ -1,0 +1,781 @@
+"""Enrichment studies: how regulators are ranked, what is compared, and what is written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import socket
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import decode_zoo as dz
+from decode_zoo.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.genesets import GeneSet
+from decode_zoo.studies.enrichment import (
+    ListedGenes,
+    Ranking,
+    Scope,
+    compare_lists,
+    gsea,
+    importance,
+    mean_scores,
+    over_representation,
+    read_listed_above,
+    read_scores,
+    residual_ranks,
+    study_enrichment,
+)
+from decode_zoo.studies.enrichment.ranking import Regulators
+from decode_zoo.studies.enrichment.scores import choose_outputs
+
+OUTPUTS = ["Liver", "Lung", "Whole_Blood"]
+
+
+# Importance
+
+
+def test_importance_is_the_mean_of_standardised_logarithms():
+    scores = np.random.default_rng(0).lognormal(size=(30, 4))
+    expected = np.zeros(30)
+    for column in scores.T:
+        logs = [np.log(x) for x in column]
+        mean = sum(logs) / 30
+        deviation = (sum((x - mean) ** 2 for x in logs) / 30) ** 0.5
+        expected += np.array([(x - mean) / deviation for x in logs]) / 4
+    np.testing.assert_allclose(importance(scores), expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(importance(scores[:, :1]), stats.zscore(np.log(scores[:, 0])))
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.floats(1e-6, 1e6), min_size=3, max_size=3))
+def test_units_of_outputs_and_order_of_regulators_do_not_matter(seed, units):
+    random = np.random.default_rng(seed)
+    scores = random.lognormal(size=(25, 3))
+    order = random.permutation(25)
+    found = importance(scores[order] * units)
+    np.testing.assert_allclose(found, importance(scores)[order], rtol=1e-6, atol=1e-9)
+
+
+def test_an_output_that_tells_no_regulators_apart_adds_nothing():
+    scores = np.column_stack([np.ones(20), np.arange(1.0, 21)])
+    np.testing.assert_allclose(importance(scores), importance(scores[:, 1:]) / 2)
+
+
+def test_residual_ranks_are_those_of_a_linear_model():
+    api = pytest.importorskip("statsmodels.api")
+    random = np.random.default_rng(1)
+    covariates = random.normal(size=(40, 3))
+    values = covariates @ [2, -1, 0] + random.normal(size=40)
+    model = api.OLS(stats.rankdata(values), api.add_constant(covariates)).fit()
+    found = residual_ranks(values, covariates)
+    np.testing.assert_allclose(found, model.resid, atol=1e-9)
+    np.testing.assert_allclose(found @ covariates, 0, atol=1e-8)
+    # One that is constant, or there twice, changes nothing.
+    more = np.column_stack([covariates, np.ones(40), covariates[:, 0]])
+    np.testing.assert_allclose(residual_ranks(values, more), found, atol=1e-8)
+
+
+# Comparisons
+
+
+def ranking_of(n: int = 200, top: int = 20, seed: int = 0) -> Ranking:
+    random = np.random.default_rng(seed)
+    values = np.sort(random.normal(size=n))[::-1]
+    return Ranking("TF", pd.DataFrame({
+        "gene_id": [f"ENSG{i:011d}" for i in range(n)], "symbol": [f"t{i}-a" for i in range(n)],
+        "importance": values, "given_sites": random.normal(size=n),
+    }), top)  # fmt: skip
+
+
+def some_sets(n: int = 200, seed: int = 1) -> dict[str, np.ndarray]:
+    """Sets of which the first lean to the top, the next to the bottom."""
+    random = np.random.default_rng(seed)
+    lean = np.linspace(1, -1, n)
+    sets = {}
+    for i in range(12):
+        weight = np.exp(lean * (2.0 if i < 3 else -2.0 if i < 5 else 0))
+        size = int(random.integers(10, 40))
+        sets[f"Set {i} ; x"] = np.sort(random.choice(n, size, False, weight / weight.sum()))
+    return sets
+
+
+def running_sum(members: np.ndarray, values: np.ndarray) -> tuple[float, np.ndarray]:
+    """Enrichment score and leading edge, step by step."""
+    on, weight = set(members.tolist()), sum(abs(values[i]) for i in members)
+    at, best, place = 0.0, 0.0, -1
+    for i, value in enumerate(values):
+        at += abs(value) / weight if i in on else -1 / (len(values) - len(on))
+        if abs(at) > abs(best) + 1e-12:
+            best, place = at, i
+    edge = [i for i in members if (i <= place if best > 0 else i > place)]
+    return best, np.array(edge)
+
+
+def test_enrichment_scores_are_running_sums():
+    pytest.importorskip("gseapy")
+    ranking, sets = ranking_of(), some_sets()
+    found = gsea(ranking, sets, permutations=1000).set_index("gene_set")
+    assert list(found["size"].loc[list(sets)]) == [rows.size for rows in sets.values()]
+    for name, rows in sets.items():
+        score, edge = running_sum(rows, ranking.column("importance"))
+        assert found.loc[name, "es"] == pytest.approx(score, abs=1e-9)
+        assert np.sign(found.loc[name, "nes"]) == np.sign(score)
+        named = found.loc[name, "leading_edge"].split(", ")
+        assert set(named) == {f"t{i}-a" for i in edge}
+
+
+def test_p_values_are_those_of_random_gene_sets():
+    pytest.importorskip("gseapy")
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    ranking, sets = ranking_of(), some_sets()
+    found = gsea(ranking, sets, permutations=2000).set_index("gene_set").loc[list(sets)]
+    random = np.random.default_rng(5)
+    for column, end in (("importance", ""), ("given_sites", "_given_sites")):
+        values = ranking.column(column)
+        order = np.argsort(-values, kind="stable")
+        place = np.argsort(order)
+        for name, rows in list(sets.items())[::3]:
+            score, _ = running_sum(np.sort(place[rows]), values[order])
+            null = np.array([
+                running_sum(np.sort(random.choice(200, rows.size, False)), values[order])[0]
+                for _ in range(1000)
+            ])  # fmt: skip
+            same = np.abs(null[np.sign(null) == np.sign(score)])
+            p = (same >= abs(score)).mean()
+            # Both are estimates.
+            assert found.loc[name, f"p{end}"] == pytest.approx(p, abs=0.02 + 0.1 * p)
+            ratio = abs(score) / same.mean()
+            assert abs(found.loc[name, f"nes{end}"]) == pytest.approx(ratio, rel=0.06)
+        expected = multitest.multipletests(found[f"p{end}"], method="fdr_bh")[1]
+        np.testing.assert_allclose(found[f"q{end}"], expected, rtol=1e-9)
+    assert found["p"].min() < 0.001
+    assert (found["p"] > 0).all()
+
+
+def test_the_same_seed_gives_the_same_numbers_whatever_the_order_of_sets():
+    pytest.importorskip("gseapy")
+    ranking, sets = ranking_of(), some_sets()
+    first = gsea(ranking, sets, permutations=200, seed=3)
+    again = gsea(ranking, sets, permutations=200, seed=3)
+    pd.testing.assert_frame_equal(first, again)
+    turned = gsea(ranking, dict(reversed(sets.items())), permutations=200, seed=3)
+    pd.testing.assert_frame_equal(first, turned)
+    other = gsea(ranking, sets, permutations=200, seed=4)
+    assert not np.allclose(first["p"], other["p"])
+
+
+def test_gsea_opens_no_socket_and_writes_no_file(monkeypatch, tmp_path, capfd):
+    pytest.importorskip("gseapy")
+
+    def refuse(*args, **options):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.chdir(tmp_path)
+    gsea(ranking_of(), some_sets(), permutations=100)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_package_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gseapy", None)
+    with pytest.raises(MissingExtraError, match=r"decode-zoo\[studies\]"):
+        gsea(ranking_of(), some_sets(), permutations=10)
+
+
+def test_no_gene_set_gives_an_empty_table():
+    assert gsea(ranking_of(), {}).empty
+    assert over_representation(ranking_of(), {}).empty
+
+
+def test_over_representation_is_the_hypergeometric_test():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    ranking, sets = ranking_of(), some_sets()
+    found = over_representation(ranking, sets)
+    assert found["p"].is_monotonic_increasing
+    np.testing.assert_allclose(found["q"], multitest.multipletests(found["p"], method="fdr_bh")[1])
+    for row in found.to_dict("records"):
+        rows = sets[row["gene_set"]]
+        both = sum(1 for i in rows if i < 20)
+        table = [[both, rows.size - both], [20 - both, 180 - rows.size + both]]
+        odds, p = stats.fisher_exact(table, alternative="greater")
+        assert (row["n_top"], row["size"]) == (both, rows.size)
+        assert row["expected"] == pytest.approx(rows.size * 0.1)
+        assert row["odds_ratio"] == pytest.approx(odds)
+        assert row["p"] == pytest.approx(p, rel=1e-9)
+        names = [f"t{i}-a" for i in rows if i < 20]
+        assert row["top_members"] == ", ".join(names)
+
+
+def test_lists_are_compared_by_wilcoxon_and_fisher():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    ranking = ranking_of()
+    every = np.arange(200)
+    lists = {name: (rows, every) for name, rows in some_sets().items()}
+    # The others of this one are the regulators of an even number.
+    lists["among"] = (np.arange(0, 60, 4), np.arange(0, 200, 2))
+    found = compare_lists(ranking, lists).set_index("list")
+    for name, (rows, among) in lists.items():
+        row, others = found.loc[name], np.setdiff1d(among, rows)
+        assert (row["n"], row["n_others"]) == (rows.size, others.size)
+        for column, end in (("importance", ""), ("given_sites", "_given_sites")):
+            values = ranking.column(column)
+            test = stats.mannwhitneyu(values[rows], values[others])
+            assert row[f"p{end}"] == pytest.approx(test.pvalue)
+            area = np.mean([values[i] > values[j] for i in rows for j in others])
+            assert row[f"auroc{end}"] == pytest.approx(area)
+            assert row[f"auroc_low{end}"] < area < row[f"auroc_high{end}"]
+            above = stats.mannwhitneyu(values[rows], values[others], alternative="greater")
+            assert row[f"p_greater{end}"] == pytest.approx(above.pvalue)
+        table = [[(rows < 20).sum(), (rows >= 20).sum()],
+                 [(others < 20).sum(), (others >= 20).sum()]]  # fmt: skip
+        odds, p = stats.fisher_exact(table, alternative="greater")
+        assert row["p_top"] == pytest.approx(p)
+        assert row["odds_ratio"] == pytest.approx(odds)
+    for p, q in (("p", "q"), ("p_given_sites", "q_given_sites"), ("p_top", "q_top")):
+        expected = multitest.multipletests(found[p], method="fdr_bh")[1]
+        np.testing.assert_allclose(found[q], expected)
+
+
+def test_lists_of_none_or_all_are_not_tested_nor_counted_in_rates():
+    ranking, every = ranking_of(), np.arange(200)
+    none = np.zeros(0, np.int64)
+    lists = {"none": (none, every), "all": (every, every), "some": (np.arange(30), every)}
+    found = compare_lists(ranking, lists).set_index("list")
+    for column in ("auroc", "p", "q", "p_given_sites", "odds_ratio", "p_top", "q_top"):
+        assert found[column].isna().tolist() == [True, True, False]
+    assert found.loc["some", "q"] == found.loc["some", "p"]
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_a_turned_ranking_turns_the_auroc(seed):
+    random = np.random.default_rng(seed)
+    ranking, every = ranking_of(50, 5), np.arange(50)
+    rows = np.sort(random.choice(50, int(random.integers(1, 50)), False))
+    turned = Ranking("TF", ranking.table.assign(importance=-ranking.table["importance"]), 5)
+    area, other = (compare_lists(r, {"x": (rows, every)})["auroc"][0] for r in (ranking, turned))
+    assert area == pytest.approx(1 - other)
+
+
+# Scores
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture(scope="module")
+def genes(model):
+    """A hundred coding genes that the model was tested on."""
+    rows = model.features.rows
+    ours = (np.array(rows.chroms) == "1") & (np.array(rows.biotypes) == "protein_coding")
+    return [rows.ids[i] for i in np.flatnonzero(ours)[:1500:15]]
+
+
+@pytest.fixture(scope="module")
+def scores(model, genes):
+    return mean_scores(model, model.rows_of(genes, model.bind()).rows, OUTPUTS)
+
+
+def test_scores_are_those_of_explain(model, genes, scores):
+    expected = model.explain(genes, by="regulator", outputs=OUTPUTS).summary()
+    pd.testing.assert_frame_equal(scores, expected)
+
+
+def test_blocks_of_genes_do_not_show(model, genes, monkeypatch):
+    from decode_zoo.studies.enrichment import scores as module
+
+    rows = model.rows_of(genes[:25], model.bind()).rows
+    whole, seen = mean_scores(model, rows, OUTPUTS[:1]), []
+    monkeypatch.setattr(module, "_SCORES", 10 * 1202)  # ten genes at a time
+    found = mean_scores(model, rows, OUTPUTS[:1], lambda done, total: seen.append((done, total)))
+    assert seen == [(10, 25), (20, 25), (25, 25)]
+    np.testing.assert_allclose(found["mean_abs"], whole["mean_abs"], rtol=1e-6, atol=1e-12)
+    assert found["n_genes"].tolist() == whole["n_genes"].tolist()
+    with pytest.raises(UsageError, match="no gene to explain"):
+        mean_scores(model, rows[:0], OUTPUTS)
+
+
+def test_outputs_are_fold_changes_unless_others_are_named(model):
+    assert choose_outputs(model, model.outputs) == model.outputs[:53]
+    assert choose_outputs(model, ["median_log2_tpm"]) == ["median_log2_tpm"]
+    assert choose_outputs(model, model.outputs, ["Lung"]) == ["Lung"]
+    with pytest.raises(UsageError, match="no output 'Lungs'"):
+        choose_outputs(model, model.outputs, ["Lungs"])
+    with pytest.raises(UsageError, match="no scores of the output 'Liver'"):
+        choose_outputs(model, ["Lung"], ["Liver"])
+
+
+@pytest.fixture
+def written(scores, tmp_path):
+    """A table as explain writes it."""
+    path = tmp_path / "scores.tsv"
+    scores.to_csv(path, sep="\t", index=False, float_format="%.6g")
+    return path
+
+
+def test_scores_are_read_as_they_were_written(scores, written):
+    found = read_scores(written)
+    assert found["regulator"].tolist() == scores["regulator"].astype(str).tolist()
+    np.testing.assert_allclose(found["mean_abs"], scores["mean_abs"], rtol=1e-5)
+    assert found.attrs["path"] == str(written)
+    packed = written.with_suffix(".tsv.gz")
+    packed.write_bytes(gzip.compress(written.read_bytes()))
+    pd.testing.assert_frame_equal(read_scores(packed), found)
+
+
+HEADER = "output\tclass\tregulator\tmean\tmean_abs\tn_genes\n"
+SCORES_FAULTS = {
+    "empty": ("", None, "is no summary of scores"),
+    "other columns": ("gene\tscore\nA\t1\n", 1, "is no summary of scores"),
+    "a column twice": (HEADER.replace("mean\t", "output\t"), 1, "is no summary of scores"),
+    "by track": (HEADER.replace("mean\t", "track\t"), 1, "by track"),
+    "no rows": (HEADER, None, "holds no scores"),
+    "a short line": (HEADER + "Lung\tTF\tA\t0\t1\t1\nLung\tTF\n", 3, "expected 6 columns, found 2"),
+    "a word": (HEADER + "Lung\tTF\tA\t0\tx\t1\n", 2, "mean_abs must be a number, 0 or above"),
+    "nothing": (HEADER + "Lung\tTF\tA\t0\t\t1\n", 2, "not ''"),
+    "below zero": (HEADER + "Lung\tTF\tA\t0\t1\t1\nLung\tTF\tB\t0\t-1\t1\n", 3, "not '-1'"),
+    "infinite": (HEADER + "Lung\tTF\tA\t0\t1\tinf\n", 2, "n_genes must be a number"),
+    "twice": (HEADER + 2 * "Lung\tTF\tA\t0\t1\t1\n", 3, "'A' is there twice for 'Lung'"),
+    "uneven": (
+        HEADER + "Lung\tTF\tA\t0\t1\t1\nLung\tTF\tB\t0\t1\t1\nLiver\tTF\tA\t0\t1\t1\n",
+        None,
+        "'B' does not have each output",
+    ),
+    "other numbers": (
+        HEADER + "Lung\tTF\tA\t0\t1\t1\nLiver\tTF\tA\t0\t1\t2\n",
+        None,
+        "'A' does not have each output, and the same n_genes",
+    ),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("case", SCORES_FAULTS)
+def test_tables_that_are_no_scores_are_refused(case, tmp_path):
+    text, line, message = SCORES_FAULTS[case]
+    path = tmp_path / "x.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        read_scores(path)
+    assert line is None or error.value.line == line
+    assert "decode-zoo explain --summary" in str(error.value)
+
+
+@pytest.mark.fault
+def test_binary_files_and_missing_ones_are_refused(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1\0\0\0")
+    with pytest.raises(InputError, match="NUL"):
+        read_scores(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="no such file"):
+        read_scores(tmp_path / "y.tsv")
+
+
+# Lists
+
+
+def test_genes_above_a_limit(tmp_path):
+    path = tmp_path / "exac.tsv"
+    path.write_text(
+        "gene\tpLI\tz\nA\t0.995\t1\nB\t0.99\t2\nC\t\t3\n\t1\t1\nD\tNA\t1\nE\t1\nA\t0\t1\n"
+    )
+    found = read_listed_above(path, "pLI", 0.99)
+    assert found == ListedGenes("exac: pLI > 0.99", ("A", "E"), ("A", "B", "E", "A"))
+    with pytest.raises(InputError, match="no column 'gene' beside the first"):
+        read_listed_above(path, "gene", 0)
+    with pytest.raises(InputError, match=r"no column 'pli'.*\n.*gene, pLI, z"):
+        read_listed_above(path, "pli", 0)
+    with pytest.raises(InputError, match="no gene has a pLI above 2"):
+        read_listed_above(path, "pLI", 2)
+    path.write_text("gene\tpLI\nA\t1\nB\thigh\n")
+    with pytest.raises(InputError, match=r"line 3: 'high' in column 'pLI' is no number"):
+        read_listed_above(path, "pLI", 0)
+
+
+# Regulators and their genes
+
+
+@pytest.fixture(scope="module")
+def regulators(model, scores):
+    return Regulators.gather(model, scores, OUTPUTS)
+
+
+def test_regulators_are_genes_by_id_symbol_or_alias(model, regulators, scores):
+    table = regulators.table.set_index(["class", "regulator"])
+    # A former symbol; a symbol with a dash; one that two genes bear, which stands for itself.
+    assert table.loc[("TF", "WHSC1"), "symbol"] == "NSD2"
+    assert table.loc[("TF", "NKX3-1"), "gene_id"] == "ENSG00000167034"
+    assert table.loc[("RBP", "MATR3"), "gene_id"] == "MATR3"
+    # Complexes and modified forms are no genes; families of miRNAs are no proteins.
+    assert {"AGO1234", "SMAD2-3", "POLR2AphosphoS2"} <= set(regulators.told["without_gene"])
+    assert regulators.told["of_other_classes"] == {"miRNA": 200}
+    left = len(regulators.told["without_gene"]) + len(regulators.told["without_sites"])
+    assert len(regulators.table) + left + 200 == regulators.told["scored"] == 1200
+    tracks = [track.regulator for track in model.manifest.inputs["promoter"].tracks]
+    assert table.loc[("TF", "CTCF"), "n_tracks"] == tracks.count("CTCF")
+    n_genes = scores.set_index(["output", "class", "regulator"])["n_genes"]
+    assert table.loc[("TF", "CTCF"), "n_genes"] == n_genes[("Lung", "TF", "CTCF")]
+
+
+def test_a_gene_that_is_both_has_the_sum_of_its_scores(regulators, scores):
+    both = regulators.rank("TF+RBP").table.set_index("symbol").loc["SRSF1"]
+    assert both["class"] == "RBP, TF"
+    means = scores[scores["regulator"] == "SRSF1"].groupby("output", observed=True)["mean_abs"]
+    assert both["score"] == pytest.approx(means.sum().mean())
+    apart = [regulators.rank(name).table.set_index("symbol").loc["SRSF1"] for name in ("TF", "RBP")]
+    for name in ("score", "n_genes", "n_tracks"):
+        assert both[name] == pytest.approx(apart[0][name] + apart[1][name])
+
+
+def test_rankings_fall_and_their_residuals_are_free_of_sites(regulators):
+    for classes in ("TF+RBP", "TF", "RBP"):
+        ranking = regulators.rank(classes)
+        table = ranking.table
+        assert table["importance"].is_monotonic_decreasing
+        assert table["gene_id"].is_unique
+        assert ranking.top == round(len(table) / 10)
+        for name in ("n_genes", "n_tracks"):
+            logs = np.log(table[name].to_numpy(np.float64))
+            for column in (logs, logs**2):
+                assert abs(np.corrcoef(column, table["given_sites"])[0, 1]) < 1e-8
+        told = ranking.told()
+        assert 0.5 < told["explained_by_sites"] < 1
+        expected = stats.spearmanr(table["importance"], table["n_genes"])[0]
+        assert told["spearman_n_genes"] == pytest.approx(expected)
+
+
+def test_rankings_that_cannot_be_are_refused(model, scores, regulators):
+    with pytest.raises(UsageError, match="top cannot be"):
+        regulators.rank("RBP", 5000)
+    few = scores.copy()
+    few.loc[few["class"].isin(["RBP"]) & (few["regulator"] != "SRSF1"), "mean_abs"] = 0.0
+    with pytest.raises(InputError, match="20 are needed"):
+        Regulators.gather(model, few, OUTPUTS).rank("RBP")
+    other = scores[scores["regulator"] != "CTCF"]
+    with pytest.raises(InputError, match=r"1 regulators are only in the model, such as 'TF CTCF'"):
+        Regulators.gather(model, other, OUTPUTS)
+    other = scores.assign(regulator=scores["regulator"].astype(str).replace("CTCF", "XYZ"))
+    with pytest.raises(InputError, match=r"only in the table, such as 'TF XYZ'"):
+        Regulators.gather(model, other, OUTPUTS)
+
+
+# The study
+
+
+def library(regulators, seed=0):
+    """Gene sets of symbols, former symbols and ids; the first is of the most important TFs."""
+    table = regulators.rank("TF").table
+    random = np.random.default_rng(seed)
+    sets = [GeneSet("important TFs", ("WHSC1", *table["gene_id"][:25], "nonsense"), 1)]
+    for i in range(2, 8):
+        chosen = random.choice(len(table), 30, False)
+        sets.append(GeneSet(f"random {i}", tuple(table["symbol"].iloc[chosen]), i))
+    sets.append(GeneSet("too small", tuple(table["symbol"][:5]), 8))
+    return sets
+
+
+@pytest.fixture(scope="module")
+def study(model, scores, regulators):
+    pytest.importorskip("gseapy")
+    table = regulators.rank("TF").table
+    top = tuple(table["symbol"][:40])
+    lists = [ListedGenes("top", top), ListedGenes("least", tuple(table["gene_id"][-40:]))]
+    lists.append(ListedGenes("among", top[:20], (*top, "TTN")))
+    return study_enrichment(
+        model, scores, libraries={"mine": library(regulators)}, lists=lists,
+        scope=Scope(permutations=500), provenance={"model": {"id": "x"}},
+    )  # fmt: skip
+
+
+def test_what_is_important_is_found(study):
+    assert [ranking.classes for ranking in study.rankings] == ["TF+RBP", "TF", "RBP"]
+    lists = study.lists[study.lists["classes"] == "TF"].set_index("list")
+    assert lists.loc["top", "auroc"] == 1
+    assert lists.loc["least", "auroc"] == 0
+    assert lists.loc["top", "p_greater"] < 1e-10 < 0.99 < lists.loc["least", "p_greater"]
+    # At equal sites nothing like that is left.
+    assert lists.loc["top", "auroc_given_sites"] < 0.9
+    assert lists.loc["among", ["n", "n_others"]].tolist() == [20, 20]
+    sets = study.gsea[study.gsea["classes"] == "TF"]
+    assert sets["gene_set"].iloc[0] == "important TFs"
+    assert sets["nes"].iloc[0] > 2
+    assert set(sets["gene_set"]) == {"important TFs", *(f"random {i}" for i in range(2, 8))}
+    over = study.overrepresented[study.overrepresented["classes"] == "TF"].set_index("gene_set")
+    assert over["q"].idxmin() == "important TFs"
+    assert over.loc["important TFs", "n_top"] in (25, 26)  # NSD2 may be one of the 25
+    numbers = study.numbers
+    assert numbers["libraries"]["mine"]["unknown"] == 1
+    assert numbers["libraries"]["mine"]["such_as"] == ["nonsense"]
+    json.dumps(numbers, allow_nan=False)
+
+
+def test_ids_symbols_and_former_symbols_mean_the_same(model, scores, regulators, study):
+    table = regulators.rank("TF").table
+    spellings = {
+        "symbols": table["symbol"][:40], "ids": table["gene_id"][:40],
+        "versions": table["gene_id"][:40] + ".5", "names": table["regulators"][:40],
+    }  # fmt: skip
+    lists = [ListedGenes(name, tuple(genes)) for name, genes in spellings.items()]
+    found = study_enrichment(model, scores, lists=lists, scope=Scope(classes=("TF",))).lists
+    assert found["n"].tolist() == [40] * 4
+    assert found["auroc"].tolist() == [1] * 4
+    assert found["p_given_sites"].nunique() == 1
+
+
+def test_order_of_rows_and_genes_does_not_matter(model, scores, regulators, study):
+    shuffled = scores.sample(frac=1, random_state=1)
+    sets = [GeneSet(s.name, s.genes[::-1] + s.genes[:1], s.line) for s in library(regulators)]
+    found = study_enrichment(
+        model, shuffled, libraries={"mine": sets[::-1]}, scope=Scope(permutations=500)
+    )
+    pd.testing.assert_frame_equal(found.importance, study.importance)
+    keys = ["classes", "gene_set"]
+    pd.testing.assert_frame_equal(found.gsea.sort_values(keys, ignore_index=True),
+                                  study.gsea.sort_values(keys, ignore_index=True))  # fmt: skip
+    assert found.lists.empty
+
+
+def test_sizes_top_and_classes_are_chosen(model, scores, regulators):
+    pytest.importorskip("gseapy")
+    found = study_enrichment(
+        model, scores, libraries={"mine": library(regulators)},
+        scope=Scope(("RBP", "TF"), top=7, min_size=4, max_size=28, permutations=50),
+    )  # fmt: skip
+    assert [(r.classes, r.top) for r in found.rankings] == [("RBP", 7), ("TF", 7)]
+    sizes = found.gsea["size"]
+    assert 4 <= sizes.min() <= sizes.max() <= 28
+    assert "too small" in set(found.gsea["gene_set"])
+    assert (found.overrepresented["n_top"] <= 7).all()
+
+
+def test_a_model_of_one_class_is_ranked_once(model, scores):
+    only = scores.copy()
+    only.loc[only["class"] == "RBP", "mean_abs"] = 0.0
+    found = study_enrichment(model, only, lists=[ListedGenes("x", ("CTCF", "SPI1"))])
+    assert [ranking.classes for ranking in found.rankings] == ["TF"]
+    only["mean_abs"] = 0.0
+    with pytest.raises(InputError, match="0 regulators"):
+        study_enrichment(model, only, lists=[ListedGenes("x", ("CTCF",))])
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        Scope(classes=()),
+        Scope(classes=("miRNA",)),
+        Scope(classes=("TF", "TF")),
+        Scope(top=0),
+        Scope(min_size=0),
+        Scope(min_size=9, max_size=8),
+        Scope(permutations=0),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(model, scores, scope):
+    with pytest.raises(UsageError):
+        study_enrichment(model, scores, lists=[ListedGenes("x", ("CTCF",))], scope=scope)
+
+
+def test_nothing_to_compare_and_names_there_twice(model, scores):
+    with pytest.raises(UsageError, match="nothing to compare"):
+        study_enrichment(model, scores)
+    with pytest.raises(UsageError, match="Two lists are named 'x'"):
+        study_enrichment(model, scores, lists=[ListedGenes("x", ("A",))] * 2)
+
+
+# What is written
+
+
+class Tags(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.fixture
+def extras():
+    for package in ("gseapy", "jinja2", "matplotlib"):
+        pytest.importorskip(package)
+
+
+@pytest.mark.usefixtures("extras")
+def test_the_folder_and_its_page(study, tmp_path):
+    study.findings().write(tmp_path / "out")
+    tables = ("importance", "lists", "gsea", "overrepresented")
+    pictures = ("regulators", "lists", "gene_sets")
+    names = {f"{name}.tsv" for name in tables} | {f"{name}.svg" for name in pictures}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *names, "summary.json", "index.html"
+    }  # fmt: skip
+    for name in tables:
+        table = pd.read_csv(tmp_path / "out" / f"{name}.tsv", sep="\t", keep_default_na=False)
+        assert list(table) == list(getattr(study, name))
+        assert len(table) == len(getattr(study, name))
+    found = pd.read_csv(tmp_path / "out" / "gsea.tsv", sep="\t")
+    np.testing.assert_allclose(found["q_given_sites"], study.gsea["q_given_sites"], rtol=1e-5)
+    page = Tags((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 3
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+
+
+@pytest.mark.usefixtures("extras")
+def test_pictures_of_lists_that_hold_none_or_all(model, scores, regulators, tmp_path):
+    every = tuple(regulators.table["gene_id"])
+    lists = [ListedGenes("<script>$x$", every), ListedGenes("none", ("TTN",)),
+             ListedGenes("one", ("CTCF",)), ListedGenes("few", ("CTCF", "SPI1"))]  # fmt: skip
+    found = study_enrichment(model, scores, lists=lists)
+    found.findings().write(tmp_path / "out")
+    html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in html
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["gseapy"] is None
+
+
+def run(call, tmp_path, *more):
+    (tmp_path / "mine.gmt").write_text(
+        "TFs\t\tCTCF\tYY1\tWHSC1\tREST\tMAX\tSPI1\tETS1\tMYC\tNRF1\tELF1\tREST\tnonsense\n"
+        "RBPs\t\tSRSF1\tU2AF2\tHNRNPK\tFUS\tTIA1\tPUM2\tAGO2\tELAVL1\tQKI\tPTBP1\tMATR3\n"
+    )
+    (tmp_path / "essential.txt").write_text("gene\nSRSF1\nU2AF2\nYY1\nCTCF\nWRONG\n")
+    (tmp_path / "exac.tsv").write_text("gene\tpLI\nCTCF\t1\nYY1\t0.99\nSPI1\t0.1\nMAX\t0.2\n")
+    return call("study", "enrich", "--model", "gtex-tissue-v1", "-o", tmp_path / "out", *more)
+
+
+def comparisons(tmp_path):
+    return ("--gmt", tmp_path / "mine.gmt", "--list", tmp_path / "essential.txt", "--list-above",
+            tmp_path / "exac.tsv", "pLI", "0.5", "--permutations", 100)  # fmt: skip
+
+
+@pytest.mark.usefixtures("extras")
+def test_command(call, tmp_path, genes):
+    (tmp_path / "genes.txt").write_text("\n".join([*genes[:40], "nonsense"]) + "\n")
+    options = [tmp_path / "genes.txt", "--outputs", ",".join(OUTPUTS), *comparisons(tmp_path)]
+    code, out, err = run(call, tmp_path, *options)
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "out")
+    assert "40 genes explained, 1 not" in err
+    assert "200 miRNA" in err
+    assert "AGO1234" in err
+    assert "mine: 1 of 22 names are unknown genes, such as nonsense" in err
+    assert "essential: 1 of 5 names are unknown genes, such as WRONG" in err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["outputs"] == OUTPUTS
+    assert summary["provenance"]["model"]["id"] == "gtex-tissue-v1"
+    assert [item["file"] for item in summary["provenance"]["lists"]] == [
+        "essential.txt",
+        "exac.tsv",
+    ]
+    lists = pd.read_csv(tmp_path / "out" / "lists.tsv", sep="\t").set_index(["classes", "list"])
+    assert lists.loc[("TF", "exac: pLI > 0.5"), ["n", "n_others"]].tolist() == [2, 2]
+    sets = pd.read_csv(tmp_path / "out" / "gsea.tsv", sep="\t").set_index(["classes", "gene_set"])
+    assert sets.loc[("RBP", "RBPs"), "size"] == 11
+    assert sets.loc[("TF", "TFs"), "size"] == 10
+
+    # The same from a table of scores, whose numbers have six digits.
+    scores = tmp_path / "scores.tsv"
+    code, _, err = call("explain", "--model", "gtex-tissue-v1", tmp_path / "genes.txt", "--outputs",
+                        ",".join(OUTPUTS), "--summary", "-o", scores)  # fmt: skip
+    assert code == 0, err
+    code, _, err = run(call, tmp_path, "--scores", scores, *comparisons(tmp_path),
+                       "-o", tmp_path / "again", "--format", "parquet")  # fmt: skip
+    assert code == 0, err
+    first = pd.read_csv(tmp_path / "out" / "importance.tsv", sep="\t", keep_default_na=False)
+    again = pd.read_parquet(tmp_path / "again" / "importance.parquet")
+    keys = ["classes", "gene_id"]
+    first, again = (table.set_index(keys).sort_index() for table in (first, again))
+    np.testing.assert_allclose(first["importance"], again["importance"], atol=1e-4)
+    assert first["n_tracks"].tolist() == again["n_tracks"].tolist()
+
+
+@pytest.mark.usefixtures("extras")
+def test_the_genes_that_the_model_was_tested_on_are_the_default(
+    call, tmp_path, monkeypatch, scores
+):
+    from decode_zoo.studies import enrichment
+
+    asked = []
+
+    def stand_in(model, rows, outputs, progress):
+        asked.extend(model.features.rows.chroms[row] for row in rows)
+        return scores
+
+    monkeypatch.setattr(enrichment, "mean_scores", stand_in)
+    code, _, err = run(call, tmp_path, *comparisons(tmp_path), "--classes", "RBP", "--top", 12)
+    assert code == 0, err
+    assert set(asked) == {"1"}
+    assert "5194 genes explained" in err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["rankings"]["RBP"]["top"] == 12
+    assert summary["provenance"]["genes"] == "tested on"
+
+
+@pytest.mark.usefixtures("extras")
+def test_faults_end_with_a_code_and_leave_nothing(call, tmp_path, written):
+    compared, exac = comparisons(tmp_path), tmp_path / "exac.tsv"
+    cases = [
+        ([written, "--scores", written, *compared], 2, "either a file of genes"),
+        (["--all-genes", "--scores", written, *compared], 2, "either a file of genes"),
+        (["--scores", written], 2, "nothing to compare"),
+        (["--scores", written, *compared, "--classes", "miRNA"], 2, "Choose among"),
+        (["--scores", written, *compared, "--top", 5000], 2, "top cannot be 5000"),
+        (["--scores", written, *compared, "--outputs", "Lungs"], 2, "Lungs"),
+        (["--scores", written, *compared, "--outputs", "Spleen"], 2, "no scores of the output"),
+        (["--scores", written, *compared, "--min-size", 0], 2, "--min-size"),
+        (["--scores", written, *compared, *compared], 2, "named 'mine'"),
+        (["--scores", tmp_path / "mine.gmt", *compared], 4, "is no summary of scores"),
+        (["--scores", written, "--list", tmp_path / "absent.txt"], 4, "no such file"),
+        (["--scores", written, "--gmt", tmp_path / "essential.txt"], 4, "GMT"),
+        (["--scores", written, "--list-above", exac, "pli", 1], 4, "no column"),
+        (["--scores", written, "--list-above", exac, "pLI", "x"], 2, "not a valid"),
+    ]  # fmt: skip
+    for options, expected, message in cases:
+        code, _, err = run(call, tmp_path, *options)
+        assert code == expected, (options, err)
+        assert message in err
+        assert not (tmp_path / "out").exists()
+    code, _, err = call("study", "enrich", "--model", "de-prior-v1", "--scores", written,
+                        *compared, "-o", tmp_path / "out")  # fmt: skip
+    assert code in (3, 4), err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("extras")
+def test_real_gene_sets_and_lists(model, scores, shared):
+    from decode_zoo.genelist import read_gene_list
+    from decode_zoo.genesets import read_gmt
+
+    folder = shared / "data" / "genesets"
+    lists = [ListedGenes(name, tuple(read_gene_list(folder / "lists" / f"{name}.tsv")))
+             for name in ("mgi_essential", "NEGv1_subset_universe")]  # fmt: skip
+    lists.append(read_listed_above(folder / "exac_pli.tsv.gz", "pLI", 0.99))
+    found = study_enrichment(
+        model, scores, libraries={"kegg": read_gmt(folder / "kegg_2016.gmt.gz")}, lists=lists,
+        scope=Scope(permutations=200),
+    )  # fmt: skip
+    table = found.lists.set_index(["classes", "list"])
+    # Counted by symbols alone, which miss few.
+    tfs = set(found.rankings[1].table["symbol"])
+    listed = set((folder / "lists" / "mgi_essential.tsv").read_text().split())
+    assert 0 <= table.loc[("TF", "mgi_essential"), "n"] - len(tfs & listed) <= 5
+    pli = pd.read_csv(folder / "exac_pli.tsv.gz", sep="\t")
+    high = tfs & set(pli["gene"][pli["pLI"] > 0.99])
+    assert 0 <= table.loc[("TF", "exac_pli: pLI > 0.99"), "n"] - len(high) <= 10
+    assert table.loc[("RBP", "NEGv1_subset_universe"), "n"] == 0
+    assert found.numbers["libraries"]["kegg"]["unknown"] < 0.05 * 7010
+    assert found.gsea.groupby("classes").size()["TF"] > 20

@@ -1,0 +1,579 @@
+"""Signatures: statistics against independent ones, invariances, and what users bring and get."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import decode_zoo as dz
+from decode_zoo.errors import InputError, UsageError
+from decode_zoo.genesets import read_gmt
+from decode_zoo.sites import Track
+from decode_zoo.studies.signature import (
+    Reference,
+    Signature,
+    SignatureStudy,
+    evidence,
+    read_reference,
+    read_signature,
+    read_signatures,
+    study_signatures,
+)
+from decode_zoo.studies.signature.evidence import (
+    adjusted,
+    cauchy,
+    contrasts,
+    likeness,
+    orthonormal,
+    upper_tail,
+)
+from decode_zoo.studies.signature.scene import Scene
+from decode_zoo.studies.signature.scores import chance, gather, ingredients, standardised
+from decode_zoo.studies.signature.study import COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs/signature"
+
+
+# Statistics
+
+
+def random_sets(n_genes: int, size: int, n: int, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    members = np.zeros((n_genes, n), bool)
+    for column in members.T:
+        column[random.choice(n_genes, size, replace=False)] = True
+    return members
+
+
+def confounded(n: int = 1500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two confounders, and four tracks that follow them: wide, narrow, of values, of chance."""
+    random = np.random.default_rng(seed)
+    confounders = random.normal(size=(n, 2))
+    lean = confounders[:, 0] + random.normal(size=n)
+    return confounders, np.column_stack([
+        lean > 0, lean > 2, np.sqrt(random.exponential(100, n)) * (lean > 0.5),
+        random.exponential(1, n) * (random.random(n) < 0.1),
+    ]).astype(np.float32)  # fmt: skip
+
+
+def test_adjusted_columns_are_residuals_of_a_polynomial():
+    api = pytest.importorskip("statsmodels.api")
+    confounders, columns = confounded(400)
+    design = np.hstack([confounders, confounders**2, confounders**3])
+    found = adjusted(columns.astype(np.float64), orthonormal(confounders))
+    for column, own in zip(columns.T, found.T, strict=True):
+        np.testing.assert_allclose(own, api.OLS(column, api.add_constant(design)).fit().resid,
+                                   atol=1e-8)  # fmt: skip
+
+
+def test_confounders_that_say_nothing_new_change_nothing():
+    confounders, columns = confounded(400)
+    more = np.column_stack([confounders, np.ones(400), confounders[:, 0] * 3 + 1])
+    np.testing.assert_allclose(adjusted(columns, orthonormal(more)),
+                               adjusted(columns, orthonormal(confounders)), atol=1e-4)  # fmt: skip
+
+
+def test_without_confounders_p_is_that_of_the_hypergeometric_test():
+    n, random = 3000, np.random.default_rng(1)
+    basis = orthonormal(np.ones((n, 1)))
+    targets = (random.random((n, 3)) < [0.01, 0.1, 0.5]).astype(np.float32)
+    members = random_sets(n, 60, 40)
+    for i in range(0, 40, 2):  # of which some are enriched
+        members[np.flatnonzero(targets[:, i % 3])[: 5 + i // 4], i] = True
+    p = upper_tail(contrasts(members, basis).tests(targets, basis))
+    for i, column in enumerate(members.T):
+        overlap = column.astype(float) @ targets
+        law = stats.hypergeom(n, targets.sum(axis=0).astype(int), int(column.sum()))
+        # A law of whole numbers, met halfway.
+        middle = law.sf(overlap) + 0.5 * law.pmf(overlap)
+        np.testing.assert_allclose(np.log10(p[i, 1:]), np.log10(middle[1:]), rtol=0.06, atol=0.05)
+        # Far out, thirty targets are too few for three moments: p is too large, if anything.
+        far = np.log10(p[i, 0]) - np.log10(middle[0])
+        assert -0.1 < far < 0.1 - 0.25 * np.log10(middle[0])
+
+
+def test_p_of_tracks_and_matches_is_that_of_a_permutation_test():
+    """With 20,000 random sets of the same size, drawn from the background."""
+    confounders, columns = confounded()
+    n, draws = len(columns), 20_000
+    basis, random = orthonormal(confounders), np.random.default_rng(2)
+    profiles = random.normal(size=(n, 6)).astype(np.float32)
+    own = np.array([3, 700])
+    observed = random_sets(n, 50, 25, seed=3)
+    for i in range(5):  # a few that lean to a track
+        observed[np.flatnonzero(columns[:, i % 4])[:8], i] = True
+    observed[own] = False
+    sets = contrasts(observed, basis)
+    p = upper_tail(np.hstack([sets.tests(columns, basis), likeness(profiles, own, sets, basis).z]))
+    assert (p < 0.02).any()
+    assert (p > 0.5).any()
+    # The same statistics, by the letter: sums over members of what is left of a column.
+    centred = profiles - profiles.mean(axis=0)
+    shapes = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    variance, axes = np.linalg.eigh((shapes.T @ shapes / n).astype(np.float64))
+    white = shapes @ (axes / np.sqrt(np.maximum(variance, 0.02 * variance[-1])))
+    alike = adjusted(white @ white[own].T, basis)
+    alike[own, [0, 1]] = 0
+    left = np.hstack([adjusted(columns.astype(np.float64), basis), alike])
+    chosen = np.argpartition(random.random((draws, n), np.float32), 58, axis=1)
+    for size in np.unique(observed.sum(axis=0)):
+        null = np.zeros((draws, left.shape[1]))
+        for place in range(size):
+            null += left[chosen[:, place]]
+        for i in np.flatnonzero(observed.sum(axis=0) == size):
+            permuted = (null >= observed[:, i].astype(float) @ left).mean(axis=0)
+            error = 4 * np.sqrt(permuted * (1 - permuted) / draws)
+            assert (np.abs(p[i] - permuted) < error + 0.12 * permuted + 0.002).all()
+
+
+def test_chance_of_a_regulator_is_not_rarer_than_it_says():
+    """Over 3,000 random sets: no permutation test would be stricter."""
+    scene = small_scene()
+    p = chance(scene, gather(scene, random_sets(len(scene.rows), 60, 3000)))
+    known = np.array([name != "NOTHING" for name in scene.regulators])
+    assert (p[:, ~known] == 1).all()
+    for level in (0.1, 0.01, 0.001):
+        share = (p[:, known] <= level).mean(axis=0)
+        assert (share < level + 4 * np.sqrt(level / 3000)).all(), (level, share)
+    assert (p[:, known] <= 0.1).mean() > 0.03  # and not never
+
+
+def test_combined_p_is_that_of_cauchy():
+    p = np.random.default_rng(4).uniform(0, 0.98, (6, 5))
+    found = cauchy(p, [0, 0, 2, 2, 2], 4)
+    for group, columns in ((0, slice(0, 2)), (2, slice(2, 5))):
+        largest = np.minimum(p[:, columns], evidence._LARGEST_P)
+        together = stats.cauchy.sf(stats.cauchy.isf(largest).mean(axis=1))
+        np.testing.assert_allclose(found[:, group], together, rtol=1e-9)
+    assert (found[:, [1, 3]] == 0.5).all()
+    assert cauchy(np.array([[1e-200, 0.5]]), [0, 0], 1)[0, 0] == pytest.approx(2e-200)
+
+
+def test_standardised_values_leave_out_what_is_not_known():
+    values = np.array([[1.0, 2, -np.inf, 6], [5, 5, -np.inf, 5]])
+    found = standardised(values)
+    np.testing.assert_allclose(found[0, [0, 1, 3]], stats.zscore([1.0, 2, 6]))
+    assert (found[:, 2] == 0).all()
+    assert (found[1] == 0).all()
+    assert (standardised(np.full((2, 3), -np.inf)) == 0).all()
+
+
+# A small scene
+
+
+def small_scene(n: int = 1500, seed: int = 5) -> Scene:
+    confounders, columns = confounded(n, seed)
+    names = ("A", "B", "C", "NOTHING")
+    tracks = tuple(Track(f"t{i}", names[of], "tf", "", "", "0" * 64)
+                   for i, of in enumerate((0, 0, 1, 2)))  # fmt: skip
+    profiles = np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32)
+    return Scene(
+        np.arange(n), orthonormal(confounders), columns, tracks, profiles, names,
+        np.array([0, 0, 1, 2]), ("g0", "g7", "", ""), np.array([0, 7, -1, -1]),
+    )  # fmt: skip
+
+
+def reference(**tracks: tuple[float, float]) -> Reference:
+    return Reference(1, 100.0, 1500, {"binding": 1.0, "own": 1.0, "match": 1.0}, 0.01, 1.5, tracks,
+                     {}, {"g7": 0.1})  # fmt: skip
+
+
+def test_own_gene_counts_by_how_rarely_it_is_a_member():
+    scene = small_scene()
+    members = random_sets(1500, 50, 2)
+    members[[0, 7]] = [[True, False], [True, False]]
+    own = ingredients(scene, gather(scene, members), reference())["own"]
+    share = members.sum(axis=0)[0] / 1500 / (100 / 1500)
+    np.testing.assert_allclose(own, [[-np.log(0.01 * share), -np.log(0.1 * share), 0, 0], [0] * 4])
+
+
+def test_binding_is_the_best_track_against_what_is_usual():
+    scene = small_scene()
+    evidence = gather(scene, random_sets(1500, 100, 3))
+    found = ingredients(scene, evidence, reference(t0=(2.0, 1.0), t3=(0.0, 3.0)))["binding"]
+    z = evidence.binding
+    usual = np.column_stack([z[:, 0] - 2, z[:, 1] / 1.5, z[:, 2] / 1.5, z[:, 3] / 3])
+    best = np.column_stack([usual[:, :2].max(axis=1), usual[:, 2:]])
+    np.testing.assert_allclose(found[:, :3], stats.zscore(best, axis=1), rtol=1e-9)
+    assert (found[:, 3] == 0).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_order_of_genes_does_not_matter(seed):
+    random = np.random.default_rng(seed)
+    confounders, columns = confounded(300)
+    members, order = random_sets(300, 30, 3, seed), random.permutation(300)
+    basis, turned = orthonormal(confounders), orthonormal(confounders[order])
+    found = contrasts(members, basis).tests(columns, basis)
+    other = contrasts(members[order], turned).tests(columns[order], turned)
+    np.testing.assert_allclose(found, other, atol=1e-3)
+
+
+# Studies with the default model
+
+
+@pytest.fixture(scope="module")
+def zoo() -> tuple[dz.FeatureSet, dz.Model]:
+    return dz.load_features("hg38-open-v2"), dz.load("gtex-tissue-v1")
+
+
+@pytest.fixture(scope="module")
+def background(zoo) -> list[str]:
+    """1,500 genes that code for proteins, among them some of liver."""
+    features, _ = zoo
+    rows = np.flatnonzero(np.array(features.rows.biotypes) == "protein_coding")
+    rows = np.random.default_rng(0).choice(rows, 1480, replace=False)
+    rows = np.setdiff1d(rows, features.index.resolve(LIVER).rows)
+    return [features.rows.ids[row] for row in rows] + LIVER
+
+
+LIVER = """ALB APOA1 APOA2 APOB APOC3 APOH TTR SERPINA1 FGA FGB FGG AHSG HNF1A HNF4A FOXA2 TF CYP2C9
+           CYP2C8 F2 F9""".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def study(zoo, background) -> SignatureStudy:
+    sets = [Signature("liver", tuple(LIVER)), Signature("few", ("ALB", "TTR", "nope")),
+            Signature("some", tuple(background[:100]))]  # fmt: skip
+    return study_signatures(sets, *zoo, background=background)
+
+
+def test_liver_genes_lead_to_regulators_of_liver(study):
+    ranks, details, explained = study.of("liver")
+    assert {"HNF4A", "HNF1A"} <= set(ranks["regulator"].head(5))
+    best = explained.sort_values("auroc", ascending=False).iloc[0]
+    assert best["output"] == "Liver"
+    assert best["auroc"] > 0.9
+    assert best["q"] < 1e-5
+    own = details.set_index("regulator")["own_gene_in"]
+    assert set(own.index[own]) == {"HNF1A", "HNF4A", "FOXA2"}
+
+
+def test_tables_are_whole(study, zoo):
+    assert tuple(study.ranks.columns) == COLUMNS
+    assert study.names == ["liver", "some"]
+    assert study.skipped == {"few": 2}
+    assert study.genes.to_dict("list") == {
+        "signature": ["liver", "few", "some"], "given": [20, 3, 100], "used": [20, 2, 100],
+        "unknown": [0, 1, 0], "outside": [0, 0, 0],
+    }  # fmt: skip
+    for name in study.names:
+        ranks, details, explained = study.of(name)
+        assert list(ranks["rank"]) == list(range(1, len(ranks) + 1))
+        assert set(read_reference().regulators) <= set(ranks["regulator"])
+        assert ranks["regulator"].is_unique
+        assert ranks["score"].is_monotonic_decreasing
+        np.testing.assert_allclose(ranks["q"], stats.false_discovery_control(ranks["p"]))
+        assert list(ranks["regulator"]) == list(details["regulator"])
+        parts = details[["binding", "own_gene", "match"]].sum(axis=1)
+        np.testing.assert_allclose(parts, ranks["score"], atol=1e-9)
+        assert list(explained["output"]) == list(zoo[1].outputs)
+
+
+def test_ties_go_by_p_then_by_name(study):
+    ranks = study.of("some")[0]
+    _, sizes = np.unique(ranks["score"], return_counts=True)
+    assert sizes.max() > 1
+    order = np.lexsort([ranks["regulator"], ranks["p"], -ranks["score"]])
+    assert list(order) == list(range(len(ranks)))
+
+
+def test_explained_is_the_test_of_mann_and_whitney(study, zoo, background):
+    _, model = zoo
+    members = np.zeros(len(background), bool)
+    members[:100] = True
+    predicted = model.predict(background)
+    for output in ("Liver", "Testis", "median_log2_tpm"):
+        values = predicted[output].to_numpy()
+        test = stats.mannwhitneyu(values[members], values[~members], use_continuity=False,
+                                  method="asymptotic")  # fmt: skip
+        row = study.of("some")[2].set_index("output").loc[output]
+        auroc = test.statistic / (100 * (len(background) - 100))
+        assert row["auroc"] == pytest.approx(auroc, abs=1e-6)
+        assert row["p"] == pytest.approx(test.pvalue, rel=5e-3)
+
+
+def test_a_signature_alone_or_among_others_is_the_same(study, zoo, background):
+    features, _ = zoo
+    genes = [f"{i}.7" for i in (features.rows.ids[r] for r in features.index.resolve(LIVER).rows)]
+    turned = Signature("liver", (*reversed(genes), "ALB", genes[3], "nope"))
+    alone = study_signatures([turned], *zoo, background=[*reversed(background), *background[:9]])
+    both = [frame.set_index("regulator").sort_index()
+            for frame in (alone.ranks, study.of("liver")[0])]  # fmt: skip
+    np.testing.assert_allclose(both[0]["score"], both[1]["score"], atol=2e-4)
+    np.testing.assert_allclose(both[0]["p"], both[1]["p"], rtol=1e-2, atol=1e-12)
+    assert list(alone.ranks["regulator"][:10]) == list(study.of("liver")[0]["regulator"][:10])
+    assert alone.genes.iloc[0]["used"] == 20
+    assert alone.genes.iloc[0]["unknown"] == 1
+
+
+def test_regulators_of_rna(zoo, background):
+    found = study_signatures([Signature("some", tuple(background[:50]))], *zoo, side="rna",
+                             background=background)  # fmt: skip
+    tracks = {track.regulator for track in zoo[0].side_tracks["rna"] if track.kind == "rbp"}
+    assert len(tracks & set(found.ranks["regulator"])) > 100
+    assert "HNF4A" not in set(found.ranks["regulator"])
+
+
+def test_changes_of_a_table_are_compared_with_predictions(zoo, background):
+    values = zoo[1].predict(background)["Liver"].to_numpy()
+    noisy = values + np.random.default_rng(0).normal(size=len(values))
+    first = np.argsort(-noisy)[:100]
+    table = Signature("t", tuple(background[i] for i in first), tuple(background),
+                      tuple(noisy.tolist()))  # fmt: skip
+    found = study_signatures([table], *zoo)
+    assert found.n_background == len(set(background))
+    row = found.explained.set_index("output").loc["Liver"]
+    assert row["spearman"] == pytest.approx(stats.spearmanr(values, noisy).statistic, abs=1e-6)
+
+
+def test_what_cannot_be_studied_is_refused(zoo, background):
+    few = Signature("few", ("ALB", "TTR"))
+    with pytest.raises(InputError, match="'few' has 2, 2 are given"):
+        study_signatures([few], *zoo, background=background)
+    most = Signature("most", tuple(background[:1200]))
+    with pytest.raises(InputError, match="half of the background"):
+        study_signatures([most], *zoo, background=background)
+    with pytest.raises(InputError, match="the background has 20 known genes, 1000 are needed"):
+        study_signatures([Signature("l", tuple(LIVER))], *zoo, background=LIVER)
+
+
+def test_unknown_names_get_a_hint(zoo, background):
+    with pytest.raises(InputError) as caught:
+        study_signatures([Signature("mouse", tuple(f"ENSMUSG{i:011d}" for i in range(20)))], *zoo,
+                         background=background)  # fmt: skip
+    assert caught.value.remedy
+
+
+def test_the_reference_is_of_this_version():
+    known = read_reference()
+    assert set(known.weights) == {"binding", "own", "match"}
+    assert min(known.weights.values()) > 0
+    assert len(known.regulators) == 1632
+    assert known.background == 19735
+    assert 0 < known.usual_frequency < 0.1
+
+
+# What users bring
+
+
+def test_lists_are_read(tmp_path):
+    path = tmp_path / "my.genes.txt"
+    path.write_text("gene\nTP53\nALB\nTP53\n")
+    assert read_signature(path) == Signature("my", ("TP53", "ALB"))
+    path.write_text("TP53,tumour\nALB,albumin\n")
+    assert read_signature(path).genes == ("TP53", "ALB")
+
+
+def table_text(n: int = 200, with_p: bool = True) -> str:
+    """The first ten go up, the next five down."""
+    lines = ["gene\tlogFC\tp" if with_p else "gene\tlogFC"]
+    for i in range(n):
+        change = 3 if i < 10 else -2 if i < 15 else 0.01 * (-1) ** i
+        lines.append(f"G{i}\t{change}" + (f"\t{1e-6 if i < 15 else 0.9}" if with_p else ""))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.tsv.gz", "t.csv"])
+def test_tables_are_read(tmp_path, name):
+    path, text = tmp_path / name, table_text()
+    if name.endswith("csv"):
+        text = text.replace("\t", ",")
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    up, down = [f"G{i}" for i in range(10)], [f"G{i}" for i in range(10, 15)]
+    assert read_signature(path).genes == (*up, *down)
+    assert read_signature(path, "up").genes == tuple(up)
+    assert read_signature(path, "down").genes == tuple(down)
+    found = read_signature(path)
+    assert found.name == "t"
+    assert found.measured is not None
+    assert len(found.measured) == 200
+
+
+def test_without_p_a_tenth_changes_most(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text(table_text(with_p=False))
+    assert len(read_signature(path).genes) == 20
+    assert set(read_signature(path).genes) >= {f"G{i}" for i in range(15)}
+
+
+def test_missing_values_are_left_out_and_told(tmp_path, caplog):
+    path = tmp_path / "t.tsv"
+    path.write_text(table_text() + "X\tNA\t0.1\nY\t5\t\n")
+    found = read_signature(path)
+    assert {"X", "Y"}.isdisjoint(found.measured or ())
+    assert "2 genes without values are left out" in caplog.text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("X\tmuch\t0.1", r"line 202: 'much' in column 2 is no log2 fold change"),
+        ("X\t1\tsmall", r"line 202: 'small' in column 3 is no p"),
+        ("X\tinf\t0.1", r"line 202: 'inf' in column 2"),
+        ("X\t1\t1.5", r"line 202: p = 1.5 is not between 0 and 1"),
+        ("X\t1\t-0.1", r"line 202: p = -0.1 is not between 0 and 1"),
+    ],
+)
+def test_bad_tables_are_refused_by_line(tmp_path, line, message):
+    path = tmp_path / "t.tsv"
+    path.write_text(table_text() + line + "\n")
+    with pytest.raises(InputError, match=message):
+        read_signature(path)
+
+
+@pytest.mark.fault
+def test_tables_without_a_signature_are_refused(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("gene\tlogFC\tp\n" + "".join(f"G{i}\t1\t0.9\n" for i in range(50)))
+    with pytest.raises(InputError, match="none changes at a false discovery rate below"):
+        read_signature(path)
+    path.write_text("gene\tlogFC\n" + "".join(f"G{i}\t0\n" for i in range(50)))
+    with pytest.raises(InputError, match="none is among a tenth"):
+        read_signature(path)
+    path.write_text("TP53\nALB\n")
+    with pytest.raises(UsageError, match="does not say which go up"):
+        read_signature(path, "up")
+    path.write_bytes(b"TP53\xff\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_signature(path)
+
+
+def test_a_gmt_keeps_its_order(tmp_path):
+    path = tmp_path / "s.gmt"
+    path.write_text("b\tna\tTP53\tALB\na\t\tTTR,1.0\n")
+    assert read_signatures(path) == [Signature("b", ("TP53", "ALB")), Signature("a", ("TTR",))]
+
+
+# The command line
+
+
+@pytest.fixture
+def files(tmp_path, background) -> dict[str, Path]:
+    made = {name: tmp_path / name for name in ("genes.txt", "sets.gmt", "background.txt")}
+    made["genes.txt"].write_text("\n".join(LIVER) + "\nnope\n")
+    made["sets.gmt"].write_text(
+        "\t".join(["liver", "", *LIVER]) + "\n" + "\t".join(["few", "", "ALB"]) + "\n"
+        + "\t".join(["other", "", *background[:60]]) + "\n"
+    )  # fmt: skip
+    made["background.txt"].write_text("\n".join(background) + "\n")
+    return made
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".parquet"])
+def test_ranks_alone(call, files, tmp_path, suffix, study):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    output = tmp_path / f"ranks{suffix}"
+    code, out, err = call("study", "signature", "--gmt", files["sets.gmt"], "--background",
+                          files["background.txt"], "-o", output)  # fmt: skip
+    assert (code, out) == (0, f"{output}\n"), err
+    assert "3 signatures, 81 genes given" in err
+    assert "1 signature left out, with too few or too many genes: few (1 gene)" in err
+    read = pd.read_parquet if suffix == ".parquet" else pd.read_table
+    table = read(output)
+    assert tuple(table.columns) == COLUMNS
+    assert set(table["signature"]) == {"liver", "other"}
+    liver = table[table["signature"] == "liver"]
+    assert list(liver["regulator"]) == list(study.of("liver")[0]["regulator"])
+    record = json.loads(output.with_name(f"{output.name}.provenance.json").read_text())
+    assert record["gmt"]["file"] == "sets.gmt"
+    assert record["requested_model"] == "gtex-tissue-v1"
+    code, _, err = call("study", "signature", files["genes.txt"], "-o", output)
+    assert code == 2
+    assert "exists" in err
+
+
+def test_a_folder(call, files, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    output = tmp_path / "liver"
+    code, out, err = call("study", "signature", files["genes.txt"], "--background",
+                          files["background.txt"], "-o", output)  # fmt: skip
+    assert (code, out) == (0, f"{output}\n"), err
+    assert "21 genes given, 20 used, 1 unknown, 0 not in the background" in err
+    assert {path.name for path in output.iterdir()} == {
+        "ranks.tsv", "details.tsv", "explained.tsv", "genes.tsv", "signature-1.svg",
+        "summary.json", "index.html",
+    }  # fmt: skip
+    ranks = pd.read_csv(output / "ranks.tsv", sep="\t")
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["first"] == {"genes": ranks["regulator"][0]}
+    small = (ranks["q"] <= 0.05).sum()
+    assert summary["regulators_with_q_below_0.05"] == {"genes": small}
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert "HNF4A" in page
+    assert "<script" not in page
+    assert "HNF4A" in (output / "signature-1.svg").read_text(encoding="utf-8")
+    code, _, err = call("study", "signature", files["genes.txt"], "-o", output)
+    assert code == 2
+    assert "not empty" in err
+
+
+def test_from_standard_input_to_standard_output(call, files, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(files["genes.txt"].read_bytes())))
+    code, out, err = call("study", "signature", "-", "--background", files["background.txt"],
+                          "-o", "-")  # fmt: skip
+    assert code == 0, err
+    table = pd.read_csv(io.StringIO(out), sep="\t")
+    assert tuple(table.columns) == COLUMNS
+    assert set(table["signature"]) == {"signature"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "Give either a list of genes or --gmt"),
+        (["genes.txt", "--gmt", "sets.gmt"], 2, "Give either a list of genes or --gmt"),
+        (["--gmt", "sets.gmt", "--direction", "up"], 2, "do not say which genes go up"),
+        (["genes.txt", "--direction", "up"], 2, "does not say which go up"),
+        (["genes.txt", "--format", "parquet"], 2, "--format is for folders"),
+        (["-", "--background", "-"], 2, "Only one list"),
+        (["missing.txt"], 4, "missing.txt"),
+        (["--gmt", "empty.gmt"], 4, "holds no gene sets"),
+        (["few.txt"], 4, "has 2, 2 are given"),
+        (["genes.txt", "--background", "genes.txt"], 4, "20 known genes, 1000 are needed"),
+        (["genes.txt", "--model", "nobody-v1"], 3, "nobody-v1"),
+    ],
+)
+def test_bad_calls_say_why_and_write_nothing(call, files, tmp_path, monkeypatch, arguments, code,
+                                             message):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.gmt").write_text("")
+    (tmp_path / "few.txt").write_text("ALB\nTTR\n")
+    if "few.txt" in arguments:
+        arguments = [*arguments, "--background", "background.txt"]
+    found, _, err = call("study", "signature", *arguments, "-o", "ranks.tsv")
+    assert (found, message in err) == (code, True), err
+    assert not list(tmp_path.glob("ranks*"))
+
+
+# Perturbed TFs
+
+
+@pytest.mark.shared
+def test_perturbed_tfs_rank_high(zoo, shared):
+    """Forty signatures on which the reference was fitted, of forty TFs."""
+    sets = {}
+    for found in read_gmt(shared / "benchmark/tf_perturbations_dev.symbols.gmt.gz"):
+        sets.setdefault(found.name.partition("_")[0], Signature(found.name, found.genes))
+    chosen = dict(list(sets.items())[:40])
+    ranks = study_signatures(list(chosen.values()), *zoo).ranks
+    tfs = ranks[ranks["regulator"].isin(set(read_reference().regulators))].copy()
+    tfs["tf"] = tfs["signature"].str.partition("_")[0]
+    tfs["place"] = tfs.groupby("signature")["rank"].rank()
+    true = tfs[tfs["tf"] == tfs["regulator"]]
+    assert len(true) == 40
+    assert 1 - ((true["place"] - 1) / 1631).mean() > 0.75
