@@ -673,6 +673,7 @@ def test_command(call, tmp_path, genes):
     assert "AGO1234" in err
     assert "mine: 1 of 22 names are unknown genes, such as nonsense" in err
     assert "essential: 1 of 5 names are unknown genes, such as WRONG" in err
+    assert re.search(r"gene sets of q ≤ 0.05: \d of 4 along the ranking", err)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["outputs"] == OUTPUTS
     assert summary["provenance"]["model"]["id"] == "gtex-tissue-v1"

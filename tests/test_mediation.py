@@ -155,7 +155,8 @@ def test_the_study_is_its_parts(features, expression, measured, genes, extras):
     numbers = found.numbers
     pair, regulators = expression.loc[genes].to_numpy(), expression.loc[own].to_numpy()
     assert numbers["persons"] == 14
-    assert numbers["r2"] == pytest.approx(stats.pearsonr(*pair).statistic ** 2)
+    assert numbers["r"] == pytest.approx(stats.pearsonr(*pair).statistic)
+    assert numbers["r2"] == pytest.approx(numbers["r"] ** 2)
     assert numbers["r2_left"] == pytest.approx(left(pair, regulators))
     assert numbers["left_out"] == {
         "nobody": "unknown_gene", "ALB": "no_expression", genes[0]: "of_the_pair",

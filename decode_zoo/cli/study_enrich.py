@@ -261,8 +261,8 @@ def _report(study: EnrichmentStudy, asked: Asked | None) -> None:
                  f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})")  # fmt: skip
         else:
             tell(f"{on_list}: not compared")
-    for name, kind in (("gsea", "along the ranking"), ("overrepresented", "at its top")):
-        table = getattr(study, name)
-        if len(table):
-            significant = int((table["q"] <= 0.05).sum())
-            tell(f"{significant} of {len(table)} tests of gene sets {kind} have q ≤ 0.05")
+    if len(study.gsea):
+        along, given = ((study.gsea[q] <= 0.05).sum() for q in ("q", "q_given_sites"))
+        top = (study.overrepresented["q"] <= 0.05).sum()
+        tell(f"gene sets of q ≤ 0.05: {along} of {len(study.gsea)} along the ranking, "
+             f"{given} given sites, {top} at its top")  # fmt: skip

@@ -112,6 +112,6 @@ def _report(found: Findings) -> None:
     tell(
         f"{' and '.join(numbers['pair'])}, {options.counted(numbers['persons'], 'person')}: "
         f"R2 {numbers['r2']:.3f}, given {options.counted(random['size'], 'regulator')} "
-        f"{numbers['r2_left']:.3f}; given random ones of {random['of_regulators']:,} "
+        f"{numbers['r2_left']:.3f}; given as many of {random['of_regulators']:,} others "
         f"{random['mean']:.3f} ({low:.3f} to {high:.3f}), p = {numbers['p']:.2g}"
     )

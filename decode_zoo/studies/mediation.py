@@ -222,11 +222,11 @@ def study_mediation(
         )  # fmt: skip
     values, own, others = measured.take(genes), measured.take(rows), measured.take(pool)
     _check_independent(own, [measured.name(row) for row in rows], path)
-    before = float(np.prod(_standardised(values), axis=0).sum() ** 2)
+    r = float(np.prod(_standardised(values), axis=0).sum())
     after = float(left_by_sets(values, own, np.arange(len(rows))[None])[0])
     sets = _random_sets(len(pool), len(rows), draws, seed)
     null = left_by_sets(values, others, sets)
-    table = _tell_each(asked, values, own, left_by_each(values, others), before)
+    table = _tell_each(asked, values, own, left_by_each(values, others), r * r)
     names = np.array([measured.name(row) for row in pool], object)
     low, high = np.quantile(null, [0.025, 0.975]).tolist()
     numbers = {
@@ -235,7 +235,8 @@ def study_mediation(
         "regulators": [measured.name(row) for row in rows],
         "left_out": dict(zip(asked["asked"][asked["status"] != "ok"],
                              asked["status"][asked["status"] != "ok"], strict=True)),
-        "r2": before,
+        "r": r,
+        "r2": r * r,
         "r2_left": after,
         "random_sets": {"n": len(sets), "all": math.comb(len(pool), len(rows)) <= draws,
                         "of_regulators": len(pool), "of_feature_set": len(classes),
@@ -362,7 +363,7 @@ def _findings(
         {
             "Persons": f"{numbers['persons']:,}",
             "Regulators": f"{len(chosen)}",
-            "R2": f"{numbers['r2']:.3f}",
+            "R2": f"{numbers['r2']:.3f} ({'negative' if numbers['r'] < 0 else 'positive'})",
             "R2 left": f"{numbers['r2_left']:.3f}",
             "Left by other sets": f"{random['mean']:.3f} ({low:.3f} to {high:.3f})",
             "p": f"{numbers['p']:.2g}",
