@@ -99,7 +99,7 @@ def test_without_confounders_p_is_that_of_the_hypergeometric_test():
         found, middle = np.log10(p[i]), np.log10(middle)
         np.testing.assert_allclose(found[1:], middle[1:], rtol=0.06, atol=0.05)
         # Far out, thirty targets are too few for three moments: p is too large, if anything.
-        assert -0.1 < found[0] - middle[0] < 0.1 - 0.35 * middle[0]
+        assert -0.15 < found[0] - middle[0] < 0.1 - 0.35 * middle[0]
 
 
 def test_p_of_tracks_and_matches_is_that_of_a_permutation_test():

@@ -46,9 +46,9 @@ def signature(study: SignatureStudy, name: str) -> Figure:
         lines=[f"{used:,} genes among {study.n_background:,};",
                f"the first {min(_BARS, len(ranks))} of {len(ranks):,} regulators,",
                "outputs of the model with AUROC farthest from 0.5"],
-        key={**{_NAMES[part]: colour for part, colour in _PARTS.items()}},
+        key={_NAMES[part]: colour for part, colour in _PARTS.items()},
     )  # fmt: skip
-    middle = DOUBLE * 0.54
+    middle = DOUBLE * 0.56
     _regulators(page, ranks.head(_BARS), details.head(_BARS), middle)
     _outputs(page, explained, middle)
     return page.figure
@@ -57,9 +57,9 @@ def signature(study: SignatureStudy, name: str) -> Figure:
 def _regulators(page: Page, ranks: pd.DataFrame, details: pd.DataFrame, end: float) -> None:
     names = [elided(str(regulator), TEXT, 0.9) for regulator in ranks["regulator"]]
     top, left = page.top + _HEAD, MARGIN + 0.04 + widest(names, TEXT)
-    page.column(end - 0.34, top, "tracks", [str(n) for n in details["tracks"]])
+    page.column(end - 0.46, top, "tracks", [str(n) for n in details["tracks"]])
     page.column(end, top, "q", [_q(q) for q in ranks["q"]])
-    axes = page.axes(left, top, end - 0.72 - left, ROW * _BARS)
+    axes = page.axes(left, top, end - 0.84 - left, ROW * _BARS)
     values = np.array([details[part] for part in _PARTS], np.float64)
     ends = []
     for sign in (1, -1):
@@ -76,10 +76,10 @@ def _outputs(page: Page, explained: pd.DataFrame, begin: float) -> None:
     far = (explained["auroc"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:_BARS]
     table = explained.loc[far].sort_values("auroc", ascending=False, kind="stable")
     names = [elided(str(output).replace("_", " "), SMALL, _OUTPUT) for output in table["output"]]
-    top, left = page.top + _HEAD, begin + 0.25 + widest(names, SMALL)
+    top, left = page.top + _HEAD, begin + 0.2 + widest(names, SMALL)
     right = DOUBLE - MARGIN
     page.column(right, top, "q", [_q(q) for q in table["q"]])
-    axes = page.axes(left, top, right - 0.4 - left, ROW * _BARS)
+    axes = page.axes(left, top, right - 0.48 - left, ROW * _BARS)
     auroc = table["auroc"].to_numpy(np.float64)
     colours = [_MORE if value > 0.5 else _LESS for value in auroc]
     axes.barh(range(len(table)), auroc - 0.5, 0.72, left=0.5, color=colours)
