@@ -567,7 +567,7 @@ def test_bad_calls_say_why_and_write_nothing(call, files, tmp_path, monkeypatch,
 def test_perturbed_tfs_rank_high(zoo, shared):
     """Forty signatures on which the reference was fitted, of forty TFs."""
     sets = {}
-    for found in read_gmt(shared / "benchmark/tf_perturbations_dev.symbols.gmt.gz"):
+    for found in read_gmt(shared / "data/benchmark/tf_perturbations_dev.symbols.gmt.gz"):
         sets.setdefault(found.name.partition("_")[0], Signature(found.name, found.genes))
     chosen = dict(list(sets.items())[:40])
     ranks = study_signatures(list(chosen.values()), *zoo).ranks
@@ -577,3 +577,89 @@ def test_perturbed_tfs_rank_high(zoo, shared):
     true = tfs[tfs["tf"] == tfs["regulator"]]
     assert len(true) == 40
     assert 1 - ((true["place"] - 1) / 1631).mean() > 0.75
+
+
+# What the page says
+
+
+def read(name: str) -> pd.DataFrame:
+    return pd.read_csv(DOCS / f"{name}.tsv", sep="\t")
+
+
+def within(low: float, high: float) -> str:
+    return f"({low:.3f} to {high:.3f})".replace("-", "−")
+
+
+def test_tables_of_the_page_are_those_of_the_files():
+    text = DOCS.with_suffix(".md").read_text(encoding="utf-8")
+    every = read("benchmark").query("tfs == 'any method'")
+    rows = [
+        f"| {row.method} | {row.covered} | {row.auroc:.3f} {within(row.low, row.high)} | "
+        f"{row.top10:.1%} | {row.specificity:.3f} |"
+        for row in every.itertuples()
+    ]
+    rows += [
+        f"| {row.library} | {row.tfs} | {row.signatures} | {row.auroc:.3f} | {row.ours:.3f} |"
+        for row in read("libraries").itertuples()
+    ]
+    rows += [
+        f"| {row.variant} | {row.auroc:.3f} | "
+        + (f"{row.difference:.3f} {within(row.low, row.high)} | ".replace("-", "−") if i else "| ")
+        + f"{row.top10:.1%} | {row.specificity:.3f} |"
+        for i, row in enumerate(read("ablation").itertuples())
+    ]
+    rows += [
+        f"| {row.genes} | {row.auroc:.3f} {within(row.low, row.high)} | {row.top10:.1%} |"
+        for row in read("sizes").itertuples()
+    ]
+    shares = read("calibration").pivot_table(index=["genes", "level"], columns="of", values="share")
+    rows += [
+        f"| {size} | {level:g} | {row['regulators']:.4f} | {row['smallest q of a set']:.4f} |"
+        for (size, level), row in shares.iterrows()
+        if 0.001 <= level <= 0.1
+    ]
+    assert [row for row in rows if row not in text] == []
+    assert len(rows) == 11 + 6 + 15 + 5 + 12
+
+
+def test_numbers_in_the_prose_are_those_of_the_files():
+    prose = " ".join(DOCS.with_suffix(".md").read_text(encoding="utf-8").split())
+    nested = read("nested").iloc[0]
+    ours, rivals = (read("benchmark").query("tfs == 'any method' and method == @name").iloc[0]
+                    for name in ("ours", "mean rank of the six"))  # fmt: skip
+    variants = read("ablation").set_index("variant")
+    studied = variants.loc["number of tracks alone (no signature)"]
+    fewer = variants.loc["binding: corrected for number of tracks"]
+    more = variants.loc["with number of tracks (not shipped)"]
+    weights = read_reference().weights
+    found = {
+        name: part.set_index("regulator") for name, part in read("examples").groupby("signature")
+    }
+    liver, age = found["liver"]["rank"], found["age"]["rank"]
+    said = (
+        f"has {nested['auroc']:.3f} {within(nested['low'], nested['high'])}",
+        f"has {read('command')['auroc'][0]:.3f} on these signatures",
+        f"has an AUROC of {studied['auroc']:.3f}",
+        f"is {ours['specificity']:.3f} against {rivals['specificity']:.3f} of the six",
+        f"AUROC falls to {fewer['auroc']:.3f} while specificity stays at "
+        f"{fewer['specificity']:.3f}",
+        f"lift AUROC to {more['auroc']:.3f} and specificity not at all ({more['specificity']:.3f})",
+        f"({weights['binding']:.2f}, {weights['own']:.2f}, {weights['match']:.2f})",
+        f"ESRRB (rank {age['ESRRB']}; its kin ESRRA {age['ESRRA']}), GABPA ({age['GABPA']}), "
+        f"YY1 ({age['YY1']}) and NRF1 ({age['NRF1']})",
+        f"PPARGC1A, their coactivator, is at {age['PPARGC1A']}",
+        f"ARID3C at {liver['ARID3C']}",
+        f"is at {liver['PPARA']}",
+    )
+    assert [words for words in said if words not in prose] == []
+    seven = ["HNF1A", "HNF4A", "ONECUT1", "FOXA2", "NR1I2", "FOXA1", "CEBPA"]
+    assert list(liver[seven]) == [1, 2, 3, 4, 5, 6, 7]
+    assert (found["sex"]["small_q"] == 0).all()
+    assert read("ablation")["auroc"][0] == ours["auroc"]
+
+
+def test_pictures_of_the_page_are_there_and_small():
+    text = DOCS.with_suffix(".md").read_text(encoding="utf-8")
+    for name in ("age", "sex", "liver"):
+        assert f"(signature/{name}.svg)" in text
+        assert (DOCS / f"{name}.svg").stat().st_size < 200_000

@@ -101,7 +101,9 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
     help="Try N settings first, and take the best (extra 'search').",
 )
 @click.option(
-    "--from-scratch", is_flag=True, help="Train the base's kind of network anew, for comparison."
+    "--from-scratch",
+    is_flag=True,
+    help="Train the base's kind of network anew, for comparison (if stopped, it begins again).",
 )
 @click.option(
     "--keep-persons-above",
@@ -112,7 +114,8 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--anonymise",
     is_flag=True,
-    help="Name persons P1, P2, … in random order; who is who goes into DIR.codes.tsv.",
+    help="Name persons P1, P2, … in random order; who is who goes into DIR.codes.tsv, which "
+    "'evaluate' and 'study traits' take with --codes.",
 )
 @click.option(
     "--membership-check/--no-membership-check",
@@ -180,6 +183,10 @@ def finetune(  # one parameter an option
     from decode_zoo.training.settings import read_finetune
     from decode_zoo.training.transfer import Transfer, finetune_bundle
 
+    if from_scratch and settings:
+        raise UsageError("--from-scratch trains with the settings of the base's kind of network; "
+                         "--set is for fine-tuning.",
+                         remedy="decode-zoo train takes --set, too.")  # fmt: skip
     fit = read_finetune(settings, repeats)
     transfer = Transfer(
         from_scratch=from_scratch,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from decode_zoo.genelist import GeneList
     from decode_zoo.layout import Side
 
-__all__ = ["FILE", "NAME", "all_genes", "background", "check_inputs_kept", "counted", "features",
-           "fill_missing", "genes", "model", "named_in_errors", "new_folder", "outputs",
+__all__ = ["FILE", "NAME", "all_genes", "background", "check_inputs_kept", "codes", "counted",
+           "features", "fill_missing", "genes", "model", "named_in_errors", "new_folder", "outputs",
            "split_names", "statuses", "table_format", "tell_beside", "tell_missing"]  # fmt: skip
 
 
@@ -96,6 +96,12 @@ table_format = click.option(
     default="tsv",
     show_default=True,
     help="Of the tables.",
+)
+codes = click.option(
+    "--codes",
+    type=FILE,
+    metavar="FILE",
+    help="DIR.codes.tsv of a model whose persons were anonymised: who is who.",
 )
 new_folder = click.option(
     "-o", "--output", type=FILE, required=True, help="Folder to write; it must not exist."

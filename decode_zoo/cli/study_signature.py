@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from decode_zoo.cli import options
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.studies.findings import Format
-    from decode_zoo.studies.signature import Signature, SignatureStudy
+    from decode_zoo.studies.signature import SignatureStudy
     from decode_zoo.studies.signature.lists import Direction
 
 __all__ = ["signature"]
@@ -101,16 +101,21 @@ def signature(
     from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of, provenance, provenance_path
     from decode_zoo.studies.findings import check_extras
-    from decode_zoo.studies.signature import study_signatures
+    from decode_zoo.studies.signature import (
+        read_signature,
+        read_signatures,
+        study_signatures,
+    )
     from decode_zoo.studies.signature.study import COLUMNS
     from decode_zoo.tables import check_output, write_table
 
-    if (genes is None) == (gmt is None):
+    source = gmt if genes is None else genes
+    if source is None or (genes is not None and gmt is not None):
         raise UsageError("Give either a list of genes or --gmt FILE.")
     if gmt is not None and direction != "both":
         raise UsageError("Sets of a GMT file do not say which genes go "
                          f"{direction}.", remedy="Leave out --direction.")  # fmt: skip
-    if str(genes or gmt) == str(background) == "-":
+    if str(source) == str(background) == "-":
         raise UsageError("Only one list of genes can come from standard input.")
     as_table = _is_table(output)
     if as_table and table_format == "parquet" and output.suffix.lower() != ".parquet":
@@ -126,7 +131,7 @@ def signature(
         options.check_inputs_kept([output], [model_id, genes, gmt, background])
 
     def study() -> tuple[SignatureStudy, dict[str, object]]:
-        signatures = _read(genes, gmt, direction)
+        signatures = [read_signature(source, direction)] if gmt is None else read_signatures(source)
         others = None if background is None else read_gene_list(background)
         model = dz.load(model_id)
         found = study_signatures(
@@ -161,16 +166,6 @@ def _is_table(output: Path) -> bool:
         return bool(suffix_of(output))
     except UsageError:
         return False
-
-
-def _read(genes: Path | None, gmt: Path | None, direction: Direction) -> list[Signature]:
-    from decode_zoo.studies.signature import read_signature, read_signatures
-
-    if gmt is not None:
-        return read_signatures(gmt)
-    if genes is None:
-        raise InputError("no genes are given")
-    return [read_signature(genes, direction)]
 
 
 def _report(study: SignatureStudy) -> None:

@@ -26,6 +26,7 @@ __all__ = ["traits"]
     type=options.FILE,
     help="TSV: names of persons, then their traits.",
 )
+@options.codes
 @click.option("--trait", type=options.NAME, required=True, help="Column of --persons to study.")
 @click.option(
     "--covariates", metavar="NAME,…", help="Columns of --persons that effects are adjusted for."
@@ -66,6 +67,7 @@ def traits(
     model_id: str,
     expression: Path,
     persons: Path | None,
+    codes: Path | None,
     trait: str,
     covariates: str | None,
     genes: Path | None,
@@ -95,6 +97,7 @@ def traits(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.cohort import read_persons
+    from decode_zoo.cohort.codes import read_codes
     from decode_zoo.cohort.folder import EXPRESSION, PERSONS
     from decode_zoo.genelist import read_gene_list
     from decode_zoo.output import atomic_dir
@@ -108,10 +111,13 @@ def traits(
         raise UsageError("A matrix needs a table of persons.", remedy="--persons FILE")
     if all_genes and genes is not None:
         raise UsageError("Give either a file of genes or --all-genes.")
-    options.check_inputs_kept([output], [model_id, expression, persons, genes])
+    options.check_inputs_kept([output], [model_id, expression, persons, genes, codes])
     check_extras()
     with options.named_in_errors(output), atomic_dir(output) as folder:
         matrix, table = dz.read_expression(expression), read_persons(persons)
+        if codes is not None:
+            known = read_codes(codes)
+            matrix, table = matrix.rename(columns=known), table.rename(index=known)
         listed = None if genes is None else read_gene_list(genes)
         model = dz.load(model_id)
         with click.progressbar(
@@ -139,6 +145,7 @@ def traits(
                     "expression": origin_of(expression),
                     "persons": origin_of(persons),
                     "genes": origin_of(genes),
+                    "codes": origin_of(codes),
                 },
                 progress=tell,
             )

@@ -29,17 +29,19 @@ FORMAT_VERSION = 1
 
 
 def held_out_genes(model: Model) -> list[str]:
-    """List the genes of the chromosomes that a model was tested on.
+    """List the genes that a model was tested on, by chromosome or one by one.
 
     Raises
     ------
     UsageError
-        If it was not tested on whole chromosomes.
+        If it does not say.
     """
     chroms = set(model.manifest.training.get("selection", {}).get("test", ()))
+    if not chroms and (genes := model.manifest.training.get("test_genes")):
+        return list(genes)
     if not chroms:
-        raise UsageError(f"{model.id} was not tested on whole chromosomes, so that only you can "
-                         "say which genes it has not seen.", remedy="--genes FILE")  # fmt: skip
+        raise UsageError(f"{model.id} does not say which genes it was tested on, so that only you "
+                         "can say which it has not seen.", remedy="--genes FILE")  # fmt: skip
     rows = model.features.rows
     return [gene for gene, chrom in zip(rows.gene_ids, rows.chroms, strict=True) if chrom in chroms]
 

@@ -51,6 +51,7 @@ __all__ = [
     "make_network",
     "predict_part",
     "train_bundle",
+    "training_versions",
     "write_bundle",
 ]
 
@@ -285,9 +286,15 @@ def write_bundle(
             "validation_genes": sorted(
                 dataset.targets.gene_ids[i] for i in dataset.split.validation
             ),
+            # Chromosomes tell which genes those are, unless genes were split one by one.
+            **(
+                {}
+                if dataset.selection.test
+                else {"test_genes": sorted(dataset.targets.gene_ids[i] for i in dataset.split.test)}
+            ),
             **fitted.kept,
             "repeats": [repeat.log() for repeat in fitted.repeats],
-            "versions": _versions(),
+            "versions": training_versions(),
             "commit": description.commit,
             "command": list(description.command),
         },
@@ -305,7 +312,8 @@ def write_bundle(
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
 
 
-def _versions() -> dict[str, str]:
+def training_versions() -> dict[str, str]:
+    """Return the versions of what trains, by package."""
     own = {"decode_zoo": decode_zoo.__version__}
     return own | {name: importlib.import_module(name).__version__ for name in _PACKAGES}
 

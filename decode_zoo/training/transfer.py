@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -36,6 +37,7 @@ from decode_zoo.training.pipeline import (
     Fitted,
     fit_network,
     predict_part,
+    training_versions,
     write_bundle,
 )
 from decode_zoo.training.tuning import search_fit
@@ -111,9 +113,13 @@ def cohort_dataset(
     InputError
         If there are too few genes for validation, or none that the feature set has.
     UsageError
-        If the base's chromosomes to test on are not in the cohort.
+        If the base's chromosomes to test on are not in the cohort, or it has none.
     """
     own = base.manifest.training["selection"]
+    if split is None and not own["test"]:
+        raise UsageError(f"The genes of {base.id} were split one by one, so that its split says "
+                         "nothing of the genes of a cohort: all would be trained on.",
+                         remedy="Give a split of your own with --split.")  # fmt: skip
     selection = Selection(
         test=tuple(own["test"]), absent=tuple(own["absent"]), split_seed=own["split_seed"],
         validation_fraction=own["validation_fraction"],
@@ -209,7 +215,8 @@ def finetune_bundle(
         dataset = cohort_dataset(base, targets, split)
         origin = {"id": base.id, "manifest_sha256": sha256_of(base.locate("manifest.json"))}
         settings = {"base": origin, "data": dict(description.data), "fit": asdict(fit),
-                    "split": asdict(dataset.selection)}  # fmt: skip
+                    "split": asdict(dataset.selection), "dataset": _fingerprint(dataset),
+                    "versions": training_versions()}  # fmt: skip
         checkpoints = Checkpoints(unfinished, settings)
         if transfer.trials:
             fit = search_fit(dataset, network, fit, transfer.trials, unfinished / "search.journal",
@@ -231,7 +238,8 @@ def finetune_bundle(
                          kept={**fitted.kept, **kept})  # fmt: skip
         names = dataset.targets.names[:-1]
         if transfer.anonymise:
-            coded = tuple(f"P{i}" for i in range(1, len(columns)))
+            prefix = _code_prefix(names)
+            coded = tuple(f"{prefix}{i}" for i in range(1, len(columns)))
             dataset = dataset.rename_outputs((*coded, dataset.targets.names[-1]))
         write_bundle(temporary, dataset, fitted, description, tolerance=tolerance)
         write_card(temporary, path, personal=not targets.unit)
@@ -243,6 +251,26 @@ def finetune_bundle(
     shutil.rmtree(unfinished, ignore_errors=True)
     features = base.features
     return Model.open(lambda name: path / name, lambda _: features)
+
+
+def _code_prefix(names: Sequence[str]) -> str:
+    """Choose what codes begin with, so that no code is the name of another person."""
+    prefix = "P"
+    while any(name.startswith(prefix) and name[len(prefix) :].isdigit() for name in names):
+        prefix += "P"
+    return prefix
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Hash what is learned: values, whose they are, and which genes are in which part.
+
+    The same file prepared in another way, or split in another way, is another training.
+    """
+    targets, split = dataset.targets, dataset.split
+    digest = hashlib.sha256("\0".join([*targets.gene_ids, *targets.names]).encode())
+    for array in (targets.values, dataset.rows, split.training, split.validation, split.test):
+        digest.update(np.ascontiguousarray(array).tobytes() + b"|")
+    return digest.hexdigest()
 
 
 def _fit(

@@ -24,6 +24,7 @@ from decode_zoo.annotation import read_gtf, read_tss_bed
 from decode_zoo.arrays import read_arrays, write_arrays
 from decode_zoo.builder import build_features, read_aliases
 from decode_zoo.cohort import read_grid, read_persons
+from decode_zoo.cohort.codes import read_codes
 from decode_zoo.errors import DecodeZooError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genelist import read_gene_list
@@ -33,6 +34,8 @@ from decode_zoo.layout import SIDES
 from decode_zoo.manifest import Manifest
 from decode_zoo.registry import load_registry
 from decode_zoo.sites import SiteFile, Track, find_site_files, read_sites
+from decode_zoo.studies.enrichment.lists import read_listed_above
+from decode_zoo.studies.enrichment.scores import read_scores
 from decode_zoo.studies.findings import read_section
 from decode_zoo.studies.signature import read_signature
 
@@ -202,6 +205,11 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path],
     "graph": (read_graph_and_names, "x.onnx", graph_of),
     "counts": (read_grid, "x.tsv", b"gene\ta\tb\nA.1\t3\t0\nB\t7\t30\n"),
     "persons": (read_persons, "x.tsv", b"person\tsex\tage\na\tF\t50-59\nb\tM\t\n"),
+    "codes": (read_codes, "x.tsv", b"code\tperson\nP1\tA\nP2\tB\n"),
+    "scores": (read_scores, "x.tsv",
+               b"output\tclass\tregulator\tmean\tmean_abs\tn_genes\nLung\tTF\tA\t0\t1\t1\n"),
+    "listed-above": (lambda p: read_listed_above(p, "pLI", 0.5), "x.tsv",
+                     b"gene\tpLI\nA\t1\nB\t0.2\nC\t\n"),
     "signature": (read_signature, "x.tsv", b"gene\tlogFC\tp\nTP53\t-1.5\t1e-9\nMYC\t2\tNA\n"),
     "summary": (lambda p: read_section(p.parent), "summary.json",
                 json.dumps({"format_version": 1, "section": SECTION}).encode()),

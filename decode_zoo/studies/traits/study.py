@@ -470,14 +470,18 @@ def _concordance(
     rhos = [_spearman(actual.t[rows], forecast.t[rows]) for rows in drawn]
     shares = [_same_sign(actual.t[rows], forecast.t[rows], related[rows]) for rows in drawn]
     # One deal serves two questions: whether predictions are those of these persons (expression
-    # keeps its traits), and whether this trait is more than any other (both lose it).
+    # keeps its persons), and whether this trait is more than any other (both lose it, and keep
+    # their covariates).
     others, traits, other_shares = [], [], []
     for _ in range(permutations):
-        dealt = design[generator.permutation(len(design))]
-        t = moderate(predicted, dealt).t
+        order = generator.permutation(len(design))
+        t = moderate(predicted, design[order]).t
         others.append(_spearman(actual.t, t))
         other_shares.append(_same_sign(actual.t, t, related))
-        traits.append(_spearman(moderate(measured, dealt).t, t))
+        other_trait = np.column_stack([design[:, :-1], design[order, -1]])
+        if design.shape[1] > 2:
+            t = moderate(predicted, other_trait).t
+        traits.append(_spearman(moderate(measured, other_trait).t, t))
     with_length = _spearman(actual.t, lengths), _spearman(forecast.t, lengths)
     return {
         "spearman": rho,
