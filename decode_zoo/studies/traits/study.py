@@ -261,7 +261,8 @@ def study_traits(
             "of_table": len(persons),
             "without_value": list(design.incomplete),
         },
-        "genes": {"n": found.rows.size, "chosen": found.chosen, **found.lost},
+        "genes": {"n": found.rows.size, "chosen": found.chosen,
+                  "tested_on": _number_tested(model, bound, found.rows), **found.lost},
         "expression": _told(actual, fdr),
         "predicted": _told(forecast, fdr),
         "regulators": {**_told(regulation, fdr), "score": "signed mean over genes",
@@ -385,6 +386,14 @@ def shared_genes(
         "constant": int((kept & ~varies).sum()),
     }
     return StudiedGenes(places, known.rows[places], chosen, lost)
+
+
+def _number_tested(model: Model, bound: BoundFeatures, rows: IntArray) -> int | None:
+    """Count the rows that the model was tested on; None if it does not say."""
+    try:
+        return int(np.isin(rows, tested_rows(model, bound)).sum())
+    except UsageError:
+        return None
 
 
 def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
