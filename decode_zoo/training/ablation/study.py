@@ -111,9 +111,9 @@ class Ablation:
             f"Intervals are 95%, over genes that are drawn anew {self.resamples:,} times, all "
             "outputs together. Go by them: Wilcoxon's test (signed ranks, two-sided) takes each "
             "output for a pair of its own, but outputs share their genes and resemble one another, "
-            "so that its p is far too small. Neither knows the chance that is in training, which more "
-            "networks a variant (--repeats) average out, and in the exchange: try another --seed "
-            "before you believe a small difference.",
+            "so that its p is far too small. Neither knows the chance that is in training, which "
+            "more networks a variant (--repeats) average out, and in the exchange: try another "
+            "--seed before you believe a small difference.",
         )  # fmt: skip
         return Findings(
             "ablation", "What RNA and promoter inputs are worth", facts, notes,
