@@ -238,3 +238,94 @@ def test_from_the_command_line(call, counts, persons, tmp_path):
     assert "7 female, 7 male" in " ".join(page.split())
     assert call(*command)[0] == 2
     assert call(*command, "--force")[0] == 0
+
+
+def test_numbers_of_all_sizes_are_taken(features, counts, persons):
+    """Standardised as scipy does, without an overflow; what nobody measures is no number."""
+    from scipy import stats
+
+    numbers = np.random.default_rng(2).normal(3, 2, PERSONS)
+    expected = stats.zscore(numbers)
+    for scale in (1e-300, 1e-9, 1.0, 1e99):
+        table = persons.assign(x=[repr(float(v * scale)) for v in numbers])
+        np.testing.assert_allclose(design_of(table, ["x"])[0][:, 0], expected, rtol=1e-9)
+    huge = persons.assign(x=["1e308", "-1e308"] * (PERSONS // 2), y=persons["age"], small="1e-320")
+    huge.loc["s3", "y"] = "-1e308"
+    huge.loc["s3", "small"] = "2e-320"
+    cohort = prepare_cohort(counts, huge, features, quantity="counts")
+    quality = measure_quality(cohort, features)
+    assert {trait.name for trait in quality.traits} >= {"sex", "age", "x", "small"}
+    for shares in quality.components.by_trait.values():
+        assert ((shares >= 0) & (shares <= 1 + 1e-9)).all()
+    pytest.importorskip("matplotlib")
+    from decode_zoo.cohort import figures
+    from decode_zoo.plots.svg import svg_element
+
+    assert svg_element(figures.components(quality))
+    for name, person, value in (("x", "s0", "1e308"), ("y", "s3", "-1e308")):
+        with pytest.raises(InputError, match=f"'{person}' has {value} as the covariate '{name}'"):
+            design_of(huge, [name])
+
+
+def test_a_number_is_the_same_however_it_is_written(features, counts, persons):
+    table = persons.assign(x=["1", "1.0"] * (PERSONS // 2))
+    assert not trait_of(table, "x").varies
+    with pytest.raises(InputError, match="covariate 'x' is the same for all persons"):
+        prepare_cohort(counts, table, features, quantity="counts", covariates=["x"])
+    cohort = prepare_cohort(counts, table, features, quantity="counts")
+    assert "x" not in measure_quality(cohort, features).components.by_trait
+    assert trait_of(table.assign(x=["1", "2"] * (PERSONS // 2)), "x").varies
+    assert not trait_of(table.assign(x=["1", "NA"] * (PERSONS // 2)), "x").varies
+    assert not trait_of(table.assign(x="NA"), "x").varies
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv"])
+@pytest.mark.parametrize("form", ["pandas", "r", "named"])
+def test_person_tables_that_programs_write(persons, tmp_path, suffix, form):
+    path, separator = tmp_path / f"p.{suffix}", "," if suffix == "csv" else "\t"
+    persons.rename_axis(None if form != "named" else "who").to_csv(path, sep=separator)
+    if form == "r":  # write.table has no cell for names; it quotes, too
+        path.write_text(path.read_text().removeprefix(separator).replace("sex", '"sex"'))
+    found = read_persons(path)
+    pd.testing.assert_frame_equal(found, persons, check_names=False)
+    assert found.index.name == ("who" if form == "named" else "person")
+    assert list(found.reset_index().columns)[1:] == list(persons.columns)
+
+
+def test_the_column_of_persons_is_named_as_no_other(tmp_path):
+    (tmp_path / "p.tsv").write_text("\tperson\na\t1\nb\t2\n")
+    found = read_persons(tmp_path / "p.tsv")
+    assert (found.index.name, list(found.columns)) == ("_person", ["person"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\tsex\t\nb\tmale\t3\n", "line 1: column 3 has no name\nName it in the header"),
+        ("who\tsex\tsex\nb\tmale\t3\n", "line 1: column 'sex' occurs twice"),
+        ("sex\tage\nb\tmale\t3\nc\tmale\n", "line 3: has 2 cells, but the header has 3"),
+        ("who\tsex\nb\tmale\t\nc\tmale\t\n", "line 2: has 3 cells, but the header has 2"),
+        ("who\nb\tmale\t3\n", "line 2: has 3 cells, but the header has 1"),
+    ],
+)
+def test_headers_that_are_refused(tmp_path, text, words):
+    (tmp_path / "p.tsv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_persons(tmp_path / "p.tsv")
+
+
+def test_rows_that_are_added_are_counted(call, counts, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    path = tmp_path / "x.tsv"
+    command = ("cohort", "prepare", path, "--quantity", "counts", "-o")
+    written(counts, path)
+    assert "had one before" not in call(*command, tmp_path / "one")[2]
+    written(pd.concat([counts, counts.iloc[:3]]), path)
+    code, _, err = call(*command, tmp_path / "two")
+    assert (code, "3 rows of genes that had one before: added to it" in err) == (0, True), err
+
+
+def test_the_help_tells_how_brackets_are_taken(call):
+    _, out, _ = call("cohort", "prepare", "--help")
+    assert "brackets such as 50-59" in " ".join(out.split())

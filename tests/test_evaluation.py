@@ -198,3 +198,94 @@ def test_a_model_of_no_test_chromosome_needs_genes(monkeypatch):
     monkeypatch.setitem(model.manifest.training["selection"], "test", [])
     with pytest.raises(UsageError, match="only you can say"):
         held_out_genes(model)
+
+
+def test_a_constant_output_is_left_out_of_means():
+    """Against scipy, pair by pair; no warning, and no match that is none."""
+    predicted, measured = frames(m=5, noise=0.5)
+    predicted.iloc[:, 0], measured.iloc[:, 2] = 1.0, 2.0
+    found = compared(predicted, measured, resamples=3)
+    table = found.outputs.set_index("output")["others"]
+    for i in range(1, 5):
+        others = [stats.spearmanr(predicted.iloc[:, i], measured.iloc[:, j]).statistic
+                  for j in range(5) if j not in (i, 2)]  # fmt: skip
+        assert table.iloc[i] == pytest.approx(np.mean(others))
+    assert np.isnan(table.iloc[0])
+    assert found.summary["own_measurement_best"] == 3
+    assert found.summary["own_prediction_best"] == 3
+    pytest.importorskip("matplotlib")
+    from decode_zoo.evaluation import figures
+
+    assert figures.matrix(found).axes
+
+
+def test_only_genes_that_count_are_coloured():
+    pytest.importorskip("matplotlib")
+    from decode_zoo.evaluation import figures
+
+    predicted, measured = frames(n=40, m=12, noise=0.2)
+    predicted.iloc[:15] *= -1  # just as sure, the wrong way round
+    found = compared(predicted, measured, resamples=0)
+    _, coloured = figures.genes(found).axes[0].containers
+    heights = np.array([bar.get_height() for bar in coloured])
+    left = np.array([bar.get_x() for bar in coloured])
+    assert heights[left < -0.01].sum() == 0
+    assert heights.sum() == round(40 * found.summary["genes_significant"]) == 25
+
+
+def test_the_folder_is_looked_at_before_anything_is_computed(call, measured, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    measured.to_csv(tmp_path / "x.tsv", sep="\t")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    computed = []
+    monkeypatch.setattr("decode_zoo.load", lambda *_: computed.append(1))
+    command = ("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale", "log2tpm")
+    for folder, words in (("mine", "is not empty"), ("no/where", "there is no folder")):
+        code, _, err = call(*command, "-o", tmp_path / folder)
+        assert (code, words in err, computed) == (2, True, []), err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mine", "x.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a\tD1\n\nb\n", "line 3: names no sample and its donor"),
+        ("a\tD1\nb\t \n", "line 2: names no sample and its donor"),
+        ("a\tD1\nb\tD2\na\tD3\n", "line 3: sample 'a' occurs twice"),
+    ],
+)
+def test_donors_that_are_refused(call, measured, tmp_path, text, words):
+    pytest.importorskip("matplotlib")
+    measured.to_csv(tmp_path / "x.tsv", sep="\t")
+    (tmp_path / "donors.tsv").write_text(text)
+    code, _, err = call("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale",
+                        "log2tpm", "--donors", tmp_path / "donors.tsv", "-o",
+                        tmp_path / "out")  # fmt: skip
+    assert (code, words in err) == (4, True), err
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_is_in_model_and_matrix_is_told(call, measured, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    measured.assign(somebody=measured.iloc[:, 0]).to_csv(tmp_path / "x.tsv", sep="\t")
+    code, _, err = call("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale",
+                        "log2tpm", "-o", tmp_path / "out")  # fmt: skip
+    assert code == 0, err
+    outputs = len(dz.load("gtex-tissue-v1").outputs) - 1
+    assert f"gtex-tissue-v1 has {outputs} outputs, the matrix 5; 4 are in both" in err
+    page = " ".join((tmp_path / "out/evaluation.html").read_text().split())
+    assert "inputs were exchanged between genes have 20%" in page
+
+
+def test_genes_held_out_one_by_one_are_told_as_such(measured, tmp_path, monkeypatch):
+    pytest.importorskip("jinja2")
+    from decode_zoo.cli.evaluate import _evaluated
+
+    measured.to_csv(tmp_path / "x.tsv", sep="\t")
+    model = dz.load("gtex-tissue-v1")
+    monkeypatch.setitem(model.manifest.training["selection"], "test", [])
+    monkeypatch.setitem(model.manifest.training, "test_genes", list(measured.index[:9]))
+    found, chosen = _evaluated(model, tmp_path / "x.tsv", "log2tpm", None, 0)
+    assert (len(found.genes), chosen) == (9, "held out of training")

@@ -345,3 +345,13 @@ def test_a_matrix_needs_to_be_named(call, files, tmp_path):
     assert (code, "--quantity counts|tpm|log2" in err) == (2, True), err
     code, _, err = call(*command, tmp_path)
     assert (code, "has no expression.tsv.gz" in err) == (4, True), err
+
+
+def test_a_training_that_diverges_is_told(base, dataset, tmp_path):
+    from decode_zoo.training.checkpoints import Checkpoints
+
+    fit = replace(FIT, learning_rate=1e30)
+    with pytest.raises(UsageError, match=r"seed 1 diverged.*epoch 1 is (nan|inf)") as error:
+        finetune_network(dataset, base_network(base, fit), fit, Checkpoints(tmp_path, {}))
+    assert "learning_rate below 1e+30" in str(error.value)
+    assert list(tmp_path.iterdir()) == []

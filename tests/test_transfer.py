@@ -128,3 +128,9 @@ def test_traits_of_persons_with_codes(call, tmp_path):
     code, _, err = call(*common, "--codes", tmp_path / "codes.tsv", "-o", tmp_path / "with")
     assert code == 0, err
     assert "12 persons" in err
+    common = ("evaluate", tmp_path / "x.tsv", "--scale", "log2", "--model", "gtex-heart-person-v1")
+    code, _, err = call(*common, "-o", tmp_path / "nobody")
+    assert code == 4
+    code, _, err = call(*common, "--codes", tmp_path / "codes.tsv", "-o", tmp_path / "evaluated")
+    assert code == 0, err
+    assert "12 are in both" in err

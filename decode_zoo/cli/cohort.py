@@ -38,7 +38,11 @@ def cohort() -> None:
     help="Feature set, for gene ids and exonic lengths.",
 )
 @click.option(
-    "--covariates", metavar="NAME,…", help="Columns of --persons to regress out of each gene."
+    "--covariates",
+    metavar="NAME,…",
+    help="Columns of --persons to regress out of each gene: numbers as slopes, all else as "
+    "categories. So are brackets such as 50-59, whose middles 'study traits' takes: give numbers "
+    "for a slope.",
 )
 @click.option(
     "--min-tpm",
@@ -114,6 +118,9 @@ def prepare(  # one parameter an option
     turned = "; persons were its rows" if prepared.facts["transposed"] else ""
     click.echo(f"{genes:,} of {prepared.facts['genes']['in_the_file']:,} genes kept, "
                f"{options.counted(people, 'person')}{turned}", err=True)  # fmt: skip
+    if again := prepared.facts["genes"].get("duplicate", 0):
+        click.echo(f"{options.counted(again, 'row')} of genes that had one before: added to it",
+                   err=True)  # fmt: skip
     if quality.outliers or quality.sex.differing:
         found = [options.counted(len(quality.outliers), "outlier")]
         if quality.sex.calls and quality.sex.given:

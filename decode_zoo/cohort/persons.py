@@ -19,11 +19,12 @@ from decode_zoo.expression import MEDIAN
 from decode_zoo.names import output_fault
 from decode_zoo.textfile import read_text
 
-__all__ = ["Trait", "design_of", "match", "read_persons", "trait_of"]
+__all__ = ["Trait", "design_of", "match", "read_persons", "standardised", "trait_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _MISSING = frozenset({"", "na", "nan", "n/a", "none", "null", "."})
+_LARGEST = 1e100  # of what is a measurement; squares of more are no floats
 _NAMED = 3  # persons that an error names; more help nobody
 
 
@@ -50,6 +51,13 @@ class Trait:
         return sorted(set(self.texts) - {""})
 
     @property
+    def varies(self) -> bool:
+        """Whether persons differ in it, however the same number is written."""
+        if self.numbers is None:
+            return len(self.categories) > 1
+        return bool(np.nanmin(self.numbers) < np.nanmax(self.numbers))
+
+    @property
     def kind(self) -> str:
         """Say how it is taken."""
         if self.numbers is not None:
@@ -64,7 +72,7 @@ def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
     ----------
     path : path-like
         Tab- or comma-separated text, plain or gzip, with a header; the first column names the
-        persons.
+        persons. The header may leave that column blank, as pandas does, or out, as R does.
 
     Returns
     -------
@@ -94,7 +102,11 @@ def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise InputError("holds no persons", path=path,
                          remedy="Give a header, and one line a person: its name, then traits."
                          )  # fmt: skip
-    (_, header), *body = rows
+    (top, header), *body = rows
+    # Separators at the ends of lines are no column that the header lacks.
+    if len(header) == len(body[0][1]) - 1 and any(cells[-1] for _, cells in body):
+        header = ["", *header]
+    header[0] = header[0] or _name_beside(header)
     for line, cells in body:
         if len(cells) != len(header):
             raise InputError(f"has {len(cells)} cells, but the header has {len(header)}",
@@ -107,14 +119,25 @@ def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
             raise InputError(f"person '{name}' occurs twice, first in line {seen[name]}",
                              path=path, line=line, remedy="Keep one line a person.")  # fmt: skip
         seen[name] = line
-    if "" in header or first_twice(header):
-        wrong = first_twice(header)
-        raise InputError(f"column '{wrong}' occurs twice" if wrong else "a column has no name",
-                         path=path, line=rows[0][0])  # fmt: skip
+    if "" in header:
+        raise InputError(f"column {header.index('') + 1} has no name", path=path, line=top,
+                         remedy="Name it in the header, or take it out; only the first column, of "
+                         "persons, needs no name.")  # fmt: skip
+    if wrong := first_twice(header):
+        raise InputError(f"column '{wrong}' occurs twice", path=path, line=top,
+                         remedy="Give each column a name of its own.")  # fmt: skip
     index = pd.Index([cells[0] for _, cells in body], name=header[0], dtype=object)
     frame = pd.DataFrame([cells[1:] for _, cells in body], index=index, columns=header[1:])
     frame.attrs["path"] = os.fspath(path)
     return frame
+
+
+def _name_beside(header: Sequence[str]) -> str:
+    """Name the column of persons as no other is."""
+    name = "person"
+    while name in header:
+        name = f"_{name}"
+    return name
 
 
 def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray[np.int64]:
@@ -181,6 +204,8 @@ def _listed(names: Sequence[str]) -> str:
 def trait_of(persons: pd.DataFrame, name: str) -> Trait:
     """Take a column of the person table: numbers if all of it is, categories else.
 
+    What is beyond all measurements, infinity among it, is no number.
+
     Raises
     ------
     UsageError
@@ -197,8 +222,19 @@ def trait_of(persons: pd.DataFrame, name: str) -> Trait:
     except ValueError:
         return Trait(name, texts, None)
     given = np.array([text != "" for text in texts])
-    finite = bool(np.isfinite(numbers[given]).all() and given.any())
-    return Trait(name, texts, numbers if finite else None)
+    measured = bool((np.abs(numbers[given]) <= _LARGEST).all() and given.any())
+    return Trait(name, texts, numbers if measured else None)
+
+
+def standardised(numbers: FloatArray) -> FloatArray:
+    """Deviations from the mean in standard deviations; the numbers differ, and none is missing.
+
+    They are divided by the largest before, lest squares of small ones be zero.
+    """
+    scaled = numbers / np.abs(numbers).max()
+    centred = scaled - scaled.mean()
+    found: FloatArray = centred / centred.std()
+    return found
 
 
 def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatArray, list[Trait]]:
@@ -222,8 +258,8 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
     UsageError
         If there is no such column, or one is named twice.
     InputError
-        If a value is missing, a covariate is the same for all persons, or so many columns are left
-        with so few persons that nothing would remain.
+        If a value is missing or beyond all measurements, a covariate is the same for all persons,
+        or so many columns are left with so few persons that nothing would remain.
     """
     if twice := first_twice(covariates):
         raise UsageError(f"The covariate '{twice}' is named twice.")
@@ -238,11 +274,17 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
                 f"({trait.texts.count('')} of {len(persons)} persons lack it)",
                 path=path, remedy="Fill it in, leave such persons out, or drop the covariate.",
             )  # fmt: skip
-        if len(trait.categories) < 2:
+        if (place := _beyond(trait)) is not None:
+            raise InputError(
+                f"person '{persons.index[place]}' has {trait.texts[place][:40]} as the covariate "
+                f"'{trait.name}', a number beyond all measurements",
+                path=path, remedy="Correct it, leave the person out, or drop the covariate.",
+            )  # fmt: skip
+        if not trait.varies:
             raise InputError(f"the covariate '{trait.name}' is the same for all persons",
                              path=path, remedy="Drop it.")  # fmt: skip
         if trait.numbers is not None:
-            columns.append(trait.numbers / trait.numbers.std())
+            columns.append(standardised(trait.numbers))
         else:
             texts = np.array(trait.texts)
             columns += [(texts == text).astype(np.float64) for text in trait.categories[1:]]
@@ -257,3 +299,14 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
             remedy="Drop covariates; one that differs between all persons, such as an id, is none.",
         )  # fmt: skip
     return design, traits
+
+
+def _beyond(trait: Trait) -> int | None:
+    """Find the first person whose value keeps a column of numbers from being one."""
+    if trait.numbers is not None:
+        return None
+    try:
+        numbers = np.array([float(text) for text in trait.texts])
+    except ValueError:
+        return None
+    return int(np.argmax(~(np.abs(numbers) <= _LARGEST)))

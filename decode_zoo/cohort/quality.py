@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.cohort.persons import Trait, trait_of
+from decode_zoo.cohort.persons import Trait, standardised, trait_of
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.expression import PSEUDOCOUNT
 from decode_zoo.features import FeatureSet
@@ -119,7 +119,7 @@ def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
         That it was prepared with.
     """
     traits = [trait_of(cohort.persons, str(name)) for name in cohort.persons.columns]
-    traits = [trait for trait in traits if len(trait.categories) >= 2 and _tells(trait)]
+    traits = [trait for trait in traits if trait.varies and _tells(trait)]
     similarity = _similarity(cohort.normalised)
     deviation = _MAD * float(np.median(np.abs(similarity - np.median(similarity))))
     far = similarity < np.median(similarity) - _FAR * deviation
@@ -152,7 +152,7 @@ def _explained(scores: FloatArray, trait: Trait) -> FloatArray:
     """Share of the variance of each column that a trait explains, over persons that have it."""
     there = np.array([text != "" for text in trait.texts])
     if trait.numbers is not None:
-        design = trait.numbers[there, None] - trait.numbers[there].mean()
+        design = standardised(trait.numbers[there])[:, None]
     else:
         texts = np.array(trait.texts)[there]
         design = np.column_stack([(texts == text).astype(float) for text in trait.categories])

@@ -91,7 +91,7 @@ def evaluate(
     own = np.diag(matrix)
     count = len(folds)
     if count > 1:
-        outputs.loc[folds, "others"] = (np.nansum(matrix, axis=1) - own) / (count - 1)
+        outputs.loc[folds, "others"] = _mean_of_others(matrix)
     for name, alone in (("rna_length", rna_lengths), ("bound_tracks", bound_tracks)):
         control = np.asarray(alone, np.float64)[:, None]
         outputs.loc[folds, name] = cross_spearman(control, m)[0]
@@ -112,8 +112,8 @@ def evaluate(
             }
             for name in ("rna_length", "bound_tracks")
         },
-        "own_measurement_best": int((matrix.argmax(axis=1) == np.arange(count)).sum()),
-        "own_prediction_best": int((matrix.argmax(axis=0) == np.arange(count)).sum()),
+        "own_measurement_best": _own_best(matrix),
+        "own_prediction_best": _own_best(matrix.T),
         "genes_significant": _significant(genes),
         "genes_significant_other_outputs": _mean(
             [_significant(gene_agreement(p, m[:, rng.permutation(count)])) for _ in range(_NULLS)]
@@ -171,6 +171,20 @@ def gene_agreement(predicted: FloatArray, measured: FloatArray) -> pd.DataFrame:
     if known.any():
         q[known] = stats.false_discovery_control(p[known])
     return pd.DataFrame({"pearson": r, "p": np.where(known, p, np.nan), "q": q})
+
+
+def _mean_of_others(matrix: FloatArray) -> FloatArray:
+    """Mean of each row without the diagonal and what is NaN; NaN if nothing is left."""
+    known = np.isfinite(matrix) & ~np.eye(len(matrix), dtype=np.bool_)
+    count = known.sum(axis=1)
+    mean: FloatArray = np.where(known, matrix, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
+    return mean
+
+
+def _own_best(matrix: FloatArray) -> int:
+    """Count the rows of which the diagonal has the most; NaN is less than any."""
+    best = np.where(np.isfinite(matrix), matrix, -np.inf).argmax(axis=1)
+    return int(((best == np.arange(len(matrix))) & np.isfinite(np.diag(matrix))).sum())
 
 
 def _significant(genes: pd.DataFrame) -> float:

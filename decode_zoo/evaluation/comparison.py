@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,11 +18,10 @@ from decode_zoo.evaluation.page import render
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
-from decode_zoo.output import atomic_dir
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.tables import write_file
 
-__all__ = ["donor_concordance", "evaluate_model", "held_out_genes", "write_evaluation"]
+__all__ = ["donor_concordance", "evaluate_model", "fill_evaluation", "held_out_genes"]
 
 FORMAT_VERSION = 1
 
@@ -101,32 +99,30 @@ def donor_concordance(
     }
 
 
-def write_evaluation(
+def fill_evaluation(
     found: Evaluation,
     model: Model,
-    folder: str | os.PathLike[str],
+    folder: Path,
     *,
     genes: str,
     inputs: Sequence[Path],
     command: Sequence[str],
     donors: Mapping[str, DonorConcordance] | None = None,
-    force: bool = False,
 ) -> None:
-    """Write tables, summary and page; the folder appears whole or not at all.
+    """Write tables, summary and page into a folder.
 
     Parameters
     ----------
     found : Evaluation
     model : Model
-    folder : path-like
+    folder : Path
+        Of `output.atomic_dir`, say.
     genes : str
         Which genes they are, in words.
     inputs : sequence of Path
         Files that were read.
     command : sequence of str
     donors : Mapping of str to DonorConcordance, optional
-    force : bool
-        Replace an existing evaluation.
     """
     facts = {name: asdict(each) for name, each in (donors or {}).items()}
     record = provenance(
@@ -136,17 +132,16 @@ def write_evaluation(
         inputs={file.name: sha256_of(file) for file in inputs},
     )
     page = render(found, record, facts or None)
-    with atomic_dir(folder, force) as temporary:
-        for name, table in (
-            ("outputs.tsv", found.outputs),
-            ("genes.tsv", found.genes),
-            ("matrix.tsv.gz", found.matrix.rename_axis("predicted").reset_index()),
-        ):
-            suffix = ".tsv.gz" if name.endswith(".gz") else ".tsv"
-            write_file(table, temporary / name, {}, suffix, id_columns=(str(table.columns[0]),))
-        content = {"format_version": FORMAT_VERSION, **found.summary, "provenance": record}
-        if facts:
-            content["donors"] = facts
-        text = json.dumps(plain(content), indent=1, ensure_ascii=False)
-        (temporary / "summary.json").write_text(text + "\n", encoding="utf-8")
-        (temporary / "evaluation.html").write_text(page, encoding="utf-8")
+    for name, table in (
+        ("outputs.tsv", found.outputs),
+        ("genes.tsv", found.genes),
+        ("matrix.tsv.gz", found.matrix.rename_axis("predicted").reset_index()),
+    ):
+        suffix = ".tsv.gz" if name.endswith(".gz") else ".tsv"
+        write_file(table, folder / name, {}, suffix, id_columns=(str(table.columns[0]),))
+    content = {"format_version": FORMAT_VERSION, **found.summary, "provenance": record}
+    if facts:
+        content["donors"] = facts
+    text = json.dumps(plain(content), indent=1, ensure_ascii=False)
+    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "evaluation.html").write_text(page, encoding="utf-8")

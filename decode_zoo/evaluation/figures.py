@@ -58,7 +58,7 @@ def matrix(found: Evaluation) -> Figure:
     figure, axes = _axes(_HALF, 3.2)
     values = found.matrix.to_numpy(float)
     order = _leaf_order(values)
-    reach = float(np.nanmax(np.abs(values))) or 1.0
+    reach = float(np.abs(np.nan_to_num(values)).max()) or 1.0
     image = axes.imshow(values[np.ix_(order, order)], cmap="RdBu_r", vmin=-reach, vmax=reach,
                         interpolation="nearest", aspect="equal")  # fmt: skip
     names = found.matrix.index.to_numpy()[order]
@@ -85,14 +85,14 @@ def _leaf_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 @styled
 def genes(found: Evaluation) -> Figure:
-    """Draw how many genes are predicted how well over outputs."""
+    """Draw how many genes are predicted how well over outputs; those that count are coloured."""
     figure, axes = _axes(_HALF, 2.2)
     r, q = (found.genes[name].to_numpy(float) for name in ("pearson", "q"))
     bins = np.linspace(-1, 1, 41).tolist()
     known = np.isfinite(r)
-    sure = known & (q <= found.summary["fdr"])
+    sure = known & (q <= found.summary["fdr"]) & (r > 0)
     axes.hist(r[known], bins, color=_GREY, label="all genes")
-    axes.hist(r[sure], bins, color=_BLUE, label=f"FDR {found.summary['fdr']:g}")
+    axes.hist(r[sure], bins, color=_BLUE, label=f"as predicted, FDR {found.summary['fdr']:g}")
     axes.axvline(0, color=GREY, linewidth=0.5)
     axes.set(xlabel="Pearson's r over outputs", ylabel="genes")
     axes.legend(frameon=False, fontsize="small")

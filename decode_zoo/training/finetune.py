@@ -191,7 +191,13 @@ def _train(
     seed: int,
     checkpoints: Checkpoints | None,
 ) -> Progress:
-    """Train until the validation loss has not improved for some epochs."""
+    """Train until the validation loss has not improved for some epochs.
+
+    Raises
+    ------
+    UsageError
+        If that loss is no finite number any more.
+    """
     model.optimizer.build(model.trainable_variables)
     # Weights, the states of dropout's random numbers, and moments: with the order of the genes,
     # which seed and epoch decide, all that the next epoch depends on.
@@ -210,9 +216,17 @@ def _train(
             shuffle=False,
         ).history["loss"][0]  # fmt: skip
         predicted = np.asarray(model(validation[0], training=False))
+        with np.errstate(over="ignore", invalid="ignore"):
+            validation_loss = float((np.square(predicted - validation[1]) @ weights).mean())
+        if not np.isfinite(validation_loss):
+            raise UsageError(
+                f"The training with seed {seed} diverged: the validation loss of epoch {epoch + 1} "
+                f"is {validation_loss}.",
+                remedy=f"Take a learning_rate below {fit.learning_rate:g}.",
+            )  # fmt: skip
         found = {
             "loss": float(loss),
-            "val_loss": float((np.square(predicted - validation[1]) @ weights).mean()),
+            "val_loss": validation_loss,
             "rho": _spearman(predicted[:, scored], validation[1][:, scored]),
         }
         history = {name: [*losses, found[name]] for name, losses in progress.history.items()}
