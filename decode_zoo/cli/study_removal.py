@@ -86,8 +86,8 @@ def knockout(
     a pair changes beyond the sum of both is in double.tsv.
 
     The folder holds deltas.tsv (all changes), regulators.tsv (means over genes), strongest.tsv,
-    pictures, summary.json and index.html. All genes × all regulators × 54 outputs are about nine
-    million knock-outs: some ten minutes on two cores; take --format parquet.
+    pictures, summary.json and index.html. All genes × all regulators × 54 outputs are more than
+    eight million knock-outs: a quarter of an hour on two cores; take --format parquet.
 
     \b
     Examples:
