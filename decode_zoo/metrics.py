@@ -11,7 +11,7 @@ from scipy import stats
 
 from decode_zoo.expression import MEDIAN
 
-__all__ = ["auroc", "column_correlation", "score", "summarise"]
+__all__ = ["auroc", "column_correlation", "false_discovery", "interval_95", "score", "summarise"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -23,6 +23,21 @@ def column_correlation(predicted: FloatArray, observed: FloatArray) -> FloatArra
     norm = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(norm > 0, (a * b).sum(axis=0) / norm, np.nan)
+
+
+def false_discovery(p: FloatArray) -> FloatArray:
+    """Benjamini and Hochberg's false discovery rates of the p-values that are known, NaN else."""
+    q, known = np.full(p.size, np.nan), np.isfinite(p)
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known])
+    return q
+
+
+def interval_95(values: npt.ArrayLike) -> list[float]:
+    """Range of the middle 95% of what is finite; NaN if nothing is."""
+    every = np.asarray(values, np.float64)
+    finite = every[np.isfinite(every)]
+    return np.quantile(finite, [0.025, 0.975]).tolist() if finite.size else [np.nan, np.nan]
 
 
 def auroc(

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune"]
 
-_PREPARED = "expression.tsv.gz"
 _QUANTITIES = ("counts", "tpm", "log2")
 
 
@@ -253,17 +252,13 @@ def _expression(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Read what is prepared, or prepare it; with the hashes of what was read."""
     import decode_zoo as dz
+    from decode_zoo.cohort.folder import expression_of
 
     if cohort.is_dir():
         if persons or quantity or covariates:
             raise UsageError(f"{cohort} is prepared: --persons, --quantity and --covariates have "
                              "nothing left to do.")  # fmt: skip
-        path = cohort / _PREPARED
-        if not path.exists():
-            raise InputError(
-                f"has no {_PREPARED}", path=cohort,
-                remedy="Name a folder that 'decode-zoo cohort prepare' made.",
-            )  # fmt: skip
+        path = expression_of(cohort)
         return dz.read_expression(path), _hashes(path)
     if quantity is None:
         raise UsageError(

@@ -6,7 +6,7 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE", "NAME", "all_genes", "background", "check_inputs_kept", "codes", "counted",
            "features", "fill_missing", "genes", "model", "named_in_errors", "new_folder", "outputs",
-           "split_names", "statuses", "table_format", "tell_beside", "tell_missing"]  # fmt: skip
+           "progress", "split_names", "statuses", "table_format", "tell_beside",
+           "tell_missing"]  # fmt: skip
 
 
 class _File(click.Path):
@@ -169,6 +170,27 @@ def named_in_errors(path: Path) -> Iterator[None]:
         if error.filename is None:
             error.filename = os.fspath(path)
         raise
+
+
+@contextmanager
+def progress(label: str, length: int = 1) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, if that is a terminal; give what is told how much of how much is done.
+
+    Parameters
+    ----------
+    label : str
+    length : int
+        Of the whole, as far as is known before.
+    """
+    with click.progressbar(
+        length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield tell
 
 
 def tell_missing(missing: Mapping[Side, Sequence[str]]) -> None:

@@ -79,14 +79,7 @@ def report(
     against = None if background is None else read_gene_list(background)
     model = dz.load(model_id)
     own = dz.load_features(features_source) if features_source else None
-    with click.progressbar(
-        length=len(queries), label="explaining", file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-
-        def tell(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
+    with options.progress("explaining", len(queries)) as tell:
         made = build_report(
             model,
             queries,

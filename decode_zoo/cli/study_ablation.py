@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decode_zoo.cli import options
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,22 +94,8 @@ _MIN_TPM = 2.0
     show_default=True,
     help="Of the exchange of inputs, and of the resamples of genes.",
 )
-@click.option(
-    "--format",
-    "table_format",
-    type=click.Choice(["tsv", "parquet"]),
-    default="tsv",
-    show_default=True,
-    help="Of tables.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=options.FILE,
-    required=True,
-    metavar="DIR",
-    help="Folder to write; it must not exist.",
-)
+@options.table_format
+@options.new_folder
 def ablation(  # one parameter an option
     expression: Path,
     scale: str | None,
@@ -201,17 +187,14 @@ def _targets(
 ) -> tuple[Targets, dict[str, Any]]:
     """Read what is to be predicted, and say what it was made of."""
     import decode_zoo as dz
-    from decode_zoo.cohort.folder import EXPRESSION
+    from decode_zoo.cohort.folder import expression_of
     from decode_zoo.provenance import origin_of
 
     if expression.is_dir():
         if scale is not None or min_tpm is not None:
             raise UsageError(f"{expression} is prepared: --scale and --min-tpm have nothing left "
                              "to do.")  # fmt: skip
-        file = expression / EXPRESSION
-        if not file.exists():
-            raise InputError(f"has no {EXPRESSION}", path=expression, remedy="Name a folder that "
-                             "'decode-zoo cohort prepare' made.")  # fmt: skip
+        file = expression_of(expression)
         targets = dz.make_targets(dz.read_expression(file), scale="log2")
         return targets, {"expression": origin_of(file)}
     if scale is None:

@@ -138,14 +138,7 @@ def coexpression(  # one parameter an option
         listed = None if genes is None else read_gene_list(genes)
         matrices = [dz.read_expression(file) for file in files]
         models = [dz.load(name) for name in model_ids]
-        with click.progressbar(
-            length=1, label="comparing", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-
-            def tell(done: int, total: int) -> None:
-                bar.length = total
-                bar.update(done - bar.pos)
-
+        with options.progress("comparing") as tell:
             found = study_coexpression(
                 models,
                 matrices,

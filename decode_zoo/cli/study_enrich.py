@@ -214,13 +214,8 @@ def _explain(
         asked = model.rows_of(queries, bound)
     else:
         asked = Asked(tested_rows(model, bound), {}, None)
-    with click.progressbar(
-        length=max(asked.rows.size, 1), label="explaining", file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
-    ) as bar:  # fmt: skip
-        found = mean_scores(
-            model, asked.rows, outputs, lambda done, total: bar.update(done - bar.pos)
-        )
+    with options.progress("explaining") as tell:
+        found = mean_scores(model, asked.rows, outputs, tell)
     facts = {
         **model.provenance(bound, model.backend("numpy")),
         "genes": "given" if queries is not None else "all" if all_genes else "tested on",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,19 +26,6 @@ _by = click.option(
     help="What is taken away at a time.",
 )
 _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    with click.progressbar(
-        length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-
-        def tell(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield tell
 
 
 def _two(text: str, what: str) -> tuple[str, str]:
@@ -109,7 +94,7 @@ def knockout(
     options.check_inputs_kept([output], [model_id, genes])
     with options.named_in_errors(output), atomic_dir(output) as folder:
         queries = None if genes is None else read_gene_list(genes)
-        with _progress("knocking out") as tell:
+        with options.progress("knocking out") as tell:
             found = study_knockout(
                 dz.load(model_id), queries, folder, by=by, outputs=options.split_names(outputs),
                 regulators=options.split_names(regulators), double=pairs,
@@ -188,7 +173,7 @@ def pair(
     check_extras(table_format)
     options.check_inputs_kept([output], model_ids)
     with options.named_in_errors(output), atomic_dir(output) as folder:
-        with _progress("removing") as tell:
+        with options.progress("removing") as tell:
             found = study_pair(
                 [dz.load(name) for name in model_ids], names, by=by, removals=removals,
                 remove_from=remove_from, positions=not no_positions, seed=seed,
@@ -245,7 +230,7 @@ def disrupt(
     options.check_inputs_kept([output], [model_id, genes])
     with options.named_in_errors(output), atomic_dir(output) as folder:
         queries = None if genes is None else read_gene_list(genes)
-        with _progress("disrupting") as tell:
+        with options.progress("disrupting") as tell:
             found = study_disruption(
                 dz.load(model_id), queries, outputs=options.split_names(outputs),
                 command=["decode-zoo", *sys.argv[1:]],

@@ -60,9 +60,7 @@ __all__ = ["traits"]
     help="How often persons are dealt out anew, for comparison.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "-o", "--output", type=options.FILE, required=True, help="Folder to write; it must not exist."
-)
+@options.new_folder
 def traits(
     model_id: str,
     expression: Path,
@@ -120,14 +118,7 @@ def traits(
             matrix, table = matrix.rename(columns=known), table.rename(index=known)
         listed = None if genes is None else read_gene_list(genes)
         model = dz.load(model_id)
-        with click.progressbar(
-            length=1, label="explaining", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-
-            def tell(done: int, total: int) -> None:
-                bar.length = total
-                bar.update(done - bar.pos)
-
+        with options.progress("explaining") as tell:
             study = study_traits(
                 model,
                 matrix,

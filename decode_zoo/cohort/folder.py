@@ -11,15 +11,32 @@ from decode_zoo.cohort.page import render
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality, measure_quality
 from decode_zoo.digest import sha256_of
+from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
 from decode_zoo.output import atomic_dir
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.tables import write_file
 
-__all__ = ["EXPRESSION", "PERSONS", "write_cohort"]
+__all__ = ["EXPRESSION", "PERSONS", "expression_of", "write_cohort"]
 
 EXPRESSION, PERSONS = "expression.tsv.gz", "persons.tsv"
 FORMAT_VERSION = 1
+
+
+def expression_of(folder: Path) -> Path:
+    """Return where a prepared cohort has its expression.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    path = folder / EXPRESSION
+    if not path.exists():
+        raise InputError(f"has no {EXPRESSION}", path=folder,
+                         remedy="Name a folder that 'decode-zoo cohort prepare' made.",
+                         )  # fmt: skip
+    return path
 
 
 def write_cohort(

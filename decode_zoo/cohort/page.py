@@ -49,7 +49,7 @@ def render(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]) -> s
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    styles = (files("decode_zoo.report") / "assets" / "style.css", here / "cohort.css")
+    styles = [files("decode_zoo.report") / "assets" / name for name in ("style.css", "static.css")]
     names = [str(name) for name in cohort.persons.index]
     text: str = environment.from_string((here / "cohort.html.j2").read_text("utf-8")).render(
         facts=cohort.facts,

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from decode_zoo.expression import MEDIAN
-from decode_zoo.metrics import column_correlation, score
+from decode_zoo.metrics import column_correlation, false_discovery, score
 
 __all__ = ["Evaluation", "cross_spearman", "evaluate", "gene_agreement"]
 
@@ -166,11 +166,8 @@ def gene_agreement(predicted: FloatArray, measured: FloatArray) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = r * np.sqrt((count - 2) / np.maximum(1 - r**2, 0))
     p = 2 * stats.t.sf(np.abs(t), max(count - 2, 1))
-    q = np.full(len(r), np.nan)
-    known = np.isfinite(r)
-    if known.any():
-        q[known] = stats.false_discovery_control(p[known])
-    return pd.DataFrame({"pearson": r, "p": np.where(known, p, np.nan), "q": q})
+    p = np.where(np.isfinite(r), p, np.nan)
+    return pd.DataFrame({"pearson": r, "p": p, "q": false_discovery(p)})
 
 
 def _mean_of_others(matrix: FloatArray) -> FloatArray:

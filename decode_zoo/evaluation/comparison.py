@@ -16,6 +16,7 @@ from decode_zoo.evaluation.agreement import Evaluation, evaluate
 from decode_zoo.evaluation.donors import DonorConcordance, compare_donors
 from decode_zoo.evaluation.page import render
 from decode_zoo.expression import MEDIAN, Targets
+from decode_zoo.holdout import tested_rows
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
@@ -34,14 +35,11 @@ def held_out_genes(model: Model) -> list[str]:
     UsageError
         If it does not say.
     """
-    chroms = set(model.manifest.training.get("selection", {}).get("test", ()))
-    if not chroms and (genes := model.manifest.training.get("test_genes")):
-        return list(genes)
-    if not chroms:
+    rows = tested_rows(model.manifest, model.features)
+    if rows is None:
         raise UsageError(f"{model.id} does not say which genes it was tested on, so that only you "
                          "can say which it has not seen.", remedy="--genes FILE")  # fmt: skip
-    rows = model.features.rows
-    return [gene for gene, chrom in zip(rows.gene_ids, rows.chroms, strict=True) if chrom in chroms]
+    return [model.features.rows.gene_ids[row] for row in rows]
 
 
 def evaluate_model(

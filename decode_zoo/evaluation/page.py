@@ -52,7 +52,7 @@ def render(
     )
     environment.filters["rho"] = _rho
     here = files("decode_zoo.evaluation") / "assets"
-    styles = (files("decode_zoo.report") / "assets" / "style.css", here / "evaluation.css")
+    styles = [files("decode_zoo.report") / "assets" / name for name in ("style.css", "static.css")]
     text: str = environment.from_string((here / "evaluation.html.j2").read_text("utf-8")).render(
         summary=found.summary,
         outputs=found.outputs.to_dict("records"),

@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import InputError
 from decode_zoo.evaluation.donors import donor_of
 from decode_zoo.expression import Targets, make_targets
+from decode_zoo.holdout import tested_rows
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.studies.coexpression.pairs import Correlation, PairScore, Similarity, unit_ranks
-from decode_zoo.studies.traits.study import shared_genes, tested_rows
+from decode_zoo.studies.traits.study import shared_genes
 
 __all__ = ["PREDICTION", "TISSUES", "Comparison", "Tissue", "between", "open_tissue", "within"]
 
@@ -116,10 +117,8 @@ def open_tissue(
     bound = model.bind()
     targets = make_targets(expression[list(persons)], scale="log2")
     found = shared_genes(model, bound, expression, targets.values, genes)
-    try:
-        tested: BoolArray | None = np.isin(found.rows, tested_rows(model, bound))
-    except UsageError:  # it does not say
-        tested = None
+    known = tested_rows(model.manifest, bound.features)
+    tested = None if known is None else np.isin(found.rows, known)
     facts = {
         "model": model.id,
         "persons": {"n": len(persons), "of_model": len(outputs),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import UsageError
+from decode_zoo.metrics import interval_95
 from decode_zoo.model import Model
 from decode_zoo.provenance import provenance
 from decode_zoo.studies.coexpression.comparison import (
@@ -214,7 +215,7 @@ def _separate(
             ),
         )  # fmt: skip
         for place, kind in enumerate(_PAIRS):
-            low, high = _interval(tally.drawn_areas[place])
+            low, high = interval_95(tally.drawn_areas[place])
             rows.append({
                 "comparison": plan.label, "score": name, "pairs": kind,
                 "auroc": tally.areas[place], "low": low, "high": high,
@@ -227,7 +228,7 @@ def _separate(
     leads = {
         kind: {
             "auroc": own.areas[place] - rival.areas[place],
-            "interval_95": _interval(own.drawn_areas[place] - rival.drawn_areas[place]),
+            "interval_95": interval_95(own.drawn_areas[place] - rival.drawn_areas[place]),
         }
         for place, kind in enumerate(_PAIRS)
     }
@@ -318,12 +319,6 @@ def _densities(found: Sequence[Separation]) -> pd.DataFrame:
                 table[f"n_{kind}"], table[kind] = counts[k], density[k]
             parts.append(table)
     return pd.concat(parts, ignore_index=True)
-
-
-def _interval(values: FloatArray) -> list[float]:
-    """Range of the middle 95%."""
-    finite = values[np.isfinite(values)]
-    return np.quantile(finite, [0.025, 0.975]).tolist() if finite.size else [np.nan, np.nan]
 
 
 def _mean(values: FloatArray) -> float:

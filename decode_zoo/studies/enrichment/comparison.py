@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from decode_zoo.errors import MissingExtraError
-from decode_zoo.metrics import auroc
+from decode_zoo.metrics import auroc, false_discovery
 from decode_zoo.studies.enrichment.ranking import Ranking
 
 __all__ = ["compare_lists", "gsea", "over_representation"]
@@ -53,9 +53,9 @@ def gsea(
     given = _prerank(ranking.column("given_sites"), sets, permutations, seed)
     table = pd.DataFrame({
         "gene_set": list(sets), "size": [rows.size for rows in sets.values()],
-        "es": raw["es"], "nes": raw["nes"], "p": raw["p"], "q": _false_discovery(raw["p"]),
+        "es": raw["es"], "nes": raw["nes"], "p": raw["p"], "q": false_discovery(raw["p"]),
         "nes_given_sites": given["nes"], "p_given_sites": given["p"],
-        "q_given_sites": _false_discovery(given["p"]),
+        "q_given_sites": false_discovery(given["p"]),
         "leading_edge": [ranking.named(rows) for rows in raw["leading_edge"]],
     })  # fmt: skip
     order = np.lexsort([-np.abs(raw["nes"]), raw["p"]])
@@ -119,7 +119,7 @@ def over_representation(ranking: Ranking, sets: Mapping[str, IntArray]) -> pd.Da
     table = pd.DataFrame({
         "gene_set": list(sets), "size": size, "n_top": n_top,
         "expected": size * ranking.top / len(ranking), "odds_ratio": odds, "p": p,
-        "q": _false_discovery(p), "top_members": [ranking.named(rows) for rows in tops],
+        "q": false_discovery(p), "top_members": [ranking.named(rows) for rows in tops],
     })  # fmt: skip
     return table.sort_values("p", kind="stable", ignore_index=True)
 
@@ -167,7 +167,7 @@ def compare_lists(ranking: Ranking, lists: Mapping[str, tuple[IntArray, IntArray
         })  # fmt: skip
     table = pd.DataFrame(found)
     for end in ("", "_given_sites", "_top"):
-        table[f"q{end}"] = _false_discovery(table[f"p{end}"].to_numpy(np.float64))
+        table[f"q{end}"] = false_discovery(table[f"p{end}"].to_numpy(np.float64))
     return table
 
 
@@ -181,11 +181,3 @@ def _rank_sum(values: FloatArray, member: BoolArray, end: str) -> dict[str, floa
         p_greater = float(stats.mannwhitneyu(listed, others, alternative="greater").pvalue)
     found = {"auroc": area, "auroc_low": low, "auroc_high": high, "p": p, "p_greater": p_greater}
     return {f"{name}{end}": value for name, value in {**found, "q": np.nan}.items()}
-
-
-def _false_discovery(p: FloatArray) -> FloatArray:
-    """Turn p-values, as far as they are known, into false discovery rates."""
-    q, known = np.full(p.size, np.nan), np.isfinite(p)
-    if known.any():
-        q[known] = stats.false_discovery_control(p[known])
-    return q

@@ -65,7 +65,7 @@ def render(study: TraitStudy, pictures: Mapping[str, Figure]) -> str:
     )
     environment.filters["short"] = _short
     environment.filters["percent"] = _percent
-    styles = (files("decode_zoo.report") / "assets" / "style.css", here / "traits.css")
+    styles = [files("decode_zoo.report") / "assets" / name for name in ("style.css", "static.css")]
     template = environment.from_string((here / "traits.html.j2").read_text(encoding="utf-8"))
     text: str = template.render(
         design=study.design,

@@ -19,10 +19,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from decode_zoo import holdout
 from decode_zoo.attribution import Summary
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.inputs import BoundFeatures
+from decode_zoo.metrics import interval_95
 from decode_zoo.model import Model
 from decode_zoo.output import atomic_dir
 from decode_zoo.provenance import plain, provenance
@@ -238,6 +240,7 @@ def study_traits(
                          remedy="Average over all genes, or raise the FDR.")  # fmt: skip
     features, scores = _regulator_scores(model, design.persons, explained, progress)
     regulation = moderate(scores, design.matrix)
+    tested = holdout.tested_rows(model.manifest, bound.features)
     order = np.argsort(regulation.p, kind="stable")
 
     table = bound.features.rows
@@ -262,7 +265,8 @@ def study_traits(
             "without_value": list(design.incomplete),
         },
         "genes": {"n": found.rows.size, "chosen": found.chosen,
-                  "tested_on": _number_tested(model, bound, found.rows), **found.lost},
+                  "tested_on": None if tested is None else int(np.isin(found.rows, tested).sum()),
+                  **found.lost},
         "expression": _told(actual, fdr),
         "predicted": _told(forecast, fdr),
         "regulators": {**_told(regulation, fdr), "score": "signed mean over genes",
@@ -388,14 +392,6 @@ def shared_genes(
     return StudiedGenes(places, known.rows[places], chosen, lost)
 
 
-def _number_tested(model: Model, bound: BoundFeatures, rows: IntArray) -> int | None:
-    """Count the rows that the model was tested on; None if it does not say."""
-    try:
-        return int(np.isin(rows, tested_rows(model, bound)).sum())
-    except UsageError:
-        return None
-
-
 def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
     """Find the rows of the feature set that the model was tested on.
 
@@ -404,20 +400,11 @@ def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
     UsageError
         If the model does not say so.
     """
-    training = model.manifest.training
-    selection = training.get("selection")
-    chroms = selection.get("test") if isinstance(selection, Mapping) else None
-    # A split that is not by chromosome names its genes.
-    genes = training.get("test_genes")
-    rows = bound.features.rows
-    if chroms:
-        tested = np.isin(rows.chroms, list(chroms))
-    elif genes:
-        tested = np.isin(rows.gene_ids, list(genes))
-    else:
+    rows = holdout.tested_rows(model.manifest, bound.features)
+    if rows is None:
         raise UsageError(f"Model {model.id} does not say which genes it was tested on.",
                          remedy="Name the genes to study.")  # fmt: skip
-    return np.flatnonzero(tested).astype(np.int64)
+    return rows
 
 
 def _regulator_scores(
@@ -494,13 +481,13 @@ def _concordance(
     with_length = _spearman(actual.t, lengths), _spearman(forecast.t, lengths)
     return {
         "spearman": rho,
-        "interval_95": _interval(rhos),
+        "interval_95": interval_95(rhos),
         "spearman_given_rna_length": _partial(rho, *with_length),
         "expression_with_rna_length": with_length[0],
         "predicted_with_rna_length": with_length[1],
         "n_related": int(related.sum()),
         "same_sign": share,
-        "same_sign_interval_95": _interval(shares),
+        "same_sign_interval_95": interval_95(shares),
         "resamples": resamples,
         "permutations": permutations,
         "other_persons": {
@@ -517,7 +504,7 @@ def _null(values: Sequence[float], found: float) -> dict[str, Any]:
     if not (np.isfinite(found) and np.isfinite(null).all()):
         return {"mean": np.nan, "interval_95": [np.nan, np.nan], "p": np.nan}
     p = (1 + (null >= found).sum()) / (1 + null.size)
-    return {"mean": float(null.mean()), "interval_95": _interval(null), "p": float(p)}
+    return {"mean": float(null.mean()), "interval_95": interval_95(null), "p": float(p)}
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:
@@ -534,9 +521,3 @@ def _partial(xy: float, xz: float, yz: float) -> float:
 
 def _same_sign(a: FloatArray, b: FloatArray, chosen: npt.NDArray[np.bool_]) -> float:
     return float((a[chosen] * b[chosen] > 0).mean()) if chosen.any() else np.nan
-
-
-def _interval(values: Sequence[float] | FloatArray) -> list[float]:
-    """Range of the middle 95%."""
-    finite = np.asarray(values)[np.isfinite(values)]
-    return np.quantile(finite, [0.025, 0.975]).tolist() if finite.size else [np.nan, np.nan]
