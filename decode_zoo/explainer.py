@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.attribution import Attribution, By, Resolution
+from decode_zoo.attribution import Attribution, By, Resolution, Summary
 from decode_zoo.cells import Cells
 from decode_zoo.cores import one_core, share_out
 from decode_zoo.deeplift import Rule, Scores, rule_for
@@ -31,6 +31,8 @@ IntArray = npt.NDArray[np.int64]
 # to share the cost of calls, few enough for memory.
 BLOCK = 64
 _INPUTS = 50_000
+# Scores held at a time where they are added up: rows × features × outputs.
+_SUMMED = 20_000_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +196,36 @@ class Explainer:
             parents=tuple(table.gene_ids[row] for row in rows),
             rna_lengths=tuple(table.rna_lengths[row] for row in rows),
         )
+
+    def summarise(
+        self, rows: IntArray, progress: Callable[[int, int], object] = lambda done, total: None
+    ) -> Summary:
+        """Explain rows and add their scores up, some rows at a time.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+        progress : callable
+            Is told how many rows are done, and of how many.
+
+        Returns
+        -------
+        Summary
+
+        Raises
+        ------
+        UsageError
+            If there is no row.
+        """
+        size = max(1, _SUMMED // (len(self.resolution.features) * self.chosen.size))
+        total: Summary | None = None
+        for start in range(0, rows.size, size):
+            part = Summary.of(self.explain(rows[start : start + size]))
+            total = part if total is None else total + part
+            progress(min(start + size, rows.size), rows.size)
+        if total is None:
+            raise UsageError("There is no gene to explain.")
+        return total
 
     def _cells(self, rows: IntArray) -> Cells:
         return self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)

@@ -292,11 +292,11 @@ def test_scores_are_those_of_explain(model, genes, scores):
 
 
 def test_blocks_of_genes_do_not_show(model, genes, monkeypatch):
-    from decode_zoo.studies.enrichment import scores as module
+    from decode_zoo import explainer
 
     rows = model.rows_of(genes[:25], model.bind()).rows
     whole, seen = mean_scores(model, rows, OUTPUTS[:1]), []
-    monkeypatch.setattr(module, "_SCORES", 10 * 1202)  # ten genes at a time
+    monkeypatch.setattr(explainer, "_SUMMED", 10 * 1202)  # ten genes at a time
     found = mean_scores(model, rows, OUTPUTS[:1], lambda done, total: seen.append((done, total)))
     assert seen == [(10, 25), (20, 25), (25, 25)]
     np.testing.assert_allclose(found["mean_abs"], whole["mean_abs"], rtol=1e-6, atol=1e-12)

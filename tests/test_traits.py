@@ -162,10 +162,11 @@ def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
 
 
 def test_blocks_of_genes_do_not_show(model, cohort, study, monkeypatch):
-    from decode_zoo.studies.traits import study as traits
+    from decode_zoo import explainer
+    from decode_zoo.studies import traits
 
     n_features = len(model.explainer(outputs=study.design.persons).resolution.features)
-    monkeypatch.setattr(traits, "_SCORES", 7 * n_features * N_PERSONS)
+    monkeypatch.setattr(explainer, "_SUMMED", 7 * n_features * N_PERSONS)
     seen = []
     other = traits.study_traits(
         model, *cohort, "part", covariates=["age"], permutations=1, resamples=1,

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.attribution import Summary
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.model import Model
 from decode_zoo.textfile import read_table
@@ -18,8 +17,6 @@ __all__ = ["choose_outputs", "mean_scores", "read_scores"]
 
 IntArray = npt.NDArray[np.int64]
 
-# Scores held at a time: rows × regulators × outputs.
-_SCORES = 20_000_000
 _COLUMNS = ("output", "class", "regulator", "mean_abs", "n_genes")
 _REMEDY = "Make it with: decode-zoo explain --summary -o scores.tsv"
 
@@ -56,14 +53,7 @@ def mean_scores(
     explainer = model.explainer(
         by="regulator", outputs=choose_outputs(model, model.outputs, outputs)
     )
-    size = max(1, _SCORES // (len(explainer.resolution.features) * len(explainer.outputs)))
-    total: Summary | None = None
-    for start in range(0, rows.size, size):
-        part = Summary.of(explainer.explain(rows[start : start + size]))
-        total = part if total is None else total + part
-        progress(min(start + size, rows.size), rows.size)
-    if total is None:
-        raise UsageError("There is no gene to explain.")
+    total = explainer.summarise(rows, progress)
     return total.to_frame(explainer.resolution, explainer.outputs)
 
 

@@ -20,7 +20,6 @@ import pandas as pd
 from scipy import stats
 
 from decode_zoo import holdout
-from decode_zoo.attribution import Summary
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.inputs import BoundFeatures
@@ -52,8 +51,6 @@ FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", *_PICTURES, SUMMAR
 _PACKAGES = ("pylimma", "matplotlib", "jinja2")
 # Fewer say nothing of variances or ranks.
 _FEWEST_GENES = 10
-# Scores held at a time: rows × regulators × persons.
-_SCORES = 20_000_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -413,14 +410,7 @@ def _regulator_scores(
     """Regulators with sites in any of the genes, and their mean signed score for each person."""
     explainer = model.explainer(by="regulator", outputs=persons)
     resolution = explainer.resolution
-    size = max(1, _SCORES // (len(resolution.features) * len(persons)))
-    total: Summary | None = None
-    for start in range(0, rows.size, size):
-        part = Summary.of(explainer.explain(rows[start : start + size]))
-        total = part if total is None else total + part
-        progress(min(start + size, rows.size), rows.size)
-    if total is None:
-        raise UsageError("There is no gene to explain.")
+    total = explainer.summarise(rows, progress)
     kept = np.flatnonzero((total.present > 0) & ~resolution.is_mask)
     return resolution.features.iloc[kept], total.total[kept] / total.n_genes
 
