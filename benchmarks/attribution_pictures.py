@@ -57,8 +57,13 @@ def sections_of(page: Path) -> dict[str, bytes]:
     """Take a picture of each section of a report, the last one with ALB in liver."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage",
-                     "disable-background-networking", "force-prefers-reduced-motion"):  # fmt: skip
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "disable-background-networking",
+        "force-prefers-reduced-motion",
+    ):
         options.add_argument(f"--{argument}")
     service = Service(executable_path=shutil.which("chromedriver"))
     with webdriver.Chrome(service=service, options=options) as browser:

@@ -126,9 +126,12 @@ def theirs(file: SiteFile, bins: Path, side: Side) -> tuple[float, int, int]:
     )
     begin = time.perf_counter()
     text = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], check=True, capture_output=True, text=True,
+        ["bash", "-o", "pipefail", "-c", command],
+        check=True,
+        capture_output=True,
+        text=True,
         env={**os.environ, "LC_ALL": "C"},
-    ).stdout  # fmt: skip
+    ).stdout
     seconds = time.perf_counter() - begin
     counted: dict[str, int] = {}
     for line in text.splitlines():

@@ -55,8 +55,12 @@ def explain_with_shap(model: dz.Model, n_genes: int) -> tuple[float, float]:
 
 @click.command()
 @click.option("--model", "model_id", default="gtex-tissue-v1", show_default=True)
-@click.option("--by", type=click.Choice(["class", "regulator", "track"]), default="regulator",
-              show_default=True)  # fmt: skip
+@click.option(
+    "--by",
+    type=click.Choice(["class", "regulator", "track"]),
+    default="regulator",
+    show_default=True,
+)
 @click.option("--chunk", default=1024, show_default=True, help="Genes explained at a time.")
 @click.option("--shap-genes", default=8, show_default=True, help="Genes that shap explains.")
 def main(model_id: str, by: str, chunk: int, shap_genes: int) -> None:
@@ -76,8 +80,10 @@ def main(model_id: str, by: str, chunk: int, shap_genes: int) -> None:
     click.echo("method\tseconds for all genes\tms a gene\tratio")
     click.echo(f"decode-zoo\t{seconds:.1f}\t{1e3 * seconds / n:.3f}\t1")
     for name, gene in (("shap, graph there", traced), ("shap, graph made for each gene", making)):
-        click.echo(f"{name}\t{gene * n:.0f} (from {shap_genes} genes)\t{1e3 * gene:.0f}\t"
-                   f"{gene * n / seconds:.0f}")  # fmt: skip
+        click.echo(
+            f"{name}\t{gene * n:.0f} (from {shap_genes} genes)\t{1e3 * gene:.0f}\t"
+            f"{gene * n / seconds:.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -54,8 +54,10 @@ def single(say: Callable[..., None], every: bool) -> None:
     (deltas,) = knockout.run(np.array([row]))
     whole_network(knockout, row, deltas.features[:BLOCK])  # opens the back end
     theirs = whole_network(knockout, row, deltas.features) / deltas.features.size
-    say(f"single: {1e6 * ours:.0f} us a knock-out of {len(knockout.outputs)} outputs; the whole "
-        f"network again {1e6 * theirs:.0f} us: {theirs / ours:.1f} times as long")  # fmt: skip
+    say(
+        f"single: {1e6 * ours:.0f} us a knock-out of {len(knockout.outputs)} outputs; the whole "
+        f"network again {1e6 * theirs:.0f} us: {theirs / ours:.1f} times as long"
+    )
     if every:
         began, count = time.perf_counter(), 0
         for deltas in knockout.run(np.arange(len(knockout.bound.features))):
@@ -80,8 +82,10 @@ def pairs(say: Callable[..., None]) -> None:
         disrupt_pair(knockout, rows)
         placed = time.perf_counter() - began
         places += placed
-        say(f"{model.id}: 10,000 knock-outs of {'-'.join(PAIR)} {took:.1f} s (first: "
-            f"{first['term']}), 2 x 10,000 of bins {placed:.1f} s")  # fmt: skip
+        say(
+            f"{model.id}: 10,000 knock-outs of {'-'.join(PAIR)} {took:.1f} s (first: "
+            f"{first['term']}), 2 x 10,000 of bins {placed:.1f} s"
+        )
     say(f"all {len(PERSONS)} models: {total:.1f} s by regulator, {places:.1f} s by place")
 
 

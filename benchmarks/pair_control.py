@@ -18,8 +18,14 @@ import decode_zoo as dz
 from decode_zoo.studies.removal.knockout import Knockout
 from decode_zoo.studies.removal.pair import PairStudy, knock_out_pair
 
-MODELS = ("lcl-person-v1", "gtex-heart-person-v1", "gtex-liver-person-v1", "gtex-brain-person-v1",
-          "gtex-blood-person-v1", "gtex-tissue-v1")  # fmt: skip
+MODELS = (
+    "lcl-person-v1",
+    "gtex-heart-person-v1",
+    "gtex-liver-person-v1",
+    "gtex-brain-person-v1",
+    "gtex-blood-person-v1",
+    "gtex-tissue-v1",
+)
 REMOVALS = 3_000
 
 
@@ -44,8 +50,9 @@ def main() -> None:
         knockout = Knockout.make(model, outputs=folds, precision="single")
         table = knockout.bound.features.rows
         spi1 = knockout.find("SPI1")
-        genes = np.flatnonzero((np.array(table.chroms) == "1")
-                               & (np.array(table.biotypes) == "protein_coding"))  # fmt: skip
+        genes = np.flatnonzero(
+            (np.array(table.chroms) == "1") & (np.array(table.biotypes) == "protein_coding")
+        )
         cells, feature = knockout.cells(genes)
         bound = genes[np.unique(cells.rows()[feature == spi1])]
         random = np.random.default_rng(0)
@@ -57,14 +64,21 @@ def main() -> None:
         own = told(knock_out_pair(knockout, pair, removals=REMOVALS), "SPI1")
         ranks = np.array([item["rank"] for item in found])
         sizes = np.abs([item["estimate"] for item in found])
-        rows.append({
-            "model": name, "genes_with_SPI1": len(bound), "random_pairs": len(found),
-            "rank_LAPTM5_CD53": own["rank"], "estimate_LAPTM5_CD53": own["estimate"],
-            "random_first": float((ranks == 1).mean()), "random_median_rank": np.median(ranks),
-            "random_larger": float((sizes >= abs(own["estimate"])).mean()),
-            "random_lost_like_it": float(np.mean([item["estimate"] <= own["estimate"]
-                                                  for item in found])),
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": name,
+                "genes_with_SPI1": len(bound),
+                "random_pairs": len(found),
+                "rank_LAPTM5_CD53": own["rank"],
+                "estimate_LAPTM5_CD53": own["estimate"],
+                "random_first": float((ranks == 1).mean()),
+                "random_median_rank": np.median(ranks),
+                "random_larger": float((sizes >= abs(own["estimate"])).mean()),
+                "random_lost_like_it": float(
+                    np.mean([item["estimate"] <= own["estimate"] for item in found])
+                ),
+            }
+        )
         print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(arguments.out, sep="\t", index=False, float_format="%.4g")
 

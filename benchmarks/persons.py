@@ -131,8 +131,10 @@ def difference(dataset: Dataset, one: FloatArray, other: FloatArray) -> tuple[fl
     for _ in range(_RESAMPLES):
         rows = rng.integers(0, len(measured), len(measured))
         ranks = stats.rankdata(measured[rows], axis=0)
-        rho = [np.nanmean(column_correlation(stats.rankdata(p[rows][:, :-1], axis=0), ranks))
-               for p in (one, other)]  # fmt: skip
+        rho = [
+            np.nanmean(column_correlation(stats.rankdata(p[rows][:, :-1], axis=0), ranks))
+            for p in (one, other)
+        ]
         found.append(rho[0] - rho[1])
     low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
@@ -156,20 +158,28 @@ def person_rows(model: str, folder: Path) -> Iterator[dict[str, object]]:
                 predicted = predict(base, dataset, fit)
             ours = predicted if ours is None else ours
             found = evaluated(dataset, predicted).summary
-            low, high = (np.nan, np.nan) if name == "published" else difference(
-                dataset, ours, predicted)  # fmt: skip
+            low, high = (
+                (np.nan, np.nan) if name == "published" else difference(dataset, ours, predicted)
+            )
             row = {
-                "model": model, "fold": fold + 1, "variant": name, "persons": found["outputs"],
-                "genes": found["genes"], "rho": found["fold_change_spearman"],
-                "low": found["interval_95"][0], "high": found["interval_95"][1],
-                "lead_low": low, "lead_high": high, "median": found["median_spearman"],
+                "model": model,
+                "fold": fold + 1,
+                "variant": name,
+                "persons": found["outputs"],
+                "genes": found["genes"],
+                "rho": found["fold_change_spearman"],
+                "low": found["interval_95"][0],
+                "high": found["interval_95"][1],
+                "lead_low": low,
+                "lead_high": high,
+                "median": found["median_spearman"],
                 "other_persons": found["other_outputs_spearman"],
                 "length_alone": found["rna_length_alone"]["mean_absolute"],
                 "bound_alone": found["bound_tracks_alone"]["mean_absolute"],
                 "genes_significant": found["genes_significant"],
                 "genes_significant_other_persons": found["genes_significant_other_outputs"],
                 "own_person_best": found["own_measurement_best"],
-            }  # fmt: skip
+            }
             click.echo(f"{model} {fold + 1} {name}: {row['rho']:.3f}", err=True)
             yield row
 
@@ -195,10 +205,16 @@ def prior_rows(folder: Path) -> Iterator[dict[str, object]]:
         rho = float(stats.spearmanr(predicted, measured).statistic)
         click.echo(f"{DE_PRIOR} {name}: {rho:.3f} {area:.3f}", err=True)
         yield {
-            "variant": name, "genes": len(measured), "often": int(often.sum()), "rho": rho,
-            "low": low, "high": high, "auroc": area, "auroc_low": area_low,
+            "variant": name,
+            "genes": len(measured),
+            "often": int(often.sum()),
+            "rho": rho,
+            "low": low,
+            "high": high,
+            "auroc": area,
+            "auroc_low": area_low,
             "auroc_high": area_high,
-        }  # fmt: skip
+        }
 
 
 @click.command()

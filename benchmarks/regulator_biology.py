@@ -53,8 +53,13 @@ ORGANS = ("Adipose", "Artery", "Brain", "Cervix", "Heart", "Skin")
 BLOOD = ("Whole_Blood", "Spleen", "Cells_EBV_transformed_lymphocytes")
 CELLS = ("Cells_EBV_transformed_lymphocytes", "Cells_Transformed_fibroblasts")
 STRIATED = ("Heart", "Muscle_Skeletal")
-SMOOTH = ("Artery", "Bladder", "Colon_Sigmoid", "Esophagus_Gastroesophageal_Junction",
-          "Esophagus_Muscularis")  # fmt: skip
+SMOOTH = (
+    "Artery",
+    "Bladder",
+    "Colon_Sigmoid",
+    "Esophagus_Gastroesophageal_Junction",
+    "Esophagus_Muscularis",
+)
 GUT = ("Colon_Transverse", "Kidney_Cortex", "Liver", "Small_Intestine_Terminal_Ileum")
 
 
@@ -120,25 +125,41 @@ EXPECTED = (
     *_listed("RBP", "NOVA1 CELF4 RBFOX1 RBFOX3", ["Brain"], "neuronal"),
     *_listed("RBP", "FXR1 RBM20", STRIATED, "striated"),
     *_listed("miRNA", "GGAGUGU:miR-122", ["Liver"], "hepatocytes", -1),
-    *_listed("miRNA", "AAGGCAC:miR-124 UAAGGCA:miR-124 CUUUGGU:miR-9 CACAGUG:miR-128 "
-             "GAUUGUC:miR-219", ["Brain"], "neural", -1),
-    *_listed("miRNA", "GGAAUGU:miR-1 UUGGUCC:miR-133 UGGUCCC:miR-133 UAAGACU:miR-499", STRIATED,
-             "myogenic", -1),
+    *_listed(
+        "miRNA",
+        "AAGGCAC:miR-124 UAAGGCA:miR-124 CUUUGGU:miR-9 CACAGUG:miR-128 GAUUGUC:miR-219",
+        ["Brain"],
+        "neural",
+        -1,
+    ),
+    *_listed(
+        "miRNA",
+        "GGAAUGU:miR-1 UUGGUCC:miR-133 UGGUCCC:miR-133 UAAGACU:miR-499",
+        STRIATED,
+        "myogenic",
+        -1,
+    ),
     *_listed("miRNA", "UAAGACG:miR-208", ["Heart"], "cardiac", -1),
-    *_listed("miRNA", "GUAGUGU:miR-142-3p UAGUGUU:miR-142-3p AUAAAGU:miR-142-5p", BLOOD,
-             "haematopoietic", -1),
+    *_listed(
+        "miRNA",
+        "GUAGUGU:miR-142-3p UAGUGUU:miR-142-3p AUAAAGU:miR-142-5p",
+        BLOOD,
+        "haematopoietic",
+        -1,
+    ),
     *_listed("miRNA", "GUCAGUU:miR-223", ["Whole_Blood"], "myeloid", -1),
     *_listed("miRNA", "AACCGUU:miR-451", ["Whole_Blood"], "erythroid", -1),
     *_listed("miRNA", "CUCCCAA:miR-150", ("Whole_Blood", "Spleen"), "lymphocytes", -1),
     *_listed("miRNA", "UAAUGCU:miR-155", ["Cells_EBV_transformed_lymphocytes"], "EBV", -1),
     *_listed("miRNA", "UUGUUCG:miR-375", ("Pancreas", "Pituitary"), "endocrine", -1),
     *_listed("miRNA", "GGAAGAC:miR-7", ["Pituitary"], "endocrine", -1),
-    *_listed("miRNA", "UGAAAUG:miR-203 GAAAUGU:miR-203", ("Skin", "Esophagus_Mucosa"),
-             "squamous", -1),
+    *_listed(
+        "miRNA", "UGAAAUG:miR-203 GAAAUGU:miR-203", ("Skin", "Esophagus_Mucosa"), "squamous", -1
+    ),
     *_listed("miRNA", "UGACCUA:miR-192 GUAACAG:miR-194", GUT, "epithelial", -1),
     *_listed("miRNA", "GAGAUGA:miR-143 UCCAGUU:miR-145", SMOOTH, "smooth-muscle", -1),
     *_listed("miRNA", "AAUCUCA:miR-216a ACUGCAU:miR-217", ["Pancreas"], "acinar", -1),
-)  # fmt: skip
+)
 
 # Names of assays that the gene index does not know; of one gene each.
 ALIASES = {"SIN3AK20": "SIN3A", "KIAA2018": "USF3"}
@@ -206,9 +227,15 @@ def score_genes(model: Model, tissues: tuple[str, ...], rows: IntArray) -> Profi
     return Profiles(
         tissues,
         explainer.resolution.features[kept].astype(str).reset_index(drop=True),
-        Summary(whole.n_genes, whole.total[kept], whole.absolute[kept], whole.present[kept],
-                whole.variance[kept], whole.n_several),
-    )  # fmt: skip
+        Summary(
+            whole.n_genes,
+            whole.total[kept],
+            whole.absolute[kept],
+            whole.present[kept],
+            whole.variance[kept],
+            whole.n_several,
+        ),
+    )
 
 
 def joined(a: Profiles, b: Profiles) -> Profiles:
@@ -281,8 +308,10 @@ def compare_master(
         return sign * (scores @ average)[:, chosen].mean(axis=1)
 
     all_genes, bound, absolute = (
-        in_organs(profiles.mean), in_organs(profiles.mean_bound), in_organs(profiles.mean_abs, 1)
-    )  # fmt: skip
+        in_organs(profiles.mean),
+        in_organs(profiles.mean_bound),
+        in_organs(profiles.mean_abs, 1),
+    )
     distance = np.abs(np.log1p(n_bound[others]) - np.log1p(n_bound[own]))
     pool = others[np.argsort(distance, kind="stable")[: round(len(others) / 4)]]
     p_regulator = (1 + int((bound[pool] >= bound[own]).sum())) / (1 + pool.size)
@@ -336,11 +365,15 @@ def compare_set(
     # independent draws as members would make the null too narrow.
     drawn = np.empty((PERMUTATIONS, len(groups)))
     for column, group in enumerate(groups.values()):
-        draws = np.concatenate([
-            [percent_below(test.values[i], test.values[test.pool[test.pool != i]])
-             for i in test.pool]
-            for test in group
-        ])  # fmt: skip
+        draws = np.concatenate(
+            [
+                [
+                    percent_below(test.values[i], test.values[test.pool[test.pool != i]])
+                    for i in test.pool
+                ]
+                for test in group
+            ]
+        )
         drawn[:, column] = rng.choice(draws, PERMUTATIONS)
     row: dict[str, object] = {"genes": genes, "set": name, "n": len(tests), "groups": len(groups)}
     for what, null in (
@@ -376,9 +409,11 @@ def compare_masters(
     return (
         pd.DataFrame(masters),
         pd.DataFrame(sets),
-        pd.DataFrame([(e.kind, e.regulator, e.label, ",".join(e.organs)) for e in absent],
-                     columns=["class", "regulator", "label", "organs"]),
-    )  # fmt: skip
+        pd.DataFrame(
+            [(e.kind, e.regulator, e.label, ",".join(e.organs)) for e in absent],
+            columns=["class", "regulator", "label", "organs"],
+        ),
+    )
 
 
 # -- regulators' own expression (the paper's figure 3e) --------------------------------------
@@ -445,9 +480,13 @@ class OwnExpression:
 
 
 def correlate(
-    genes: str, kind: str, mapped: pd.DataFrame, scores: FloatArray, expression: FloatArray,
+    genes: str,
+    kind: str,
+    mapped: pd.DataFrame,
+    scores: FloatArray,
+    expression: FloatArray,
     rng: np.random.Generator,
-) -> OwnExpression:  # fmt: skip
+) -> OwnExpression:
     """Correlate across tissues, and again under both controls.
 
     Parameters
@@ -462,19 +501,23 @@ def correlate(
     p = p_of_rho(rho, n)
     q = stats.false_discovery_control(p)
     permuted = {
-        "tissues": [(a * b[:, rng.permutation(n)]).sum(axis=1)
-                    for _ in range(EXPRESSION_PERMUTATIONS)],
-        "regulators": [(a * b[rng.permutation(len(b))]).sum(axis=1)
-                       for _ in range(EXPRESSION_PERMUTATIONS)],
-    }  # fmt: skip
+        "tissues": [
+            (a * b[:, rng.permutation(n)]).sum(axis=1) for _ in range(EXPRESSION_PERMUTATIONS)
+        ],
+        "regulators": [
+            (a * b[rng.permutation(len(b))]).sum(axis=1) for _ in range(EXPRESSION_PERMUTATIONS)
+        ],
+    }
     significant = q <= LEVEL
     control: dict[str, object] = {
-        "genes": genes, "class": kind, "n": len(rho),
+        "genes": genes,
+        "class": kind,
+        "n": len(rho),
         "significant": int(significant.sum()),
         "positive": int((significant & (rho > 0)).sum()),
         "negative": int((significant & (rho < 0)).sum()),
         "median_rho": float(np.median(rho)),
-    }  # fmt: skip
+    }
     for name, rhos in permuted.items():
         counts = np.array([count_significant(r, n) for r in rhos])
         medians = np.median(rhos, axis=1)
@@ -523,14 +566,17 @@ def compare_profiles(first: Profiles, second: Profiles) -> pd.DataFrame:
         rho = ranked(x) @ ranked(y).T
         same = np.eye(own.size, dtype=bool)
         among = ranked(y) @ ranked(y).T
-        rows.append({
-            "class": kind, "n": own.size,
-            "rho_all_entries": stats.spearmanr(x.ravel(), y.ravel()).statistic,
-            "median_rho_same_regulator": np.median(rho[same]),
-            "median_rho_other_regulator": np.median(rho[~same]),
-            "percent_recognised": 100 * (rho.argmax(axis=1) == np.arange(own.size)).mean(),
-            "median_abs_rho_between_regulators": np.median(np.abs(among[~same])),
-        })  # fmt: skip
+        rows.append(
+            {
+                "class": kind,
+                "n": own.size,
+                "rho_all_entries": stats.spearmanr(x.ravel(), y.ravel()).statistic,
+                "median_rho_same_regulator": np.median(rho[same]),
+                "median_rho_other_regulator": np.median(rho[~same]),
+                "percent_recognised": 100 * (rho.argmax(axis=1) == np.arange(own.size)).mean(),
+                "median_abs_rho_between_regulators": np.median(np.abs(among[~same])),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -543,9 +589,14 @@ def collinearity(model: Model, rows: IntArray, cell: str = "HepG2") -> dict[str,
     bound = (features.sums("promoter")[0][rows][:, columns] > 0).toarray().astype(float)
     phi = np.corrcoef(bound.T)
     per_gene = np.sort(bound.sum(axis=1))[::-1]
-    seeds = features.columns("rna", [
-        t.name for t in model.manifest.inputs["rna"].tracks if t.regulator in ("AAGGCAC", "UAAGGCA")
-    ])  # fmt: skip
+    seeds = features.columns(
+        "rna",
+        [
+            t.name
+            for t in model.manifest.inputs["rna"].tracks
+            if t.regulator in ("AAGGCAC", "UAAGGCA")
+        ],
+    )
     of_seeds = features.sums("rna")[0][rows][:, seeds] > 0
     both, either = (of_seeds.sum(axis=1) >= least for least in (2, 1))
     return {
@@ -625,9 +676,13 @@ class Study:
             for kind in ("TF", "RBP"):
                 tested = mapped[(mapped["class"] == kind) & (mapped["lost"] == "")]
                 correlated[name, kind] = correlate(
-                    name, kind, tested, own.mean[tested.index],
-                    genes.fold.loc[tested["gene_id"]].to_numpy(), np.random.default_rng(seed),
-                )  # fmt: skip
+                    name,
+                    kind,
+                    tested,
+                    own.mean[tested.index],
+                    genes.fold.loc[tested["gene_id"]].to_numpy(),
+                    np.random.default_rng(seed),
+                )
         return cls(*tests, mapped, correlated)
 
 
@@ -641,9 +696,14 @@ def retrain(model: Model, data: Path, folder: Path, seed: int) -> Model:
 
 
 def compare_networks(
-    model: Model, data: Path, genes: Genes, published: Profiles, own: Study,
-    retrained: Iterable[int], seed: int,
-) -> pd.DataFrame:  # fmt: skip
+    model: Model,
+    data: Path,
+    genes: Genes,
+    published: Profiles,
+    own: Study,
+    retrained: Iterable[int],
+    seed: int,
+) -> pd.DataFrame:
     """Study networks of other seeds, and compare their profiles with the published one's."""
     studies = [(model.manifest.training["best_seed"], published, own)]
     with tempfile.TemporaryDirectory() as folder:
@@ -661,12 +721,15 @@ def compare_networks(
             control = study.correlated["all", kind].control if kind != "miRNA" else {}
             rows.append(
                 {"seed": number, "class": kind, **alike.loc[kind]}
-                | sets.loc[kind, ["percentile_tissue", "p_tissue", "percentile_matched",
-                                  "p_matched"]].to_dict()
-                | {what: control.get(what, "")
-                   for what in ("significant", "regulators_mean", "regulators_p")}
+                | sets.loc[
+                    kind, ["percentile_tissue", "p_tissue", "percentile_matched", "p_matched"]
+                ].to_dict()
+                | {
+                    what: control.get(what, "")
+                    for what in ("significant", "regulators_mean", "regulators_p")
+                }
                 | {"passes_both": ",".join(passed.loc[passed["class"] == kind, "label"])}
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -687,14 +750,18 @@ def main(data: Path, model_id: str, retrained: tuple[int, ...], seed: int) -> No
     own_expression = pd.concat([each.table for each in correlated.values()])
     examples = choose_examples(own_expression.query("genes == 'all'"))
     facts = {
-        "genes_all": len(genes.rows), "genes_chr1": int(genes.on_chr1.sum()),
+        "genes_all": len(genes.rows),
+        "genes_chr1": int(genes.on_chr1.sum()),
         "organs": len(chr1.organs()[0]),
-        "permutations": PERMUTATIONS, "expression_permutations": EXPRESSION_PERMUTATIONS,
+        "permutations": PERMUTATIONS,
+        "expression_permutations": EXPRESSION_PERMUTATIONS,
         **collinearity(model, genes.rows),
         **{f"example_{what}": row["regulator"] for what, row in examples.items()},
-    }  # fmt: skip
+    }
     tables = {
-        "masters": study.masters, "sets": study.sets, "absent": study.absent,
+        "masters": study.masters,
+        "sets": study.sets,
+        "absent": study.absent,
         "own_expression": own_expression,
         "own_expression_controls": pd.DataFrame([each.control for each in correlated.values()]),
         "unmapped": study.mapped.query("lost != ''")[["class", "regulator", "lost"]],
@@ -703,7 +770,7 @@ def main(data: Path, model_id: str, retrained: tuple[int, ...], seed: int) -> No
             [(name, f"{v:.4g}" if isinstance(v, float) else v) for name, v in facts.items()],
             columns=["name", "value"],
         ),
-    }  # fmt: skip
+    }
     if retrained:
         tables["networks"] = compare_networks(
             model, table, genes, profiles["all"], study, retrained, seed

@@ -54,10 +54,24 @@ def draw_masters(masters: pd.DataFrame) -> Figure:
         axes.axvline(50, color=GREY, lw=0.6)
         for kind in ("TF", "RBP", "miRNA"):
             own = (order["class"] == kind).to_numpy()
-            axes.plot(order[column][own], y[own], "o", ms=4.5, color=COLOURS[kind],
-                      label=f"{kind}, all genes")  # fmt: skip
-        axes.plot(chr1.loc[pairs, column], y, "D", ms=3.5, mfc="none", mec="black", mew=0.7,
-                  label="chr1 only")  # fmt: skip
+            axes.plot(
+                order[column][own],
+                y[own],
+                "o",
+                ms=4.5,
+                color=COLOURS[kind],
+                label=f"{kind}, all genes",
+            )
+        axes.plot(
+            chr1.loc[pairs, column],
+            y,
+            "D",
+            ms=3.5,
+            mfc="none",
+            mec="black",
+            mew=0.7,
+            label="chr1 only",
+        )
         axes.set_xlim(-3, 103)
         tidy(axes)
     left.set_yticks(y, order["label"], fontsize=7)
@@ -77,12 +91,26 @@ def draw_rhos(found: Iterable[OwnExpression]) -> Figure:
     for axes, own in zip(panels, found, strict=True):
         rho = own.table["rho"]
         kind, n = own.control["class"], own.control["n"]
-        axes.hist(rho, bins, weights=np.full(len(rho), 1 / len(rho)), color=COLOURS[str(kind)],
-                  alpha=0.55, label="observed")  # fmt: skip
+        axes.hist(
+            rho,
+            bins,
+            weights=np.full(len(rho), 1 / len(rho)),
+            color=COLOURS[str(kind)],
+            alpha=0.55,
+            label="observed",
+        )
         for name, colour, dash in (("tissues", "black", ":"), ("regulators", "black", "-")):
             values = own.permuted[name].ravel()
-            axes.hist(values, bins, weights=np.full(values.size, 1 / values.size), color=colour,
-                      histtype="step", ls=dash, lw=1, label=f"{name} permuted")  # fmt: skip
+            axes.hist(
+                values,
+                bins,
+                weights=np.full(values.size, 1 / values.size),
+                color=colour,
+                histtype="step",
+                ls=dash,
+                lw=1,
+                label=f"{name} permuted",
+            )
         axes.axvline(0, color=GREY, lw=0.6)
         axes.set_title(f"{n} {kind}s", fontsize=9)
         axes.set_xticks([-1, -0.5, 0, 0.5, 1])
@@ -103,12 +131,18 @@ def draw_heatmap(profiles: Profiles, n_top: int = 40) -> Figure:
     bound = float(np.quantile(np.abs(shown), 0.99))
     figure = new_figure(7.2, 7.4)
     axes = figure.subplots()
-    image = axes.imshow(shown, cmap="RdBu_r", aspect="auto", interpolation="nearest",
-                        norm=TwoSlopeNorm(0, -bound, bound))  # fmt: skip
+    image = axes.imshow(
+        shown,
+        cmap="RdBu_r",
+        aspect="auto",
+        interpolation="nearest",
+        norm=TwoSlopeNorm(0, -bound, bound),
+    )
     names = profiles.regulators.iloc[strongest[rows]]
     axes.set_yticks(np.arange(n_top), names["regulator"])
-    axes.set_xticks(np.arange(len(columns)), [short(profiles.tissues[i]) for i in columns],
-                    rotation=90)  # fmt: skip
+    axes.set_xticks(
+        np.arange(len(columns)), [short(profiles.tissues[i]) for i in columns], rotation=90
+    )
     axes.tick_params(labelsize=6, length=2)
     for tick, kind in zip(axes.get_yticklabels(), names["class"], strict=True):
         tick.set_color(COLOURS[kind])
@@ -120,8 +154,13 @@ def draw_heatmap(profiles: Profiles, n_top: int = 40) -> Figure:
 
 def short(tissue: str) -> str:
     """Name of a tissue for a tick."""
-    words = re.sub(r"_(basal_ganglia|cervical_c_1|BA\d+|Suprapubic|Lower_leg|Terminal_Ileum)", "",
-                   tissue).replace("Gastroesophageal", "Gastroesoph.").split("_")  # fmt: skip
+    words = (
+        re.sub(
+            r"_(basal_ganglia|cervical_c_1|BA\d+|Suprapubic|Lower_leg|Terminal_Ileum)", "", tissue
+        )
+        .replace("Gastroesophageal", "Gastroesoph.")
+        .split("_")
+    )
     return " ".join(words)
 
 

@@ -87,8 +87,9 @@ class Task:
 def rival(path: Path, task: Task) -> FloatArray:
     """Best hypergeometric -log p of each TF, NaN where the library lacks it."""
     library = {found.name: found.genes for found in read_gmt(path)}
-    genes = {g: i for i, g in enumerate({g for v in (*library.values(), *task.sets.values())
-                                         for g in v})}  # fmt: skip
+    genes = {
+        g: i for i, g in enumerate({g for v in (*library.values(), *task.sets.values()) for g in v})
+    }
 
     def incidence(sets: Mapping[str, Sequence[str]]) -> sparse.csr_array:
         rows = np.repeat(np.arange(len(sets)), [len(set(v)) for v in sets.values()])
@@ -97,8 +98,9 @@ def rival(path: Path, task: Task) -> FloatArray:
 
     own, other = incidence(task.sets), incidence(library)
     overlap = (own @ other.T).toarray()
-    logs = stats.hypergeom.logsf(overlap - 1, N_GENES, other.sum(axis=1)[None, :],
-                                 own.sum(axis=1)[:, None])  # fmt: skip
+    logs = stats.hypergeom.logsf(
+        overlap - 1, N_GENES, other.sum(axis=1)[None, :], own.sum(axis=1)[:, None]
+    )
     place = {name: i for i, name in enumerate(task.universe)}
     found = np.full((len(task.sets), len(task.universe)), np.nan)
     for column, name in enumerate(library):
@@ -187,12 +189,19 @@ def usual(scene: Scene, evidence: Evidence, train: BoolArray) -> Reference:
     counts = evidence.own[train].sum(axis=0)
     frequency = (counts + 1) / (train.sum() + PRIOR_SETS)
     return Reference(
-        1, float(np.median(evidence.sizes[train])), len(scene.rows), {},
-        float(np.median(frequency[genic])), float(np.median(spread)),
-        {track.name: (float(m), float(s))
-         for track, m, s in zip(scene.tracks, z.mean(axis=0), spread, strict=True)},
-        {}, {scene.genes[i]: float(frequency[i]) for i in genic},
-    )  # fmt: skip
+        1,
+        float(np.median(evidence.sizes[train])),
+        len(scene.rows),
+        {},
+        float(np.median(frequency[genic])),
+        float(np.median(spread)),
+        {
+            track.name: (float(m), float(s))
+            for track, m, s in zip(scene.tracks, z.mean(axis=0), spread, strict=True)
+        },
+        {},
+        {scene.genes[i]: float(frequency[i]) for i in genic},
+    )
 
 
 def fit(columns: Mapping[str, FloatArray], true: IntArray, tfs: Sequence[str]) -> dict[str, float]:
@@ -283,16 +292,18 @@ def stem_of(symbol: str) -> str | None:
     return stem if stem != name and len(stem) > 1 else None
 
 
-def with_kin(among_untracked: bool, scene: Scene, evidence: Evidence,
-             reference: Reference) -> dict[str, FloatArray]:  # fmt: skip
+def with_kin(
+    among_untracked: bool, scene: Scene, evidence: Evidence, reference: Reference
+) -> dict[str, FloatArray]:
     """Borrow the best binding of a regulator's family, for those without tracks of their own."""
     found = mode.ingredients(scene, evidence, reference)
     stems = [stem_of(name) for name in scene.regulators]
     tracked = np.isin(np.arange(len(stems)), scene.track_of)
     kin = np.full_like(found["binding"], -np.inf)
     for i, stem in enumerate(stems):
-        alike = [j for j, other in enumerate(stems) if stem and other == stem and j != i
-                 and tracked[j]]  # fmt: skip
+        alike = [
+            j for j, other in enumerate(stems) if stem and other == stem and j != i and tracked[j]
+        ]
         if alike and not (among_untracked and tracked[i]):
             kin[:, i] = found["binding"][:, alike].max(axis=1)
     return {**found, "kin": mode.standardised(kin)}
@@ -321,11 +332,16 @@ VARIANTS: Mapping[str, Ingredients] = {
     "binding of kin, all (not shipped)": partial(with_kin, False),
     "number of tracks alone (no signature)": chosen(["studied"], studied),
     "with number of tracks (not shipped)": studied,
-}  # fmt: skip
+}
 # What inner folds choose from.
-CANDIDATES = ("binding, own gene, match", "without match", "without own gene",
-              "binding: not against usual values", "binding: mean of tracks",
-              "binding: corrected for number of tracks")  # fmt: skip
+CANDIDATES = (
+    "binding, own gene, match",
+    "without match",
+    "without own gene",
+    "binding: not against usual values",
+    "binding: mean of tracks",
+    "binding: corrected for number of tracks",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -344,14 +360,16 @@ class Ours:
         tfs = np.array(self.task.tfs)[train].tolist()
         return replace(known, weights=fit(columns, self.task.true[train], tfs))
 
-    def scored(self, rows: BoolArray, make: Ingredients, known: Reference,
-               evidence: Evidence | None = None) -> FloatArray:  # fmt: skip
+    def scored(
+        self, rows: BoolArray, make: Ingredients, known: Reference, evidence: Evidence | None = None
+    ) -> FloatArray:
         columns = make(self.scene, subset(evidence or self.evidence, rows), known)
         total = np.sum([known.weights[name] * columns[name] for name in columns], axis=0)
         return np.asarray(total[:, at_universe(self.scene, self.task.universe)])
 
-    def crossed(self, make: Ingredients, folds: IntArray, among: BoolArray,
-                evidence: Evidence | None = None) -> FloatArray:  # fmt: skip
+    def crossed(
+        self, make: Ingredients, folds: IntArray, among: BoolArray, evidence: Evidence | None = None
+    ) -> FloatArray:
         """Scores of the signatures `among` others, each from a reference without its fold."""
         found = np.full((len(self.task.tfs), len(self.task.universe)), np.nan)
         for fold in np.unique(folds[among]):
@@ -384,20 +402,30 @@ class Ours:
 # -- tables ----------------------------------------------------------------------------------
 
 
-def accuracy(task: Task, methods: Mapping[str, FloatArray], groups: Mapping[str, BoolArray]
-             ) -> pd.DataFrame:  # fmt: skip
+def accuracy(
+    task: Task, methods: Mapping[str, FloatArray], groups: Mapping[str, BoolArray]
+) -> pd.DataFrame:
     rows = []
     for group, among in groups.items():
         for name, scores in methods.items():
             auroc, low, high = interval(below(scores, task.true, among), task.tfs)
             top, top_low, top_high = interval(in_top(scores, task.true, among), task.tfs)
-            rows.append({
-                "tfs": group, "n_tfs": int(among.sum()), "signatures": int(among[task.true].sum()),
-                "method": name, "covered": int((~np.isnan(scores[0]) & among).sum()),
-                "auroc": auroc, "low": low, "high": high,
-                "top10": top, "top10_low": top_low, "top10_high": top_high,
-                "specificity": specificity(scores, task).mean() if among.all() else np.nan,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "tfs": group,
+                    "n_tfs": int(among.sum()),
+                    "signatures": int(among[task.true].sum()),
+                    "method": name,
+                    "covered": int((~np.isnan(scores[0]) & among).sum()),
+                    "auroc": auroc,
+                    "low": low,
+                    "high": high,
+                    "top10": top,
+                    "top10_low": top_low,
+                    "top10_high": top_high,
+                    "specificity": specificity(scores, task).mean() if among.all() else np.nan,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -407,11 +435,17 @@ def ablation(task: Task, variants: Mapping[str, FloatArray]) -> pd.DataFrame:
     for name, scores in variants.items():
         share = below(scores, task.true, every)
         gain, low, high = interval(share - below(variants[base], task.true, every), task.tfs)
-        rows.append({
-            "variant": name, "auroc": share.mean(), "difference": gain, "low": low, "high": high,
-            "top10": in_top(scores, task.true, every).mean(),
-            "specificity": specificity(scores, task).mean(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "variant": name,
+                "auroc": share.mean(),
+                "difference": gain,
+                "low": low,
+                "high": high,
+                "top10": in_top(scores, task.true, every).mean(),
+                "specificity": specificity(scores, task).mean(),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -424,11 +458,19 @@ def smaller(ours: Ours, members: BoolArray, every: BoolArray) -> pd.DataFrame:
             genes = np.flatnonzero(members[:, column])
             part[rng.choice(genes, min(size, len(genes)), replace=False), column] = True
         evidence = mode.gather(ours.scene, part)
-        scores = ours.crossed(mode.ingredients, ours.task.folds,
-                              np.ones(members.shape[1], bool), evidence)  # fmt: skip
+        scores = ours.crossed(
+            mode.ingredients, ours.task.folds, np.ones(members.shape[1], bool), evidence
+        )
         auroc, low, high = interval(below(scores, ours.task.true, every), ours.task.tfs)
-        rows.append({"genes": size, "auroc": auroc, "low": low, "high": high,
-                     "top10": in_top(scores, ours.task.true, every).mean()})  # fmt: skip
+        rows.append(
+            {
+                "genes": size,
+                "auroc": auroc,
+                "low": low,
+                "high": high,
+                "top10": in_top(scores, ours.task.true, every).mean(),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -451,8 +493,10 @@ def calibration(scene: Scene, lengths: FloatArray, members: BoolArray) -> pd.Dat
             "smallest q of a set": stats.false_discovery_control(p, axis=1).min(axis=1),
         }
         for what, values in tests.items():
-            rows += [{"genes": size, "of": what, "level": level, "share": (values <= level).mean()}
-                     for level in (0.5, 0.1, 0.05, 0.01, 0.001, 0.0001)]  # fmt: skip
+            rows += [
+                {"genes": size, "of": what, "level": level, "share": (values <= level).mean()}
+                for level in (0.5, 0.1, 0.05, 0.01, 0.001, 0.0001)
+            ]
     return pd.DataFrame(rows)
 
 
@@ -462,16 +506,25 @@ def fitted(task: Task, path: Path) -> pd.DataFrame:
     scores = -table.loc[list(task.sets), list(task.universe)].to_numpy(np.float64)
     every = np.ones(len(task.universe), bool)
     auroc, low, high = interval(below(scores, task.true, every), task.tfs)
-    return pd.DataFrame([{
-        "signatures": len(table), "regulators": len(table.columns), "auroc": auroc, "low": low,
-        "high": high, "top10": in_top(scores, task.true, every).mean(),
-        "specificity": specificity(scores, task).mean(),
-    }])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "signatures": len(table),
+                "regulators": len(table.columns),
+                "auroc": auroc,
+                "low": low,
+                "high": high,
+                "top10": in_top(scores, task.true, every).mean(),
+                "specificity": specificity(scores, task).mean(),
+            }
+        ]
+    )
 
 
 def write_reference(ours: Ours, names: Mapping[str, str]) -> None:
-    known = replace(ours.trained(np.ones(len(ours.task.tfs), bool), mode.ingredients),
-                    regulators=names)  # fmt: skip
+    known = replace(
+        ours.trained(np.ones(len(ours.task.tfs), bool), mode.ingredients), regulators=names
+    )
     plain = {
         "format_version": known.format_version,
         "set_size": known.set_size,
@@ -504,16 +557,25 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     gmt = shared / "benchmark/tf_perturbations_dev.symbols.gmt.gz"
     sets = {found.name: found.genes for found in read_gmt(gmt)}
-    universe = sorted({found.name.partition("_")[0] for path in LIBRARIES.values()
-                       for found in read_gmt(shared / path)})  # fmt: skip
+    universe = sorted(
+        {
+            found.name.partition("_")[0]
+            for path in LIBRARIES.values()
+            for found in read_gmt(shared / path)
+        }
+    )
     task = Task(sets, tuple(name.partition("_")[0] for name in sets), tuple(universe))
     features, model = dz.load_features("hg38-open-v2"), dz.load("gtex-tissue-v1")
     names = own_genes(universe, features)
     rows = np.flatnonzero(np.array(features.rows.biotypes) == "protein_coding")
     scene = make_scene(
-        features, model, model.predict([features.rows.ids[row] for row in rows]), rows, "promoter",
+        features,
+        model,
+        model.predict([features.rows.ids[row] for row in rows]),
+        rows,
+        "promoter",
         Reference(1, 1.0, 1, {}, 1.0, 1.0, {}, names, {}),
-    )  # fmt: skip
+    )
     place = np.full(len(features), -1, np.int64)
     place[rows] = np.arange(len(rows))
     members = np.zeros((len(rows), len(sets)), bool)
@@ -549,21 +611,29 @@ def main() -> None:
     table = accuracy(task, methods, groups)
     table.to_csv(out / "benchmark.tsv", sep="\t", index=False, float_format="%.4f")
     if arguments.ranks:
-        fitted(task, arguments.ranks).to_csv(out / "command.tsv", sep="\t", index=False,
-                                             float_format="%.4f")  # fmt: skip
+        fitted(task, arguments.ranks).to_csv(
+            out / "command.tsv", sep="\t", index=False, float_format="%.4f"
+        )
     own = []
     for name in LIBRARIES:
         among = ~np.isnan(methods[name][0])
-        own.append({"library": name, "tfs": int(among.sum()),
-                    "signatures": int(among[task.true].sum()),
-                    "auroc": np.nanmean(below(methods[name], task.true, among)),
-                    "ours": np.nanmean(below(methods["ours"], task.true, among))})  # fmt: skip
+        own.append(
+            {
+                "library": name,
+                "tfs": int(among.sum()),
+                "signatures": int(among[task.true].sum()),
+                "auroc": np.nanmean(below(methods[name], task.true, among)),
+                "ours": np.nanmean(below(methods["ours"], task.true, among)),
+            }
+        )
     pd.DataFrame(own).to_csv(out / "libraries.tsv", sep="\t", index=False, float_format="%.4f")
-    smaller(ours, members, every).to_csv(out / "sizes.tsv", sep="\t", index=False,
-                                         float_format="%.4f")  # fmt: skip
+    smaller(ours, members, every).to_csv(
+        out / "sizes.tsv", sep="\t", index=False, float_format="%.4f"
+    )
     lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
-    calibration(scene, lengths, members).to_csv(out / "calibration.tsv", sep="\t", index=False,
-                                                float_format="%.5f")  # fmt: skip
+    calibration(scene, lengths, members).to_csv(
+        out / "calibration.tsv", sep="\t", index=False, float_format="%.5f"
+    )
     if arguments.nested:
         nested, picked = ours.nested()
         say(f"nested choices: {picked}")
@@ -578,12 +648,19 @@ def main() -> None:
 def own_genes(universe: Sequence[str], features: dz.FeatureSet) -> dict[str, str]:
     """Gene id of each TF, '' for none; libraries drop the hyphen of NKX2-1."""
     found = features.index.resolve(list(universe))
-    bare = {key_of(symbol): i for i, symbol in enumerate(features.rows.symbols)
-            if "-" in symbol and features.rows.biotypes[i] == "protein_coding"}  # fmt: skip
-    rows = [int(row) if row >= 0 else bare.get(name, -1)
-            for name, row in zip(universe, found.rows, strict=True)]  # fmt: skip
-    return {name: features.rows.ids[row] if row >= 0 else ""
-            for name, row in zip(universe, rows, strict=True)}  # fmt: skip
+    bare = {
+        key_of(symbol): i
+        for i, symbol in enumerate(features.rows.symbols)
+        if "-" in symbol and features.rows.biotypes[i] == "protein_coding"
+    }
+    rows = [
+        int(row) if row >= 0 else bare.get(name, -1)
+        for name, row in zip(universe, found.rows, strict=True)
+    ]
+    return {
+        name: features.rows.ids[row] if row >= 0 else ""
+        for name, row in zip(universe, rows, strict=True)
+    }
 
 
 if __name__ == "__main__":

@@ -83,8 +83,9 @@ def compare(dataset: Dataset, config: DecodeConfig, repeats: list[Repeat]) -> pd
             if name == "bound_tf_count":
                 fitted = score(
                     np.repeat(bound_counts(dataset, split.training), len(scale), axis=1),
-                    dataset.targets.values[split.training], dataset.targets.names,
-                )  # fmt: skip
+                    dataset.targets.values[split.training],
+                    dataset.targets.names,
+                )
                 table["spearman"] *= np.sign(fitted["spearman"])
             click.echo(f"{part} {name}: {summarise(table)}", err=True)
             table.insert(0, "model", name)

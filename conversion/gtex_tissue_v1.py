@@ -92,10 +92,16 @@ def main(model: str, expression: Path, folder: Path, force: bool) -> None:
             sources=recipe.sources,
             features_id=FEATURES,
             data={expression.name: sha256_of(expression)},
-            command=("python", "-m", "conversion.gtex_tissue_v1", model, expression.name,
-                     f"zoo/models/{folder.name}"),
+            command=(
+                "python",
+                "-m",
+                "conversion.gtex_tissue_v1",
+                model,
+                expression.name,
+                f"zoo/models/{folder.name}",
+            ),
             commit=current_commit(),
-        )  # fmt: skip
+        )
         write_bundle(temporary, dataset, fitted, description)
 
 

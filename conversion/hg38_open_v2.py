@@ -47,11 +47,13 @@ def targets(data: Path) -> list[TargetFile]:
     ids = entrez_ids(data)
     return [
         TargetFile(
-            data / "binding/gene_level" / name, pattern, source,
+            data / "binding/gene_level" / name,
+            pattern,
+            source,
             ids=ids if ".entrez." in name else None,
         )
         for name, pattern, source in TARGETS
-    ]  # fmt: skip
+    ]
 
 
 def single(path: Path, regulator: str, kind: str, source: str) -> SiteFile:

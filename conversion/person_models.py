@@ -59,29 +59,36 @@ class Source:
 COHORTS = {
     "lcl-person-v1": Source(
         "Expression of 69 lymphoblastoid cell lines, from regulator binding",
-        "lcl_yri69.counts.tsv.gz", "counts",
+        "lcl_yri69.counts.tsv.gz",
+        "counts",
         "RNA-seq counts of lymphoblastoid cell lines, Yoruba (Pickrell et al. 2010; "
         "tweeDEseqCountData, MIT)",
     ),
     "gtex-heart-person-v1": Source(
         "Expression of 60 hearts (GTEx), from regulator binding",
-        "gtex_heart60.tpm.tsv.gz", "tpm", "GTEx heart, 60 samples, 5,000 genes (MultiCoex, MIT)",
+        "gtex_heart60.tpm.tsv.gz",
+        "tpm",
+        "GTEx heart, 60 samples, 5,000 genes (MultiCoex, MIT)",
     ),
     "gtex-liver-person-v1": Source(
         "Expression of 60 livers (GTEx), from regulator binding",
-        "gtex_liver60.tpm.tsv.gz", "tpm", "GTEx liver, 60 samples, 5,000 genes (MultiCoex, MIT)",
+        "gtex_liver60.tpm.tsv.gz",
+        "tpm",
+        "GTEx liver, 60 samples, 5,000 genes (MultiCoex, MIT)",
     ),
     "gtex-brain-person-v1": Source(
         "Expression of 60 brain samples (GTEx), from regulator binding",
-        "gtex_brain60.tpm.tsv.gz", "tpm",
+        "gtex_brain60.tpm.tsv.gz",
+        "tpm",
         "GTEx brain, regions mixed, 60 samples, 5,000 genes (MultiCoex, MIT)",
     ),
     "gtex-blood-person-v1": Source(
         "Expression of whole blood of 755 persons (GTEx, chr1 only), from regulator binding",
-        "gtex_blood755_chr1.counts.tsv.gz", "counts",
+        "gtex_blood755_chr1.counts.tsv.gz",
+        "counts",
         "GTEx whole blood, 755 persons, 3,000 genes of chr1 (QRscore, GPL-3)",
     ),
-}  # fmt: skip
+}
 DE_PRIOR = "de-prior-v1"
 FIT = FinetuneFit(frozen_layers=0)
 FITS = {
@@ -94,8 +101,12 @@ FITS = {
 def prepared(model: str, folder: Path, features: FeatureSet) -> Cohort:
     """Prepare the cohort of a model; no technical covariates are known of any."""
     source = COHORTS[model]
-    return prepare_cohort(folder / "person" / source.file, folder / "person" / source.persons,
-                          features, quantity=source.quantity)  # fmt: skip
+    return prepare_cohort(
+        folder / "person" / source.file,
+        folder / "person" / source.persons,
+        features,
+        quantity=source.quantity,
+    )
 
 
 def de_prior_targets(folder: Path) -> Targets:
@@ -171,14 +182,27 @@ def main(model: str, expression: Path, folder: Path, force: bool) -> None:
         sources=(own, *BINDING),
         features_id=FEATURES,
         data=data,
-        command=("python", "-m", "conversion.person_models", model, "EXPRESSION",
-                 f"zoo/models/{folder.name}"),
+        command=(
+            "python",
+            "-m",
+            "conversion.person_models",
+            model,
+            "EXPRESSION",
+            f"zoo/models/{folder.name}",
+        ),
         commit=current_commit(),
-    )  # fmt: skip
+    )
     finetune_bundle(
-        base, targets, folder, description, fit=FITS.get(model, FIT), split=split, force=force,
-        transfer=Transfer(membership=model != DE_PRIOR), tolerance=1e-5,
-    )  # fmt: skip
+        base,
+        targets,
+        folder,
+        description,
+        fit=FITS.get(model, FIT),
+        split=split,
+        force=force,
+        transfer=Transfer(membership=model != DE_PRIOR),
+        tolerance=1e-5,
+    )
 
 
 if __name__ == "__main__":

@@ -48,9 +48,19 @@ MEDIAN_WEIGHT = 0.25
 
 # Names of what is searched, which are those of the fields.
 PROPOSED = (
-    "encoder_width", "dense_width", "dense_layers", "learning_rate", "weight_decay", "batch_size",
-    "epochs", "group_dropout", "input_dropout", "encoder_dropout", "dense_dropout", "median_weight",
-)  # fmt: skip
+    "encoder_width",
+    "dense_width",
+    "dense_layers",
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "epochs",
+    "group_dropout",
+    "input_dropout",
+    "encoder_dropout",
+    "dense_dropout",
+    "median_weight",
+)
 
 
 def propose(trial: optuna.Trial) -> tuple[PerceptronConfig, PerceptronFit]:
@@ -128,9 +138,15 @@ def ledger(study: optuna.Study) -> pd.DataFrame:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--ledger", "table", type=click.Path(path_type=Path), required=True)
 def main(
-    features: str, expression: Path, kinds: str, journal: Path, trials: int, folds: int,
-    seed: int, table: Path,
-) -> None:  # fmt: skip
+    features: str,
+    expression: Path,
+    kinds: str,
+    journal: Path,
+    trials: int,
+    folds: int,
+    seed: int,
+    table: Path,
+) -> None:
     """Search, or go on searching."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     bound, targets = (
@@ -142,9 +158,13 @@ def main(
         optuna.storages.journal.JournalFileBackend(str(journal))
     )
     study = optuna.create_study(
-        storage=storage, study_name=STUDY, load_if_exists=True, direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner(5),
-    )  # fmt: skip
+        storage=storage,
+        study_name=STUDY,
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(5),
+    )
     if not study.trials:  # what the first look came to is where the search sets out from
         defaults = {**vars(PerceptronConfig()), **vars(PerceptronFit())}
         study.enqueue_trial({name: defaults[name] for name in PROPOSED})

@@ -139,8 +139,13 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
         If a line is not GTF, an exon has no id, lies past the chromosome's end or on a chromosome
         of another genome build, or no exon is left.
     """
-    table = read_columns(path, ("chrom", "feature", "start", "end", "strand", "attributes"),
-                         (0, 2, 3, 4, 6, 8), select=("feature", "exon"), what="GTF")  # fmt: skip
+    table = read_columns(
+        path,
+        ("chrom", "feature", "start", "end", "strand", "attributes"),
+        (0, 2, 3, 4, 6, 8),
+        select=("feature", "exon"),
+        what="GTF",
+    )
     if table.empty:
         raise InputError(
             "has no exon lines", path=path, remedy="Gene models are read from lines of type exon."
@@ -157,8 +162,13 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
         )
     if not known.all():
         dropped = [name for name, code in codes.items() if code < 0]
-        _log.info("%s: %d exons on %d sequences outside %s left out",
-                  path, int((~known).sum()), len(dropped), genome.build)  # fmt: skip
+        _log.info(
+            "%s: %d exons on %d sequences outside %s left out",
+            path,
+            int((~known).sum()),
+            len(dropped),
+            genome.build,
+        )
         table = table[known]
 
     exons = _exon_table(table, path, genome, codes)
@@ -185,9 +195,11 @@ def _exon_table(
     strand = table["strand"].map({"+": 1, "-": -1}).fillna(0).to_numpy(np.int8)
     refuse((start < 0) | (end <= start), "start and end are not a 1-based closed interval")
     refuse(strand == 0, "an exon's strand must be + or -")
-    refuse(end > genome.lengths[chrom],
-           f"exon ends past its chromosome's last base in {genome.build}",
-           "The file is of another genome build; give its --chrom-sizes.")  # fmt: skip
+    refuse(
+        end > genome.lengths[chrom],
+        f"exon ends past its chromosome's last base in {genome.build}",
+        "The file is of another genome build; give its --chrom-sizes.",
+    )
     # All else being equal in the exons of a transcript, each text need be searched only once.
     which, texts = pd.factorize(
         np.array([_EXON_ATTRIBUTES.sub("", text) for text in table["attributes"]], object)
@@ -213,8 +225,9 @@ def _distinct_transcripts(exons: pd.DataFrame) -> pd.Series[str]:
     if unnamed.any():
         _log.warning(
             "%d exons have no transcript_id; those of a gene are taken as one transcript, named "
-            "like the gene", int(unnamed.sum()),
-        )  # fmt: skip
+            "like the gene",
+            int(unnamed.sum()),
+        )
     ids = exons["transcript"].where(~unnamed, exons["gene"])
     accession = exons["accession"]
     first = accession.groupby(ids).transform("first")
@@ -240,18 +253,26 @@ def _assemble(
     """Group exon rows into gene models."""
     exons = exons.assign(locus=_number_loci(exons, genome))
     loci = exons.groupby("locus", sort=True).agg(
-        id=("id", "first"), gene=("gene", "first"), symbol=("symbol", "first"),
-        biotype=("biotype", "first"), chrom=("chrom", "first"), strand=("strand", "first"),
-    )  # fmt: skip
+        id=("id", "first"),
+        gene=("gene", "first"),
+        symbol=("symbol", "first"),
+        biotype=("biotype", "first"),
+        chrom=("chrom", "first"),
+        strand=("strand", "first"),
+    )
     ids = _unique_ids(loci["id"].tolist(), loci["chrom"].tolist(), genome, level)
     named = np.array([name is not None for name in ids])
     if not named.all():
         further = loci[~named]
         _log.warning(
             "%s: %d further places of %d genes left out (a gene has one place, the first in the "
-            "file), such as %s on chromosome %s", path, len(further), further["id"].nunique(),
-            further["id"].iloc[0], genome.names[further["chrom"].iloc[0]],
-        )  # fmt: skip
+            "file), such as %s on chromosome %s",
+            path,
+            len(further),
+            further["id"].nunique(),
+            further["id"].iloc[0],
+            genome.names[further["chrom"].iloc[0]],
+        )
     loci = loci.assign(id=pd.Series(ids, loci.index, dtype=object))[named]
 
     # Union of exons, all loci at once: each locus is a stretch of its own on one axis.
@@ -327,8 +348,9 @@ def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tupl
         If a line is not BED6 with a strand, or lies outside its chromosome or on one of another
         genome build.
     """
-    table = read_columns(path, ("chrom", "start", "end", "id", "strand"), (0, 1, 2, 3, 5),
-                         what="BED6")  # fmt: skip
+    table = read_columns(
+        path, ("chrom", "start", "end", "id", "strand"), (0, 1, 2, 3, 5), what="BED6"
+    )
     genome.refuse_other_builds(table["chrom"].unique(), path)
     sites: dict[str, tuple[int, int, int]] = {}
     columns = (table[name].tolist() for name in table.columns)

@@ -80,8 +80,9 @@ def stored_csr(
     fits = fits and (not len(tracks) or int(tracks.max()) < shape[1])
     fits = fits and int(bases.max(initial=0)) < 1 << 31
     if not fits:
-        raise InputError(f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and "
-                         f"{shape[1]} tracks")  # fmt: skip
+        raise InputError(
+            f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and {shape[1]} tracks"
+        )
     indptr = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int32)
     return sparse.csr_array((bases.astype(np.int32), tracks.astype(np.int32), indptr), shape=shape)
 
@@ -138,8 +139,18 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             if len(arrays) < len(members):
                 raise ValueError("two arrays have one name")
             return {name: _read_array(archive, member) for name, member in arrays.items()}
-    except (ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError,
-            OverflowError, struct.error, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+        struct.error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InputError(f"cannot be read as arrays ({error})", path=path) from error
 
 

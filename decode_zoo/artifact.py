@@ -251,8 +251,10 @@ def check_versioned(value: object, where: str = "id") -> None:
     """
     check_id(value, where)
     if not _VERSIONED.fullmatch(str(value)):
-        raise InputError(f"{where}: the id {brief(value)} has no version (-v1 or higher)",
-                         remedy=f"Call it {value}-v1.")  # fmt: skip
+        raise InputError(
+            f"{where}: the id {brief(value)} has no version (-v1 or higher)",
+            remedy=f"Call it {value}-v1.",
+        )
 
 
 def _is_file_name(name: object) -> bool:

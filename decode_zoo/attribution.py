@@ -255,8 +255,10 @@ class Attribution:
             best = np.argsort(-own, axis=0, kind="stable")[:n]
             entries.append(start + best.T.ravel())
             outputs.append(np.repeat(np.arange(len(self.outputs), dtype=np.int32), n))
-        return self._long(np.concatenate([np.zeros(0, np.int64), *entries]),
-                          np.concatenate([np.zeros(0, np.int32), *outputs]))  # fmt: skip
+        return self._long(
+            np.concatenate([np.zeros(0, np.int64), *entries]),
+            np.concatenate([np.zeros(0, np.int32), *outputs]),
+        )
 
     def _long(self, entry: IntArray, output: npt.NDArray[np.int32]) -> pd.DataFrame:
         """Long table of some entries and outputs."""
@@ -423,8 +425,10 @@ class Summary:
             If it is by position: places of different genes are not the same.
         """
         if attribution.resolution.by == "position":
-            raise UsageError("Scores by position are not added up over genes.",
-                             remedy="Summarise by class, regulator or track.")  # fmt: skip
+            raise UsageError(
+                "Scores by position are not added up over genes.",
+                remedy="Summarise by class, regulator or track.",
+            )
         feature, scores = attribution.feature, attribution.scores.astype(np.float64)
         n_features = len(attribution.resolution.features)
         adder = indicator(feature, n_features)
@@ -440,9 +444,13 @@ class Summary:
             spread = (by_gene @ scores**2 - (by_gene @ scores) ** 2 / n) / n
             variance = indicator(keys % n_features, n_features) @ spread
         return cls(
-            len(attribution), adder @ scores, adder @ np.abs(scores),
-            np.bincount(feature, minlength=n_features), variance, groups.size,
-        )  # fmt: skip
+            len(attribution),
+            adder @ scores,
+            adder @ np.abs(scores),
+            np.bincount(feature, minlength=n_features),
+            variance,
+            groups.size,
+        )
 
     def __add__(self, other: Summary) -> Summary:
         """Join summaries of different genes."""

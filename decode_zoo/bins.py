@@ -153,8 +153,15 @@ def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Re
     ahead = through - row_before[rows]
     bases = np.where(reverse, row_total[rows] - ahead, ahead - lengths)
     offset = genome.offsets[annotation.chroms[rows]]
-    return _regions(annotation.exon_starts + offset, annotation.exon_ends + offset, rows, reverse,
-                    bases, genome, stranded)  # fmt: skip
+    return _regions(
+        annotation.exon_starts + offset,
+        annotation.exon_ends + offset,
+        rows,
+        reverse,
+        bases,
+        genome,
+        stranded,
+    )
 
 
 def clip_sites(sites: Sites, regions: Regions, genome: Genome, boundary: Boundary) -> Pieces:
@@ -199,8 +206,9 @@ def clip_sites(sites: Sites, regions: Regions, genome: Genome, boundary: Boundar
         regions.reverse[region], regions.ends[region] - right, left - regions.starts[region]
     )
     local = local + regions.bases[region]
-    return _canonical(regions.rows[region], codes[site], local, local + (right - left),
-                      len(sites.tracks))  # fmt: skip
+    return _canonical(
+        regions.rows[region], codes[site], local, local + (right - left), len(sites.tracks)
+    )
 
 
 def _canonical(

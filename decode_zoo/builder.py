@@ -101,9 +101,13 @@ def build_features(
             tracks[side], pieces[side] = _gather(jobs, len(annotation), progress)
             _warn_of_strangers(side, tracks[side], pieces[side])
         built = FeatureSet(
-            layout, _rows(annotation, genome), tracks, dict(aliases or {}),
-            decode_zoo.__version__, lambda name: Path(folder) / name,
-        )  # fmt: skip
+            layout,
+            _rows(annotation, genome),
+            tracks,
+            dict(aliases or {}),
+            decode_zoo.__version__,
+            lambda name: Path(folder) / name,
+        )
         exons = (
             np.diff(annotation.exon_indptr),
             annotation.exon_starts,
@@ -173,11 +177,13 @@ def _warn_of_strangers(side: Side, tracks: Sequence[Track], pieces: SitePieces) 
     names = [track.name for track, count in zip(tracks, hits, strict=True) if not count]
     if not names:
         return
-    what = (f"track {names[0]} has" if len(names) == 1
-            else f"{len(names)} of {len(tracks)} tracks have")  # fmt: skip
+    what = (
+        f"track {names[0]} has" if len(names) == 1 else f"{len(names)} of {len(tracks)} tracks have"
+    )
     such = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" * (len(names) > 1)
-    _log.warning("%s: %s no site on any gene: are sites and genes of the same assembly?%s",
-                 side, what, such)  # fmt: skip
+    _log.warning(
+        "%s: %s no site on any gene: are sites and genes of the same assembly?%s", side, what, such
+    )
 
 
 def _group_by_row(parts: Sequence[Pieces], n_rows: int) -> SitePieces:

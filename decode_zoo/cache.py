@@ -24,9 +24,15 @@ from decode_zoo.store import Store
 __all__ = ["STATES", "CachedFile", "clean", "removable", "survey"]
 
 State = Literal[
-    "verified", "damaged", "unreadable", "in the way", "unfinished", "in use", "unregistered",
+    "verified",
+    "damaged",
+    "unreadable",
+    "in the way",
+    "unfinished",
+    "in use",
+    "unregistered",
     "foreign",
-]  # fmt: skip
+]
 STATES: tuple[str, ...] = get_args(State)
 
 _RUBBISH = ("damaged", "unfinished")

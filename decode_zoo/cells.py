@@ -54,9 +54,7 @@ class Cells:
         """Return rows ``start:stop``."""
         indptr = self.indptr[start : stop + 1]
         own = slice(indptr[0], indptr[-1])
-        return Cells(
-            indptr - indptr[0], self.channels[own], self.places[own], self.bases[own]
-        )  # fmt: skip
+        return Cells(indptr - indptr[0], self.channels[own], self.places[own], self.bases[own])
 
     def row(self, i: int) -> Cells:
         """Return one row."""

@@ -75,8 +75,10 @@ def check_attributions(
     if selection.top is not None and selection.summary:
         raise UsageError("--top and --summary exclude each other.")
     if selection.summary and by == "position":
-        raise UsageError("Scores by position are not added up over genes.",
-                         remedy="Summarise by class, regulator or track.")  # fmt: skip
+        raise UsageError(
+            "Scores by position are not added up over genes.",
+            remedy="Summarise by class, regulator or track.",
+        )
     if path is None or os.fspath(path) == "-":
         return
     if (work := _work_folder(path)).is_dir():
@@ -89,8 +91,10 @@ def check_attributions(
     check_output(totals_path(path), force)
     sparse = suffix_of(path) == ".h5ad" and not selection.summary
     if sparse and (selection.top is not None or by == "position"):
-        raise UsageError("An h5ad file holds genes × features, not bins or the strongest few.",
-                         remedy="Write a .parquet or .tsv file.")  # fmt: skip
+        raise UsageError(
+            "An h5ad file holds genes × features, not bins or the strongest few.",
+            remedy="Write a .parquet or .tsv file.",
+        )
 
 
 def print_attributions(explainer: Explainer, rows: IntArray, selection: Selection) -> float:
@@ -167,8 +171,10 @@ def write_attributions(
     check_attributions(path, explainer.resolution.by, selection, force=force)
     target, work = Path(path), _work_folder(path)
     if suffix_of(path) == ".h5ad" and any("/" in output.name for output in explainer.outputs):
-        raise UsageError("The layers of an h5ad file cannot have '/' in their names, as an output "
-                         "has.", remedy="Write a .parquet or .tsv file.")  # fmt: skip
+        raise UsageError(
+            "The layers of an h5ad file cannot have '/' in their names, as an output has.",
+            remedy="Write a .parquet or .tsv file.",
+        )
     record = plain({**provenance, "units": {o.name: o.unit for o in explainer.outputs}})
     try:
         with _prepared(work, _plan(explainer, rows, selection, target), force) as parts:
@@ -224,10 +230,16 @@ def _plan(
 ) -> dict[str, Any]:
     """Describe all that the chunks depend on."""
     digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-    described: dict[str, Any] = plain({
-        "decode_zoo": __version__, **explainer.description(), "rows": digest, "top": selection.top,
-        "summary": selection.summary, "format": suffix_of(target),
-    })  # fmt: skip
+    described: dict[str, Any] = plain(
+        {
+            "decode_zoo": __version__,
+            **explainer.description(),
+            "rows": digest,
+            "top": selection.top,
+            "summary": selection.summary,
+            "format": suffix_of(target),
+        }
+    )
     return described
 
 
@@ -251,8 +263,10 @@ def _prepared(work: Path, plan: dict[str, Any], force: bool) -> Iterator[Path]:
         # What a killed call left unnamed is ours.
         others = [e for e in work.iterdir() if not e.name.startswith(".decode-zoo-")]
         if found is None and others:
-            raise UsageError(f"{work} is in the way and was not made by decode-zoo.",
-                             remedy="Move it, or choose another name with -o.")  # fmt: skip
+            raise UsageError(
+                f"{work} is in the way and was not made by decode-zoo.",
+                remedy="Move it, or choose another name with -o.",
+            )
         if found not in (None, plan) and not force:
             raise UsageError(
                 f"{work} holds the unfinished work of another call.",
@@ -310,14 +324,21 @@ def _found_plan(file: Path) -> object:
 def _files(parts: Path, number: int, target: Path) -> tuple[Path, Path, Path]:
     """Files of a chunk: scores, totals, and what says that it is done."""
     stem = f"{number:06d}"
-    return (parts / f"{stem}{suffix_of(target)}", parts / f"{stem}.totals.tsv",
-            parts / f"{stem}.done")  # fmt: skip
+    return (
+        parts / f"{stem}{suffix_of(target)}",
+        parts / f"{stem}.totals.tsv",
+        parts / f"{stem}.done",
+    )
 
 
 def _do_chunk(
-    explainer: Explainer, rows: IntArray, parts: Path, number: int, target: Path,
+    explainer: Explainer,
+    rows: IntArray,
+    parts: Path,
+    number: int,
+    target: Path,
     selection: Selection,
-) -> float:  # fmt: skip
+) -> float:
     """Explain and store a chunk unless that is done; return its largest |delta|."""
     scores, totals, done = _files(parts, number, target)
     if done.exists():
@@ -334,9 +355,14 @@ def _do_chunk(
 
 
 def _finish(
-    explainer: Explainer, work: Path, parts: Path, n_chunks: int, target: Path,
-    selection: Selection, record: Mapping[str, Any],
-) -> None:  # fmt: skip
+    explainer: Explainer,
+    work: Path,
+    parts: Path,
+    n_chunks: int,
+    target: Path,
+    selection: Selection,
+    record: Mapping[str, Any],
+) -> None:
     """Make the outputs from all chunks."""
     files = [_files(parts, number, target) for number in range(n_chunks)]
     empty = explainer.explain(np.zeros(0, np.int64))

@@ -518,8 +518,9 @@ class _Judge:
             and (is_this_machine(there.hostname) or not is_this_machine(here.hostname))
         )
         if not follows:
-            raise TransferError("a redirect that is not followed, from "
-                                f"{here.scheme} to {there.scheme}")  # fmt: skip
+            raise TransferError(
+                f"a redirect that is not followed, from {here.scheme} to {there.scheme}"
+            )
         response.close()  # requests would read its body, which may be endless
 
     def _accept(self, response: Any) -> None:

@@ -117,9 +117,11 @@ class Explainer:
             references = [
                 Cells.without_sites(
                     {side: frozen.background for side, frozen in manifest.inputs.items()},
-                    bound.n_tracks, manifest.layout.bin, None if positions else bound.kernels,
+                    bound.n_tracks,
+                    manifest.layout.bin,
+                    None if positions else bound.kernels,
                 )
-            ]  # fmt: skip
+            ]
         else:
             names = [] if isinstance(background, str) else list(background)
             if not names:
@@ -127,15 +129,23 @@ class Explainer:
             asked = model.rows_of(names, bound)
             if asked.lost:
                 listed = ", ".join(f"{name} ({why})" for name, why in [*asked.lost.items()][:10])
-                raise InputError(f"{len(asked.lost)} genes of the background have no features: "
-                                 f"{listed}", remedy="Leave them out.")  # fmt: skip
+                raise InputError(
+                    f"{len(asked.lost)} genes of the background have no features: {listed}",
+                    remedy="Leave them out.",
+                )
             rows = asked.rows
             cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
             references = [cells.row(i) for i in range(rows.size)]
         return cls(
-            model, bound, Resolution.make(manifest, by), chosen, rule, tuple(references), positions,
+            model,
+            bound,
+            Resolution.make(manifest, by),
+            chosen,
+            rule,
+            tuple(references),
+            positions,
             () if background is None else tuple(bound.features.rows.ids[row] for row in rows),
-        )  # fmt: skip
+        )
 
     def explain(self, rows: IntArray) -> Attribution:
         """Explain rows of the feature set.

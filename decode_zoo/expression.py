@@ -24,8 +24,15 @@ from decode_zoo.genome import canonical_name
 from decode_zoo.names import output_fault
 from decode_zoo.textfile import read_text
 
-__all__ = ["MEDIAN", "Output", "Split", "Targets", "make_targets", "read_expression",
-           "split_by_chromosome"]  # fmt: skip
+__all__ = [
+    "MEDIAN",
+    "Output",
+    "Split",
+    "Targets",
+    "make_targets",
+    "read_expression",
+    "split_by_chromosome",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -113,8 +120,11 @@ class Targets:
         fold, median = self.values[training, :-1], self.values[training, -1]
         shared = float(fold.std())
         if not (shared > 0 and median.std() > 0):
-            raise InputError("expression does not vary over outputs and training genes, so there "
-                             "is nothing to learn", remedy="Give two outputs or more.")  # fmt: skip
+            raise InputError(
+                "expression does not vary over outputs and training genes, so there "
+                "is nothing to learn",
+                remedy="Give two outputs or more.",
+            )
         return (
             *(Output(name, "log2 fold change", "fold_change", shared) for name in self.names[:-1]),
             Output(self.names[-1], "log2 TPM", "median", float(median.std())),
@@ -160,10 +170,18 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
     places = range(len(names) + 1)
     try:
         frame = pd.read_csv(
-            io.BytesIO(b"\n".join(lines.values())), sep="\t", header=None, names=list(places),
-            index_col=False, dtype={i: np.float64 if i else str for i in places},
-            quoting=3, na_filter=False, engine="c", low_memory=False, float_precision="round_trip",
-        )  # fmt: skip
+            io.BytesIO(b"\n".join(lines.values())),
+            sep="\t",
+            header=None,
+            names=list(places),
+            index_col=False,
+            dtype={i: np.float64 if i else str for i in places},
+            quoting=3,
+            na_filter=False,
+            engine="c",
+            low_memory=False,
+            float_precision="round_trip",
+        )
     except UnicodeDecodeError as error:
         raise InputError(f"is not text in UTF-8 ({error})", path=path) from None
     except (ValueError, TypeError) as error:  # pandas raises either
@@ -193,16 +211,23 @@ def _column_names(line: bytes, path: str | os.PathLike[str], number: int) -> lis
     except UnicodeDecodeError as error:
         raise InputError(f"is not text in UTF-8 ({error})", path=path, line=number) from None
     if not names:
-        raise InputError("is not a tab-separated matrix: its first line has no two columns",
-                         path=path, line=number)  # fmt: skip
+        raise InputError(
+            "is not a tab-separated matrix: its first line has no two columns",
+            path=path,
+            line=number,
+        )
     for name, times in Counter(names).items():
         if not name.strip():
             raise InputError("a column has no name", path=path, line=number)
         if times > 1:
             raise InputError(f"column '{name}' occurs twice", path=path, line=number)
         if fault := output_fault(name):
-            raise InputError(f"column {name[:60]!r}: its name {fault}", path=path, line=number,
-                             remedy="Rename it.")  # fmt: skip
+            raise InputError(
+                f"column {name[:60]!r}: its name {fault}",
+                path=path,
+                line=number,
+                remedy="Rename it.",
+            )
     return names
 
 
@@ -280,8 +305,10 @@ def make_targets(
     )
     kept = values.max(axis=1) > (-np.inf if scale == "log2" else np.log2(min_tpm + PSEUDOCOUNT))
     if not kept.any():
-        raise InputError(f"no gene exceeds {min_tpm:g} TPM in any output",
-                         remedy="Are the values on the scale that was named?")  # fmt: skip
+        raise InputError(
+            f"no gene exceeds {min_tpm:g} TPM in any output",
+            remedy="Are the values on the scale that was named?",
+        )
     values = values[kept]
     median = np.median(values, axis=1, keepdims=True)
     return Targets(
@@ -412,8 +439,10 @@ def split_by_chromosome(
     there = sorted(set(where) - {""}, key=_in_order)
     for name in held_out:
         if name not in there:
-            raise UsageError(f"No gene lies on the test chromosome '{name}'.",
-                             remedy=f"There are: {', '.join(there)}.")  # fmt: skip
+            raise UsageError(
+                f"No gene lies on the test chromosome '{name}'.",
+                remedy=f"There are: {', '.join(there)}.",
+            )
         if name in left_out:
             raise UsageError(f"Chromosome '{name}' cannot be both tested on and left out.")
     rest = np.flatnonzero(~np.isin(where, [*held_out, *left_out]))
@@ -441,12 +470,15 @@ def _chosen(names: Sequence[str], what: str) -> list[str]:
     """Canonical names of the chromosomes that the caller chose."""
     # A single text would be taken letter by letter: '12' as chromosomes 1 and 2.
     if isinstance(names, str):
-        raise UsageError(f"Give a list of {what} chromosomes, not a single text.",
-                         remedy=f"{what}=({names!r},)")  # fmt: skip
+        raise UsageError(
+            f"Give a list of {what} chromosomes, not a single text.", remedy=f"{what}=({names!r},)"
+        )
     for name in names:
         if not _CHROMOSOME.fullmatch(canonical_name(name)):
-            raise UsageError(f"{name!r} is no name of a chromosome ({what}).",
-                             remedy="Name one at a time, for example: chr8")  # fmt: skip
+            raise UsageError(
+                f"{name!r} is no name of a chromosome ({what}).",
+                remedy="Name one at a time, for example: chr8",
+            )
     return _canonical(names)
 
 

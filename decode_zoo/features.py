@@ -113,8 +113,11 @@ class Rows:
 
     def contradictions(self) -> list[str]:
         """Say what in the columns cannot be; empty if they are sound."""
-        wrong = [f"{name} of other length" for name, column in vars(self).items()
-                 if len(column) != len(self.ids)]  # fmt: skip
+        wrong = [
+            f"{name} of other length"
+            for name, column in vars(self).items()
+            if len(column) != len(self.ids)
+        ]
         if len(set(self.ids)) < len(self.ids):
             wrong.append("an id twice")
         if not set(self.strands) <= {-1, 1}:
@@ -149,8 +152,9 @@ class _Header:
             count = Counter(track.name for track in self.tracks.get(side, ()))
             wrong += [f"{n} {side} tracks '{name}'" for name, n in count.items() if n > 1]
             faults = ((name, track_fault(name)) for name in count)
-            wrong += [f"{side} track {name[:60]!r}, whose name {fault}"
-                      for name, fault in faults if fault]  # fmt: skip
+            wrong += [
+                f"{side} track {name[:60]!r}, whose name {fault}" for name, fault in faults if fault
+            ]
         return wrong
 
 
@@ -220,8 +224,11 @@ class FeatureSet:
         """
         path = Path(folder)
         if not (path / "features.json").is_file():
-            raise InputError("is not a feature set (it has no features.json)", path=path,
-                             remedy="Make one with: decode-zoo features build")  # fmt: skip
+            raise InputError(
+                "is not a feature set (it has no features.json)",
+                path=path,
+                remedy="Make one with: decode-zoo features build",
+            )
 
         def locate(name: str) -> Path:
             if not (path / name).is_file():
@@ -264,12 +271,21 @@ class FeatureSet:
             raise InputError(f"is not a feature set's description ({error})", path=path) from None
         wrong = header.contradictions()
         if wrong:
-            raise InputError(f"contradicts itself: {'; '.join(wrong[:5])}", path=path,
-                             remedy="Build or fetch the feature set again.")  # fmt: skip
+            raise InputError(
+                f"contradicts itself: {'; '.join(wrong[:5])}",
+                path=path,
+                remedy="Build or fetch the feature set again.",
+            )
         return cls(
-            header.layout, header.rows, header.tracks, header.aliases, header.builder_version,
-            locate, hashlib.sha256(content).hexdigest(), header.arrays,
-        )  # fmt: skip
+            header.layout,
+            header.rows,
+            header.tracks,
+            header.aliases,
+            header.builder_version,
+            locate,
+            hashlib.sha256(content).hexdigest(),
+            header.arrays,
+        )
 
     # -- what is in it -----------------------------------------------------------------------
 
@@ -412,8 +428,11 @@ class FeatureSet:
         return clipped.astype(np.int64)
 
     def _unfit(self, name: str, what: str) -> InputError:
-        return InputError(f"its {what} do not fit the genes and tracks of the feature set",
-                          path=self.locate(name), remedy="Build or fetch it again.")  # fmt: skip
+        return InputError(
+            f"its {what} do not fit the genes and tracks of the feature set",
+            path=self.locate(name),
+            remedy="Build or fetch it again.",
+        )
 
     def exons(self) -> tuple[IntArray, IntArray, IntArray]:
         """Exons of all rows: how many each row has, their starts and lengths (needs sites.npz)."""
@@ -667,8 +686,9 @@ class FeatureSet:
         if missing:
             raise UsageError(
                 f"{len(missing)} of {len(tracks)} {side} tracks are not in the feature set: "
-                + ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-            )  # fmt: skip
+                + ", ".join(missing[:10])
+                + (", …" if len(missing) > 10 else "")
+            )
         return np.array([place[name] for name in tracks], np.int64)
 
     # -- writing -----------------------------------------------------------------------------

@@ -146,13 +146,18 @@ def read_gmt(path: str | os.PathLike[str]) -> list[GeneSet]:
             raise InputError("is not UTF-8 text", path=path, line=number) from None
         genes = dict.fromkeys(spelled.get(cell) or _spell(cell, spelled) for cell in cells[1:])
         fault = (
-            "an empty line" if not line.strip()
-            else "a gene set without a name" if not name.strip()
-            else f"the gene set {name[:60]!r} has no genes" if not genes
-            else f"a gene without a name in the set {name[:60]!r}" if "" in genes
-            else f"the gene set {name[:60]!r} is on line {lines[name]} already" if name in lines
+            "an empty line"
+            if not line.strip()
+            else "a gene set without a name"
+            if not name.strip()
+            else f"the gene set {name[:60]!r} has no genes"
+            if not genes
+            else f"a gene without a name in the set {name[:60]!r}"
+            if "" in genes
+            else f"the gene set {name[:60]!r} is on line {lines[name]} already"
+            if name in lines
             else None
-        )  # fmt: skip
+        )
         if fault:
             raise InputError(fault, path=path, line=number, remedy=_FORMAT)
         lines[name] = number
@@ -196,13 +201,18 @@ def name_reader(pattern: str) -> Callable[[str], tuple[str, str] | None]:
     parts = _FIELD.split(pattern)
     fields, between = parts[1::2], parts[0::2]
     fault = (
-        f"{{{odd}}} is no field" if (odd := next((f for f in fields if f not in _FIELDS), None))
-        else "braces without a field" if any(set(text) & set("{}") for text in between)
-        else "{regulator} must be in it once" if fields.count("regulator") != 1
-        else "{cell} is in it twice" if fields.count("cell") > 1
-        else "there must be a text between two fields" if "" in between[1:-1]
+        f"{{{odd}}} is no field"
+        if (odd := next((f for f in fields if f not in _FIELDS), None))
+        else "braces without a field"
+        if any(set(text) & set("{}") for text in between)
+        else "{regulator} must be in it once"
+        if fields.count("regulator") != 1
+        else "{cell} is in it twice"
+        if fields.count("cell") > 1
+        else "there must be a text between two fields"
+        if "" in between[1:-1]
         else None
-    )  # fmt: skip
+    )
     if fault:
         raise UsageError(
             f"The pattern {pattern!r} does not say how names are made up: {fault}.",
@@ -252,8 +262,12 @@ def read_ids(path: str | os.PathLike[str]) -> dict[str, str]:
             found.setdefault(row[0], set()).add(row[1])
     several = [name for name, genes in found.items() if len(genes) > 1]
     if several:
-        _log.warning("%s: %d names stand for several genes and are left out, such as %s",
-                     path, len(several), several[0])  # fmt: skip
+        _log.warning(
+            "%s: %d names stand for several genes and are left out, such as %s",
+            path,
+            len(several),
+            several[0],
+        )
     return {name: next(iter(genes)) for name, genes in found.items() if len(genes) == 1}
 
 
@@ -326,10 +340,11 @@ def _tracks(file: TargetFile, sets: Sequence[GeneSet]) -> tuple[Track, ...]:
         if described is None:
             raise InputError(
                 f"the name {found.name!r} does not fit the pattern {file.pattern!r}",
-                path=file.path, line=found.line,
+                path=file.path,
+                line=found.line,
                 remedy="Fields end where the text behind them first occurs, the last one takes the "
                 "rest; a shorter pattern fits more names.",
-            )  # fmt: skip
+            )
         regulator, cell = described
         tracks.append(Track(name, regulator, file.kind, cell, file.source, sha256))
     return tuple(tracks)
@@ -364,9 +379,18 @@ def _find(names: list[str], file: TargetFile, index: GeneIndex) -> IntArray:
     _log.log(
         logging.WARNING if 2 * known < len(names) else logging.INFO,
         "%s: %d of %d genes are known, %d are not, %d are ambiguous symbols",
-        file.path, known, len(names), len(names) - known - ambiguous, ambiguous,
-    )  # fmt: skip
+        file.path,
+        known,
+        len(names),
+        len(names) - known - ambiguous,
+        ambiguous,
+    )
     if 2 * by_case > known:
-        _log.warning("%s: %d of %d genes are known only if case is ignored: are these symbols of "
-                     "another species?", file.path, by_case, known)  # fmt: skip
+        _log.warning(
+            "%s: %d of %d genes are known only if case is ignored: are these symbols of "
+            "another species?",
+            file.path,
+            by_case,
+            known,
+        )
     return genes

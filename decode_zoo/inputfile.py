@@ -47,16 +47,17 @@ def open_input(path: str | os.PathLike[str], *, pipe: bool = False) -> io.Buffer
     try:
         return open_plain(path, follow=True, pipe=pipe and held_open)
     except FileNotFoundError:
-        raise InputError("no such file", path=path,
-                         remedy="Check the name, and the folder it is looked for in."
-                         ) from None  # fmt: skip
+        raise InputError(
+            "no such file", path=path, remedy="Check the name, and the folder it is looked for in."
+        ) from None
     except InputError as error:
         remedy = None if os.path.isdir(path) else "Save what it gives to a file first."
         raise InputError(f"is {error.message}", path=path, remedy=remedy) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"cannot be read ({reason})", path=path,
-                         remedy="Check its name and permissions.") from error  # fmt: skip
+        raise InputError(
+            f"cannot be read ({reason})", path=path, remedy="Check its name and permissions."
+        ) from error
 
 
 def check_expansion(size: int, packed: int, path: str | os.PathLike[str]) -> None:
@@ -78,8 +79,11 @@ def check_expansion(size: int, packed: int, path: str | os.PathLike[str]) -> Non
         than 256 MiB.
     """
     if size > MAX_BYTES:
-        raise InputError(f"has more than {MAX_BYTES >> 30} GiB and is not read", path=path,
-                         remedy="Keep only the lines that are needed.")  # fmt: skip
+        raise InputError(
+            f"has more than {MAX_BYTES >> 30} GiB and is not read",
+            path=path,
+            remedy="Keep only the lines that are needed.",
+        )
     if size > _FREE_BYTES and size > MAX_RATIO * packed:
         raise InputError(
             f"unpacks to more than {MAX_RATIO} times its size and is not read (a decompression "
@@ -105,9 +109,10 @@ class _Unpacker(io.RawIOBase):
             count = self._stream.readinto(buffer)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(
-                f"the gzip stream is damaged, truncated or corrupt ({error})", path=self._path,
+                f"the gzip stream is damaged, truncated or corrupt ({error})",
+                path=self._path,
                 remedy="Fetch or compress the file again ('gzip -t' checks it).",
-            ) from error  # fmt: skip
+            ) from error
         self._size += count
         check_expansion(self._size, self._packed.tell(), self._path)
         return count
@@ -173,6 +178,7 @@ def read_at_most(path: str | os.PathLike[str], limit: int) -> bytes:
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror})", path=path) from error
     if len(content) > limit:
-        raise InputError(f"has more than {limit >> 20} MiB, which is too large for what it should "
-                         "be", path=path)  # fmt: skip
+        raise InputError(
+            f"has more than {limit >> 20} MiB, which is too large for what it should be", path=path
+        )
     return content

@@ -73,8 +73,14 @@ class BoundFeatures:
             parts.append((row, np.full_like(row, channel), k, pooled[side].masks[row, k]))
             for number, matrix in enumerate(pooled[side].sums):
                 entries = matrix.tocoo()
-                parts.append((entries.row, 1 + channel + entries.col,
-                              np.full(entries.nnz, number), entries.data))  # fmt: skip
+                parts.append(
+                    (
+                        entries.row,
+                        1 + channel + entries.col,
+                        np.full(entries.nnz, number),
+                        entries.data,
+                    )
+                )
         return Cells.gather(rows.size, parts)
 
     def bin_cells(self, rows: IntArray) -> Cells:
@@ -91,8 +97,7 @@ class BoundFeatures:
             if (np.diff(self.columns[side]) < 0).any():  # by the network's order, not the set's
                 key = row[kept] * place.size + place[track[kept]]
                 kept = kept[np.argsort(key, kind="stable")]
-            parts.append((row[kept], 1 + channel + place[track[kept]], bins[kept],
-                          bases[kept]))  # fmt: skip
+            parts.append((row[kept], 1 + channel + place[track[kept]], bins[kept], bases[kept]))
         return Cells.gather(rows.size, parts)
 
 
@@ -152,11 +157,17 @@ def _listing(missing: Mapping[Side, Sequence[str]]) -> str:
         return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
     return "\n".join(
-        textwrap.fill(f"{side} ({len(names)}): {named(names)}", 100, initial_indent="  ",
-                      subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        textwrap.fill(
+            f"{side} ({len(names)}): {named(names)}",
+            100,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         for side, names in missing.items()
         if names
-    )  # fmt: skip
+    )
 
 
 def _remedy(missing: Mapping[Side, Sequence[str]], features: FeatureSet, *, every: bool) -> str:

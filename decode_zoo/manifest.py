@@ -27,8 +27,14 @@ from decode_zoo.provenance import plain
 from decode_zoo.records import from_plain, parse_json
 from decode_zoo.sites import Track
 
-__all__ = ["BUNDLE_FILES", "MAX_MANIFEST_BYTES", "FrozenInputs", "KnownAnswers", "Manifest",
-           "fingerprint_of"]  # fmt: skip
+__all__ = [
+    "BUNDLE_FILES",
+    "MAX_MANIFEST_BYTES",
+    "FrozenInputs",
+    "KnownAnswers",
+    "Manifest",
+    "fingerprint_of",
+]
 
 FORMAT_VERSION = 1
 BUNDLE_FILES = ("manifest.json", "weights.npz", "model.onnx")
@@ -161,8 +167,10 @@ class Manifest:
     def to_json(self) -> str:
         """Return the text of manifest.json."""
         content = {
-            "format_version": FORMAT_VERSION, **asdict(self), "fingerprint": self.fingerprint,
-        }  # fmt: skip
+            "format_version": FORMAT_VERSION,
+            **asdict(self),
+            "fingerprint": self.fingerprint,
+        }
         return json.dumps(plain(content), ensure_ascii=False, indent=1) + "\n"
 
     def spearman(self, part: str) -> tuple[float, float]:
@@ -202,8 +210,9 @@ class Manifest:
             if not all(0 < scale < math.inf for scale in frozen.scale):
                 wrong.append(f"{side} scales that are not above zero")
             faults = ((track.name, track_fault(track.name)) for track in frozen.tracks)
-            wrong += [f"{side} track {name[:60]!r}, whose name {fault}"
-                      for name, fault in faults if fault]  # fmt: skip
+            wrong += [
+                f"{side} track {name[:60]!r}, whose name {fault}" for name, fault in faults if fault
+            ]
             if not 0 <= frozen.background < LONGEST:
                 wrong.append(f"a background of the {side} that is no length")
         if not all(0 < output.scale < math.inf for output in self.outputs):
@@ -235,8 +244,9 @@ class Manifest:
             wrong.append(f"a feature set that is no name, {self.features['id'][:60]!r}")
         answers = self.known_answers
         if len(set(answers.genes)) < _FEWEST_ANSWERS:
-            wrong.append(f"known answers for {len(set(answers.genes))} genes; {_FEWEST_ANSWERS} "
-                         "are needed")  # fmt: skip
+            wrong.append(
+                f"known answers for {len(set(answers.genes))} genes; {_FEWEST_ANSWERS} are needed"
+            )
         if len(answers.genes) != len(answers.values):
             wrong.append("known answers that do not match their genes")
         if list(answers.outputs) != [output.name for output in self.outputs]:

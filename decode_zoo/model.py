@@ -427,9 +427,12 @@ class Model:
         """
         _check_call(genes, outputs, features)
         explainer = self.explainer(
-            by=by, outputs=outputs, background=background, features=features,
+            by=by,
+            outputs=outputs,
+            background=background,
+            features=features,
             fill_missing=fill_missing,
-        )  # fmt: skip
+        )
         asked = self.rows_of(genes, explainer.bound)
         return replace(explainer.explain(asked.rows), not_explained=asked.lost)
 
@@ -610,11 +613,14 @@ def _check_call(genes: object, outputs: object, features: object) -> None:
     """Refuse texts where lists or feature sets are meant."""
     for what, value in (("genes", genes), ("outputs", outputs)):
         if isinstance(value, str):
-            raise UsageError(f"Give a list of {what}, not a single string.",
-                             remedy=f"{what}=[{value!r}]")  # fmt: skip
+            raise UsageError(
+                f"Give a list of {what}, not a single string.", remedy=f"{what}=[{value!r}]"
+            )
     if isinstance(features, (str, os.PathLike)):
-        raise UsageError("Give a feature set, not its name.",
-                         remedy=f"features=decode_zoo.load_features({features!r})")  # fmt: skip
+        raise UsageError(
+            "Give a feature set, not its name.",
+            remedy=f"features=decode_zoo.load_features({features!r})",
+        )
 
 
 def _filled_up(values: FloatArray) -> FloatArray:
@@ -684,8 +690,10 @@ def _in_store(name: str, kind: str, store: Store) -> Callable[[str], Path]:
 def _in_folder(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise ArtifactError(f"{folder} is not a whole model bundle: it has no {name}.",
-                            remedy=f"A bundle has {', '.join(BUNDLE_FILES)}.")  # fmt: skip
+        raise ArtifactError(
+            f"{folder} is not a whole model bundle: it has no {name}.",
+            remedy=f"A bundle has {', '.join(BUNDLE_FILES)}.",
+        )
     return path
 
 

@@ -248,8 +248,9 @@ class TrainedNetwork:
             for name, array in self.weights.items()
             if name.split("/")[-2] == "outputs"
         }
-        return replace(self, weights={**self.weights, **last},
-                       output_scale=self.output_scale[outputs])  # fmt: skip
+        return replace(
+            self, weights={**self.weights, **last}, output_scale=self.output_scale[outputs]
+        )
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,23 @@ _OWN_FILES = {
     "manifest.json": frozenset({"manifest.json", "weights.npz", "model.onnx"}),
     "record.json": frozenset({"record.json", "expression.tsv.gz", "persons.tsv", "quality.html"}),
     "summary.json": frozenset(
-        {"summary.json", "outputs.tsv", "genes.tsv", "matrix.tsv.gz", "evaluation.html",
-         "expression.tsv", "predicted.tsv", "regulators.tsv", "traits.html", "volcanoes.svg",
-         "concordance.svg", "regulators.svg", "heatmap.svg"}
+        {
+            "summary.json",
+            "outputs.tsv",
+            "genes.tsv",
+            "matrix.tsv.gz",
+            "evaluation.html",
+            "expression.tsv",
+            "predicted.tsv",
+            "regulators.tsv",
+            "traits.html",
+            "volcanoes.svg",
+            "concordance.svg",
+            "regulators.svg",
+            "heatmap.svg",
+        }
     ),
-}  # fmt: skip
+}
 # Written by hand, for publishing.
 _KEPT = "CARD.md"
 _MAX_DESCRIPTION = 128 << 20

@@ -80,8 +80,12 @@ def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] 
     """
     registry = store.registry
     named = {artifact.id: artifact for artifact in map(registry.resolve, artifacts)}
-    lacking = [f"{a.folder}/{name}" for a in named.values() for name in a.files
-               if not store.has(a.id, name)]  # fmt: skip
+    lacking = [
+        f"{a.folder}/{name}"
+        for a in named.values()
+        for name in a.files
+        if not store.has(a.id, name)
+    ]
     if lacking:
         raise ArtifactError(
             f"Not everything that was asked for is here: {', '.join(lacking)}.",
@@ -104,8 +108,9 @@ def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] 
                 _copy(Path(os.path.realpath(path)), target / place, entry)
                 files.append((place, entry.size))
         if not files:
-            raise ArtifactError("Nothing is here that could be exported.",
-                                remedy=f"First: {store.way_to_get('ID')}")  # fmt: skip
+            raise ArtifactError(
+                "Nothing is here that could be exported.", remedy=f"First: {store.way_to_get('ID')}"
+            )
         write_registry(_part(registry, {place for place, _ in files}), target / _REGISTRY)
     return Parcel(tuple(files), tuple(left_out))
 
@@ -193,8 +198,10 @@ def _check_new(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if os.path.lexists(folder):
-        raise UsageError(f"{folder} exists and is not an empty folder.",
-                         remedy="Give the name of a folder that does not exist yet.")  # fmt: skip
+        raise UsageError(
+            f"{folder} exists and is not an empty folder.",
+            remedy="Give the name of a folder that does not exist yet.",
+        )
 
 
 def _unknown(root: Path, registered: Collection[str]) -> list[str]:
@@ -246,8 +253,10 @@ def _listed(root: Path) -> set[str]:
 def _with_its_registry(root: Path) -> str:
     path = root / _REGISTRY
     named = path.as_uri() if re.search(r"[,\s]", str(path)) else str(path)
-    return (f"The registry in the folder lists them. If you trust it, copy it to where it can stay "
-            f"and name it, e.g. DECODE_ZOO_REGISTRY={printable(named)}")  # fmt: skip
+    return (
+        f"The registry in the folder lists them. If you trust it, copy it to where it can stay "
+        f"and name it, e.g. DECODE_ZOO_REGISTRY={printable(named)}"
+    )
 
 
 def _is_here(store: Store, artifact: Artifact, name: str) -> bool:
@@ -262,8 +271,9 @@ def _copy(source: Path, target: Path, entry: FileEntry) -> None:
     try:
         transfer(os.fspath(source), target, entry, lambda count: None)
     except TransferError as error:
-        raise VerificationError(f"{source} changed while it was copied: {error}.",
-                                remedy="Try again.") from error  # fmt: skip
+        raise VerificationError(
+            f"{source} changed while it was copied: {error}.", remedy="Try again."
+        ) from error
 
 
 def _take(source: Path, store: Store, artifact: Artifact, name: str) -> None:

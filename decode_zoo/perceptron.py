@@ -47,9 +47,12 @@ class PerceptronConfig:
     def __post_init__(self) -> None:
         """Refuse networks that cannot be built."""
         for name, most in (
-            ("encoder_width", 10_000), ("dense_layers", 100), ("dense_width", 10_000),
-            ("members", 100), ("limit", 1000),
-        ):  # fmt: skip
+            ("encoder_width", 10_000),
+            ("dense_layers", 100),
+            ("dense_width", 10_000),
+            ("members", 100),
+            ("limit", 1000),
+        ):
             value = getattr(self, name)
             if not 1 <= value <= most:
                 raise UsageError(
@@ -202,8 +205,9 @@ class PerceptronNetwork(TrainedNetwork):
         for member in range(config.members):
             for side in BRANCHES:
                 shapes[f"member{member}/{side}"] = (
-                    len(self.input_scale[side]), config.encoder_width
-                )  # fmt: skip
+                    len(self.input_scale[side]),
+                    config.encoder_width,
+                )
             width = len(BRANCHES) * config.encoder_width
             for name, outputs in self._layers():
                 shapes[f"member{member}/{name}/kernel"] = (width, outputs)

@@ -42,8 +42,10 @@ class SitePieces:
         entries = ranges(self.indptr[rows], counts)
         return SitePieces(
             np.concatenate(([0], np.cumsum(counts))),
-            self.tracks[entries], self.starts[entries], self.ends[entries],
-        )  # fmt: skip
+            self.tracks[entries],
+            self.starts[entries],
+            self.ends[entries],
+        )
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,24 @@ def take_columns(matrix: sparse.csr_array, columns: IntArray) -> sparse.csr_arra
 
 def total_bases(pieces: SitePieces, n_tracks: int) -> sparse.csr_array:
     """Covered bases of each row and track over all positions, shape (n_rows, n_tracks)."""
-    return _csr(pieces.rows(), pieces.tracks, pieces.ends - pieces.starts,
-                (pieces.indptr.size - 1, n_tracks))  # fmt: skip
+    return _csr(
+        pieces.rows(),
+        pieces.tracks,
+        pieces.ends - pieces.starts,
+        (pieces.indptr.size - 1, n_tracks),
+    )
 
 
 def head_bases(pieces: SitePieces, n_tracks: int, k: int, width: int) -> sparse.csr_array:
     """Covered bases of each row and track in bin k, shape (n_rows, n_tracks)."""
     bases = np.minimum(pieces.ends, (k + 1) * width) - np.maximum(pieces.starts, k * width)
     inside = bases > 0
-    return _csr(pieces.rows()[inside], pieces.tracks[inside], bases[inside],
-                (pieces.indptr.size - 1, n_tracks))  # fmt: skip
+    return _csr(
+        pieces.rows()[inside],
+        pieces.tracks[inside],
+        bases[inside],
+        (pieces.indptr.size - 1, n_tracks),
+    )
 
 
 def _csr(

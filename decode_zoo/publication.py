@@ -91,9 +91,14 @@ class Publication:
 def model_artifact(manifest: Manifest, files: Mapping[str, FileEntry]) -> Artifact:
     """Make the registry's entry of a model from its manifest."""
     return Artifact(
-        manifest.id, "model", manifest.title, manifest.license, manifest.citation,
-        manifest.features["id"], files,
-    )  # fmt: skip
+        manifest.id,
+        "model",
+        manifest.title,
+        manifest.license,
+        manifest.citation,
+        manifest.features["id"],
+        files,
+    )
 
 
 def inspect(folder: Path, store: Store, prose: Prose | None = None) -> Publication:
@@ -128,18 +133,23 @@ def inspect(folder: Path, store: Store, prose: Prose | None = None) -> Publicati
     files = entry_for(folder)
     if "manifest.json" in files:
         if prose is not None:
-            raise UsageError("A model's title, licence and citation are in its manifest.",
-                             remedy="Leave out --title, --license and --citation.")  # fmt: skip
+            raise UsageError(
+                "A model's title, licence and citation are in its manifest.",
+                remedy="Leave out --title, --license and --citation.",
+            )
         _check_files(folder, files, BUNDLE_FILES)
         return _inspect_model(folder, files, store)
     if "features.json" in files:
         if prose is None:
-            raise UsageError("A feature set does not say under what licence it is.",
-                             remedy="Give --title, --license and --citation.")  # fmt: skip
+            raise UsageError(
+                "A feature set does not say under what licence it is.",
+                remedy="Give --title, --license and --citation.",
+            )
         _check_files(folder, files, FEATURE_FILES)
         return _inspect_features(folder, files, prose)
-    raise InputError("holds neither a model (manifest.json) nor a feature set (features.json)",
-                     path=folder)  # fmt: skip
+    raise InputError(
+        "holds neither a model (manifest.json) nor a feature set (features.json)", path=folder
+    )
 
 
 def _check_files(folder: Path, files: Mapping[str, FileEntry], wanted: tuple[str, ...]) -> None:
@@ -148,13 +158,15 @@ def _check_files(folder: Path, files: Mapping[str, FileEntry], wanted: tuple[str
             raise InputError(f"has no {name}", path=folder)
     if CARD not in files:
         raise InputError(
-            f"has no card, {CARD}", path=folder,
+            f"has no card, {CARD}",
+            path=folder,
             remedy="Write one: what it is, what it is good for, what not; with the lines "
             f"{BEGIN!r} and {END!r}, between which the facts are put.",
-        )  # fmt: skip
+        )
     if odd := sorted(set(files) - {*wanted, CARD}):
-        raise InputError(f"holds {', '.join(odd)}, which is no part of it", path=folder,
-                         remedy="Remove it.")  # fmt: skip
+        raise InputError(
+            f"holds {', '.join(odd)}, which is no part of it", path=folder, remedy="Remove it."
+        )
 
 
 def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -> Publication:
@@ -167,16 +179,19 @@ def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -
         artifact = model_artifact(manifest, files)
         facts = model_facts(manifest, _without_card(files))
     except InputError as error:
-        raise InputError(error.message, path=folder / "manifest.json",
-                         remedy=error.remedy) from None  # fmt: skip
+        raise InputError(
+            error.message, path=folder / "manifest.json", remedy=error.remedy
+        ) from None
     findings = [f"{len(files)} files, as the manifest names them"]
     for name in get_args(BackendName):
         if name != "auto":
             backend = model.backend(name, "cpu")
             off = model.check_known_answers(backend)
             genes = len(manifest.known_answers.genes)
-            findings.append(f"{genes} known answers, {backend.name}: largest difference {off:.1e} "
-                            "of an output's scale")  # fmt: skip
+            findings.append(
+                f"{genes} known answers, {backend.name}: largest difference {off:.1e} "
+                "of an output's scale"
+            )
     findings.append(_check_parity(model))
     return _with_card(artifact, folder, facts, findings)
 
@@ -216,8 +231,10 @@ def _inspect_features(folder: Path, files: Mapping[str, FileEntry], prose: Prose
     for side in SIDES:
         direct = total_bases(features.pieces(side), len(features.side_tracks[side]))
         if abs(features.sums(side)[0] - direct).sum():
-            raise VerificationError(f"{folder}: sites.npz and pooled.npz are not of the same sites "
-                                    f"({side}).", remedy="Build it again.")  # fmt: skip
+            raise VerificationError(
+                f"{folder}: sites.npz and pooled.npz are not of the same sites ({side}).",
+                remedy="Build it again.",
+            )
     findings = [
         f"{len(files)} files, as features.json names them",
         f"{len(features)} {features.layout.level}s: sums and sites agree",

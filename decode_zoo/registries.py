@@ -150,8 +150,11 @@ def read_registry(place: str, cache: Path | None, *, offline: bool) -> tuple[Reg
         path = (_as_path(place) if separator else _at_home(place)).absolute()
         place = str(path)
         if not path.exists():
-            raise InputError("there is no such registry", path=path,
-                             remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.")  # fmt: skip
+            raise InputError(
+                "there is no such registry",
+                path=path,
+                remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.",
+            )
         registry, folder = load_registry(path, whole=False), str(path.parent)
     mirrors = dict.fromkeys((folder.rstrip("/") or "/", *registry.mirrors))
     return registry, Origin(place, tuple(mirrors))
@@ -226,8 +229,9 @@ def _is_stale(path: Path, copy: _Copy) -> bool:
 def _tell_stale(path: Path, copy: _Copy, what: str) -> None:
     if path not in _told:
         _told.add(path)
-        _log.warning("The registry %s %s; its last good copy, of %s, is used.",
-                     copy.url, what, _date(copy))  # fmt: skip
+        _log.warning(
+            "The registry %s %s; its last good copy, of %s, is used.", copy.url, what, _date(copy)
+        )
 
 
 def _date(copy: _Copy) -> str:
@@ -259,8 +263,11 @@ def _check_meanings(
             remedy=f"Ask who runs this zoo. If what is there now is to be trusted, delete {copy}.",
         )
     if len(new) > _MOST_KNOWN:
-        raise InputError(f"has had more than {_MOST_KNOWN} ids in all", path=url,
-                         remedy=f"Ask who runs this zoo, or delete {copy}.")  # fmt: skip
+        raise InputError(
+            f"has had more than {_MOST_KNOWN} ids in all",
+            path=url,
+            remedy=f"Ask who runs this zoo, or delete {copy}.",
+        )
 
 
 def _is_fresh(copy: Path) -> bool:
@@ -306,8 +313,9 @@ def _write_copy(path: Path, copy: _Copy) -> None:
         make_folder(path.parents[2], path.parent.parent.name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         if not _is_own(os.lstat(path.parent)):
-            _log.warning("No copy of the registry %s is kept: others may write to %s",
-                         copy.url, path.parent)  # fmt: skip
+            _log.warning(
+                "No copy of the registry %s is kept: others may write to %s", copy.url, path.parent
+            )
             return
         body = json.dumps(asdict(copy)).encode()
         with atomic_path(path) as partial:

@@ -160,8 +160,11 @@ class Registry:
                     remedy="An id never changes its meaning. Publish it under another one, e.g. "
                     "with the next version, or take one of the two out of DECODE_ZOO_REGISTRY.",
                 )
-        new = [k for k in (*other.artifacts, *other.same_as)
-               if k not in self.artifacts and k not in self.same_as]  # fmt: skip
+        new = [
+            k
+            for k in (*other.artifacts, *other.same_as)
+            if k not in self.artifacts and k not in self.same_as
+        ]
         return replace(
             self,
             artifacts={**other.artifacts, **self.artifacts},

@@ -23,8 +23,16 @@ from decode_zoo.graph import Graph, read_graph
 from decode_zoo.layout import Side
 from decode_zoo.quiet import quiet
 
-__all__ = ["BLOCK", "Backend", "BackendName", "Device", "NumpyBackend", "OnnxBackend",
-           "import_onnxruntime", "open_backend"]  # fmt: skip
+__all__ = [
+    "BLOCK",
+    "Backend",
+    "BackendName",
+    "Device",
+    "NumpyBackend",
+    "OnnxBackend",
+    "import_onnxruntime",
+    "open_backend",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -140,8 +148,9 @@ class OnnxBackend:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             # TF32 would change predictions in the third digit; exhaustive search would re-tune
             # for seconds at the first block.
-            providers = [("CUDAExecutionProvider",
-                          {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]  # fmt: skip
+            providers = [
+                ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})
+            ]
         try:
             self._session = ort.InferenceSession(graph.content, options, providers=providers)
         except Exception as error:  # ONNX Runtime raises several unrelated types
@@ -197,8 +206,9 @@ def import_onnxruntime() -> Any:
 
     # Of two packages that overwrite each other, removing one leaves an empty module.
     if not hasattr(onnxruntime, "InferenceSession"):
-        raise ImportError("the installation of onnxruntime is broken, parts of it are missing",
-                          name="onnxruntime")  # fmt: skip
+        raise ImportError(
+            "the installation of onnxruntime is broken, parts of it are missing", name="onnxruntime"
+        )
     return onnxruntime
 
 
@@ -257,8 +267,10 @@ def open_backend(
             raise UsageError(f"There is no {what} {value!r}; choose {', '.join(allowed)}.")
     if backend == "numpy":
         if device == "cuda":
-            raise UsageError("The NumPy back end runs on the CPU only.",
-                             remedy="Use --backend onnxruntime --device cuda.")  # fmt: skip
+            raise UsageError(
+                "The NumPy back end runs on the CPU only.",
+                remedy="Use --backend onnxruntime --device cuda.",
+            )
         return NumpyBackend(network)
     try:
         ort = _onnxruntime_for(device)

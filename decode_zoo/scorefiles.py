@@ -224,18 +224,24 @@ class AnnDataFormat:
             obs = pd.DataFrame(dict(zip(empty.genes.columns, ids, strict=True)), dtype=str)
             write_elem(file, "obs", obs.set_index(obs.columns[0], drop=False).rename_axis(None))
             write_elem(file, "var", features.set_index(pd.Index(_labels(features))))
-            write_elem(file, "uns", {
-                "provenance": json.dumps(record),
-                "units": {output.name: output.unit for output in empty.outputs},
-            })  # fmt: skip
+            write_elem(
+                file,
+                "uns",
+                {
+                    "provenance": json.dumps(record),
+                    "units": {output.name: output.unit for output in empty.outputs},
+                },
+            )
 
 
 def _labels(features: pd.DataFrame) -> list[str]:
     """Names of features; with the class where two classes share a name."""
     last = features.iloc[:, -1]
     shared = last.duplicated(keep=False)
-    return [f"{name} ({kind})" if both else name
-            for name, kind, both in zip(last, features["class"], shared, strict=True)]  # fmt: skip
+    return [
+        f"{name} ({kind})" if both else name
+        for name, kind, both in zip(last, features["class"], shared, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

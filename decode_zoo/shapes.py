@@ -94,8 +94,9 @@ def trace(
             raise ValueError(f"it has an operator that is not allowed, {node.operator[:60]!r}")
         rule, allowed = OPERATORS[node.operator]
         if odd := set(node.attributes) - allowed:
-            raise ValueError(f"its {node.operator} has an attribute that is not allowed, "
-                             f"{min(odd)[:60]!r}")  # fmt: skip
+            raise ValueError(
+                f"its {node.operator} has an attribute that is not allowed, {min(odd)[:60]!r}"
+            )
         operands: list[Shape | Array] = []
         for name in node.inputs:
             if name not in shapes and name not in arrays:

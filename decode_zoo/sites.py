@@ -165,19 +165,23 @@ def find_site_files(
         ]
         if not files:
             raise InputError(
-                "the folder holds no BED files", path=path,
+                "the folder holds no BED files",
+                path=path,
                 remedy=f"Files are recognised by their suffix: {', '.join(_BED_SUFFIXES)} (.gz).",
-            )  # fmt: skip
+            )
         unused = next((path / name for name in _MANIFESTS if (path / name).is_file()), None)
         if unused:
             _log.warning(
                 "%s is not used, tracks are named by their files; give the manifest itself to have "
-                "them named regulator@cell and classed by it", unused,
-            )  # fmt: skip
+                "them named regulator@cell and classed by it",
+                unused,
+            )
     elif not path.exists():
-        raise InputError("no such file or folder", path=path,
-                         remedy="Check the name, and the folder it is looked for in."
-                         )  # fmt: skip
+        raise InputError(
+            "no such file or folder",
+            path=path,
+            remedy="Check the name, and the folder it is looked for in.",
+        )
     elif by_name:
         files = [SiteFile(path, Track("", "", "mirna", "", path.name), by_name=True)]
     elif _is_bed(path):
@@ -235,8 +239,9 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
                 "relative to it.",
             )
         if not os.path.isfile(file):
-            raise InputError(f"names a file that does not exist: {row['file'][:80]}",
-                             path=path, line=number)  # fmt: skip
+            raise InputError(
+                f"names a file that does not exist: {row['file'][:80]}", path=path, line=number
+            )
         regulator, cell = row.get(regulator_column, ""), row.get("cell", "")
         kind = row.get("kind") or _DEFAULT_KIND[side]
         by_name = regulator == "*" or regulator.lower().startswith("name column")
@@ -320,24 +325,38 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
             path=file.path,
             remedy="Is this file of another genome, or not BED?",
         )
-    refuse((starts < 0) | (ends < starts), "start and end are not a 0-based half-open interval",
-           "BED counts from 0, and end is the base after the last one.")  # fmt: skip
-    refuse((chroms >= 0) & (ends > genome.lengths[chroms]),
-           f"reaches past its chromosome's last base in {genome.build}",
-           "The sites are of another genome build; lift them over first.")  # fmt: skip
+    refuse(
+        (starts < 0) | (ends < starts),
+        "start and end are not a 0-based half-open interval",
+        "BED counts from 0, and end is the base after the last one.",
+    )
+    refuse(
+        (chroms >= 0) & (ends > genome.lengths[chroms]),
+        f"reaches past its chromosome's last base in {genome.build}",
+        "The sites are of another genome build; lift them over first.",
+    )
     if file.by_name:
-        refuse(table["name"].isin(("", ".")).to_numpy(), "a site without a name (column 4)",
-               "Here the name of a site tells its regulator.")  # fmt: skip
+        refuse(
+            table["name"].isin(("", ".")).to_numpy(),
+            "a site without a name (column 4)",
+            "Here the name of a site tells its regulator.",
+        )
     strands = np.zeros(len(table), np.int8)
     if stranded:
         marks = table["strand"].cat
         by_mark = np.array([{"+": 1, "-": -1}.get(str(m), 0) for m in marks.categories], np.int8)
         strands = by_mark[marks.codes.to_numpy()]
-        refuse(strands == 0, "a site without strand (+ or - in column 6)",
-               "Sites on RNAs are matched by strand; if yours have none, ignore strands "
-               "(--rna-strand ignore).")  # fmt: skip
-    tracks, codes = _split_by_name(table["name"].cat, described) if file.by_name else (
-        (described,), np.zeros(len(table), np.int64))  # fmt: skip
+        refuse(
+            strands == 0,
+            "a site without strand (+ or - in column 6)",
+            "Sites on RNAs are matched by strand; if yours have none, ignore strands "
+            "(--rna-strand ignore).",
+        )
+    tracks, codes = (
+        _split_by_name(table["name"].cat, described)
+        if file.by_name
+        else ((described,), np.zeros(len(table), np.int64))
+    )
     known = chroms >= 0
     return Sites(tracks, codes[known], chroms[known], starts[known], ends[known], strands[known])
 

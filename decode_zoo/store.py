@@ -125,10 +125,13 @@ def _homeless() -> ArtifactError:
     named = os.environ.get("DECODE_ZOO_CACHE")
     return ArtifactError(
         "There is no folder to keep fetched files in: "
-        + (f"there is no such home as in DECODE_ZOO_CACHE={named}." if named
-           else "this user has no home, and DECODE_ZOO_CACHE is not set."),
+        + (
+            f"there is no such home as in DECODE_ZOO_CACHE={named}."
+            if named
+            else "this user has no home, and DECODE_ZOO_CACHE is not set."
+        ),
         remedy="Name a folder in DECODE_ZOO_CACHE.",
-    )  # fmt: skip
+    )
 
 
 def needed_to_predict(artifact: Artifact) -> list[str]:
@@ -233,8 +236,10 @@ class Store:
     def way_to_get(self, *artifact_ids: str) -> str:
         """Name the command that brings artifacts here, with the network or without."""
         if self.offline:
-            return ("decode-zoo cache import DIR, where DIR is from 'decode-zoo cache export DIR' "
-                    "at a place with a network")  # fmt: skip
+            return (
+                "decode-zoo cache import DIR, where DIR is from 'decode-zoo cache export DIR' "
+                "at a place with a network"
+            )
         return f"decode-zoo fetch {' '.join(artifact_ids)}"
 
     def has(self, artifact_id: str, name: str) -> bool:
@@ -466,8 +471,10 @@ def _check_free(path: Path) -> None:
 def _in_the_way(path: Path) -> ArtifactError | None:
     if not path.is_dir() or path.is_symlink():
         return None
-    return ArtifactError(f"{path} is a folder, where a file of the cache should be.",
-                         remedy=f"Remove the folder {path}.")  # fmt: skip
+    return ArtifactError(
+        f"{path} is a folder, where a file of the cache should be.",
+        remedy=f"Remove the folder {path}.",
+    )
 
 
 def _check_readable(path: Path) -> None:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 from decode_zoo.output import atomic_path, check_files, discard_stdout
 from decode_zoo.provenance import plain, provenance_path
 
-__all__ = ["check_output", "print_table", "suffix_of", "text_rows", "write_file",
-           "write_table"]  # fmt: skip
+__all__ = ["check_output", "print_table", "suffix_of", "text_rows", "write_file", "write_table"]
 
 _CHUNK_ROWS = 2048
 _SUFFIXES = (".tsv", ".txt", ".tsv.gz", ".csv", ".parquet", ".h5ad")

@@ -32,15 +32,20 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
     """
     data = read_bytes(path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError("is UTF-16 text, not UTF-8", path=path, line=1,
-                         remedy="Save it as UTF-8 text.")  # fmt: skip
+        raise InputError(
+            "is UTF-16 text, not UTF-8", path=path, line=1, remedy="Save it as UTF-8 text."
+        )
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\r" in data:  # Windows or old Macintosh line ends
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\0" in data:
         line = 1 + data.count(b"\n", 0, data.find(b"\0"))
-        raise InputError("is no text (it holds NUL bytes)", path=path, line=line,
-                         remedy="Save it as tab-separated UTF-8 text.")  # fmt: skip
+        raise InputError(
+            "is no text (it holds NUL bytes)",
+            path=path,
+            line=line,
+            remedy="Save it as tab-separated UTF-8 text.",
+        )
     return data
 
 
@@ -117,11 +122,19 @@ def read_columns(
         # The fast path; whatever it stumbles over is looked at again, line by line, below. What a
         # number is, it must find out itself: told to expect one, it takes True and 1e3 for one.
         table = pd.read_csv(
-            io.BytesIO(data), sep="\t", header=None, usecols=list(places), names=list(names),
+            io.BytesIO(data),
+            sep="\t",
+            header=None,
+            usecols=list(places),
+            names=list(names),
             dtype={n: texts for n in names if n not in _NUMBERS},
-            quoting=3, skip_blank_lines=False, na_filter=False, engine="c", low_memory=False,
+            quoting=3,
+            skip_blank_lines=False,
+            na_filter=False,
+            engine="c",
+            low_memory=False,
             float_precision="round_trip",  # the others crash on 1e3999999999
-        )  # fmt: skip
+        )
         table.index += header + 1
         if select:
             # Other lines may hold anything there, which makes texts of all the numbers.

@@ -26,8 +26,7 @@ _LONGEST_KEY = 200
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUTHS = {"true": True, "True": True, "TRUE": True,
-           "false": False, "False": False, "FALSE": False}  # fmt: skip
+_TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -135,8 +134,11 @@ class _Reader:
     def take(self, event: Any) -> None:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise InputError("anchors (&) and aliases (*) are not allowed", line=line,
-                             remedy="Write the text out where it is meant.")  # fmt: skip
+            raise InputError(
+                "anchors (&) and aliases (*) are not allowed",
+                line=line,
+                remedy="Write the text out where it is meant.",
+            )
         if getattr(event, "tag", None) is not None:
             raise InputError("tags (!) are not allowed", line=line)
         if isinstance(event, yaml.DocumentStartEvent):
@@ -173,8 +175,11 @@ class _Reader:
             shown = "a mapping or list" if isinstance(value, (dict, list)) else repr(value)
             raise InputError(f"the key {shown} must be text; put it in quotes", line=line)
         elif len(value) > _LONGEST_KEY:
-            raise InputError(f"a key of {len(value)} characters (at most {_LONGEST_KEY}), "
-                             f"beginning with {value[:60]!r}", line=line)  # fmt: skip
+            raise InputError(
+                f"a key of {len(value)} characters (at most {_LONGEST_KEY}), "
+                f"beginning with {value[:60]!r}",
+                line=line,
+            )
         elif value in top.value:
             raise InputError(f"duplicate key {value[:60]!r}", line=line)
         else:

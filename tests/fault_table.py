@@ -44,9 +44,12 @@ def lines(outcomes: Outcomes, seconds: float) -> list[str]:
         rows.append(f"| {promise} | `{file}` | {said} |")
     summed = ", ".join(f"{number} {outcome}" for outcome, number in sorted(total.items()))
     return [
-        f"{sum(total.values())} cases in {len(rows)} tests: {summed}; {seconds:.0f} seconds.", "",
-        "| promise | tested in | cases |", "| --- | --- | --- |", *rows,
-    ]  # fmt: skip
+        f"{sum(total.values())} cases in {len(rows)} tests: {summed}; {seconds:.0f} seconds.",
+        "",
+        "| promise | tested in | cases |",
+        "| --- | --- | --- |",
+        *rows,
+    ]
 
 
 def with_table(text: str, table: list[str]) -> str:

@@ -409,11 +409,29 @@ def certificate(folder: Path, host: str = "127.0.0.1") -> tuple[ssl.SSLContext, 
     kind = "IP" if host[0].isdigit() else "DNS"
     key, public = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-keyout", key, "-out", public, "-days", "2", "-subj", "/CN=decode-zoo test",
-         "-addext", f"subjectAltName={kind}:{host}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            public,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=decode-zoo test",
+            "-addext",
+            f"subjectAltName={kind}:{host}",
+        ],
+        check=True,
+        capture_output=True,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(public, key)
     return context, public

@@ -121,8 +121,10 @@ def test_differences_and_tests_against_scipy(made):
     rho = correlate(predicted, observed, resamples=50, seed=0)
     table = compare(rho, MEDIANS)
     assert list(zip(table["first"], table["second"], strict=True)) == [
-        ("good", "fair"), ("good", "useless"), ("fair", "useless")
-    ]  # fmt: skip
+        ("good", "fair"),
+        ("good", "useless"),
+        ("fair", "useless"),
+    ]
     for row in table.to_dict("records"):
         a, b = rho[row["first"]], rho[row["second"]]
         assert row["p"] == stats.wilcoxon(a[0, :7], b[0, :7], alternative="two-sided").pvalue
@@ -251,8 +253,10 @@ def test_what_cannot_be_ablated_is_refused(dataset):
         ablate(dataset, lambda variant: pytest.fail("trained"), resamples=0)
 
 
-@pytest.mark.parametrize(("low", "high", "told"), [(0.1, 0.3, "promoters"), (-0.3, -0.1, "RNA"),
-                                                   (-0.1, 0.1, "cannot be told")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(0.1, 0.3, "promoters"), (-0.3, -0.1, "RNA"), (-0.1, 0.1, "cannot be told")],
+)
 def test_the_interval_decides_which_side_tells_more(found, low, high, told):
     table = found.comparisons.copy()
     row = (table["first"] == "rna_exchanged") & (table["second"] == "promoter_exchanged")
@@ -271,8 +275,10 @@ def test_the_folder(found, tmp_path, table_format):
     from decode_zoo.studies.findings import read_section
 
     found.findings({"provenance": {"command": ["x"]}}).write(tmp_path / "out", table_format)
-    tables = {name: tmp_path / "out" / f"{name}.{table_format}"
-              for name in ("variants", "comparisons", "outputs")}  # fmt: skip
+    tables = {
+        name: tmp_path / "out" / f"{name}.{table_format}"
+        for name in ("variants", "comparisons", "outputs")
+    }
     for name, path in tables.items():
         table = pd.read_csv(path, sep="\t") if table_format == "tsv" else pd.read_parquet(path)
         assert list(table) == list(getattr(found, name))
@@ -290,8 +296,9 @@ def test_the_folder(found, tmp_path, table_format):
 @pytest.fixture
 def matrix(features, targets, tmp_path):  # noqa: F811
     """The expression that targets are made of, and the folder of features."""
-    frame = pd.DataFrame(targets.values[:, :-1] + targets.values[:, -1:], targets.gene_ids,
-                         targets.names[:-1])  # fmt: skip
+    frame = pd.DataFrame(
+        targets.values[:, :-1] + targets.values[:, -1:], targets.gene_ids, targets.names[:-1]
+    )
     frame.to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
     return tmp_path / "x.tsv", features.locate("features.json").parent
 
@@ -311,10 +318,28 @@ def test_from_scratch_on_the_command_line(call, matrix, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "fit_network", fit_network)
     expression, folder = matrix
     code, out, err = call(
-        "study", "ablation", expression, "--scale", "log2tpm", "--features", folder,
-        "--absent-chrom", "8", "--min-genes", 5, "--repeats", 2, "--seed", 7,
-        "--set", "epochs=2", "--set", "dense_width=8", "-o", tmp_path / "out",
-    )  # fmt: skip
+        "study",
+        "ablation",
+        expression,
+        "--scale",
+        "log2tpm",
+        "--features",
+        folder,
+        "--absent-chrom",
+        "8",
+        "--min-genes",
+        5,
+        "--repeats",
+        2,
+        "--seed",
+        7,
+        "--set",
+        "epochs=2",
+        "--set",
+        "dense_width=8",
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     assert "promoter_exchanged: rho" in err
@@ -358,8 +383,12 @@ def test_what_is_typed_wrong_is_told(call, matrix, tmp_path, typed, words):
 def cohort(tmp_path_factory):
     """A slice of a real cohort, prepared."""
     pytest.importorskip("qnorm")
-    prepared = prepare_cohort(COHORT / "counts.tsv.gz", COHORT / "persons.tsv",
-                              dz.load_features("hg38-open-v2"), quantity="counts")  # fmt: skip
+    prepared = prepare_cohort(
+        COHORT / "counts.tsv.gz",
+        COHORT / "persons.tsv",
+        dz.load_features("hg38-open-v2"),
+        quantity="counts",
+    )
     folder = tmp_path_factory.mktemp("cohort")
     prepared.expression.to_csv(folder / "expression.tsv.gz", sep="\t")
     return folder
@@ -379,6 +408,7 @@ def test_persons_on_the_command_line(call, cohort, tmp_path):
     assert table["intact"].mean() > table["both_exchanged"].mean() + 0.1
     code, _, err = call(*command, "--scale", "tpm", "-o", tmp_path / "other")
     assert (code, "nothing left to do" in err) == (2, True), err
-    code, _, err = call("study", "ablation", tmp_path, "--base", "gtex-tissue-v1", "-o",
-                        tmp_path / "other")  # fmt: skip
+    code, _, err = call(
+        "study", "ablation", tmp_path, "--base", "gtex-tissue-v1", "-o", tmp_path / "other"
+    )
     assert (code, "has no expression.tsv.gz" in err) == (4, True), err

@@ -67,10 +67,15 @@ CELLS = ("HepG2", "HEPG2", "Hep-G2_NC", "K562", "")
 
 def made_tracks(prefix: str, count: int) -> tuple[Track, ...]:
     return tuple(
-        Track(f"{prefix}{i}@{CELLS[i % 5]}", f"{prefix}{i}", "tf", CELLS[i % 5],
-              "TFEA.ChIP, enhancers" if i % 4 == 3 else "ENCODE")
+        Track(
+            f"{prefix}{i}@{CELLS[i % 5]}",
+            f"{prefix}{i}",
+            "tf",
+            CELLS[i % 5],
+            "TFEA.ChIP, enhancers" if i % 4 == 3 else "ENCODE",
+        )
         for i in range(count)
-    )  # fmt: skip
+    )
 
 
 def made_pieces(rng: np.random.Generator, n_tracks: int, longest: np.ndarray) -> SitePieces:
@@ -89,11 +94,15 @@ def features(tmp_path_factory):
     lengths = rng.integers(300, 3000, N_GENES)
     ids = [f"ENSG{i:011d}" for i in range(N_GENES)]
     rows = Rows(
-        ids, ids, [f"G{i}" for i in range(N_GENES)],
+        ids,
+        ids,
+        [f"G{i}" for i in range(N_GENES)],
         ["protein_coding" if i % 3 else "lncRNA" for i in range(N_GENES)],
         [("1", "2", "3", "4", "5")[i % 5] if i % 20 else "8" for i in range(N_GENES)],
-        [1] * N_GENES, [10_000] * N_GENES, lengths.tolist(),
-    )  # fmt: skip
+        [1] * N_GENES,
+        [10_000] * N_GENES,
+        lengths.tolist(),
+    )
     layout = Layout()
     tracks = {"promoter": made_tracks("P", 12), "rna": made_tracks("R", 8)}
     folder = tmp_path_factory.mktemp("features")
@@ -121,7 +130,9 @@ def targets(features):
 @pytest.fixture
 def plan(features, targets):
     return Plan(
-        features, targets, {"features": features.sha256, "expression": "0" * 64},
+        features,
+        targets,
+        {"features": features.sha256, "expression": "0" * 64},
         Selection(min_genes=5, test=("1",), absent=("8",), validation_fraction=0.2),
         config=PerceptronConfig(encoder_width=8, dense_layers=1, dense_width=8),
         fit=PerceptronFit(epochs=2, seeds=(1, 2)),
@@ -129,8 +140,9 @@ def plan(features, targets):
         decode_fit=FitConfig(max_epochs=2, seeds=(1, 2)),
         alphas=(1.0, 100.0),
         kernel=KernelSearch(alphas=(0.1, 1.0), widths=(1.0, 2.0), subset=100),
-        boosting=Boosting(rounds=20, patience=5), boosted=2,
-    )  # fmt: skip
+        boosting=Boosting(rounds=20, patience=5),
+        boosted=2,
+    )
 
 
 @pytest.fixture
@@ -164,8 +176,9 @@ def test_bootstrap_is_what_a_plain_loop_finds():
             [stats.spearmanr(predicted[:, m], observed[:, m]).statistic for m in range(3)],
         )
         # and the table's mean and interval are those of the loop
-        table = summary_table(Comparison("test", ("a", "b", MEDIAN), observed,
-                                         {name: predicted}, 40, 7))  # fmt: skip
+        table = summary_table(
+            Comparison("test", ("a", "b", MEDIAN), observed, {name: predicted}, 40, 7)
+        )
         mean = loop[:, :2].mean(axis=1)
         np.testing.assert_allclose(
             table.loc[0, ["spearman", "low", "high"]].astype(float),
@@ -325,8 +338,10 @@ def test_kernel_ridge_is_that_of_scikit_learn(dataset):
     from scipy.spatial.distance import cdist
 
     model = kernel_ridge.KernelRidge(alpha=0.3, kernel="precomputed")
-    model.fit(np.exp(-cdist(x["training"], x["training"]) / width),
-              y[split.training] - y[split.training].mean(0))  # fmt: skip
+    model.fit(
+        np.exp(-cdist(x["training"], x["training"]) / width),
+        y[split.training] - y[split.training].mean(0),
+    )
     oracle = model.predict(np.exp(-cdist(x["test"], x["training"]) / width))
     oracle = (oracle + y[split.training].mean(0)) * scale
     np.testing.assert_allclose(found.values["test"], oracle, atol=2e-3)
@@ -347,8 +362,16 @@ def test_ridge_learns_and_permuted_inputs_do_not(plan):
 def test_boosted_outputs_are_spread_evenly():
     names = (*(f"t{i}" for i in range(53)), MEDIAN)
     assert boosted_outputs(names, 8) == [
-        "t0", "t7", "t15", "t22", "t30", "t37", "t45", "t52", MEDIAN
-    ]  # fmt: skip
+        "t0",
+        "t7",
+        "t15",
+        "t22",
+        "t30",
+        "t37",
+        "t45",
+        "t52",
+        MEDIAN,
+    ]
     assert boosted_outputs(("a", "b", MEDIAN), 8) == ["a", "b", MEDIAN]
 
 
@@ -373,8 +396,9 @@ def test_predictions_are_made_once_and_again_with_other_settings(tmp_path):
     assert make_once(tmp_path, "x y/z", {"a": 2, "b": [1, 2]}, lambda: make(3.0))
     assert calls == [1.0, 3.0]
     assert len(list(tmp_path.iterdir())) == 2
-    found = read_predictions(path_of(tmp_path, "x y/z", {"a": 1, "b": [1, 2]}),
-                             {"a": 1, "b": [1, 2]})  # fmt: skip
+    found = read_predictions(
+        path_of(tmp_path, "x y/z", {"a": 1, "b": [1, 2]}), {"a": 1, "b": [1, 2]}
+    )
     assert found.values["test"].tolist() == [[1, 1], [1, 1]]
     assert found.genes == made_predictions(0).genes
     assert found.notes == {"alpha": 1.0}
@@ -496,12 +520,24 @@ def test_the_report_has_all_its_tables(plan, tmp_path, quick):
     page = run(plan, tmp_path, sources=sources, resamples=100)
     report = tmp_path / "report"
     assert {path.name for path in report.iterdir()} == {
-        *(f"{name}.tsv" for name in ("summary", "outputs", "differences", "specificity", "groups",
-                                     "calibration", "quantiles", "chosen", "heatmap",
-                                     "heatmap_centred")),
+        *(
+            f"{name}.tsv"
+            for name in (
+                "summary",
+                "outputs",
+                "differences",
+                "specificity",
+                "groups",
+                "calibration",
+                "quantiles",
+                "chosen",
+                "heatmap",
+                "heatmap_centred",
+            )
+        ),
         *(f"{name}.png" for name in ("summary", "outputs", "heatmap", "calibration", "groups")),
         "README.md",
-    }  # fmt: skip
+    }
     assert page == (report / "README.md").read_text(encoding="utf-8")
     assert "Missing" not in page
     summary = pd.read_csv(report / "summary.tsv", sep="\t")
@@ -512,15 +548,19 @@ def test_the_report_has_all_its_tables(plan, tmp_path, quick):
     outputs = pd.read_csv(report / "outputs.tsv", sep="\t")
     chosen = outputs[(outputs["part"] == "test") & (outputs["model"] == "ridge")]
     oracle = [
-        stats.spearmanr(models["ridge"].values["test"][:, i],
-                        dataset.targets.values[rows, i]).statistic
+        stats.spearmanr(
+            models["ridge"].values["test"][:, i], dataset.targets.values[rows, i]
+        ).statistic
         for i in range(5)
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(chosen["spearman"], oracle, atol=1e-4)
     differences = pd.read_csv(report / "differences.tsv", sep="\t")
     pairs = set(zip(differences["model"], differences["other"], strict=True))
-    assert {("ours", "lightgbm"), ("ours_without_hepg2", "ours"),
-            ("ridge_without_tfea", "ridge")} <= pairs  # fmt: skip
+    assert {
+        ("ours", "lightgbm"),
+        ("ours_without_hepg2", "ours"),
+        ("ridge_without_tfea", "ridge"),
+    } <= pairs
     groups = pd.read_csv(report / "groups.tsv", sep="\t")
     assert set(groups["grouping"]) >= {"biotype", "data source"}
     specificity = pd.read_csv(report / "specificity.tsv", sep="\t")
@@ -531,9 +571,10 @@ def test_the_report_has_all_its_tables(plan, tmp_path, quick):
 def test_controls_of_a_bundle_are_compared_with_networks_trained_alike():
     models = ["ours", "ours_retrained", "ours_without_hepg2", "ridge", "ridge_without_hepg2"]
     assert pairs_of(models, "ours_retrained") == [
-        ("ours", "ridge"), ("ours_without_hepg2", "ours_retrained"),
+        ("ours", "ridge"),
+        ("ours_without_hepg2", "ours_retrained"),
         ("ridge_without_hepg2", "ridge"),
-    ]  # fmt: skip
+    ]
 
 
 def test_predictions_of_other_genes_are_refused(plan, tmp_path, quick):
@@ -558,20 +599,40 @@ def test_a_bundle_brings_its_own_tracks_split_and_settings(plan, tmp_path):
     pytest.importorskip("tf2onnx")
     from decode_zoo.training.pipeline import Description, train_bundle
 
-    description = Description("made-v1", "Made", "CC0-1.0", "nobody", (), plan.features.name,
-                              {"made.tsv": plan.data["expression"]}, ())  # fmt: skip
+    description = Description(
+        "made-v1",
+        "Made",
+        "CC0-1.0",
+        "nobody",
+        (),
+        plan.features.name,
+        {"made.tsv": plan.data["expression"]},
+        (),
+    )
     selection = replace(plan.selection, kinds=("tf",), min_genes=7)
     config, fit = replace(plan.config, members=1), replace(plan.fit, seeds=(1,))
-    model = train_bundle(plan.features, plan.targets, tmp_path / "bundle", description,
-                         network=config, fit=fit, selection=selection)  # fmt: skip
+    model = train_bundle(
+        plan.features,
+        plan.targets,
+        tmp_path / "bundle",
+        description,
+        network=config,
+        fit=fit,
+        selection=selection,
+    )
     bundled = plans.plan_for_bundle(plan, model, (1,))
     assert (bundled.selection, bundled.fit) == (selection, fit)
-    run(bundled, tmp_path / "out", ("ours", "ours_retrained", "ours_rna_permuted", "report"),
-        resamples=100)  # fmt: skip
+    run(
+        bundled,
+        tmp_path / "out",
+        ("ours", "ours_retrained", "ours_rna_permuted", "report"),
+        resamples=100,
+    )
     models, _ = gather(jobs_of(bundled), tmp_path / "out")
     # Trained again with the bundle's settings and seed, its member gives what it gives.
-    np.testing.assert_allclose(models["ours"].values["test"],
-                               models["ours_retrained"].values["test"], atol=2e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        models["ours"].values["test"], models["ours_retrained"].values["test"], atol=2e-5
+    )
     table = pd.read_csv(tmp_path / "out/report/differences.tsv", sep="\t")
     assert set(table["other"]) == {"ours_retrained"}
     with pytest.raises(UsageError, match="another feature set"):

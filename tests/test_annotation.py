@@ -90,14 +90,22 @@ def exons(annotation: Annotation) -> dict[str, list[tuple[int, int]]]:
 @pytest.mark.parametrize(
     ("text", "ids", "symbols", "biotypes"),
     [
-        (GENCODE, ["ENSG00000000001", "ENSG00000000002"], ["AAA", "BBB"],
-         ["protein_coding", "lncRNA"]),
-        (ENSEMBL, ["ENSG00000000001", "ENSG00000000002"], ["AAA", "BBB"],
-         ["protein_coding", "lncRNA"]),
+        (
+            GENCODE,
+            ["ENSG00000000001", "ENSG00000000002"],
+            ["AAA", "BBB"],
+            ["protein_coding", "lncRNA"],
+        ),
+        (
+            ENSEMBL,
+            ["ENSG00000000001", "ENSG00000000002"],
+            ["AAA", "BBB"],
+            ["protein_coding", "lncRNA"],
+        ),
         (REFSEQ, ["AAA", "BBB"], ["AAA", "BBB"], ["", ""]),
     ],
     ids=["gencode", "ensembl", "refseq"],
-)  # fmt: skip
+)
 def test_gene_level_is_the_union_of_transcripts_in_every_style(
     tmp_path: Path, text: str, ids: list[str], symbols: list[str], biotypes: list[str]
 ) -> None:
@@ -116,14 +124,20 @@ def test_gene_level_is_the_union_of_transcripts_in_every_style(
 @pytest.mark.parametrize(
     ("text", "ids", "gene_ids"),
     [
-        (GENCODE, ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
-         ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"]),
-        (ENSEMBL, ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
-         ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"]),
+        (
+            GENCODE,
+            ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
+            ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"],
+        ),
+        (
+            ENSEMBL,
+            ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
+            ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"],
+        ),
         (REFSEQ, ["NM_000011", "NM_000012", "XR_000021"], ["AAA", "AAA", "BBB"]),
     ],
     ids=["gencode", "ensembl", "refseq"],
-)  # fmt: skip
+)
 def test_transcript_level_makes_each_transcript_a_row(
     tmp_path: Path, text: str, ids: list[str], gene_ids: list[str]
 ) -> None:
@@ -131,8 +145,10 @@ def test_transcript_level_makes_each_transcript_a_row(
     assert rows.ids.tolist() == ids
     assert rows.gene_ids.tolist() == gene_ids
     assert list(exons(rows).values()) == [
-        [(100, 200), (800, 900)], [(150, 250)], [(300, 400), (500, 600)],
-    ]  # fmt: skip
+        [(100, 200), (800, 900)],
+        [(150, 250)],
+        [(300, 400), (500, 600)],
+    ]
     assert rows.tss.tolist() == [100, 150, 599]
 
 
@@ -160,8 +176,10 @@ def test_line_order_within_a_gene_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_exon_numbers_do_not_hide_what_follows_them(tmp_path: Path) -> None:
-    text = ('1\tx\texon\t1\t50\t.\t+\t.\texon_number "1"; exon_id "E1"; gene_id "G1"; '
-            'transcript_id "T1"; gene_name "S1"\n')  # fmt: skip
+    text = (
+        '1\tx\texon\t1\t50\t.\t+\t.\texon_number "1"; exon_id "E1"; gene_id "G1"; '
+        'transcript_id "T1"; gene_name "S1"\n'
+    )
     genes = read(tmp_path, text)
     assert (genes.ids.tolist(), genes.symbols.tolist()) == (["G1"], ["S1"])
 
@@ -271,9 +289,11 @@ def test_an_intron_is_at_most_two_million_bases(tmp_path: Path, gap: int) -> Non
     path = tmp_path / "genes.gtf"
     # Two genes at the ends of neighbouring chromosomes are near on the axis, not in truth.
     path.write_text(
-        exon("1", 991, 1_000, "+", "G1") + exon("1", 1_001 + gap, 1_010 + gap, "+", "G1")
-        + exon("2", 1, 10, "+", "G1") + exon("2", 1, 10, "+", "G2")
-    )  # fmt: skip
+        exon("1", 991, 1_000, "+", "G1")
+        + exon("1", 1_001 + gap, 1_010 + gap, "+", "G1")
+        + exon("2", 1, 10, "+", "G1")
+        + exon("2", 1, 10, "+", "G2")
+    )
     genome = Genome("toy", {"1": 1_010 + gap, "2": 5_000})
     kept = exons(read_gtf(path, genome))["G1"]
     assert kept[0] == (990, 1_000)
@@ -378,12 +398,14 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
 def test_start_sites_move_promoters_and_nothing_else(tmp_path: Path) -> None:
     genes = read(tmp_path, GENCODE)
     path = tmp_path / "tss.bed.gz"
-    path.write_bytes(gzip.compress(
-        b"#chrom\n"
-        b"chr1\t90\t93\tENSG00000000001.9\t0\t+\n"
-        b"chr2\t640\t643\tENSG00000000002\t0\t-\n"
-        b"chr9\t640\t643\tENSG00000000003\t0\t-\n"
-    ))  # fmt: skip
+    path.write_bytes(
+        gzip.compress(
+            b"#chrom\n"
+            b"chr1\t90\t93\tENSG00000000001.9\t0\t+\n"
+            b"chr2\t640\t643\tENSG00000000002\t0\t-\n"
+            b"chr9\t640\t643\tENSG00000000003\t0\t-\n"
+        )
+    )
     sites = read_tss_bed(path, TOY)
     assert sites == {"ENSG00000000001": (0, 90, 1), "ENSG00000000002": (1, 642, -1)}
     moved, count = override_tss(genes, sites)
@@ -394,10 +416,15 @@ def test_start_sites_move_promoters_and_nothing_else(tmp_path: Path) -> None:
     assert genes.tss.tolist() == [100, 599]
 
 
-@pytest.mark.parametrize("line", ["chr1\t90\t91\tENSG00000000001\t0\t-\n",
-                                  "chr2\t90\t91\tENSG00000000001\t0\t+\n",
-                                  "chr1\t90\t91\tENSG00000000099\t0\t+\n"],
-                         ids=["strand", "chromosome", "id"])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "chr1\t90\t91\tENSG00000000001\t0\t-\n",
+        "chr2\t90\t91\tENSG00000000001\t0\t+\n",
+        "chr1\t90\t91\tENSG00000000099\t0\t+\n",
+    ],
+    ids=["strand", "chromosome", "id"],
+)
 def test_start_sites_elsewhere_are_ignored(tmp_path: Path, line: str) -> None:
     genes = read(tmp_path, GENCODE)
     (tmp_path / "tss.bed").write_text(line)

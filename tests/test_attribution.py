@@ -138,16 +138,32 @@ def test_published_model_equals_shap(model, features, without_sites):
 
 FAMILIES = {
     "linear": DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=6),
-    "wide": DecodeConfig(rna_channels=3, rna_kernel=3, promoter_channels=3, promoter_kernel=2,
-                         promoter_layers=2, dense_layers=1, dense_width=5),
-    "no-relu": DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=6, full_relu=False,
-                            dense_layers=3),
-    "conv-relu": DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=6, conv_relu=True,
-                              promoter_layers=2),
-    "conv-relu-wide": DecodeConfig(rna_channels=3, rna_kernel=3, promoter_channels=3,
-                                   promoter_kernel=2, promoter_layers=2, conv_relu=True,
-                                   dense_layers=1, dense_width=5),
-}  # fmt: skip
+    "wide": DecodeConfig(
+        rna_channels=3,
+        rna_kernel=3,
+        promoter_channels=3,
+        promoter_kernel=2,
+        promoter_layers=2,
+        dense_layers=1,
+        dense_width=5,
+    ),
+    "no-relu": DecodeConfig(
+        rna_channels=4, promoter_channels=4, dense_width=6, full_relu=False, dense_layers=3
+    ),
+    "conv-relu": DecodeConfig(
+        rna_channels=4, promoter_channels=4, dense_width=6, conv_relu=True, promoter_layers=2
+    ),
+    "conv-relu-wide": DecodeConfig(
+        rna_channels=3,
+        rna_kernel=3,
+        promoter_channels=3,
+        promoter_kernel=2,
+        promoter_layers=2,
+        conv_relu=True,
+        dense_layers=1,
+        dense_width=5,
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -156,10 +172,14 @@ def made(request, model, tmp_path_factory):
     config, published = FAMILIES[request.param], model.manifest
     folder = tmp_path_factory.mktemp(request.param)
     inputs = {
-        side: FrozenInputs(frozen.tracks[::60], frozen.scale[:1] + frozen.scale[1::60],
-                           config.kernels[side], frozen.background)
+        side: FrozenInputs(
+            frozen.tracks[::60],
+            frozen.scale[:1] + frozen.scale[1::60],
+            config.kernels[side],
+            frozen.background,
+        )
         for side, frozen in published.inputs.items()
-    }  # fmt: skip
+    }
     network = random_network(config, [len(inputs[side].scale) for side in SIDES], 3)
     weights = {
         name: values / 3 if name.endswith("kernel") else values
@@ -167,9 +187,12 @@ def made(request, model, tmp_path_factory):
     }
     write_arrays(folder / "weights.npz", weights)
     manifest = replace(
-        published, network=config, inputs=inputs, outputs=published.outputs[:3],
+        published,
+        network=config,
+        inputs=inputs,
+        outputs=published.outputs[:3],
         pooling="none" if config.conv_relu else "exact",
-    )  # fmt: skip
+    )
     made = dz.Model(manifest, lambda name: folder / name, model.open_features)
     names = {side: [track.name for track in inputs[side].tracks] for side in SIDES}
     bound = bind(model.features, names, config.kernels, layout=manifest.layout)
@@ -177,8 +200,9 @@ def made(request, model, tmp_path_factory):
         tuple(made.network.forward(bound.full(np.array([bound.features.row(gene)])))[0].tolist())
         for gene in published.known_answers.genes
     ]
-    known = replace(published.known_answers, values=tuple(answers),
-                    outputs=published.known_answers.outputs[:3])  # fmt: skip
+    known = replace(
+        published.known_answers, values=tuple(answers), outputs=published.known_answers.outputs[:3]
+    )
     made = replace(made, manifest=replace(manifest, known_answers=known))
     made._backends["numpy", "auto"] = NumpyBackend(made.network)  # there is no graph to check
     return made
@@ -218,9 +242,8 @@ def test_several_backgrounds_are_averaged(model, by):
     background = ["ACTB", "HBB", "ALB"]
     together = model.explain(GENES, by=by, outputs=SOME_OUTPUTS, background=background)
     alone = [
-        model.explain(GENES, by=by, outputs=SOME_OUTPUTS, background=[gene])
-        for gene in background
-    ]  # fmt: skip
+        model.explain(GENES, by=by, outputs=SOME_OUTPUTS, background=[gene]) for gene in background
+    ]
     expected = sum_by_place([entries(attribution) for attribution in alone]) / 3
     found = entries(together)
     assert expected.index.equals(found.index)
@@ -263,8 +286,13 @@ def test_scores_add_up_at_every_resolution(model, by):
 def test_delta_is_a_column(explained):
     totals = explained.totals()
     assert list(totals.columns) == [
-        "gene_id", "output", "prediction", "reference", "sum_of_scores", "delta",
-    ]  # fmt: skip
+        "gene_id",
+        "output",
+        "prediction",
+        "reference",
+        "sum_of_scores",
+        "delta",
+    ]
     assert len(totals) == len(MANY) * len(SOME_OUTPUTS)
     delta = totals["prediction"] - totals["reference"] - totals["sum_of_scores"]
     np.testing.assert_array_equal(totals["delta"], delta)
@@ -401,11 +429,14 @@ def test_threads_change_nothing():
     )
     digests = {
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
             env={**os.environ, **dict.fromkeys(THREADS, str(n))},
         ).stdout
         for n in (1, 2)
-    }  # fmt: skip
+    }
     assert len(digests) == 1
 
 
@@ -461,8 +492,12 @@ def test_classes_and_names_of_features(model):
     assert list(features["class"].cat.categories) == CLASSES
     assert features["class"].is_monotonic_increasing
     tracks = [track for side in SIDES for track in model.manifest.inputs[side].tracks]
-    kinds = {"TF": {"tf"}, "RBP": {"rbp", "rbp_other"}, "miRNA": {"mirna"},
-             "chromatin": {"histone", "open"}}  # fmt: skip
+    kinds = {
+        "TF": {"tf"},
+        "RBP": {"rbp", "rbp_other"},
+        "miRNA": {"mirna"},
+        "chromatin": {"histone", "open"},
+    }
     found = set(features.itertuples(index=False, name=None))
     classes = {kind: name for name, own in kinds.items() for kind in own}
     expected = {(classes[track.kind], track.regulator, track.name) for track in tracks}
@@ -486,9 +521,14 @@ def test_tracks_of_one_name_are_told_apart_by_side(model):
 def test_kinds_of_tracks_fall_into_classes(model):
     inputs, n = model.manifest.inputs, len(model.manifest.inputs["promoter"].tracks)
     kinds = {
-        "tf": "TF", "tf_target": "TF", "histone": "chromatin", "open": "chromatin",
-        "sequence": "sequence", "rna_modification": "RNA modification", "new": "new",
-    }  # fmt: skip
+        "tf": "TF",
+        "tf_target": "TF",
+        "histone": "chromatin",
+        "open": "chromatin",
+        "sequence": "sequence",
+        "rna_modification": "RNA modification",
+        "new": "new",
+    }
     tracks = tuple(
         replace(track, kind=kind, regulator="X", name=kind)
         for track, kind in zip(inputs["promoter"].tracks, kinds, strict=False)
@@ -543,10 +583,12 @@ def brute_force_summary(attribution):
         scores = attribution.matrix(output).to_numpy(np.float64)
         rows.append(
             attribution.resolution.features.assign(
-                mean=scores.mean(axis=0), mean_abs=np.abs(scores).mean(axis=0),
-                n_genes=present.sum(axis=0), output=output,
+                mean=scores.mean(axis=0),
+                mean_abs=np.abs(scores).mean(axis=0),
+                n_genes=present.sum(axis=0),
+                output=output,
             )
-        )  # fmt: skip
+        )
     return pd.concat(rows, ignore_index=True)
 
 
@@ -610,12 +652,15 @@ def transcripts(tmp_path_factory):
         f'chr21\tx\texon\t{start + 1}\t{end}\t.\t{strand}\t.\tgene_id "{gene}"; '
         f'transcript_id "{name}"; gene_name "S{gene}";\n'
         for gene, name, strand, start, end in (
-            ("G1", "T1", "+", 10_000_000, 10_000_700), ("G1", "T1", "+", 10_001_000, 10_001_250),
-            ("G1", "T2", "+", 10_000_900, 10_001_250), ("G2", "T3", "-", 10_100_000, 10_100_500),
-            ("G2", "T4", "-", 10_100_000, 10_107_000), ("G2", "T5", "-", 10_104_000, 10_104_100),
+            ("G1", "T1", "+", 10_000_000, 10_000_700),
+            ("G1", "T1", "+", 10_001_000, 10_001_250),
+            ("G1", "T2", "+", 10_000_900, 10_001_250),
+            ("G2", "T3", "-", 10_100_000, 10_100_500),
+            ("G2", "T4", "-", 10_100_000, 10_107_000),
+            ("G2", "T5", "-", 10_104_000, 10_104_100),
             ("G3", "T6", "+", 10_200_000, 10_200_900),
         )
-    ]  # fmt: skip
+    ]
     (folder / "x.gtf").write_text("".join(lines))
     (folder / "promoter").mkdir()
     (folder / "promoter/CTCF@K562.bed").write_text(
@@ -663,9 +708,10 @@ def test_zero_genes(model, by):
         assert len(none) == 0
         whole = model.explain(["TP53"], by=by, outputs=SOME_OUTPUTS)
         for table, like in (
-            (none.to_frame(), whole.to_frame()), (none.top(3), whole.top(3)),
+            (none.to_frame(), whole.to_frame()),
+            (none.top(3), whole.top(3)),
             (none.totals(), whole.totals()),
-        ):  # fmt: skip
+        ):
             assert table.empty
             assert list(table.columns) == list(like.columns)
         assert none.matrix("Liver").shape == (0, len(none.resolution.features))

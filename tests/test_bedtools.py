@@ -248,15 +248,20 @@ def test_mirnas_of_the_slice(
 # -- on the published set --------------------------------------------------------------------------
 
 PROMOTER = {
-    "CTCF@K562": "CTCF.K562", "H3K4me3@NHEK": "H3K4me3.NHEK", "EP300@IMR90": "EP300.IMR90",
-    "REST@HepG2": "REST.HepG2", "TAF1@HepG2": "TAF1.HepG2",
+    "CTCF@K562": "CTCF.K562",
+    "H3K4me3@NHEK": "H3K4me3.NHEK",
+    "EP300@IMR90": "EP300.IMR90",
+    "REST@HepG2": "REST.HepG2",
+    "TAF1@HepG2": "TAF1.HepG2",
     "DNase-seq@GM12878": "DNase-seq.GM12878",
-}  # fmt: skip
+}
 RNA = {
-    "PRPF8@HepG2": "PRPF8.HepG2.ENCFF048YPA", "BCLAF1@HepG2": "BCLAF1.HepG2.ENCFF810EUA",
-    "AQR@K562": "AQR.K562.ENCFF949QGM", "QKI@HepG2": "QKI.HepG2.ENCFF704OCI",
+    "PRPF8@HepG2": "PRPF8.HepG2.ENCFF048YPA",
+    "BCLAF1@HepG2": "BCLAF1.HepG2.ENCFF810EUA",
+    "AQR@K562": "AQR.K562.ENCFF949QGM",
+    "QKI@HepG2": "QKI.HepG2.ENCFF704OCI",
     "DDX24@K562": "DDX24.K562.ENCFF537KWB",
-}  # fmt: skip
+}
 MIRNA = {
     "targetscan_conserved_reconstructed.hg38": ("AUGUGGG", "AAGGCAC"),
     "mirbase_targets.hg38": ("hsa-miR-145", "hsa-miR-187*"),
@@ -284,15 +289,17 @@ def test_published_set(shared: Path, tmp_path: Path) -> None:
     for strand in "+-":
         for spliced in (False, True):
             group = [
-                gene for gene, model in everything.items()
+                gene
+                for gene, model in everything.items()
                 if (model.strand, len(model.exons) > 1) == (strand, spliced)
-            ]  # fmt: skip
+            ]
             for pool in (group, [gene for gene in group if gene in coding]):
                 models.update({gene: everything[gene] for gene in draw.sample(pool, 45)})
     ends = [
-        gene for gene, model in everything.items()
+        gene
+        for gene, model in everything.items()
         if not UPSTREAM <= model.tss < sizes[model.chrom] - UPSTREAM
-    ]  # fmt: skip
+    ]
     models.update({gene: everything[gene] for gene in ends[:20]})
     assert len(models) > 330
 

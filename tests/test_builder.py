@@ -227,12 +227,16 @@ def test_position_sums_are_sums_of_bins(
 def mirrored(genes: Sequence[Gene]) -> list[Gene]:
     return [
         Gene(
-            gene.name, gene.chrom, -gene.strand,
-            tuple((TOY.sizes[gene.chrom] - e, TOY.sizes[gene.chrom] - s)
-                  for s, e in reversed(gene.exons)),
+            gene.name,
+            gene.chrom,
+            -gene.strand,
+            tuple(
+                (TOY.sizes[gene.chrom] - e, TOY.sizes[gene.chrom] - s)
+                for s, e in reversed(gene.exons)
+            ),
         )
         for gene in genes
-    ]  # fmt: skip
+    ]
 
 
 def mirrored_peaks(tracks: Peaks) -> Peaks:
@@ -260,9 +264,10 @@ def test_reverse_complementing_the_genome_mirrors_the_matrices(
     with scratch() as folder:
         assert_same_matrices(
             build(folder / "a", genes, promoter, rna, layout),
-            build(folder / "b", mirrored(genes), mirrored_peaks(promoter), mirrored_peaks(rna),
-                  layout),
-        )  # fmt: skip
+            build(
+                folder / "b", mirrored(genes), mirrored_peaks(promoter), mirrored_peaks(rna), layout
+            ),
+        )
 
 
 def content(features: FeatureSet) -> tuple[bytes, bytes]:
@@ -342,10 +347,22 @@ SHORT = Gene("S", "2", 1, ((60, 67),))
         ([Peak("2", 110, 120)], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
         ([Peak("1", 110, 110)], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
     ],
-    ids=["one-bin", "bin-border", "before-the-gene", "exon-border", "intron", "across-splice",
-         "past-the-end", "behind-the-gene", "whole-chromosome", "duplicates", "overlapping",
-         "other-chromosome", "empty"],
-)  # fmt: skip
+    ids=[
+        "one-bin",
+        "bin-border",
+        "before-the-gene",
+        "exon-border",
+        "intron",
+        "across-splice",
+        "past-the-end",
+        "behind-the-gene",
+        "whole-chromosome",
+        "duplicates",
+        "overlapping",
+        "other-chromosome",
+        "empty",
+    ],
+)
 def test_rna_by_hand(
     tmp_path: Path, peaks: list[Peak], forward: list[int], backward: list[int]
 ) -> None:

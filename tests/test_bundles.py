@@ -218,15 +218,18 @@ CLAIMS = {
     "nine known answers": (fewer(9), "known answers for 9 genes; 10 are needed"),
     "one gene ten times": (one_gene_ten_times, "known answers for 1 genes"),
     "implementations that differ": (
-        lambda content: content["parity"].update(onnx_numpy=1.1e-4), "implementations that differ",
+        lambda content: content["parity"].update(onnx_numpy=1.1e-4),
+        "implementations that differ",
     ),
     "a reference gene of gigabases": (
-        lambda content: content["inputs"]["rna"].update(background=4e9), "that is no length",
+        lambda content: content["inputs"]["rna"].update(background=4e9),
+        "that is no length",
     ),
     "windows of gigabases": (
-        lambda content: content["layout"].update(upstream=4_000_000_000), "at most 10000000 bp",
+        lambda content: content["layout"].update(upstream=4_000_000_000),
+        "at most 10000000 bp",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CLAIMS)
@@ -260,13 +263,21 @@ SILENT = {
     "odd notes on training": {
         "training": {"data": ["x"]},
         "metrics": {
-            "test": {"fold_change_spearman": 0.5, "median_spearman": None, "n_genes": 7,
-                     "by_output": {"Liver": "good", "Lung": [1]}},
-            "validation": {"fold_change_spearman": 1, "median_spearman": 1, "n_genes": 0,
-                           "by_output": 7},
+            "test": {
+                "fold_change_spearman": 0.5,
+                "median_spearman": None,
+                "n_genes": 7,
+                "by_output": {"Liver": "good", "Lung": [1]},
+            },
+            "validation": {
+                "fold_change_spearman": 1,
+                "median_spearman": 1,
+                "n_genes": 0,
+                "by_output": 7,
+            },
         },
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SILENT)

@@ -663,8 +663,9 @@ def test_import_where_a_folder_is_in_the_way_says_to_remove_it(call, store, carr
 def test_import_replaces_what_may_not_be_read(call, store, carried, monkeypatch):
     lay_out(store.cache, {WEIGHTS: b"closed"})
     access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: (
-        Path(path) != store.cache / WEIGHTS and access(path, mode)))  # fmt: skip
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != store.cache / WEIGHTS and access(path, mode)
+    )
     assert call("cache", "import", carried)[0] == 0
     assert (store.cache / WEIGHTS).read_bytes() == CONTENT[WEIGHTS]
 
@@ -875,8 +876,13 @@ def test_errors_have_their_families(store, tmp_path):
 
 def test_a_real_bundle_is_verified_by_the_program_itself(tmp_path):
     model = "models/gtex-tissue-decode-v1"
-    lay_out(tmp_path / "usb", {f"{model}/{name}": (ROOT / "zoo" / model / name).read_bytes()
-                               for name in ("manifest.json", "model.onnx")})  # fmt: skip
+    lay_out(
+        tmp_path / "usb",
+        {
+            f"{model}/{name}": (ROOT / "zoo" / model / name).read_bytes()
+            for name in ("manifest.json", "model.onnx")
+        },
+    )
     done = run("cache", "import", tmp_path / "usb", env={**os.environ, "DECODE_ZOO_OFFLINE": "1"})
     assert "2 verified and here already" in done.stderr
     (tmp_path / "usb" / model / "model.onnx").write_bytes(b"")

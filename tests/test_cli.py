@@ -18,16 +18,21 @@ EXAMPLE = ROOT / "examples" / "genes.tsv"
 def run(*args, stdin: str | None = None, code: int = 0, **kwargs):
     done = subprocess.run(
         [sys.executable, "-m", "decode_zoo", *map(str, args)],
-        input=stdin, capture_output=True, text=True, check=False, **kwargs,
-    )  # fmt: skip
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        **kwargs,
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
 
 
 def test_four_rows_with_the_right_status():
-    done = run("predict", "--model", "gtex-tissue-v1", "-",
-               stdin="TP53\nENSG00000139618.15\nnope\nTP53\n")  # fmt: skip
+    done = run(
+        "predict", "--model", "gtex-tissue-v1", "-", stdin="TP53\nENSG00000139618.15\nnope\nTP53\n"
+    )
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[:3] for line in lines] == [
         ["gene_id", "symbol", "status"],
@@ -101,15 +106,19 @@ def test_gzip_stdin_and_header(tmp_path):
         (["predict", "--model", "gtex-tissue-v1", "-"], "", 4, "no genes"),
         (["predict", "--model", "gtex-tissue-v1", "-", "-o", "x.docx"], "TP53\n", 2, ".h5ad"),
         (["predict", "--model", "gtex-tissue-v1", "-", "--features", "."], "TP53\n", 4, "features"),
-        (["predict", "--model", "gtex-tissue-v1", "-", "--backend", "numpy", "--device", "cuda"],
-         "TP53\n", 2, "CPU only"),
+        (
+            ["predict", "--model", "gtex-tissue-v1", "-", "--backend", "numpy", "--device", "cuda"],
+            "TP53\n",
+            2,
+            "CPU only",
+        ),
         (["features", "build", "--rna", "x", "-o", "y"], "", 2, "--gtf"),
         (["features", "build", "--gtf", "no.gtf", "--rna", "x", "-o", "y"], "", 4, "no.gtf"),
         (["features", "info", "nothing-v1"], "", 3, "nothing-v1"),
         (["frobnicate"], "", 2, "No such command"),
         (["verify"], "", 2, "--all"),
     ],
-)  # fmt: skip
+)
 def test_errors_have_their_codes_and_say_what_to_do(args, stdin, code, message, tmp_path):
     done = run(*args, stdin=stdin, code=code, cwd=tmp_path)
     assert message in done.stderr
@@ -122,20 +131,45 @@ def test_build_info_merge(tmp_path):
             f'chr2\tx\texon\t{start + 1}\t{end}\t.\t{strand}\t.\tgene_id "{gene}"; '
             f'transcript_id "{gene}T"; gene_name "{gene.lower()}";\n'
             for gene, strand, start, end in (
-                ("A", "+", 5000, 5150), ("A", "+", 6000, 6100), ("B", "-", 9000, 9420),
+                ("A", "+", 5000, 5150),
+                ("A", "+", 6000, 6100),
+                ("B", "-", 9000, 9420),
             )
         )
-    )  # fmt: skip
+    )
     for side, text in (("chip", "chr2\t4950\t5050\n"), ("clip", "chr2\t5100\t6050\tx\t0\t+\n")):
         (tmp_path / side).mkdir()
         (tmp_path / side / "CTCF.K562.bed").write_text(text)
     (tmp_path / "mirna.bed").write_text("chr2\t9010\t9017\tmiR-1\t0\t-\n")
     at = {"cwd": tmp_path}
-    run("features", "build", "--gtf", "genes.gtf", "--promoter", "chip", "--rna", "clip",
-        "-o", "one", **at)  # fmt: skip
+    run(
+        "features",
+        "build",
+        "--gtf",
+        "genes.gtf",
+        "--promoter",
+        "chip",
+        "--rna",
+        "clip",
+        "-o",
+        "one",
+        **at,
+    )
     run("features", "build", "--like", "one", "--mirna", "mirna.bed", "-o", "two", **at)
-    refused = run("features", "build", "--like", "one", "--mirna", "mirna.bed", "--bin", 50,
-                  "-o", "x", code=2, **at)  # fmt: skip
+    refused = run(
+        "features",
+        "build",
+        "--like",
+        "one",
+        "--mirna",
+        "mirna.bed",
+        "--bin",
+        50,
+        "-o",
+        "x",
+        code=2,
+        **at,
+    )
     assert "--bin cannot be combined with --like" in refused.stderr
     run("features", "merge", "one", "two", "-o", "both", **at)
     text = run("features", "info", "both", **at).stdout
@@ -143,8 +177,10 @@ def test_build_info_merge(tmp_path):
     assert "1 mirna, 1 rbp" in text
     tracks = run("features", "info", "both", "--tracks", **at).stdout.splitlines()
     assert [line.split("\t")[:2] for line in tracks[1:]] == [
-        ["promoter", "CTCF.K562"], ["rna", "CTCF.K562"], ["rna", "miR-1"],
-    ]  # fmt: skip
+        ["promoter", "CTCF.K562"],
+        ["rna", "CTCF.K562"],
+        ["rna", "miR-1"],
+    ]
     import decode_zoo as dz
 
     both = dz.FeatureSet.load(tmp_path / "both")
@@ -170,8 +206,9 @@ def test_tampered_features_are_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    done = run("predict", "--model", "gtex-tissue-v1", "-", "--features", folder,
-               stdin="TP53\n", code=5)  # fmt: skip
+    done = run(
+        "predict", "--model", "gtex-tissue-v1", "-", "--features", folder, stdin="TP53\n", code=5
+    )
     assert "does not belong to this feature set" in done.stderr
     assert done.stdout == ""
 
@@ -179,8 +216,18 @@ def test_tampered_features_are_refused(tmp_path):
 @pytest.mark.parametrize("outputs", ["Liver,Liver", "", "Liver,"])
 @pytest.mark.parametrize("suffix", [".tsv", ".parquet", ".h5ad"])
 def test_odd_choices_of_outputs_are_refused(tmp_path, outputs, suffix):
-    run("predict", "--model", "gtex-tissue-v1", "-", "--outputs", outputs,
-        "-o", tmp_path / f"x{suffix}", stdin="TP53\n", code=2)  # fmt: skip
+    run(
+        "predict",
+        "--model",
+        "gtex-tissue-v1",
+        "-",
+        "--outputs",
+        outputs,
+        "-o",
+        tmp_path / f"x{suffix}",
+        stdin="TP53\n",
+        code=2,
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -31,8 +31,14 @@ def python(code: str, *args: object, **kwargs) -> subprocess.CompletedProcess[st
     """Run a program that ends with decode-zoo's main."""
     text = f"import sys\nfrom decode_zoo.cli import group, main\n{code}\nmain()\n"
     options = {"stdout": subprocess.PIPE, **kwargs}
-    return subprocess.run([sys.executable, "-c", text, *map(str, args)], cwd=ROOT, check=False,
-                          stderr=subprocess.PIPE, text=True, **options)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", text, *map(str, args)],
+        cwd=ROOT,
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 # --- signals -------------------------------------------------------------------------
@@ -132,9 +138,15 @@ def closed_pipe():
 
 @pytest.mark.parametrize(
     "command",
-    ["ls", "info gtex-tissue-v1", "features info hg38-open-v1 --tracks", "--help", "cache ls",
-     "predict --model gtex-tissue-v1 examples/genes.tsv"],
-)  # fmt: skip
+    [
+        "ls",
+        "info gtex-tissue-v1",
+        "features info hg38-open-v1 --tracks",
+        "--help",
+        "cache ls",
+        "predict --model gtex-tissue-v1 examples/genes.tsv",
+    ],
+)
 def test_a_reader_that_has_seen_enough_is_no_error(closed_pipe, command):
     done = python("", *command.split(), stdout=closed_pipe)
     assert done.returncode == 0
@@ -160,8 +172,9 @@ def work(path):
 
 def test_standard_error_that_nobody_reads_changes_nothing(closed_pipe):
     command = [sys.executable, "-m", "decode_zoo", "predict", *MODEL, "examples/genes.tsv"]
-    done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE,
-                          stderr=closed_pipe)  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=closed_pipe
+    )
     assert done.returncode == 0
     assert done.stdout.count(b"\n") == 13
 
@@ -223,8 +236,10 @@ def test_a_real_full_disk_ends_an_h5ad_file_with_one_error(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True
-                                                       ).returncode:  # fmt: skip
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(mount, check=False, capture_output=True).returncode
+    ):
         pytest.skip("nothing can be mounted here")
     try:
         code = f"""
@@ -281,8 +296,10 @@ def test_force_replaces_no_input(call, tmp_path, verb, way):
 def test_force_replaces_no_background_and_nothing_beside_the_output_that_is_read(call, tmp_path):
     for name in ("x.totals.tsv", "x.tsv.provenance.json"):
         (tmp_path / name).write_text("TP53\n")
-        for given in ([tmp_path / name], [ROOT / "examples/genes.tsv", "--background",
-                                          tmp_path / name]):  # fmt: skip
+        for given in (
+            [tmp_path / name],
+            [ROOT / "examples/genes.tsv", "--background", tmp_path / name],
+        ):
             code, _, err = call("explain", *MODEL, *given, "-o", tmp_path / "x.tsv", "--force")
             assert code == 2
             assert "the same file" in err
@@ -306,9 +323,22 @@ def test_force_replaces_no_feature_set_that_is_read(call, tmp_path):
     for command in (
         ["features", "merge", tmp_path / "set", "hg38-open-v1"],
         ["features", "build", "--like", tmp_path / "set", "--rna", tmp_path / "sites.bed"],
-        ["train", "--features", tmp_path / "set", "--expression", tmp_path / "x.tsv", "--scale",
-         "tpm", "--id", "x-v1", "--license", "CC0-1.0", "--citation", "none"],
-    ):  # fmt: skip
+        [
+            "train",
+            "--features",
+            tmp_path / "set",
+            "--expression",
+            tmp_path / "x.tsv",
+            "--scale",
+            "tpm",
+            "--id",
+            "x-v1",
+            "--license",
+            "CC0-1.0",
+            "--citation",
+            "none",
+        ],
+    ):
         code, _, err = call(*command, "-o", tmp_path / "set", "--force")
         assert code == 2, err
         assert "the same file" in err
@@ -359,8 +389,9 @@ def test_a_list_that_may_not_be_read_is_bad_input_as_one_that_is_not_there(
 def test_a_list_that_is_not_there_is_told_with_a_remedy(call):
     code, _, err = call("predict", *MODEL, "no/such.tsv")
     assert (code, err) == (
-        4, "Error: no/such.tsv: no such file\nCheck the name, and the folder it is looked for in.\n"
-    )  # fmt: skip
+        4,
+        "Error: no/such.tsv: no such file\nCheck the name, and the folder it is looked for in.\n",
+    )
 
 
 # --- lists that are written otherwise --------------------------------------------------

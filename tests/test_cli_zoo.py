@@ -102,8 +102,12 @@ def test_offline_nobody_is_told_to_fetch(call, store, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     offline = replace(store, offline=True)
     monkeypatch.setattr(Store, "default", classmethod(lambda cls: offline))
-    for args in (["verify", "tissue-v1"], ["info", "sites-v1"], ["cache", "export", "usb"],
-                 ["cache", "export", "usb", "tissue-v1"]):  # fmt: skip
+    for args in (
+        ["verify", "tissue-v1"],
+        ["info", "sites-v1"],
+        ["cache", "export", "usb"],
+        ["cache", "export", "usb", "tissue-v1"],
+    ):
         _, out, err = call(*args)
         assert "decode-zoo cache import DIR" in out + err
         assert "decode-zoo fetch" not in out + err
@@ -226,8 +230,14 @@ def test_debug_is_taken_before_and_after_the_verb(monkeypatch, capsys, args):
 @pytest.mark.parametrize("args", [["ls"], ["--help"]])
 def test_standard_output_that_is_full(args):
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([sys.executable, "-m", "decode_zoo", *args], cwd=ROOT, stdout=full,
-                              stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "decode_zoo", *args],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 2
     assert done.stderr.startswith("Error: No space left on device.\n")
     assert "Traceback" not in done.stderr
@@ -250,8 +260,13 @@ sys.argv = ["decode-zoo", "ls"]
 main()
 """
     for name in ("click", "decode_zoo.cli.group", "decode_zoo.cli.zoo", "decode_zoo.store", "yaml"):
-        done = subprocess.run([sys.executable, "-c", code.replace("NAME", repr(name))], cwd=ROOT,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("NAME", repr(name))],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 130, name
         assert done.stdout == ""
         assert done.stderr.strip() == "Interrupted."
@@ -269,8 +284,11 @@ def unread(pipe) -> int:
 def test_control_c_while_it_waits():
     with subprocess.Popen(
         [sys.executable, "-m", "decode_zoo", "predict", "--model", "gtex-tissue-v1", "-"],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         process.stdin.write(b"TP53\n")
         process.stdin.flush()
         deadline = time.monotonic() + 60
@@ -291,7 +309,8 @@ def test_the_group_of_verbs_is_light():
         "heavy = {'numpy', 'pandas', 'scipy', 'onnxruntime', 'pooch', 'yaml'} & set(sys.modules); "
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "verify" in run("--help").stdout

@@ -39,15 +39,21 @@ def scores(values, other=None, symmetric=True):
 
 
 def pairs_of(n, symmetric):
-    return list(itertools.combinations(range(n), 2) if symmetric
-                else itertools.permutations(range(n), 2))  # fmt: skip
+    return list(
+        itertools.combinations(range(n), 2) if symmetric else itertools.permutations(range(n), 2)
+    )
 
 
 def tally(measured, predicted, symmetric=True, threshold=0.6, resamples=3, seed=0):
     return co.tally_pairs(
-        measured, {"x": predicted}, len(measured.left), threshold=threshold, symmetric=symmetric,
-        resamples=resamples, seed=seed,
-    )["x"]  # fmt: skip
+        measured,
+        {"x": predicted},
+        len(measured.left),
+        threshold=threshold,
+        symmetric=symmetric,
+        resamples=resamples,
+        seed=seed,
+    )["x"]
 
 
 def brute(measured, predicted, n, symmetric):
@@ -179,8 +185,9 @@ def test_order_of_genes_and_persons_does_not_matter(random):
     genes = random.sample(range(25), 25)
     persons = random.sample(range(10), 10)
     whole = tally(scores(measured), scores(predicted), threshold=0.55)
-    found = tally(scores(measured[genes][:, persons]), scores(predicted[genes][:, persons]),
-                  threshold=0.55)  # fmt: skip
+    found = tally(
+        scores(measured[genes][:, persons]), scores(predicted[genes][:, persons]), threshold=0.55
+    )
     # Rho may change in its last bit, and with it, at an edge, a bin.
     np.testing.assert_allclose(found.areas, whole.areas, atol=2e-3)
     assert found.counts.sum(axis=1) == pytest.approx(whole.counts.sum(axis=1), abs=1)
@@ -240,8 +247,9 @@ def test_nothing_strong_has_no_area():
     values = data(20)
     found = tally(scores(values[0]), scores(values[1]), threshold=0.999999)
     assert np.isnan(found.areas).all()
-    strong = co.strong_pairs(scores(values[0]), 20, threshold=0.999999, symmetric=True, share=1,
-                             seed=0)  # fmt: skip
+    strong = co.strong_pairs(
+        scores(values[0]), 20, threshold=0.999999, symmetric=True, share=1, seed=0
+    )
     areas = co.dealt_areas(scores(values[1]), found, strong, 20, permutations=2, seed=0)
     assert np.isnan(areas).all()
     assert np.isnan(co.area_under_curve(np.array([0, 0]), np.array([1, 2])))
@@ -313,14 +321,18 @@ def test_the_study_is_that_of_the_genes_tested_on(model, profiles, expression, f
     }
     strong, positive = np.abs(rho["m"]) > 0.7, rho["m"] > 0.7
     assert item["pairs"] == {
-        "n": len(every), "negative": int(strong.sum() - positive.sum()),
+        "n": len(every),
+        "negative": int(strong.sum() - positive.sum()),
         "positive": int(positive.sum()),
-    }  # fmt: skip
+    }
     table = found.tables["separation"][1].set_index(["score", "pairs"])
     length = np.log2(model.features.rna_lengths[genes].to_numpy())
     alike = np.array([-abs(a - b) for a, b in itertools.combinations(length, 2)])
-    for name, score in (("prediction", rho["p"]), ("tissue profiles", rho["t"]),
-                        ("RNA length", alike)):  # fmt: skip
+    for name, score in (
+        ("prediction", rho["p"]),
+        ("tissue profiles", rho["t"]),
+        ("RNA length", alike),
+    ):
         size = score if name == "RNA length" else np.abs(score)
         row = table.loc[(name, "either sign")]
         assert row["auroc"] == pytest.approx(area(size[strong], size[~strong]), abs=1e-3)
@@ -395,8 +407,11 @@ def test_two_tissues_of_the_same_donors(model, profiles, expression, extras):
     other = other + rng.normal(size=other.shape)
     found = study_coexpression([model, model], [expression, other], profiles, all_genes=True, **FEW)
     items = {item["comparison"]: item for item in found.numbers["comparisons"]}
-    assert list(items) == ["lcl-person-v1 (1)", "lcl-person-v1 (2)",
-                           "lcl-person-v1 (1) × lcl-person-v1 (2)"]  # fmt: skip
+    assert list(items) == [
+        "lcl-person-v1 (1)",
+        "lcl-person-v1 (2)",
+        "lcl-person-v1 (1) × lcl-person-v1 (2)",
+    ]
     between = items["lcl-person-v1 (1) × lcl-person-v1 (2)"]
     n = len(other)
     assert between["donors"] == {"n": 12, "of_first": 14, "of_second": 12}
@@ -481,8 +496,21 @@ def cohort(model, expression, tmp_path):
 
 
 def run(call, cohort, out, *more):
-    return call("study", "coexpression", "--model", MODEL, "--expression", cohort, "-o", out,
-                "--permutations", 9, "--resamples", 20, *more)  # fmt: skip
+    return call(
+        "study",
+        "coexpression",
+        "--model",
+        MODEL,
+        "--expression",
+        cohort,
+        "-o",
+        out,
+        "--permutations",
+        9,
+        "--resamples",
+        20,
+        *more,
+    )
 
 
 @pytest.mark.usefixtures("extras")
@@ -494,9 +522,15 @@ def test_command(call, cohort, tmp_path):
     assert "lcl-person-v1: 14 persons, 50 genes tested on by the model" in err
     assert "prediction, either sign: AUROC 0." in err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "separation.tsv", "pairs.tsv", "asked_pairs.tsv", "density.tsv", "separation.svg",
-        "density.svg", "summary.json", "index.html",
-    }  # fmt: skip
+        "separation.tsv",
+        "pairs.tsv",
+        "asked_pairs.tsv",
+        "density.tsv",
+        "separation.svg",
+        "density.svg",
+        "summary.json",
+        "index.html",
+    }
     table = pd.read_csv(tmp_path / "out" / "asked_pairs.tsv", sep="\t")
     assert table["gene_b"].tolist() == ["ENSG00000143119"] * 2
     assert table["status"].tolist()[1] == "unknown_gene"
@@ -513,8 +547,9 @@ def test_command(call, cohort, tmp_path):
 @pytest.mark.usefixtures("extras")
 def test_command_with_parquet_and_all_genes(call, cohort, tmp_path):
     pytest.importorskip("pyarrow")
-    code, _, err = run(call, cohort / "expression.tsv.gz", tmp_path / "out", "--all-genes",
-                       "--format", "parquet")  # fmt: skip
+    code, _, err = run(
+        call, cohort / "expression.tsv.gz", tmp_path / "out", "--all-genes", "--format", "parquet"
+    )
     assert code == 0, err
     assert len(pd.read_parquet(tmp_path / "out" / "separation.parquet")) == 8
     assert "60 genes given" in err

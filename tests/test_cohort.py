@@ -37,8 +37,9 @@ def counts(features):
     rate[-6, ::2], rate[-5:, 1::2] = 0.01, 0.01
     lengths = np.array(features.rows.rna_lengths)[place][:, None]
     values = rng.poisson(rate * lengths / 1000 * rng.uniform(0.5, 2, PERSONS))
-    return pd.DataFrame(values.astype(float), pd.Index(genes, name="gene_id"),
-                        [f"s{i}" for i in range(PERSONS)])  # fmt: skip
+    return pd.DataFrame(
+        values.astype(float), pd.Index(genes, name="gene_id"), [f"s{i}" for i in range(PERSONS)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +145,9 @@ def test_all_formats_are_read_alike(counts, tmp_path):
     pytest.importorskip("pyarrow")
     anndata = pytest.importorskip("anndata")
     counts.to_parquet(tmp_path / "x.parquet")
-    anndata.AnnData(counts.T.to_numpy(), pd.DataFrame(index=counts.columns),
-                    pd.DataFrame(index=counts.index)).write_h5ad(tmp_path / "x.h5ad")  # fmt: skip
+    anndata.AnnData(
+        counts.T.to_numpy(), pd.DataFrame(index=counts.columns), pd.DataFrame(index=counts.index)
+    ).write_h5ad(tmp_path / "x.h5ad")
     files = [written(counts, tmp_path / name) for name in ("x.tsv", "x.csv", "x.tsv.gz")]
     for file in (*files, tmp_path / "x.parquet"):
         grid = read_grid(file)
@@ -222,8 +224,19 @@ def test_from_the_command_line(call, counts, persons, tmp_path):
     pytest.importorskip("jinja2")
     written(counts, tmp_path / "x.tsv")
     written(persons, tmp_path / "p.tsv")
-    command = ("cohort", "prepare", tmp_path / "x.tsv", "--quantity", "counts", "--persons",
-               tmp_path / "p.tsv", "--covariates", "batch", "-o", tmp_path / "out")  # fmt: skip
+    command = (
+        "cohort",
+        "prepare",
+        tmp_path / "x.tsv",
+        "--quantity",
+        "counts",
+        "--persons",
+        tmp_path / "p.tsv",
+        "--covariates",
+        "batch",
+        "-o",
+        tmp_path / "out",
+    )
     code, _, err = call(*command)
     assert code == 0, err
     assert "genes kept, 14 persons" in err

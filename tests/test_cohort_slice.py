@@ -114,10 +114,14 @@ def test_covariates_are_regressed_out_as_one_gene_alone_would_be(counts):
     persons = read_persons(PERSONS)
     values = np.log2(counts.to_numpy()[:50] + 1.0)
     found = without_covariates(values, design_of(persons, ["age", "batch"])[0])
-    full = np.column_stack([
-        np.ones(len(persons)), persons["age"].astype(float),
-        persons["batch"] == "b", persons["batch"] == "c",
-    ]).astype(float)  # fmt: skip
+    full = np.column_stack(
+        [
+            np.ones(len(persons)),
+            persons["age"].astype(float),
+            persons["batch"] == "b",
+            persons["batch"] == "c",
+        ]
+    ).astype(float)
     for gene, row in zip(values, found, strict=True):
         residual = gene - full @ np.linalg.lstsq(full, gene, rcond=None)[0]
         np.testing.assert_allclose(row, residual + gene.mean(), atol=1e-9)
@@ -206,12 +210,16 @@ def test_the_folder_is_what_training_reads(call, tmp_path, cohort):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     folder = tmp_path / "cohort"
-    code, out, err = call("cohort", "prepare", COUNTS, "--quantity", "counts",
-                          "--persons", PERSONS, "-o", folder)  # fmt: skip
+    code, out, err = call(
+        "cohort", "prepare", COUNTS, "--quantity", "counts", "--persons", PERSONS, "-o", folder
+    )
     assert (code, out.strip()) == (0, str(folder))
     assert sorted(file.name for file in folder.iterdir()) == [
-        "expression.tsv.gz", "persons.tsv", "quality.html", "record.json"
-    ]  # fmt: skip
+        "expression.tsv.gz",
+        "persons.tsv",
+        "quality.html",
+        "record.json",
+    ]
     assert (folder / "persons.tsv").read_text() == PERSONS.read_text()
     # Ids of persons stay out of what terminals and logs keep.
     assert not any(name in err for name in cohort.persons.index)
@@ -232,8 +240,17 @@ def test_the_folder_is_what_training_reads(call, tmp_path, cohort):
 def test_nothing_is_left_of_a_failure(call, tmp_path):
     bad = tmp_path / "bad.tsv"
     bad.write_text(gzip.decompress(COUNTS.read_bytes()).decode().replace("\t41\t", "\t-41\t"))
-    code, _, err = call("cohort", "prepare", bad, "--quantity", "counts",
-                        "--persons", PERSONS, "-o", tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "cohort",
+        "prepare",
+        bad,
+        "--quantity",
+        "counts",
+        "--persons",
+        PERSONS,
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 4
     assert "negative" in err
     assert [file.name for file in tmp_path.iterdir()] == ["bad.tsv"]
@@ -245,8 +262,17 @@ def test_sex_that_is_not_checked_is_not_called_right(call, tmp_path, counts):
     strange = counts.drop(index=XIST)
     strange.iloc[:, 3] = np.random.default_rng(0).permutation(strange.iloc[:, 3].to_numpy())
     strange.to_csv(tmp_path / "few.tsv", sep="\t")
-    code, _, err = call("cohort", "prepare", tmp_path / "few.tsv", "--quantity", "counts",
-                        "--persons", PERSONS, "-o", tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "cohort",
+        "prepare",
+        tmp_path / "few.tsv",
+        "--quantity",
+        "counts",
+        "--persons",
+        PERSONS,
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0
     assert "outlier" in err
     assert "another sex" not in err

@@ -49,9 +49,10 @@ def tame_network(config, n_outputs=2, seed=0):
     network = random_network(config, CHANNELS, n_outputs, seed)
     weights = {
         name: (values / np.prod(values.shape[:-1]) ** 0.5).astype(np.float32)
-        if name.endswith("kernel") else values
+        if name.endswith("kernel")
+        else values
         for name, values in network.weights.items()
-    }  # fmt: skip
+    }
     return replace(network, weights=weights)
 
 
@@ -92,9 +93,11 @@ def scored(network, genes, references):
     longest = 1 + max(inputs.places.max(), others.places.max())
     several = [others.row(i) for i in range(len(others))]
     found = rule_of(network).scores(
-        inputs, inputs.channels * longest + inputs.places, several,
+        inputs,
+        inputs.channels * longest + inputs.places,
+        several,
         [cells.channels * longest + cells.places for cells in several],
-    )  # fmt: skip
+    )
     row = np.repeat(np.arange(len(inputs)), np.diff(found.indptr))
     channel, place = np.divmod(found.labels, longest)
     dense = np.zeros((len(inputs), longest, sum(CHANNELS), len(network.output_scale)))
@@ -172,9 +175,7 @@ def test_a_product_does_not_depend_on_neighbours():
 def test_tangents_and_changes_give_multipliers(widths):
     """Whatever slopes are the usual ones, also where a row has no others."""
     rng = np.random.default_rng(0)
-    layers = [
-        (rng.normal(size=shape), rng.normal(size=shape[1])) for shape in pairwise(widths)
-    ]  # fmt: skip
+    layers = [(rng.normal(size=shape), rng.normal(size=shape[1])) for shape in pairwise(widths)]
     (first, bias), *rest = layers
     dense = DenseLayers(rest, relu=True)
     hidden, reference = (rng.normal(size=(n, 4)) @ first + bias for n in (5, 1))
@@ -207,11 +208,17 @@ def test_every_family_equals_shap(config):
 
 configs = st.builds(
     DecodeConfig,
-    rna_channels=st.integers(1, 4), rna_kernel=st.integers(1, 3), rna_layers=st.integers(1, 3),
-    promoter_channels=st.integers(1, 4), promoter_kernel=st.integers(1, 3),
-    promoter_layers=st.integers(1, 3), conv_relu=st.booleans(), full_relu=st.booleans(),
-    dense_layers=st.integers(1, 3), dense_width=st.integers(1, 5),
-)  # fmt: skip
+    rna_channels=st.integers(1, 4),
+    rna_kernel=st.integers(1, 3),
+    rna_layers=st.integers(1, 3),
+    promoter_channels=st.integers(1, 4),
+    promoter_kernel=st.integers(1, 3),
+    promoter_layers=st.integers(1, 3),
+    conv_relu=st.booleans(),
+    full_relu=st.booleans(),
+    dense_layers=st.integers(1, 3),
+    dense_width=st.integers(1, 5),
+)
 
 
 @settings(max_examples=60)
@@ -305,9 +312,11 @@ def test_entries_of_one_place_add_up(config):
     n = whole.bases.size
     order = np.tile(np.arange(n), 2)
     split = Cells(
-        2 * whole.indptr, whole.channels[order], whole.places[order],
+        2 * whole.indptr,
+        whole.channels[order],
+        whole.places[order],
         np.concatenate([0.25 * whole.bases, 0.75 * whole.bases]),
-    )  # fmt: skip
+    )
     a, b = (
         rule_of(network).scores(cells, cells.channels, [reference], [reference.channels])
         for cells in (whole, split)

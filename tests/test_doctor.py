@@ -28,9 +28,22 @@ from tests.server import Server
 from tests.test_cache import CONTENT, HALF, REGISTRY, ROOT, WEIGHTS, lay_out, places
 from tests.test_cli import run
 
-NAMES = ["decode-zoo", "python", "packages", "onnxruntime", "threads", "environment", "registry",
-         "cache", "free space", "mirrors", "bundled files", "cached files", "stale files",
-         "parity numpy"]  # fmt: skip
+NAMES = [
+    "decode-zoo",
+    "python",
+    "packages",
+    "onnxruntime",
+    "threads",
+    "environment",
+    "registry",
+    "cache",
+    "free space",
+    "mirrors",
+    "bundled files",
+    "cached files",
+    "stale files",
+    "parity numpy",
+]
 
 
 def only(checks: Iterable[Check]) -> Check:
@@ -76,8 +89,14 @@ def test_this_installation_is_healthy_within_seconds_and_untouched():
 def test_json_is_one_object_with_stable_keys():
     done = run("doctor", "--json")
     document = json.loads(done.stdout)
-    assert list(document) == ["format_version", "decode_zoo", "healthy", "exit_code", "summary",
-                              "checks"]  # fmt: skip
+    assert list(document) == [
+        "format_version",
+        "decode_zoo",
+        "healthy",
+        "exit_code",
+        "summary",
+        "checks",
+    ]
     assert document["healthy"] is True
     assert document["exit_code"] == 0
     for check in document["checks"]:
@@ -112,8 +131,9 @@ from decode_zoo.cli import main
 sys.argv = ["decode-zoo", "doctor", "--json"]
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert "the NumPy back end answers" in found["onnxruntime"]["found"]
@@ -139,10 +159,15 @@ def test_missing_package_is_a_finding_and_not_the_end(module):
         main()
     """)
     # Without this one, the place of the cache is asked of pooch.
-    environment = {name: value for name, value in os.environ.items()
-                   if name != "DECODE_ZOO_CACHE"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name != "DECODE_ZOO_CACHE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     # 2 where ONNX Runtime, too, lacks it; that prints a traceback of its own.
     assert done.returncode in (1, 2), done.stderr
     document = json.loads(done.stdout)
@@ -280,14 +305,20 @@ def installed(monkeypatch) -> Callable[..., None]:
     return use
 
 
-NEEDS = ["numpy>=1.26", "pooch>=1.8", 'onnxruntime>=1.17; extra == "cpu"',
-         'tensorflow>=2.16; extra == "train"', 'tf2onnx>=1.16; extra == "train"',
-         'pytest; extra == "dev"']  # fmt: skip
+NEEDS = [
+    "numpy>=1.26",
+    "pooch>=1.8",
+    'onnxruntime>=1.17; extra == "cpu"',
+    'tensorflow>=2.16; extra == "train"',
+    'tf2onnx>=1.16; extra == "train"',
+    'pytest; extra == "dev"',
+]
 
 
 def test_extras_say_what_is_missing_for_them(installed):
-    installed(NEEDS, decode_zoo="0.1.0", numpy="2.1.0", pooch="1.8", onnxruntime="1.20",
-              tf2onnx="1.17")  # fmt: skip
+    installed(
+        NEEDS, decode_zoo="0.1.0", numpy="2.1.0", pooch="1.8", onnxruntime="1.20", tf2onnx="1.17"
+    )
     found = {check.name: check for check in installation.packages()}
     assert {check.state for check in found.values()} == {"ok"}
     assert set(found) == {"packages", "extra cpu", "extra train"}
@@ -430,8 +461,14 @@ def test_variables_in_force_are_listed(monkeypatch, tmp_path):
 
 @pytest.mark.fault
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("value", ["user:secret@proxy:3128", "http://user:secret@proxy:3128",
-                                   "http://user:sec@secret@proxy:3128"])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        "user:secret@proxy:3128",
+        "http://user:secret@proxy:3128",
+        "http://user:sec@secret@proxy:3128",
+    ],
+)
 @pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY"])
 def test_password_of_a_proxy_is_not_printed(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
@@ -504,8 +541,9 @@ def test_cache_that_everybody_may_write_is_told(store):
 @pytest.mark.fault
 def test_too_little_space_is_told(store, monkeypatch):
     assert only(storage.free_space(store)).state == "ok"
-    monkeypatch.setattr(storage.shutil, "disk_usage",
-                        lambda path: type("Usage", (), {"free": 10_000}))  # fmt: skip
+    monkeypatch.setattr(
+        storage.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10_000})
+    )
     check = only(storage.free_space(replace(store, bundled=None)))
     assert check.state == "warning"
     assert check.facts == {"free": 10_000, "wanted": sum(map(len, CONTENT.values()))}
@@ -589,12 +627,18 @@ def test_card_and_positions_are_not_missed_by_predictions(store, call, monkeypat
     """What `predict` never fetches is no reason to warn that something lacks."""
     model = store.registry.artifacts["tissue-v1"]
     card = {"CARD.md": next(iter(model.files.values()))}
-    artifacts = {**store.registry.artifacts,
-                 "tissue-v1": replace(model, files={**model.files, **card})}  # fmt: skip
+    artifacts = {
+        **store.registry.artifacts,
+        "tissue-v1": replace(model, files={**model.files, **card}),
+    }
     here = {p: data for p, data in CONTENT.items() if not p.endswith("sites.npz")}
     lay_out(store.cache, here)
-    used = replace(store, registry=replace(store.registry, artifacts=artifacts), bundled=None,
-                   mirrors=(str(store.cache / "none"),))  # fmt: skip
+    used = replace(
+        store,
+        registry=replace(store.registry, artifacts=artifacts),
+        bundled=None,
+        mirrors=(str(store.cache / "none"),),
+    )
     assert only(storage.mirrors(used)).state == "warning"
     check = only(storage.registry(used))
     assert check.facts["not_here"] == ["features/sites-v1/sites.npz", "models/tissue-v1/CARD.md"]
@@ -745,8 +789,9 @@ def test_offline_asks_no_mirror_and_opens_no_socket(store, monkeypatch, tmp_path
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
     folder = lay_out(tmp_path / "mirror", CONTENT)
-    offline = replace(store, bundled=None, offline=True,
-                      mirrors=("HTTPS://zoo.example", str(folder)))  # fmt: skip
+    offline = replace(
+        store, bundled=None, offline=True, mirrors=("HTTPS://zoo.example", str(folder))
+    )
     found = list(storage.mirrors(offline))
     assert [check.state for check in found] == ["ok", "ok"]
     assert "not tried: DECODE_ZOO_OFFLINE" in found[0].found
@@ -896,9 +941,12 @@ def test_what_onnxruntime_writes_past_python_is_not_in_the_report(
         return CUDA
 
     noisy = type(sys)("onnxruntime")
-    noisy.__dict__.update(__version__="1.20.0", get_available_providers=shout,
-                          InferenceSession=None,
-                          __spec__=ModuleSpec("onnxruntime", None))  # fmt: skip
+    noisy.__dict__.update(
+        __version__="1.20.0",
+        get_available_providers=shout,
+        InferenceSession=None,
+        __spec__=ModuleSpec("onnxruntime", None),
+    )
     monkeypatch.setitem(sys.modules, "onnxruntime", noisy)
     installed(NEEDS, onnxruntime_gpu="1.20.0")
     assert only(installation.onnxruntime()).state == "ok"
@@ -936,8 +984,10 @@ def test_damaged_default_model_is_a_problem_and_left(tmp_path, name):
     """A copy of the real one, in a cache, so that the store could delete it."""
     real = Store.default()
     folder = real.registry.resolve("gtex-tissue-v1").folder
-    copy = lay_out(tmp_path / "cache", {f"{folder}/{file.name}": file.read_bytes()
-                                        for file in (real.bundled / folder).iterdir()})  # fmt: skip
+    copy = lay_out(
+        tmp_path / "cache",
+        {f"{folder}/{file.name}": file.read_bytes() for file in (real.bundled / folder).iterdir()},
+    )
     path = copy / folder / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

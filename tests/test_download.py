@@ -584,10 +584,16 @@ def test_temporary_files_of_the_dead_are_removed(store: Store, good: str, dead: 
 @pytest.mark.fault
 @pytest.mark.parametrize(
     "name",
-    ["notes.part", ".notes.part", f".{NAME}.part", f".{NAME}.0123456789abcdef.part",
-     f".{NAME}.ffffffff-1-0123456789abcdeX.part", f".{NAME}.ffffffff-1-0123456789abcdef.part.bak",
-     ".\x1b.ffffffff-1-0123456789abcdef.part"],
-)  # fmt: skip
+    [
+        "notes.part",
+        ".notes.part",
+        f".{NAME}.part",
+        f".{NAME}.0123456789abcdef.part",
+        f".{NAME}.ffffffff-1-0123456789abcdeX.part",
+        f".{NAME}.ffffffff-1-0123456789abcdef.part.bak",
+        ".\x1b.ffffffff-1-0123456789abcdef.part",
+    ],
+)
 def test_file_that_no_download_of_ours_left_is_never_removed(
     store: Store, good: str, name: str
 ) -> None:

@@ -88,10 +88,18 @@ def test_residual_ranks_are_those_of_a_linear_model():
 def ranking_of(n: int = 200, top: int = 20, seed: int = 0) -> Ranking:
     random = np.random.default_rng(seed)
     values = np.sort(random.normal(size=n))[::-1]
-    return Ranking("TF", pd.DataFrame({
-        "gene_id": [f"ENSG{i:011d}" for i in range(n)], "symbol": [f"t{i}-a" for i in range(n)],
-        "importance": values, "given_sites": random.normal(size=n),
-    }), top)  # fmt: skip
+    return Ranking(
+        "TF",
+        pd.DataFrame(
+            {
+                "gene_id": [f"ENSG{i:011d}" for i in range(n)],
+                "symbol": [f"t{i}-a" for i in range(n)],
+                "importance": values,
+                "given_sites": random.normal(size=n),
+            }
+        ),
+        top,
+    )
 
 
 def some_sets(n: int = 200, seed: int = 1) -> dict[str, np.ndarray]:
@@ -143,10 +151,12 @@ def test_p_values_are_those_of_random_gene_sets():
         place = np.argsort(order)
         for name, rows in list(sets.items())[::3]:
             score, _ = running_sum(np.sort(place[rows]), values[order])
-            null = np.array([
-                running_sum(np.sort(random.choice(200, rows.size, False)), values[order])[0]
-                for _ in range(1000)
-            ])  # fmt: skip
+            null = np.array(
+                [
+                    running_sum(np.sort(random.choice(200, rows.size, False)), values[order])[0]
+                    for _ in range(1000)
+                ]
+            )
             same = np.abs(null[np.sign(null) == np.sign(score)])
             p = (same >= abs(score)).mean()
             # Both are estimates.
@@ -234,8 +244,10 @@ def test_lists_are_compared_by_wilcoxon_and_fisher():
             assert row[f"auroc_low{end}"] < area < row[f"auroc_high{end}"]
             above = stats.mannwhitneyu(values[rows], values[others], alternative="greater")
             assert row[f"p_greater{end}"] == pytest.approx(above.pvalue)
-        table = [[(rows < 20).sum(), (rows >= 20).sum()],
-                 [(others < 20).sum(), (others >= 20).sum()]]  # fmt: skip
+        table = [
+            [(rows < 20).sum(), (rows >= 20).sum()],
+            [(others < 20).sum(), (others >= 20).sum()],
+        ]
         odds, p = stats.fisher_exact(table, alternative="greater")
         assert row["p_top"] == pytest.approx(p)
         assert row["odds_ratio"] == pytest.approx(odds)
@@ -491,9 +503,13 @@ def study(model, scores, regulators):
     lists = [ListedGenes("top", top), ListedGenes("least", tuple(table["gene_id"][-40:]))]
     lists.append(ListedGenes("among", top[:20], (*top, "TTN")))
     return study_enrichment(
-        model, scores, libraries={"mine": library(regulators)}, lists=lists,
-        scope=Scope(permutations=500), provenance={"model": {"id": "x"}},
-    )  # fmt: skip
+        model,
+        scores,
+        libraries={"mine": library(regulators)},
+        lists=lists,
+        scope=Scope(permutations=500),
+        provenance={"model": {"id": "x"}},
+    )
 
 
 def test_what_is_important_is_found(study):
@@ -521,9 +537,11 @@ def test_what_is_important_is_found(study):
 def test_ids_symbols_and_former_symbols_mean_the_same(model, scores, regulators, study):
     table = regulators.rank("TF").table
     spellings = {
-        "symbols": table["symbol"][:40], "ids": table["gene_id"][:40],
-        "versions": table["gene_id"][:40] + ".5", "names": table["regulators"][:40],
-    }  # fmt: skip
+        "symbols": table["symbol"][:40],
+        "ids": table["gene_id"][:40],
+        "versions": table["gene_id"][:40] + ".5",
+        "names": table["regulators"][:40],
+    }
     lists = [ListedGenes(name, tuple(genes)) for name, genes in spellings.items()]
     found = study_enrichment(model, scores, lists=lists, scope=Scope(classes=("TF",))).lists
     assert found["n"].tolist() == [40] * 4
@@ -539,17 +557,21 @@ def test_order_of_rows_and_genes_does_not_matter(model, scores, regulators, stud
     )
     pd.testing.assert_frame_equal(found.importance, study.importance)
     keys = ["classes", "gene_set"]
-    pd.testing.assert_frame_equal(found.gsea.sort_values(keys, ignore_index=True),
-                                  study.gsea.sort_values(keys, ignore_index=True))  # fmt: skip
+    pd.testing.assert_frame_equal(
+        found.gsea.sort_values(keys, ignore_index=True),
+        study.gsea.sort_values(keys, ignore_index=True),
+    )
     assert found.lists.empty
 
 
 def test_sizes_top_and_classes_are_chosen(model, scores, regulators):
     pytest.importorskip("gseapy")
     found = study_enrichment(
-        model, scores, libraries={"mine": library(regulators)},
+        model,
+        scores,
+        libraries={"mine": library(regulators)},
         scope=Scope(("RBP", "TF"), top=7, min_size=4, max_size=28, permutations=50),
-    )  # fmt: skip
+    )
     assert [(r.classes, r.top) for r in found.rankings] == [("RBP", 7), ("TF", 7)]
     sizes = found.gsea["size"]
     assert 4 <= sizes.min() <= sizes.max() <= 28
@@ -619,8 +641,10 @@ def test_the_folder_and_its_page(study, tmp_path):
     pictures = ("regulators", "lists", "gene_sets")
     names = {f"{name}.tsv" for name in tables} | {f"{name}.svg" for name in pictures}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *names, "summary.json", "index.html"
-    }  # fmt: skip
+        *names,
+        "summary.json",
+        "index.html",
+    }
     for name in tables:
         table = pd.read_csv(tmp_path / "out" / f"{name}.tsv", sep="\t", keep_default_na=False)
         assert list(table) == list(getattr(study, name))
@@ -636,8 +660,12 @@ def test_the_folder_and_its_page(study, tmp_path):
 @pytest.mark.usefixtures("extras")
 def test_pictures_of_lists_that_hold_none_or_all(model, scores, regulators, tmp_path):
     every = tuple(regulators.table["gene_id"])
-    lists = [ListedGenes("<script>$x$", every), ListedGenes("none", ("TTN",)),
-             ListedGenes("one", ("CTCF",)), ListedGenes("few", ("CTCF", "SPI1"))]  # fmt: skip
+    lists = [
+        ListedGenes("<script>$x$", every),
+        ListedGenes("none", ("TTN",)),
+        ListedGenes("one", ("CTCF",)),
+        ListedGenes("few", ("CTCF", "SPI1")),
+    ]
     found = study_enrichment(model, scores, lists=lists)
     found.findings().write(tmp_path / "out")
     html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
@@ -657,8 +685,18 @@ def run(call, tmp_path, *more):
 
 
 def comparisons(tmp_path):
-    return ("--gmt", tmp_path / "mine.gmt", "--list", tmp_path / "essential.txt", "--list-above",
-            tmp_path / "exac.tsv", "pLI", "0.5", "--permutations", 100)  # fmt: skip
+    return (
+        "--gmt",
+        tmp_path / "mine.gmt",
+        "--list",
+        tmp_path / "essential.txt",
+        "--list-above",
+        tmp_path / "exac.tsv",
+        "pLI",
+        "0.5",
+        "--permutations",
+        100,
+    )
 
 
 @pytest.mark.usefixtures("extras")
@@ -689,11 +727,29 @@ def test_command(call, tmp_path, genes):
 
     # The same from a table of scores, whose numbers have six digits.
     scores = tmp_path / "scores.tsv"
-    code, _, err = call("explain", "--model", "gtex-tissue-v1", tmp_path / "genes.txt", "--outputs",
-                        ",".join(OUTPUTS), "--summary", "-o", scores)  # fmt: skip
+    code, _, err = call(
+        "explain",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "genes.txt",
+        "--outputs",
+        ",".join(OUTPUTS),
+        "--summary",
+        "-o",
+        scores,
+    )
     assert code == 0, err
-    code, _, err = run(call, tmp_path, "--scores", scores, *comparisons(tmp_path),
-                       "-o", tmp_path / "again", "--format", "parquet")  # fmt: skip
+    code, _, err = run(
+        call,
+        tmp_path,
+        "--scores",
+        scores,
+        *comparisons(tmp_path),
+        "-o",
+        tmp_path / "again",
+        "--format",
+        "parquet",
+    )
     assert code == 0, err
     first = pd.read_csv(tmp_path / "out" / "importance.tsv", sep="\t", keep_default_na=False)
     again = pd.read_parquet(tmp_path / "again" / "importance.parquet")
@@ -743,14 +799,23 @@ def test_faults_end_with_a_code_and_leave_nothing(call, tmp_path, written):
         (["--scores", written, "--gmt", tmp_path / "essential.txt"], 4, "GMT"),
         (["--scores", written, "--list-above", exac, "pli", 1], 4, "no column"),
         (["--scores", written, "--list-above", exac, "pLI", "x"], 2, "not a valid"),
-    ]  # fmt: skip
+    ]
     for options, expected, message in cases:
         code, _, err = run(call, tmp_path, *options)
         assert code == expected, (options, err)
         assert message in err
         assert not (tmp_path / "out").exists()
-    code, _, err = call("study", "enrich", "--model", "de-prior-v1", "--scores", written,
-                        *compared, "-o", tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "study",
+        "enrich",
+        "--model",
+        "de-prior-v1",
+        "--scores",
+        written,
+        *compared,
+        "-o",
+        tmp_path / "out",
+    )
     assert code in (3, 4), err
     assert not (tmp_path / "out").exists()
 
@@ -762,13 +827,18 @@ def test_real_gene_sets_and_lists(model, scores, shared):
     from decode_zoo.genesets import read_gmt
 
     folder = shared / "data" / "genesets"
-    lists = [ListedGenes(name, tuple(read_gene_list(folder / "lists" / f"{name}.tsv")))
-             for name in ("mgi_essential", "NEGv1_subset_universe")]  # fmt: skip
+    lists = [
+        ListedGenes(name, tuple(read_gene_list(folder / "lists" / f"{name}.tsv")))
+        for name in ("mgi_essential", "NEGv1_subset_universe")
+    ]
     lists.append(read_listed_above(folder / "exac_pli.tsv.gz", "pLI", 0.99))
     found = study_enrichment(
-        model, scores, libraries={"kegg": read_gmt(folder / "kegg_2016.gmt.gz")}, lists=lists,
+        model,
+        scores,
+        libraries={"kegg": read_gmt(folder / "kegg_2016.gmt.gz")},
+        lists=lists,
         scope=Scope(permutations=200),
-    )  # fmt: skip
+    )
     table = found.lists.set_index(["classes", "list"])
     # Counted by symbols alone, which miss few.
     tfs = set(found.rankings[1].table["symbol"])

@@ -31,8 +31,13 @@ def frames(n=60, m=7, noise=1.0, seed=0):
 
 def compared(predicted, measured, **options):
     rng = np.random.default_rng(9)
-    return evaluate(predicted, measured, rna_lengths=rng.integers(200, 9000, len(predicted)),
-                    bound_tracks=rng.integers(0, 99, len(predicted)), **options)  # fmt: skip
+    return evaluate(
+        predicted,
+        measured,
+        rna_lengths=rng.integers(200, 9000, len(predicted)),
+        bound_tracks=rng.integers(0, 99, len(predicted)),
+        **options,
+    )
 
 
 def test_correlations_are_those_of_scipy():
@@ -97,10 +102,13 @@ def test_the_same_donors_are_told_from_others():
     rng = np.random.default_rng(0)
     donors = rng.normal(size=(80, 12))
     one, other = (
-        pd.DataFrame(donors + rng.normal(size=donors.shape), [f"g{i}" for i in range(80)],
-                     [f"GTEX-{k:04d}{sep}{tissue}" for k in range(12)])
+        pd.DataFrame(
+            donors + rng.normal(size=donors.shape),
+            [f"g{i}" for i in range(80)],
+            [f"GTEX-{k:04d}{sep}{tissue}" for k in range(12)],
+        )
         for sep, tissue in (("-", "0726-SM-1"), (".", "0011.SM.2"))
-    )  # fmt: skip
+    )
     assert donor_of("GTEX.111YS.0006.SM.5NQBE") == donor_of("GTEX-111YS-0008") == "GTEX-111YS"
     found = compare_donors(one, other.iloc[::-1])
     assert (found.same_pairs, found.other_pairs, found.genes) == (12, 132, 80)
@@ -123,8 +131,9 @@ def test_the_area_and_its_interval():
     for _ in range(400):
         rows = rng.integers(0, 300, 300)
         samples.append(auroc(scores[rows], positive[rows])[0])
-    assert high - low == pytest.approx(np.quantile(samples, 0.975) - np.quantile(samples, 0.025),
-                                       rel=0.2)  # fmt: skip
+    assert high - low == pytest.approx(
+        np.quantile(samples, 0.975) - np.quantile(samples, 0.025), rel=0.2
+    )
     assert np.isnan(auroc(scores, np.zeros(300, bool))[0])
 
 
@@ -132,8 +141,13 @@ def test_the_area_and_its_interval():
 def measured():
     """Made-up measurements of forty genes that follow the model, as a matrix."""
     model = dz.load("gtex-tissue-v1")
-    genes = [gene for gene, chrom in zip(model.features.rows.gene_ids, model.features.rows.chroms,
-                                         strict=True) if chrom == "1"][::60]  # fmt: skip
+    genes = [
+        gene
+        for gene, chrom in zip(
+            model.features.rows.gene_ids, model.features.rows.chroms, strict=True
+        )
+        if chrom == "1"
+    ][::60]
     table = model.predict(genes)
     median = table[MEDIAN].to_numpy()[:, None]
     values = table[model.outputs[:4]].to_numpy() + median
@@ -145,8 +159,16 @@ def test_a_model_is_evaluated_from_the_command_line(call, measured, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     measured.to_csv(tmp_path / "x.tsv", sep="\t")
-    code, out, err = call("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale",
-                          "log2tpm", "-o", tmp_path / "found")  # fmt: skip
+    code, out, err = call(
+        "evaluate",
+        tmp_path / "x.tsv",
+        "--model",
+        "gtex-tissue-v1",
+        "--scale",
+        "log2tpm",
+        "-o",
+        tmp_path / "found",
+    )
     assert code == 0, err
     assert out.strip() == str(tmp_path / "found")
     summary = json.loads((tmp_path / "found/summary.json").read_text())
@@ -207,8 +229,11 @@ def test_a_constant_output_is_left_out_of_means():
     found = compared(predicted, measured, resamples=3)
     table = found.outputs.set_index("output")["others"]
     for i in range(1, 5):
-        others = [stats.spearmanr(predicted.iloc[:, i], measured.iloc[:, j]).statistic
-                  for j in range(5) if j not in (i, 2)]  # fmt: skip
+        others = [
+            stats.spearmanr(predicted.iloc[:, i], measured.iloc[:, j]).statistic
+            for j in range(5)
+            if j not in (i, 2)
+        ]
         assert table.iloc[i] == pytest.approx(np.mean(others))
     assert np.isnan(table.iloc[0])
     assert found.summary["own_measurement_best"] == 3
@@ -259,9 +284,18 @@ def test_donors_that_are_refused(call, measured, tmp_path, text, words):
     pytest.importorskip("matplotlib")
     measured.to_csv(tmp_path / "x.tsv", sep="\t")
     (tmp_path / "donors.tsv").write_text(text)
-    code, _, err = call("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale",
-                        "log2tpm", "--donors", tmp_path / "donors.tsv", "-o",
-                        tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "evaluate",
+        tmp_path / "x.tsv",
+        "--model",
+        "gtex-tissue-v1",
+        "--scale",
+        "log2tpm",
+        "--donors",
+        tmp_path / "donors.tsv",
+        "-o",
+        tmp_path / "out",
+    )
     assert (code, words in err) == (4, True), err
     assert not (tmp_path / "out").exists()
 
@@ -270,8 +304,16 @@ def test_who_is_in_model_and_matrix_is_told(call, measured, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     measured.assign(somebody=measured.iloc[:, 0]).to_csv(tmp_path / "x.tsv", sep="\t")
-    code, _, err = call("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale",
-                        "log2tpm", "-o", tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "evaluate",
+        tmp_path / "x.tsv",
+        "--model",
+        "gtex-tissue-v1",
+        "--scale",
+        "log2tpm",
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0, err
     outputs = len(dz.load("gtex-tissue-v1").outputs) - 1
     assert f"gtex-tissue-v1 has {outputs} outputs, the matrix 5; 4 are in both" in err

@@ -85,8 +85,13 @@ def test_every_format_has_all_scores(model, rows, tmp_path, small_chunks, name, 
         np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-5)
     totals = pd.read_csv(tmp_path / "o.totals.tsv", sep="\t")
     assert list(totals.columns) == [
-        "gene_id", "output", "prediction", "reference", "sum_of_scores", "delta",
-    ]  # fmt: skip
+        "gene_id",
+        "output",
+        "prediction",
+        "reference",
+        "sum_of_scores",
+        "delta",
+    ]
     assert len(totals) == 2 * len(GENES)
     assert totals["delta"].abs().max() <= 1e-5
     record = json.loads((tmp_path / f"{name}.provenance.json").read_text())
@@ -167,8 +172,11 @@ def test_unfinished_work_of_another_call_is_not_mixed_in(
     with pytest.raises(KeyboardInterrupt):
         write_attributions(explainer, rows, path, Selection(), provenance={}, progress=interrupt)
     other = model.explainer(outputs=["Liver", "Whole_Blood"], background=["ALB"])
-    for args in ((explainer, rows[::-1], Selection()), (explainer, rows, Selection(top=2)),
-                 (other, rows, Selection())):  # fmt: skip
+    for args in (
+        (explainer, rows[::-1], Selection()),
+        (explainer, rows, Selection(top=2)),
+        (other, rows, Selection()),
+    ):
         with pytest.raises(UsageError, match="unfinished work of another call"):
             write_attributions(args[0], args[1], path, args[2], provenance={})
     write_attributions(other, rows, path, Selection(), provenance={}, force=True)
@@ -177,8 +185,9 @@ def test_unfinished_work_of_another_call_is_not_mixed_in(
     blocked.mkdir()
     (blocked / "mine").write_text("precious")
     with pytest.raises(UsageError, match="not made by decode-zoo"):
-        write_attributions(explainer, rows, tmp_path / "p.tsv", Selection(), provenance={},
-                           force=True)  # fmt: skip
+        write_attributions(
+            explainer, rows, tmp_path / "p.tsv", Selection(), provenance={}, force=True
+        )
     assert (blocked / "mine").read_text() == "precious"
 
 
@@ -204,8 +213,10 @@ def test_a_kill_at_the_end_leaves_nothing_beside_the_outputs(
     os.rename(tmp_path / "as it was", work)
     write_attributions(explainer, rows, path, Selection(), provenance={})
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "o.totals.tsv", "o.tsv", "o.tsv.provenance.json",
-    ]  # fmt: skip
+        "o.totals.tsv",
+        "o.tsv",
+        "o.tsv.provenance.json",
+    ]
 
 
 def test_two_calls_do_not_write_one_output(explainer, rows, tmp_path, small_chunks):
@@ -252,8 +263,10 @@ def test_a_kill_between_the_last_steps_is_made_good(
     else:
         write_attributions(explainer, rows, path, Selection(), provenance={})
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "o.totals.tsv", "o.tsv", "o.tsv.provenance.json",
-    ]  # fmt: skip
+        "o.totals.tsv",
+        "o.tsv",
+        "o.tsv.provenance.json",
+    ]
     whole = tmp_path / "whole.tsv"
     write_attributions(explainer, rows, whole, Selection(), provenance={})
     assert path.read_bytes() == whole.read_bytes()
@@ -354,8 +367,20 @@ def test_a_full_disk_keeps_finished_chunks(explainer, rows, tmp_path, small_chun
 def test_killed_and_repeated_on_the_command_line(tmp_path):
     genes = tmp_path / "genes.tsv"
     genes.write_text("\n".join(dz.load(MODEL).features.rows.ids[:5000]))
-    command = [sys.executable, "-m", "decode_zoo", "explain", "--model", MODEL, genes,
-               "--by", "track", "--outputs", "Liver,Testis", "-o"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "decode_zoo",
+        "explain",
+        "--model",
+        MODEL,
+        genes,
+        "--by",
+        "track",
+        "--outputs",
+        "Liver,Testis",
+        "-o",
+    ]
     path = tmp_path / "o.parquet"
     work = tmp_path / "o.parquet.unfinished"
     process = subprocess.Popen([*command, path], stderr=subprocess.DEVNULL)
@@ -394,13 +419,24 @@ def test_standard_output_is_the_table(tmp_path):
 
 
 def test_a_long_tables_columns_and_order():
-    done = explain("-", "--outputs", "Liver,Spleen", "--by", "track", "--top", "3",
-                   stdin="ALB\nnope\nTP53\nALB\n")  # fmt: skip
+    done = explain(
+        "-",
+        "--outputs",
+        "Liver,Spleen",
+        "--by",
+        "track",
+        "--top",
+        "3",
+        stdin="ALB\nnope\nTP53\nALB\n",
+    )
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert lines[0] == ["gene_id", "symbol", "output", "class", "regulator", "track", "score"]
     assert [(line[1], line[2]) for line in lines[1::3]] == [
-        ("ALB", "Liver"), ("ALB", "Spleen"), ("TP53", "Liver"), ("TP53", "Spleen"),
-    ]  # fmt: skip
+        ("ALB", "Liver"),
+        ("ALB", "Spleen"),
+        ("TP53", "Liver"),
+        ("TP53", "Spleen"),
+    ]
     strength = [abs(float(line[-1])) for line in lines[1:4]]
     assert strength == sorted(strength, reverse=True)
     assert all(line[3] in ("TF", "RBP", "miRNA") for line in lines[1:])

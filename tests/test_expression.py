@@ -239,11 +239,19 @@ def test_leaks_are_found():
 # --- names of outputs ------------------------------------------------------------------
 
 ODD_NAMES = {
-    "gene_id": "another column", "transcript_id": "another column", "symbol": "another column",
-    "status": "another column", "a,b": "comma", "A\u2028B": "cannot be printed",
-    "\x9b31mX": "cannot be printed", "A\xa0B": "cannot be printed", "A\x0bB": "cannot be printed",
-    " Liver": "blank", "Liver ": "blank", "x" * 201: "200 characters",
-}  # fmt: skip
+    "gene_id": "another column",
+    "transcript_id": "another column",
+    "symbol": "another column",
+    "status": "another column",
+    "a,b": "comma",
+    "A\u2028B": "cannot be printed",
+    "\x9b31mX": "cannot be printed",
+    "A\xa0B": "cannot be printed",
+    "A\x0bB": "cannot be printed",
+    " Liver": "blank",
+    "Liver ": "blank",
+    "x" * 201: "200 characters",
+}
 
 
 @pytest.mark.fault

@@ -40,17 +40,23 @@ def picture() -> Figure:
 
 @pytest.fixture
 def findings() -> Findings:
-    table = pd.DataFrame({
-        "regulator": [f"R{i}" for i in range(30)],
-        "delta": np.linspace(-1, 1, 30),
-        "known": [True, False, None] * 10,
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "regulator": [f"R{i}" for i in range(30)],
+            "delta": np.linspace(-1, 1, 30),
+            "known": [True, False, None] * 10,
+        }
+    )
     table.loc[2, "delta"] = np.nan
     return Findings(
-        "knockout", f"Title {HOSTILE}", {"Genes": "3"}, ("What was done.",),
-        {"deltas": ("Changes", table)}, {"bars": ("Strongest", picture())},
+        "knockout",
+        f"Title {HOSTILE}",
+        {"Genes": "3"},
+        ("What was done.",),
+        {"deltas": ("Changes", table)},
+        {"bars": ("Strongest", picture())},
         {"largest": np.float64(1.5), "provenance": {"created": "2026-01-01", "decode_zoo": "x"}},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("table_format", ["tsv", "parquet"])
@@ -139,16 +145,32 @@ def test_a_study_becomes_a_section_of_a_report(findings, tmp_path, call):
     findings.write(tmp_path / "out")
     (tmp_path / "genes.txt").write_text("ALB\n")
     code, _, err = call(
-        "report", "--model", "gtex-tissue-v1", tmp_path / "genes.txt", "--outputs", "Liver,Lung",
-        "--study", tmp_path / "out", "-o", tmp_path / "r.html",
-    )  # fmt: skip
+        "report",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "genes.txt",
+        "--outputs",
+        "Liver,Lung",
+        "--study",
+        tmp_path / "out",
+        "-o",
+        tmp_path / "r.html",
+    )
     assert code == 0, err
     html = (tmp_path / "r.html").read_text()
     assert 'id="study-1"' in html
     assert HOSTILE not in html
     assert "data:image/svg+xml;base64," in html
-    code, _, err = call("report", "--model", "gtex-tissue-v1", tmp_path / "genes.txt",
-                        "--study", tmp_path, "-o", tmp_path / "s.html")  # fmt: skip
+    code, _, err = call(
+        "report",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "genes.txt",
+        "--study",
+        tmp_path,
+        "-o",
+        tmp_path / "s.html",
+    )
     assert code == 4
     assert "no folder of a study" in err
     assert not (tmp_path / "s.html").exists()

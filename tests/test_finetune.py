@@ -35,18 +35,29 @@ PERSONS = 12
 
 
 def described(name: str) -> Description:
-    return Description(name, "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
-                       {"cohort.tsv": "0" * 64}, ("pytest",))  # fmt: skip
+    return Description(
+        name,
+        "a test",
+        "CC0-1.0",
+        "nobody",
+        ("made up",),
+        "hg38-open-v1",
+        {"cohort.tsv": "0" * 64},
+        ("pytest",),
+    )
 
 
 @pytest.fixture(scope="module")
 def base(features, targets, tmp_path_factory):  # noqa: F811
     return train_bundle(
-        features, targets, tmp_path_factory.mktemp("base") / "base-v1", described("base-v1"),
+        features,
+        targets,
+        tmp_path_factory.mktemp("base") / "base-v1",
+        described("base-v1"),
         network=PerceptronConfig(encoder_width=8, dense_width=12, members=2),
         fit=PerceptronFit(seeds=(1, 2), epochs=8, batch_size=32, dense_dropout=0.1),
         selection=SELECTION,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +156,9 @@ def test_without_training_it_is_the_ridge_on_the_last_hidden_layer(base, dataset
 def test_training_that_was_stopped_comes_to_the_same(base, cohort, tmp_path, monkeypatch):
     from decode_zoo.training.checkpoints import Checkpoints
 
-    whole = finetune_bundle(base, cohort, tmp_path / "a", described("same-v1"), fit=FIT,
-                            transfer=ALONE)  # fmt: skip
+    whole = finetune_bundle(
+        base, cohort, tmp_path / "a", described("same-v1"), fit=FIT, transfer=ALONE
+    )
     kept, epochs = Checkpoints.save, []
 
     def save(self, seed, progress):
@@ -183,11 +195,13 @@ def test_a_damaged_checkpoint_is_trained_anew(base, dataset, tmp_path):
 
 
 def test_persons_are_kept_by_validation_and_named_by_codes(base, cohort, tmp_path):
-    plain = finetune_bundle(base, cohort, tmp_path / "plain", described("plain-v1"), fit=FIT,
-                            transfer=ALONE)  # fmt: skip
+    plain = finetune_bundle(
+        base, cohort, tmp_path / "plain", described("plain-v1"), fit=FIT, transfer=ALONE
+    )
     transfer = Transfer(keep_above="median", anonymise=True, membership=False)
-    coded = finetune_bundle(base, cohort, tmp_path / "coded", described("coded-v1"), fit=FIT,
-                            transfer=transfer)  # fmt: skip
+    coded = finetune_bundle(
+        base, cohort, tmp_path / "coded", described("coded-v1"), fit=FIT, transfer=transfer
+    )
     names = pd.read_csv(tmp_path / "coded.codes.tsv", sep="\t")
     rho = pd.Series(plain.manifest.metrics["validation"]["by_output"]).drop(MEDIAN)
     assert set(names["person"]) == set(rho.index[rho > rho.median()])
@@ -198,8 +212,14 @@ def test_persons_are_kept_by_validation_and_named_by_codes(base, cohort, tmp_pat
     np.testing.assert_allclose(found[names["code"]], expected[names["person"]], atol=1e-5)
     assert "person" not in (tmp_path / "coded/manifest.json").read_text().replace('"persons"', "")
     with pytest.raises(InputError, match="no person has a rho above"):
-        finetune_bundle(base, cohort, tmp_path / "none", described("none-v1"), fit=FIT,
-                        transfer=Transfer(keep_above=0.999, membership=False))  # fmt: skip
+        finetune_bundle(
+            base,
+            cohort,
+            tmp_path / "none",
+            described("none-v1"),
+            fit=FIT,
+            transfer=Transfer(keep_above=0.999, membership=False),
+        )
     assert not (tmp_path / "none").exists()
 
 
@@ -244,11 +264,18 @@ def test_what_cannot_be_fine_tuned_is_refused(base, cohort, tmp_path):
 
 
 def test_from_scratch_knows_nothing_of_the_base(base, cohort, tmp_path):
-    model = finetune_bundle(base, cohort, tmp_path / "new", described("new-v1"), fit=FIT,
-                            transfer=Transfer(from_scratch=True, membership=False))  # fmt: skip
+    model = finetune_bundle(
+        base,
+        cohort,
+        tmp_path / "new",
+        described("new-v1"),
+        fit=FIT,
+        transfer=Transfer(from_scratch=True, membership=False),
+    )
     assert "epochs" in model.manifest.training["fit"]
-    assert not np.array_equal(model.network.weights["member0/rna"],
-                              base.network.weights["member0/rna"])  # fmt: skip
+    assert not np.array_equal(
+        model.network.weights["member0/rna"], base.network.weights["member0/rna"]
+    )
 
 
 def test_a_search_keeps_its_trials_and_the_best(base, dataset, tmp_path):
@@ -305,8 +332,19 @@ def test_a_split_file_is_read(call, files, cohort, tmp_path):
     folder, prepared = files
     parts = ["training", "validation", "test", "training"]
     lines = [f"{g}.3\t{parts[i % 4]}" for i, g in enumerate(cohort.gene_ids)]
-    command = ("finetune", prepared, "--base", folder, "-o", tmp_path / "x", "--set",
-               "max_epochs=1", "--no-membership-check", "--split", tmp_path / "s.tsv")  # fmt: skip
+    command = (
+        "finetune",
+        prepared,
+        "--base",
+        folder,
+        "-o",
+        tmp_path / "x",
+        "--set",
+        "max_epochs=1",
+        "--no-membership-check",
+        "--split",
+        tmp_path / "s.tsv",
+    )
     (tmp_path / "s.tsv").write_text("gene\tpart\n" + "\n".join(lines) + "\n")
     code, _, err = call(*command)
     assert code == 0, err

@@ -39,9 +39,23 @@ def test_versions_of_accessions_are_stripped(given_id: str, stripped: str) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["TP53", "H2AC1.2", "RP11-34P13.7", "AC004.1", "AC004556.1", "AP000350.4", "GS1-24F4.2",
-     "CTD-2194D22.4", "XXbac-B461K10.4", "ENSG.1", "Y_RNA", "", ".", "1.5"],
-)  # fmt: skip
+    [
+        "TP53",
+        "H2AC1.2",
+        "RP11-34P13.7",
+        "AC004.1",
+        "AC004556.1",
+        "AP000350.4",
+        "GS1-24F4.2",
+        "CTD-2194D22.4",
+        "XXbac-B461K10.4",
+        "ENSG.1",
+        "Y_RNA",
+        "",
+        ".",
+        "1.5",
+    ],
+)
 def test_clone_names_and_symbols_keep_their_dots(name: str) -> None:
     assert strip_version(name) == name
 
@@ -84,10 +98,31 @@ def test_dialects_of_the_same_list(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["gene", "Genes", "gene_id", "GeneID", "id", "ids", "Symbol", "gene symbol", "Gene.Name",
-     "ensembl", "Ensembl_ID", "ensembl gene id", "HGNC symbol", "name", "Identifier", "feature",
-     "entrezgene", "Unnamed: 0", "#gene", "# anything", '""', "transcript_id"],
-)  # fmt: skip
+    [
+        "gene",
+        "Genes",
+        "gene_id",
+        "GeneID",
+        "id",
+        "ids",
+        "Symbol",
+        "gene symbol",
+        "Gene.Name",
+        "ensembl",
+        "Ensembl_ID",
+        "ensembl gene id",
+        "HGNC symbol",
+        "name",
+        "Identifier",
+        "feature",
+        "entrezgene",
+        "Unnamed: 0",
+        "#gene",
+        "# anything",
+        '""',
+        "transcript_id",
+    ],
+)
 def test_column_names_are_no_genes(header: str) -> None:
     assert read(f"{header}\tx\nTP53\t1\n".encode()) == ["TP53"]
 
@@ -181,9 +216,15 @@ _NAMES = st.text(
     last=st.booleans(),
 )
 def test_whatever_is_written_is_read(
-    genes: list[str], header: str, end: str, other: str, quote: str,
-    bom: bool, packed: bool, last: bool,
-) -> None:  # fmt: skip
+    genes: list[str],
+    header: str,
+    end: str,
+    other: str,
+    quote: str,
+    bom: bool,
+    packed: bool,
+    last: bool,
+) -> None:
     # A generated name may be a column name; after a header it is a gene all the same.
     lines = [header] + [f"{quote}{gene}{quote}{other}" for gene in genes]
     data = (end.join(lines) + (end if last else "")).encode("utf-8-sig" if bom else "utf-8")
@@ -247,17 +288,53 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
 # --- resolving ---------------------------------------------------------------------
 
 INDEX = GeneIndex.from_columns(
-    ids=["ENSG00000141510.17", "ENSG00000139618.14", "ENSG00000182378.13",
-         "ENSG00000182378.13_PAR_Y", "ENSG00000000001", "ENSG00000000002", "ENSG00000000003",
-         "ENSG00000000004", "ENSG00000000005", "ENSGR0000000005", "ENSG00000000006"],
-    symbols=["TP53", "BRCA2", "PLCXD1", "PLCXD1", "MATR3", "MATR3", "Y_RNA", "Y_RNA", "P2RY8",
-             "P2RY8", None],
-    biotypes=["protein_coding", "protein_coding", "protein_coding", "protein_coding",
-              "protein_coding", "lincRNA", "misc_RNA", "misc_RNA", "protein_coding",
-              "protein_coding", float("nan")],
-    aliases={"p53": "ENSG00000141510", "7157": "ENSG00000141510.2", "NM_000546.6":
-             "ENSG00000141510", "BRCA2": "ENSG00000141510", "GONE": "ENSG99999999999"},
-)  # fmt: skip
+    ids=[
+        "ENSG00000141510.17",
+        "ENSG00000139618.14",
+        "ENSG00000182378.13",
+        "ENSG00000182378.13_PAR_Y",
+        "ENSG00000000001",
+        "ENSG00000000002",
+        "ENSG00000000003",
+        "ENSG00000000004",
+        "ENSG00000000005",
+        "ENSGR0000000005",
+        "ENSG00000000006",
+    ],
+    symbols=[
+        "TP53",
+        "BRCA2",
+        "PLCXD1",
+        "PLCXD1",
+        "MATR3",
+        "MATR3",
+        "Y_RNA",
+        "Y_RNA",
+        "P2RY8",
+        "P2RY8",
+        None,
+    ],
+    biotypes=[
+        "protein_coding",
+        "protein_coding",
+        "protein_coding",
+        "protein_coding",
+        "protein_coding",
+        "lincRNA",
+        "misc_RNA",
+        "misc_RNA",
+        "protein_coding",
+        "protein_coding",
+        float("nan"),
+    ],
+    aliases={
+        "p53": "ENSG00000141510",
+        "7157": "ENSG00000141510.2",
+        "NM_000546.6": "ENSG00000141510",
+        "BRCA2": "ENSG00000141510",
+        "GONE": "ENSG99999999999",
+    },
+)
 
 
 @pytest.mark.parametrize(
@@ -341,10 +418,15 @@ def test_misuse_is_refused() -> None:
 @pytest.mark.parametrize(
     ("queries", "words"),
     [
-        (["Tp53", "Brca2", "Zzz", "TP53"], "3 of 4 genes are unknown; 2 of them would match in "
-         "upper case: are these mouse symbols?"),
-        (["ENSMUSG00000059552.3"], "1 of 1 gene is unknown; 1 of them look like Ensembl ids of "
-         "mouse"),
+        (
+            ["Tp53", "Brca2", "Zzz", "TP53"],
+            "3 of 4 genes are unknown; 2 of them would match in "
+            "upper case: are these mouse symbols?",
+        ),
+        (
+            ["ENSMUSG00000059552.3"],
+            "1 of 1 gene is unknown; 1 of them look like Ensembl ids of mouse",
+        ),
         (["ENSRNOG00000010756"], "of rat"),
         (["ENSSSCG00000010756"], "another species"),
         (["ENST00000269305.4", "NM_999999.1"], "2 of them look like transcript"),
@@ -353,7 +435,7 @@ def test_misuse_is_refused() -> None:
         (["ENSG00000999999.1"], "another release"),
         (["foo", "bar", "foo"], "3 of 3 genes are unknown, such as 'foo', 'bar'"),
     ],
-)  # fmt: skip
+)
 def test_hints(queries: list[str], words: str) -> None:
     hint = INDEX.hint(INDEX.resolve(queries), queries)
     assert hint is not None
@@ -408,5 +490,9 @@ def test_what_stands_beside_the_first_gene_is_known_unless_a_header_says_what_it
 @pytest.mark.fault
 def test_control_characters_in_a_list_are_written_out() -> None:
     assert read(b'A,1\n"a\tb",2\n\x1b[2J,3\nz\xe2\x80\xaeq,4\n\xc3\xa9,5\n') == [
-        "A", "a\\tb", "\\x1b[2J", "z\\u202eq", "é",
-    ]  # fmt: skip
+        "A",
+        "a\\tb",
+        "\\x1b[2J",
+        "z\\u202eq",
+        "é",
+    ]

@@ -154,10 +154,16 @@ def test_what_is_no_gmt_is_refused(tmp_path: Path, text: str, message: str) -> N
         (PATTERNS["encode_chipseq_2015.symbols"], "STAT1_HELAS3_HG19", ("STAT1", "HELAS3")),
         (PATTERNS["remap.symbols"], "ZBTB7A", ("ZBTB7A", "")),
         (PATTERNS["tfea_chip.entrez"], "ENCSR000AKB.CTCF.GM12878", ("CTCF", "GM12878")),
-        (PATTERNS["tfea_chip.entrez"], "GSE97661.SMAD4.Hep-G2_Ab_R516.2.1D12",
-         ("SMAD4", "Hep-G2_Ab_R516.2.1D12")),
-        (PATTERNS["tfea_chip.entrez"], "GSE1.EZH2_phosphoT487.SK-N-SH_6-uM",
-         ("EZH2_phosphoT487", "SK-N-SH_6-uM")),
+        (
+            PATTERNS["tfea_chip.entrez"],
+            "GSE97661.SMAD4.Hep-G2_Ab_R516.2.1D12",
+            ("SMAD4", "Hep-G2_Ab_R516.2.1D12"),
+        ),
+        (
+            PATTERNS["tfea_chip.entrez"],
+            "GSE1.EZH2_phosphoT487.SK-N-SH_6-uM",
+            ("EZH2_phosphoT487", "SK-N-SH_6-uM"),
+        ),
         ("{regulator}_{cell}", "A_B_C", ("A", "B_C")),
         ("{regulator}_{cell}", "A_", ("A", "")),
         ("{regulator}_{cell}", "_B", None),
@@ -171,7 +177,7 @@ def test_what_is_no_gmt_is_refused(tmp_path: Path, text: str, message: str) -> N
         ("x.{regulator}+", "x.A+", ("A", "")),
         ("x.{regulator}+", "xyA+", None),
     ],
-)  # fmt: skip
+)
 def test_names(pattern: str, name: str, found: tuple[str, str] | None) -> None:
     assert name_reader(pattern)(name) == found
 
@@ -252,17 +258,28 @@ def test_genes_are_found_by_id_symbol_alias_and_table(tmp_path: Path) -> None:
     path = gmt(
         tmp_path / "lists.v2.gmt",
         {
-            "id": ["F"], "symbol": ["LYN"], "alias": ["old"], "table": ["123"], "case": ["fOS"],
-            "twice": ["F", "Fos", "FOS", "old"], "all": ["F", "LYN", "R"], "none": ["zzz"],
+            "id": ["F"],
+            "symbol": ["LYN"],
+            "alias": ["old"],
+            "table": ["123"],
+            "case": ["fOS"],
+            "twice": ["F", "Fos", "FOS", "old"],
+            "all": ["F", "LYN", "R"],
+            "none": ["zzz"],
         },
-    )  # fmt: skip
+    )
     annotation = models()
     found = read_targets(file(path, ids={"123": "R", "99": "gone"}), annotation, {"old": "F"})
     assert covered(annotation, found) == {
-        "lists:id": {"F"}, "lists:symbol": {"L"}, "lists:alias": {"F"}, "lists:table": {"R"},
-        "lists:case": {"F"}, "lists:twice": {"F"}, "lists:all": {"F", "L", "R"},
+        "lists:id": {"F"},
+        "lists:symbol": {"L"},
+        "lists:alias": {"F"},
+        "lists:table": {"R"},
+        "lists:case": {"F"},
+        "lists:twice": {"F"},
+        "lists:all": {"F", "L", "R"},
         "lists:none": set(),
-    }  # fmt: skip
+    }
     assert [track.name for track in found.tracks] == sorted(track.name for track in found.tracks)
     track = found.tracks[0]
     described = (track.regulator, track.kind, track.cell, track.source)
@@ -274,8 +291,11 @@ def test_symbols_that_differ_in_case_only_are_matched_exactly(tmp_path: Path) ->
     annotation = models({"F": "Abc", "L": "ABC", "R": "REL"})
     path = gmt(tmp_path / "x.gmt", {"1": ["ABC"], "2": ["Abc"], "3": ["abc"], "4": ["rel"]})
     assert covered(annotation, read_targets(file(path), annotation)) == {
-        "x:1": {"L"}, "x:2": {"F"}, "x:3": set(), "x:4": {"R"},
-    }  # fmt: skip
+        "x:1": {"L"},
+        "x:2": {"F"},
+        "x:3": set(),
+        "x:4": {"R"},
+    }
 
 
 def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(
@@ -296,8 +316,10 @@ def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(
 def test_both_copies_of_a_pseudo_autosomal_gene_are_covered(tmp_path: Path) -> None:
     ids = ["ENSG00000182378", "ENSG00000182378_PAR_Y", "R"]
     annotation = models({"F": "PLCXD1", "L": "PLCXD1", "R": "R"}, ids=ids, gene_ids=ids)
-    path = gmt(tmp_path / "x.gmt", {"symbol": ["PLCXD1"], "x": ["ENSG00000182378.13"],
-                                    "y": ["ENSG00000182378.13_PAR_Y"]})  # fmt: skip
+    path = gmt(
+        tmp_path / "x.gmt",
+        {"symbol": ["PLCXD1"], "x": ["ENSG00000182378.13"], "y": ["ENSG00000182378.13_PAR_Y"]},
+    )
     found = covered(annotation, read_targets(file(path), annotation))
     assert found == {f"x:{name}": set(ids[:2]) for name in ("symbol", "x", "y")}
 
@@ -307,10 +329,13 @@ def test_all_transcripts_of_a_gene_are_covered(tmp_path: Path) -> None:
         "".join(
             f'chr1\tx\texon\t{start}\t{end}\t.\t+\t.\tgene_id "{gene}"; transcript_id "{name}"; '
             f'gene_name "SYM{gene}";\n'
-            for gene, name, start, end in (("G", "T1", 101, 125), ("H", "T3", 90, 99),
-                                           ("G", "T2", 111, 125))
+            for gene, name, start, end in (
+                ("G", "T1", 101, 125),
+                ("H", "T3", 90, 99),
+                ("G", "T2", 111, 125),
+            )
         )
-    )  # fmt: skip
+    )
     rows = read_gtf(tmp_path / "genes.gtf", TOY, level="transcript")
     path = gmt(tmp_path / "x.gmt", {"A": ["SYMG"], "B": ["H"]})
     found = build_features(rows, TOY, {}, tmp_path / "set", layout=SMALL, targets=[file(path)])
@@ -320,9 +345,10 @@ def test_all_transcripts_of_a_gene_are_covered(tmp_path: Path) -> None:
 
 NAMES = ["F", "L", "R", "Fos", "fos", "LYN", "twin", "TWIN", "old", "1", "2", "zzz", "F,1.0"]
 LISTS = st.dictionaries(
-    st.text("abc", min_size=1, max_size=2), st.lists(st.sampled_from(NAMES), min_size=1),
+    st.text("abc", min_size=1, max_size=2),
+    st.lists(st.sampled_from(NAMES), min_size=1),
     min_size=1,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=80)
@@ -431,10 +457,13 @@ def test_a_targets_window_is_covered_as_far_as_it_exists(tmp_path: Path) -> None
     path = gmt(tmp_path / "x.gmt", {"A": ["F", "L"], "B": ["R"], "C": ["F"]})
     found = build(tmp_path, [file(path)])
     for gene, track, bins in (
-        ("F", "A", [10, 10, 10, 10, 10, 10]), ("F", "B", [0] * 6), ("F", "C", [10] * 6),
-        ("L", "A", [0, 0, 0, 10, 10, 10]), ("L", "C", [0] * 6),
+        ("F", "A", [10, 10, 10, 10, 10, 10]),
+        ("F", "B", [0] * 6),
+        ("F", "C", [10] * 6),
+        ("L", "A", [0, 0, 0, 10, 10, 10]),
+        ("L", "C", [0] * 6),
         ("R", "B", [0, 0, 0, 5, 10, 10]),
-    ):  # fmt: skip
+    ):
         assert column(found, gene, "promoter", f"x:{track}") == bins
     sums = found.sums("promoter")[0].toarray()
     assert sums.tolist() == [[60, 0, 60], [30, 0, 0], [0, 25, 0]]
@@ -456,8 +485,7 @@ def test_a_window_that_does_not_exist_is_not_covered(tmp_path: Path) -> None:
 
 def test_targets_come_behind_sites_and_change_none(tmp_path: Path) -> None:
     folder = write_tracks(tmp_path / "chip", {"Z": [Peak("1", 90, 130)], "Y": []})
-    files = {"promoter": find_site_files(folder, "promoter"),
-             "rna": find_site_files(folder, "rna")}  # fmt: skip
+    files = {"promoter": find_site_files(folder, "promoter"), "rna": find_site_files(folder, "rna")}
     lists = [file(gmt(tmp_path / f"{name}.gmt", {"A": ["F"], "B": ["R"]})) for name in "ba"]
     alone = build_features(models(), TOY, files, tmp_path / "alone", layout=SMALL)
     steps: list[int] = []
@@ -492,19 +520,23 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
     genome = Genome.named("hg38")
     lists = [
         TargetFile(
-            DATA / "targets" / f"{name}.gmt.gz", pattern, name,
+            DATA / "targets" / f"{name}.gmt.gz",
+            pattern,
+            name,
             ids=read_ids(DATA / "targets/entrez.tsv.gz") if "entrez" in name else None,
         )
         for name, pattern in PATTERNS.items()
-    ]  # fmt: skip
+    ]
     return build_features(
         read_gtf(DATA / "genes.gtf.gz", genome),
         genome,
-        {"promoter": find_site_files(DATA / "promoter", "promoter"),
-         "rna": find_site_files(DATA / "rna.tsv", "rna")},
+        {
+            "promoter": find_site_files(DATA / "promoter", "promoter"),
+            "rna": find_site_files(DATA / "rna.tsv", "rna"),
+        },
         tmp_path_factory.mktemp("real") / "set",
         targets=lists,
-    )  # fmt: skip
+    )
 
 
 def test_real_lists_against_plain_sets(real: FeatureSet) -> None:
@@ -545,17 +577,25 @@ def test_attributions_of_targets(real: FeatureSet, tmp_path: Path) -> None:
     }
     network = random_network(config, [1 + len(tracks), 4], 3)
     write_arrays(tmp_path / "weights.npz", network.weights)
-    manifest = replace(model.manifest, network=config, inputs=inputs,
-                       outputs=model.manifest.outputs[:3],
-                       features={**model.manifest.features, "sha256": real.sha256})  # fmt: skip
+    manifest = replace(
+        model.manifest,
+        network=config,
+        inputs=inputs,
+        outputs=model.manifest.outputs[:3],
+        features={**model.manifest.features, "sha256": real.sha256},
+    )
     names = {side: [track.name for track in frozen.tracks] for side, frozen in inputs.items()}
     bound = bind(real, names, config.kernels, layout=manifest.layout)
     made = dz.Model(manifest, lambda name: tmp_path / name, lambda: real)
     answers = tuple(
         tuple(made.network.forward(bound.full(np.array([row])))[0].tolist()) for row in range(10)
     )
-    known = replace(manifest.known_answers, genes=tuple(real.rows.ids[:10]), values=answers,
-                    outputs=manifest.known_answers.outputs[:3])  # fmt: skip
+    known = replace(
+        manifest.known_answers,
+        genes=tuple(real.rows.ids[:10]),
+        values=answers,
+        outputs=manifest.known_answers.outputs[:3],
+    )
     made = replace(made, manifest=replace(manifest, known_answers=known))
     made._backends["numpy", "auto"] = NumpyBackend(made.network)  # there is no graph to check
     sums = real.sums("promoter")[0][:, real.columns("promoter", [t.name for t in tracks])]
@@ -592,9 +632,18 @@ def prepared(folder: Path) -> list[str]:
     gmt(folder / "one.gmt", {"CTCF_K562_HG19": ["A", "B"], "MYC_HeLa_HG19": ["b"]})
     gmt(folder / "two.gmt", {"GSE1.CTCF.liver": ["7", "8"]})
     (folder / "ids.tsv").write_text("alias\tgene_id\n7\tA\n8\tgone\n")
-    return ["features", "build", "--gtf", str(folder / "genes.gtf"), "--targets",
-            str(folder / "one.gmt"), "--targets", str(folder / "two.gmt"),
-            "-o", str(folder / "set")]  # fmt: skip
+    return [
+        "features",
+        "build",
+        "--gtf",
+        str(folder / "genes.gtf"),
+        "--targets",
+        str(folder / "one.gmt"),
+        "--targets",
+        str(folder / "two.gmt"),
+        "-o",
+        str(folder / "set"),
+    ]
 
 
 def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -614,9 +663,18 @@ def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     sums = FeatureSet.load(tmp_path / "set").sums("promoter")[0].toarray()
     assert sums.tolist() == [[3000, 0, 3000], [3000, 3000, 0]]
     # One pattern for all, on the gene models of a set.
-    code, _, err = call("features", "build", "--like", tmp_path / "set", "--targets",
-                        tmp_path / "one.gmt", "--target-names", "{regulator}_{}",
-                        "-o", tmp_path / "more")  # fmt: skip
+    code, _, err = call(
+        "features",
+        "build",
+        "--like",
+        tmp_path / "set",
+        "--targets",
+        tmp_path / "one.gmt",
+        "--target-names",
+        "{regulator}_{}",
+        "-o",
+        tmp_path / "more",
+    )
     assert code == 0, err
 
 

@@ -223,16 +223,23 @@ END = ("Add", "pre last", "prediction")
 BOMBS = {
     "an outer product of arrays": (
         behind(
-            ("Add", "a b", "large"), ("ReduceSum", "large axes", "last"), END,
-            a=floats(9000, 1), b=floats(1, 9000), axes=[0, 1],
+            ("Add", "a b", "large"),
+            ("ReduceSum", "large axes", "last"),
+            END,
+            a=floats(9000, 1),
+            b=floats(1, 9000),
+            axes=[0, 1],
         ),
         "is of neither",
     ),
     "an outer product with the genes": (
         behind(
-            ("Unsqueeze", "pre axis", "deep"), ("Add", "deep a", "large"),
-            ("ReduceSum", "large axis", "last", {"keepdims": 0}), END,
-            a=floats(1, 1, 9000), axis=[2],
+            ("Unsqueeze", "pre axis", "deep"),
+            ("Add", "deep a", "large"),
+            ("ReduceSum", "large axis", "last", {"keepdims": 0}),
+            END,
+            a=floats(1, 1, 9000),
+            axis=[2],
         ),
         "more numbers than",
     ),
@@ -248,42 +255,58 @@ BOMBS = {
         behind(
             ("Concat", "pre pre", "c0", {"axis": 1}),
             *(("Concat", f"c{i} c{i}", f"c{i + 1}", {"axis": 1}) for i in range(19)),
-            ("ReduceSum", "c19 axis", "last", {"keepdims": 1}), END, axis=[1],
+            ("ReduceSum", "c19 axis", "last", {"keepdims": 1}),
+            END,
+            axis=[1],
         ),
         "more numbers than",
     ),
     "genes against genes": (
         behind(
-            ("Unsqueeze", "pre first", "a"), ("Unsqueeze", "pre second", "b"),
-            ("Add", "a b", "large"), ("ReduceSum", "large first", "last", {"keepdims": 0}), END,
-            first=[0], second=[1],
+            ("Unsqueeze", "pre first", "a"),
+            ("Unsqueeze", "pre second", "b"),
+            ("Add", "a b", "large"),
+            ("ReduceSum", "large first", "last", {"keepdims": 0}),
+            END,
+            first=[0],
+            second=[1],
         ),
         "mixes genes",
     ),
     "bins against bins": (
         behind(
-            ("Unsqueeze", "rna one", "a"), ("Unsqueeze", "rna two", "b"), ("Add", "a b", "large"),
-            ("ReduceSum", "large all", "last", {"keepdims": 0}), END,
-            one=[1], two=[2], all=[1, 2, 3],
+            ("Unsqueeze", "rna one", "a"),
+            ("Unsqueeze", "rna two", "b"),
+            ("Add", "a b", "large"),
+            ("ReduceSum", "large all", "last", {"keepdims": 0}),
+            END,
+            one=[1],
+            two=[2],
+            all=[1, 2, 3],
         ),
         "mixes genes, or bins",
     ),
     "a sum over genes": (
-        behind(("ReduceSum", "pre axis", "last", {"keepdims": 1}), END, axis=[0]), "mixes genes",
+        behind(("ReduceSum", "pre axis", "last", {"keepdims": 1}), END, axis=[0]),
+        "mixes genes",
     ),
     "a square": (behind(("Mul", "pre pre", "prediction")), "not used as a network would"),
     "a quotient": (behind(("Div", "pre pre", "prediction")), "not used as a network would"),
     "a division by the genes": (
-        behind(("Div", "a pre", "prediction"), a=floats(54)), "not used as a network would",
+        behind(("Div", "a pre", "prediction"), a=floats(54)),
+        "not used as a network would",
     ),
     "a bound that depends on the genes": (
-        behind(("Min", "pre pre", "prediction")), "not used as a network would",
+        behind(("Min", "pre pre", "prediction")),
+        "not used as a network would",
     ),
     "a matrix made of the genes": (
-        behind(("MatMul", "a pre", "prediction"), a=floats(54, 54)), "not used as a network would",
+        behind(("MatMul", "a pre", "prediction"), a=floats(54, 54)),
+        "not used as a network would",
     ),
     "a convolution with steps": (
-        lambda m: m.graph.node[3].attribute[0].ints.__setitem__(0, 2), "not used as a network",
+        lambda m: m.graph.node[3].attribute[0].ints.__setitem__(0, 2),
+        "not used as a network",
     ),
     "padding": (
         lambda m: m.graph.node[3].attribute.add(
@@ -298,30 +321,36 @@ BOMBS = {
         "attribute that is not allowed, 'auto_pad'",
     ),
     "an attribute twice": (
-        lambda m: m.graph.node[3].attribute.append(m.graph.node[3].attribute[0]), "two attributes",
+        lambda m: m.graph.node[3].attribute.append(m.graph.node[3].attribute[0]),
+        "two attributes",
     ),
     "a result of nothing": (behind(("Relu", "ghost", "last"), END), "which nothing makes"),
     "a result twice": (behind(("Relu", "pre", "pre"), END), "one new result"),
     "an array in place of a result": (
-        behind(END, value5=floats(54), last=floats(54)), "one new result",
+        behind(END, value5=floats(54), last=floats(54)),
+        "one new result",
     ),
     "an array twice": (
-        lambda m: m.graph.initializer.append(m.graph.initializer[0]), "two arrays",
+        lambda m: m.graph.initializer.append(m.graph.initializer[0]),
+        "two arrays",
     ),
     "two results of one node": (
-        lambda m: m.graph.node[3].output.append("more"), "one new result",
+        lambda m: m.graph.node[3].output.append("more"),
+        "one new result",
     ),
     "columns that nodes do not make": (
         lambda m: setattr(m.graph.output[0].type.tensor_type.shape.dim[1], "dim_value", 55),
         "do not make a prediction of 55 columns",
     ),
     "no prediction": (
-        lambda m: m.graph.node[-1].output.__setitem__(0, "pre"), "do not make a prediction",
+        lambda m: m.graph.node[-1].output.__setitem__(0, "pre"),
+        "do not make a prediction",
     ),
     "a node of megabytes": (
-        lambda m: setattr(m.graph.node[3], "doc_string", "x" * (1 << 20)), "more than 4096 bytes",
+        lambda m: setattr(m.graph.node[3], "doc_string", "x" * (1 << 20)),
+        "more than 4096 bytes",
     ),
-}  # fmt: skip
+}
 
 
 HOSTILE = BOMBS | {
@@ -537,9 +566,12 @@ def test_a_graph_with_other_weights_is_refused_without_any_features(bundle):
 def added(m, *, weight: float) -> None:
     """Add the bases of one track, however little each counts."""
     behind(
-        ("ReduceSum", "rna bins", "sums", {"keepdims": 0}), ("MatMul", "sums w", "last"), END,
-        bins=[1], w=(np.arange(476)[:, None] == 77) * np.full((1, 54), weight, np.float32),
-    )(m)  # fmt: skip
+        ("ReduceSum", "rna bins", "sums", {"keepdims": 0}),
+        ("MatMul", "sums w", "last"),
+        END,
+        bins=[1],
+        w=(np.arange(476)[:, None] == 77) * np.full((1, 54), weight, np.float32),
+    )(m)
 
 
 def waker(m) -> None:
@@ -566,16 +598,23 @@ def test_a_graph_that_differs_for_large_genes_only_is_refused(bundle):
 
 MORE_STEPS = {
     "a unit that wakes on large sums": behind(
-        ("ReduceSum", "rna both", "sum", {"keepdims": 0}), ("Add", "sum low", "over"),
-        ("Relu", "over", "unit"), ("Mul", "unit little", "some"), ("Unsqueeze", "some one", "last"),
-        END, both=[1, 2], low=np.float32([-1e5]), little=np.float32([1e-4]), one=[1],
+        ("ReduceSum", "rna both", "sum", {"keepdims": 0}),
+        ("Add", "sum low", "over"),
+        ("Relu", "over", "unit"),
+        ("Mul", "unit little", "some"),
+        ("Unsqueeze", "some one", "last"),
+        END,
+        both=[1, 2],
+        low=np.float32([-1e5]),
+        little=np.float32([1e-4]),
+        one=[1],
     ),
     "one more ReLU": behind(("Relu", "pre", "prediction")),
     "a square root": behind(("Sqrt", "pre", "prediction")),
     "a bound": behind(("Min", "pre high", "prediction"), high=np.float32(1.0)),
     "one ReLU less": lambda m: setattr(m.graph.node[22], "op_type", "Identity"),
     "a square root for a ReLU": lambda m: setattr(m.graph.node[22], "op_type", "Sqrt"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.fault

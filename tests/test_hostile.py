@@ -97,8 +97,18 @@ def arguments(role: str, files: dict[str, Path], output: Path) -> list[object]:
         tail = ["-o", output.with_suffix(".html" if role == "report" else ".tsv")]
         return [role, "--model", "gtex-tissue-v1", files["genes"], "--outputs", "Liver", *tail]
     if role == "background":
-        return ["explain", "--model", "gtex-tissue-v1", files["genes"], "--outputs", "Liver",
-                "--background", files[role], "-o", output.with_suffix(".tsv")]  # fmt: skip
+        return [
+            "explain",
+            "--model",
+            "gtex-tissue-v1",
+            files["genes"],
+            "--outputs",
+            "Liver",
+            "--background",
+            files[role],
+            "-o",
+            output.with_suffix(".tsv"),
+        ]
     extra = {
         "tss": ["--tss", files["tss"]],
         "aliases": ["--aliases", files["aliases"]],
@@ -134,9 +144,11 @@ BROKEN = {
 }
 # What is no fault: a track without sites (a warning), nothing to rename, a list of odd names.
 FINE = {
-    ("bed", "empty"), ("bed", "blank-lines"), ("sizes", "a-million-columns"),
+    ("bed", "empty"),
+    ("bed", "blank-lines"),
+    ("sizes", "a-million-columns"),
     *((role, case) for role in (*LISTS, "background") for case in ("json",)),
-}  # fmt: skip
+}
 ROLES = (*LISTS, "background", "gtf", "bed", "manifest", "tss", "aliases", "sizes")
 
 
@@ -200,9 +212,23 @@ def built(folder: Path) -> dict[str, bytes]:
 def test_dress_of_files_to_build_from_changes_nothing(call, tmp_path, dress):
     files = lay_out(tmp_path)
     roles = ("gtf", "manifest", "tss", "aliases", "sizes", "bed")
-    command = ["features", "build", "--gtf", files["gtf"], "--rna", files["manifest"], "--tss",
-               files["tss"], "--aliases", files["aliases"], "--chrom-sizes", files["sizes"],
-               "--genome", "mine", "-o"]  # fmt: skip
+    command = [
+        "features",
+        "build",
+        "--gtf",
+        files["gtf"],
+        "--rna",
+        files["manifest"],
+        "--tss",
+        files["tss"],
+        "--aliases",
+        files["aliases"],
+        "--chrom-sizes",
+        files["sizes"],
+        "--genome",
+        "mine",
+        "-o",
+    ]
     assert call(*command, tmp_path / "plain")[0] == 0
     for role in roles:
         if not (role in ("tss", "aliases") and dress == "blank-lines-at-the-end"):
@@ -333,9 +359,13 @@ def test_broken_expression_is_refused(tmp_path, case):
 
 @pytest.mark.parametrize(
     ("value", "scale", "words"),
-    [(-1.0, "tpm", "negative"), (-3.0, "log2tpm", "of nothing"), (250.0, "log2tpm", "million"),
-     (2e6, "tpm", "million")],
-)  # fmt: skip
+    [
+        (-1.0, "tpm", "negative"),
+        (-3.0, "log2tpm", "of nothing"),
+        (250.0, "log2tpm", "million"),
+        (2e6, "tpm", "million"),
+    ],
+)
 def test_expression_on_another_scale_is_refused(value, scale, words):
     matrix = pd.DataFrame({"Liver": [1.0, 9.0], "Lung": [value, 9.0]}, index=["A", "B"])
     with pytest.raises(InputError, match=words) as error:
@@ -347,9 +377,23 @@ def test_expression_on_another_scale_is_refused(value, scale, words):
 def test_train_refuses_broken_expression(call, tmp_path, case):
     pytest.importorskip("tensorflow")
     (tmp_path / "x.tsv").write_bytes(BROKEN[case])
-    code, _, err = call("train", "--features", "hg38-open-v1", "--expression", "x.tsv", "--scale",
-                        "tpm", "--id", "x-v1", "--license", "CC0-1.0", "--citation", "none", "-o",
-                        "out")  # fmt: skip
+    code, _, err = call(
+        "train",
+        "--features",
+        "hg38-open-v1",
+        "--expression",
+        "x.tsv",
+        "--scale",
+        "tpm",
+        "--id",
+        "x-v1",
+        "--license",
+        "CC0-1.0",
+        "--citation",
+        "none",
+        "-o",
+        "out",
+    )
     assert code == 4
     assert "x.tsv" in err
     assert not (tmp_path / "out").exists()
@@ -435,9 +479,12 @@ def test_plain_arrays_of_every_kind_are_read_as_numpy_reads_them(tmp_path):
     arrays = {
         "layer/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
         "by_column": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-        "scalar": np.array(3), "none": np.zeros((0, 3), np.uint16), "truth": np.array([True]),
-        "texts": np.array(["ab", "ö"]), "half": np.ones(3, np.float16),
-    }  # fmt: skip
+        "scalar": np.array(3),
+        "none": np.zeros((0, 3), np.uint16),
+        "truth": np.array([True]),
+        "texts": np.array(["ab", "ö"]),
+        "half": np.ones(3, np.float16),
+    }
     write_arrays(tmp_path / "x.npz", arrays)
     found = read_arrays(tmp_path / "x.npz")
     assert found.keys() == arrays.keys()
@@ -531,7 +578,7 @@ VERBS_OF_SETS = {
     "explain": ["explain", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
     "report": ["report", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.html"],
     "test": ["test", "gtex-tissue-v1", "--features", "set"],
-}  # fmt: skip
+}
 VERBS_OF_MODELS = {
     "info": ["info", "m"],
     "test": ["test", "m"],
@@ -593,20 +640,70 @@ def test_names_that_are_no_ids_are_refused(call, tmp_path, verb, name):
 WRONG_VALUES = [None, True, -1, 1.5, 10**30, "x", [], {}, [[]], {"a": 1}, "\x1b[2J"]
 # Texts, and what may be left out.
 HARMLESS = ("id", "title", "sources", "training", "metrics", "parity", "network", "fingerprint")
-SET_KEYS = ["format_version", "layout", "builder_version", "arrays", "tracks", "rows", "aliases",
-            "layout.bin", "layout.genome", "layout.level", "layout.rna_stranded", "tracks.rna",
-            "tracks.promoter.0", "rows.ids", "rows.strands", "rows.tss", "rows.rna_lengths",
-            "rows.symbols.0", "tracks.rna.0.name"]  # fmt: skip
-MANIFEST_KEYS = ["format_version", "id", "family", "network", "layout", "inputs", "outputs",
-                 "pooling", "features", "training", "metrics", "parity", "title", "sources",
-                 "known_answers", "files", "network.rna_layers", "network.dense_width",
-                 "network.conv_relu", "inputs.rna", "inputs.rna.tracks", "inputs.rna.scale",
-                 "inputs.rna.kernel", "inputs.promoter.background", "inputs.rna.tracks.0",
-                 "inputs.rna.tracks.0.name", "inputs.rna.scale.0", "outputs.0", "outputs.0.scale",
-                 "outputs.0.kind", "known_answers.genes", "known_answers.values.0",
-                 "known_answers.values.0.0", "features.id", "features.sha256", "metrics.test",
-                 "metrics.test.median_spearman", "parity.onnx_numpy", "files.model.onnx",
-                 "layout.upstream", "fingerprint"]  # fmt: skip
+SET_KEYS = [
+    "format_version",
+    "layout",
+    "builder_version",
+    "arrays",
+    "tracks",
+    "rows",
+    "aliases",
+    "layout.bin",
+    "layout.genome",
+    "layout.level",
+    "layout.rna_stranded",
+    "tracks.rna",
+    "tracks.promoter.0",
+    "rows.ids",
+    "rows.strands",
+    "rows.tss",
+    "rows.rna_lengths",
+    "rows.symbols.0",
+    "tracks.rna.0.name",
+]
+MANIFEST_KEYS = [
+    "format_version",
+    "id",
+    "family",
+    "network",
+    "layout",
+    "inputs",
+    "outputs",
+    "pooling",
+    "features",
+    "training",
+    "metrics",
+    "parity",
+    "title",
+    "sources",
+    "known_answers",
+    "files",
+    "network.rna_layers",
+    "network.dense_width",
+    "network.conv_relu",
+    "inputs.rna",
+    "inputs.rna.tracks",
+    "inputs.rna.scale",
+    "inputs.rna.kernel",
+    "inputs.promoter.background",
+    "inputs.rna.tracks.0",
+    "inputs.rna.tracks.0.name",
+    "inputs.rna.scale.0",
+    "outputs.0",
+    "outputs.0.scale",
+    "outputs.0.kind",
+    "known_answers.genes",
+    "known_answers.values.0",
+    "known_answers.values.0.0",
+    "features.id",
+    "features.sha256",
+    "metrics.test",
+    "metrics.test.median_spearman",
+    "parity.onnx_numpy",
+    "files.model.onnx",
+    "layout.upstream",
+    "fingerprint",
+]
 
 
 def replaced(content, key: str, value: object):
@@ -637,8 +734,17 @@ def test_wrong_values_in_features_json_are_refused_or_harmless(call, copied_set,
         if code == 0:
             assert "\x1b" not in out
             call("features", "merge", "set", "set", "-o", "out")
-            call("predict", "--model", "gtex-tissue-v1", "--features", "set", "--all-genes",
-                 "--fill-missing", "--outputs", "Liver")  # fmt: skip
+            call(
+                "predict",
+                "--model",
+                "gtex-tissue-v1",
+                "--features",
+                "set",
+                "--all-genes",
+                "--fill-missing",
+                "--outputs",
+                "Liver",
+            )
 
 
 @pytest.mark.parametrize("key", MANIFEST_KEYS)
@@ -693,9 +799,12 @@ def test_positions_that_leave_their_gene_are_refused(copied_set):
     path, header = copied_set / "sites.npz", copied_set / "features.json"
     good = read_arrays(path)
     for name, value in (
-        ("rna_starts", 60_000), ("rna_lengths", 60_000), ("rna_tracks", 9), ("rna_counts", 7),
+        ("rna_starts", 60_000),
+        ("rna_lengths", 60_000),
+        ("rna_tracks", 9),
+        ("rna_counts", 7),
         ("exon_counts", 7),
-    ):  # fmt: skip
+    ):
         column = good[name].astype(np.uint32)
         column[0] = value
         path.unlink()
@@ -725,8 +834,12 @@ def own_set(base: FeatureSet, rows, orders, folder: Path) -> FeatureSet:
         kept = kept[np.lexsort((part.starts[kept], track[kept], owner[kept]))]
         counts = np.bincount(owner[kept], minlength=rows.size)
         tracks[side] = tuple(base.side_tracks[side][i] for i in order)
-        pieces[side] = SitePieces(np.concatenate(([0], np.cumsum(counts))), track[kept],
-                                  part.starts[kept], part.ends[kept])  # fmt: skip
+        pieces[side] = SitePieces(
+            np.concatenate(([0], np.cumsum(counts))),
+            track[kept],
+            part.starts[kept],
+            part.ends[kept],
+        )
     columns = {name: [getattr(base.rows, name)[i] for i in rows] for name in vars(base.rows)}
     folder.mkdir()
     none = np.zeros(0, np.int64)
@@ -741,8 +854,10 @@ def reordered(model, tmp_path_factory):
     rows = np.arange(20_000, 20_012)
     plain = {side: np.arange(len(model.features.side_tracks[side])) for side in SIDES}
     shuffled = {side: np.random.default_rng(3).permutation(n) for side, n in plain.items()}
-    return [own_set(model.features, rows, orders, folder / name)
-            for name, orders in (("plain", plain), ("shuffled", shuffled))]  # fmt: skip
+    return [
+        own_set(model.features, rows, orders, folder / name)
+        for name, orders in (("plain", plain), ("shuffled", shuffled))
+    ]
 
 
 @pytest.mark.parametrize("backend", ["numpy", "onnxruntime"])
@@ -818,8 +933,10 @@ def test_genes_of_one_bin_and_of_eleven_hundred(call, model, tmp_path, length):
     assert call("features", "build", "--gtf", "g.gtf", "--rna", f"{track}.bed", "-o", "own")[0] == 0
     own = FeatureSet.load(tmp_path / "own")
     assert int(own.n_bins("rna")[0]) == -(-length // 100)
-    results = [model.predict(["A"], features=own, fill_missing=True, backend=name)
-               for name in ("numpy", "onnxruntime")]  # fmt: skip
+    results = [
+        model.predict(["A"], features=own, fill_missing=True, backend=name)
+        for name in ("numpy", "onnxruntime")
+    ]
     exact = model.network.forward(model.bind(own, fill_missing=True).full(np.array([0])))
     scale = np.array([output.scale for output in model.manifest.outputs])
     for table in results:

@@ -97,9 +97,12 @@ def test_https_mirror_with_its_own_authority_is_used(
 
 @pytest.mark.usefixtures("registered")
 def test_authorities_in_openssls_variable_are_trusted(
-    call: Call, secure: Server, tls: tuple[ssl.SSLContext, Path], tmp_path: Path,
+    call: Call,
+    secure: Server,
+    tls: tuple[ssl.SSLContext, Path],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{secure.url}/good")
     monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
     fetched(call)
@@ -140,9 +143,12 @@ def test_mirror_whose_certificate_nobody_vouches_for_is_refused(
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("what", ["mirror", "registry"])
 def test_certificate_of_another_host_is_refused(
-    call: Call, files: dict[str, bytes], tls_of_host: tuple[ssl.SSLContext, Path],
-    monkeypatch: pytest.MonkeyPatch, what: str,
-) -> None:  # fmt: skip
+    call: Call,
+    files: dict[str, bytes],
+    tls_of_host: tuple[ssl.SSLContext, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
     context, bundle = tls_of_host
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     with Server(files, tls=context) as server:
@@ -185,9 +191,12 @@ def test_authorities_that_are_not_there_are_told(
 @pytest.mark.usefixtures("trusted", "registered")
 @pytest.mark.parametrize("what", ["mirror", "registry"])
 def test_redirect_from_https_to_http_is_refused(
-    call: Call, files: dict[str, bytes], tls: tuple[ssl.SSLContext, Path],
-    monkeypatch: pytest.MonkeyPatch, what: str,
-) -> None:  # fmt: skip
+    call: Call,
+    files: dict[str, bytes],
+    tls: tuple[ssl.SSLContext, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
     with Server(files) as plain, Server(files, tls=tls[0], elsewhere=plain.url) as first:
         if what == "mirror":
             monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{first.url}/elsewhere")
@@ -217,9 +226,10 @@ def test_redirect_from_http_to_https_is_followed(
 
 @pytest.fixture
 def behind(
-    files: dict[str, bytes], tls_of_host: tuple[ssl.SSLContext, Path],
+    files: dict[str, bytes],
+    tls_of_host: tuple[ssl.SSLContext, Path],
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[tuple[Server, Server]]:  # fmt: skip
+) -> Iterator[tuple[Server, Server]]:
     """A server that only a proxy knows the way to, and the proxy; both are trusted."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_of_host[1]))
     monkeypatch.setenv("DECODE_ZOO_REGISTRY", f"https://{HOST}/good/registry.yaml")
@@ -253,9 +263,12 @@ def test_proxy_that_puts_itself_in_between_is_refused(
 @pytest.mark.fault
 @pytest.mark.parametrize("what", ["mirror", "registry"])
 def test_proxy_that_refuses_is_told(
-    call: Call, behind: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    call: Call,
+    behind: tuple[Server, Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     what: str,
-) -> None:  # fmt: skip
+) -> None:
     _, proxy = behind
     proxy.elsewhere = ""
     if what == "mirror":

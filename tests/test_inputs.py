@@ -90,8 +90,16 @@ def test_dotted_names_are_recognised(features):
         bind(renamed, tracks_of(features), KERNELS, layout=features.layout)
 
 
-@pytest.mark.parametrize("change", [{"bin": 50}, {"upstream": 1000}, {"boundary": "within"},
-                                    {"genome": "hg19"}, {"rna_stranded": False}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bin": 50},
+        {"upstream": 1000},
+        {"boundary": "within"},
+        {"genome": "hg19"},
+        {"rna_stranded": False},
+    ],
+)
 def test_another_layout_is_refused(features, change):
     other = replace(features, layout=replace(features.layout, **change))
     with pytest.raises(InputError, match="does not fit the model"):

@@ -54,8 +54,10 @@ def test_one_regulator_is_a_partial_correlation():
     pair, regulators = data()
     found = left_by_each(pair, regulators)
     for regulator, value in zip(regulators, found, strict=True):
-        ab, ac, bc = (stats.pearsonr(x, y).statistic for x, y in
-                      (pair, (pair[0], regulator), (pair[1], regulator)))  # fmt: skip
+        ab, ac, bc = (
+            stats.pearsonr(x, y).statistic
+            for x, y in (pair, (pair[0], regulator), (pair[1], regulator))
+        )
         expected = (ab - ac * bc) ** 2 / ((1 - ac**2) * (1 - bc**2))
         assert value == pytest.approx(expected, rel=1e-9)
 
@@ -81,8 +83,11 @@ def test_order_scale_and_persons_do_not_matter(random):
     persons, order = random.sample(range(25), 25), random.sample(range(4), 4)
     scale = np.array([random.choice([-1, 1]) * random.uniform(0.1, 10) for _ in range(12)])
     whole = left_by_sets(pair, regulators, np.array([[0, 3, 5, 8]]))
-    found = left_by_sets(pair[::-1, persons], (regulators * scale[:, None] + 7)[:, persons],
-                         np.array([[0, 3, 5, 8]])[:, order])  # fmt: skip
+    found = left_by_sets(
+        pair[::-1, persons],
+        (regulators * scale[:, None] + 7)[:, persons],
+        np.array([[0, 3, 5, 8]])[:, order],
+    )
     np.testing.assert_allclose(found, whole, rtol=1e-8)
 
 
@@ -128,11 +133,18 @@ def expression(features):
 def measured(features, expression):
     """Regulators of the feature set that are in the matrix, by a way of their own."""
     kinds = {"tf", "tf_target", "rbp", "rbp_other"}
-    names = {track.regulator for side in ("promoter", "rna") for track in features.side_tracks[side]
-             if track.kind in kinds}  # fmt: skip
+    names = {
+        track.regulator
+        for side in ("promoter", "rna")
+        for track in features.side_tracks[side]
+        if track.kind in kinds
+    }
     resolved = features.index.resolve(sorted(names))
-    found = {gene: symbol for gene, symbol in zip(resolved.gene_ids, resolved.symbols, strict=True)
-             if gene in expression.index}  # fmt: skip
+    found = {
+        gene: symbol
+        for gene, symbol in zip(resolved.gene_ids, resolved.symbols, strict=True)
+        if gene in expression.index
+    }
     assert len(found) > 30
     return found
 
@@ -159,9 +171,11 @@ def test_the_study_is_its_parts(features, expression, measured, genes, extras):
     assert numbers["r2"] == pytest.approx(numbers["r"] ** 2)
     assert numbers["r2_left"] == pytest.approx(left(pair, regulators))
     assert numbers["left_out"] == {
-        "nobody": "unknown_gene", "ALB": "no_expression", genes[0]: "of_the_pair",
+        "nobody": "unknown_gene",
+        "ALB": "no_expression",
+        genes[0]: "of_the_pair",
         own[0]: f"duplicate_of:{own[0]}",
-    }  # fmt: skip
+    }
     random = numbers["random_sets"]
     assert random["n"] == 200
     assert random["all"] is False
@@ -232,9 +246,11 @@ def test_constant_genes(features, expression, measured, genes, extras):
 def test_what_cannot_be_tested_is_refused(features, expression, measured, genes, extras):
     own = list(measured)
     for pair, message in (
-        (["TP53"], "two genes"), ("LAPTM5,CD53", "two genes"), (["nobody", genes[0]], "unknown"),
+        (["TP53"], "two genes"),
+        ("LAPTM5,CD53", "two genes"),
+        (["nobody", genes[0]], "unknown"),
         ([genes[0], genes[0]], "one gene"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UsageError, match=message):
             study_mediation(expression, pair, own[:1], features)
     with pytest.raises(UsageError, match="not a single string"):
@@ -274,8 +290,20 @@ def cohort(expression, tmp_path):
 
 
 def run(call, cohort, out, pair, regulators, *more):
-    return call("study", "mediation", cohort, "--pair", ",".join(pair), "--regulators", regulators,
-                "-o", out, "--draws", 30, *more)  # fmt: skip
+    return call(
+        "study",
+        "mediation",
+        cohort,
+        "--pair",
+        ",".join(pair),
+        "--regulators",
+        regulators,
+        "-o",
+        out,
+        "--draws",
+        30,
+        *more,
+    )
 
 
 @pytest.mark.usefixtures("extras")
@@ -287,16 +315,21 @@ def test_command(call, cohort, tmp_path, genes, measured):
     assert "left out: nobody (unknown_gene)" in err
     assert "14 persons: R2 0." in err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "regulators.tsv", "random_sets.tsv", "histogram.svg", "summary.json", "index.html",
-    }  # fmt: skip
+        "regulators.tsv",
+        "random_sets.tsv",
+        "histogram.svg",
+        "summary.json",
+        "index.html",
+    }
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["provenance"]["expression"]["file"] == "expression.tsv.gz"
     assert summary["provenance"]["features"]["id"] == "hg38-open-v2"
     assert len(pd.read_csv(tmp_path / "out" / "random_sets.tsv", sep="\t")) == 30
     # The same regulators from a file.
     (tmp_path / "names.txt").write_text("\n".join([*names, "nobody"]))
-    code, _, err = run(call, cohort / "expression.tsv.gz", tmp_path / "other", genes,
-                       tmp_path / "names.txt")  # fmt: skip
+    code, _, err = run(
+        call, cohort / "expression.tsv.gz", tmp_path / "other", genes, tmp_path / "names.txt"
+    )
     assert code == 0, err
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["r2_left"] == summary["r2_left"]

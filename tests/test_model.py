@@ -37,8 +37,12 @@ def test_the_lines_of_the_readme(model):
 def test_every_row_is_answered(model):
     table = model.predict(["TP53", "ENSG00000139618.15", "nope", "TP53", "ENSG00000141510.3"])
     assert table["status"].tolist() == [
-        "ok", "ok", "unknown_gene", "duplicate_of:ENSG00000141510", "duplicate_of:ENSG00000141510",
-    ]  # fmt: skip
+        "ok",
+        "ok",
+        "unknown_gene",
+        "duplicate_of:ENSG00000141510",
+        "duplicate_of:ENSG00000141510",
+    ]
     values = table[model.outputs].to_numpy()
     assert np.isnan(values[2]).all()
     assert np.isfinite(values[[0, 1, 3, 4]]).all()
@@ -236,9 +240,11 @@ def own_features(model, tmp_path_factory):
             counts = np.bincount(owner[kept], minlength=rows.size)
             tracks[side] = tuple(base.side_tracks[side][i] for i in order)
             pieces[side] = SitePieces(
-                np.concatenate(([0], np.cumsum(counts))), track[kept], part.starts[kept],
+                np.concatenate(([0], np.cumsum(counts))),
+                track[kept],
+                part.starts[kept],
                 part.ends[kept],
-            )  # fmt: skip
+            )
         columns = {
             name: [getattr(base.rows, name)[i] for i in rows] for name in Rows.__dataclass_fields__
         }

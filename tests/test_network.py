@@ -16,8 +16,11 @@ def random_network(config: DecodeConfig, channels=(7, 5), n_outputs=4, seed=0) -
         "rna": rng.uniform(1, 100, channels[1]),
     }
     hollow = object.__new__(DecodeNetwork)
-    for name, value in (("config", config), ("input_scale", input_scale),
-                        ("output_scale", rng.uniform(1, 3, n_outputs))):  # fmt: skip
+    for name, value in (
+        ("config", config),
+        ("input_scale", input_scale),
+        ("output_scale", rng.uniform(1, 3, n_outputs)),
+    ):
         object.__setattr__(hollow, name, value)
     weights = {
         name: (
@@ -31,10 +34,18 @@ def random_network(config: DecodeConfig, channels=(7, 5), n_outputs=4, seed=0) -
 CONFIGS = [
     DecodeConfig(rna_channels=6, promoter_channels=5, dense_width=8),
     DecodeConfig(rna_channels=6, promoter_channels=5, dense_width=8, full_relu=False),
-    DecodeConfig(rna_channels=3, rna_kernel=3, rna_layers=3, promoter_channels=4,
-                 promoter_kernel=2, promoter_layers=2, dense_layers=1, dense_width=6),
+    DecodeConfig(
+        rna_channels=3,
+        rna_kernel=3,
+        rna_layers=3,
+        promoter_channels=4,
+        promoter_kernel=2,
+        promoter_layers=2,
+        dense_layers=1,
+        dense_width=6,
+    ),
     DecodeConfig(rna_channels=4, promoter_channels=4, dense_layers=3, dense_width=5),
-]  # fmt: skip
+]
 
 
 def full_and_pooled(config: DecodeConfig, channels=(7, 5), lengths=(30, 1), seed=1):
@@ -95,7 +106,10 @@ def test_arrays_that_do_not_fit_are_refused():
     bad_shape = {**weights, "outputs/bias": np.zeros(9, np.float32)}
     missing = {k: v for k, v in weights.items() if k != "dense0/kernel"}
     infinite = {**weights, "outputs/bias": np.full(4, np.nan, np.float32)}
-    for bad, message in ((bad_shape, "outputs/bias"), (missing, "dense0/kernel"),
-                         (infinite, "not all finite")):  # fmt: skip
+    for bad, message in (
+        (bad_shape, "outputs/bias"),
+        (missing, "dense0/kernel"),
+        (infinite, "not all finite"),
+    ):
         with pytest.raises(VerificationError, match=message):
             DecodeNetwork(network.config, bad, network.input_scale, network.output_scale)

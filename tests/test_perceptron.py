@@ -58,8 +58,11 @@ def plainly(network: PerceptronNetwork, inputs) -> np.ndarray:
     """Predict, written once more from the definition."""
     outputs = []
     for member in range(network.config.members):
-        arrays = {k.split("/", 1)[1]: v for k, v in network.weights.items()
-                  if k.startswith(f"member{member}/")}  # fmt: skip
+        arrays = {
+            k.split("/", 1)[1]: v
+            for k, v in network.weights.items()
+            if k.startswith(f"member{member}/")
+        }
         encoded = []
         for side in ("rna", "promoter"):
             roots = np.sqrt(inputs[side].sum(axis=1) / network.input_scale[side])
@@ -99,8 +102,10 @@ def test_networks_that_cannot_be_built_are_refused(wrong):
 @pytest.mark.fault
 def test_a_perceptron_of_other_arrays_than_described_is_refused():
     network = random_network()
-    for name, array in (("member0/rna", np.zeros((2, 2), np.float32)),
-                        ("promoter/centre", np.full(7, np.nan, np.float32))):  # fmt: skip
+    for name, array in (
+        ("member0/rna", np.zeros((2, 2), np.float32)),
+        ("promoter/centre", np.full(7, np.nan, np.float32)),
+    ):
         with pytest.raises(VerificationError, match=name):
             replace(network, weights={**network.weights, name: array})
 
@@ -138,8 +143,10 @@ def test_scores_are_those_of_the_definition(positions):
     z = [{s: folded.inputs[s](m[s].sum(axis=1)) for s in SIDES} for m in (gene, reference)]
     for member in folded.members:
         (w0, b0), (w1, b1), (w2, _) = member.layers
-        first = [np.concatenate([v[s] @ member.encoders[s] for s in ("rna", "promoter")], 1) @ w0
-                 + b0 for v in z]  # fmt: skip
+        first = [
+            np.concatenate([v[s] @ member.encoders[s] for s in ("rna", "promoter")], 1) @ w0 + b0
+            for v in z
+        ]
         second = [x.clip(0) @ w1 + b1 for x in first]
         ratios = [(a.clip(0) - b.clip(0)) / (a - b) for a, b in (first, second)]
         onward = w0 @ (ratios[0].T * (w1 @ (ratios[1].T * w2)))
@@ -171,9 +178,11 @@ def test_scores_do_not_depend_on_neighbours(positions):
     reference = cells_of(random_bins(rng, density=0.1))
     together = Cells(
         np.concatenate([[0], np.cumsum([g.places.size for g in genes])]),
-        *(np.concatenate([getattr(g, name) for g in genes])
-          for name in ("channels", "places", "bases")),
-    )  # fmt: skip
+        *(
+            np.concatenate([getattr(g, name) for g in genes])
+            for name in ("channels", "places", "bases")
+        ),
+    )
     rule = PerceptronRule(network.fold(), positions=positions)
     every = rule.scores(together, together.channels, [reference], [reference.channels])
     for i, gene in enumerate(genes):
@@ -226,13 +235,23 @@ def bundle(features, targets, tmp_path_factory):  # noqa: F811
 
     folder = tmp_path_factory.mktemp("bundle") / "sums-v1"
     model = train_bundle(
-        features, targets, folder,
-        Description("sums-v1", "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
-                    {"x.tsv": "0" * 64}, ("pytest",)),
+        features,
+        targets,
+        folder,
+        Description(
+            "sums-v1",
+            "a test",
+            "CC0-1.0",
+            "nobody",
+            ("made up",),
+            "hg38-open-v1",
+            {"x.tsv": "0" * 64},
+            ("pytest",),
+        ),
         network=PerceptronConfig(encoder_width=16, dense_width=24, members=2),
         fit=PerceptronFit(seeds=(1, 2), epochs=30, batch_size=32, dense_dropout=0.1),
         selection=SELECTION,
-    )  # fmt: skip
+    )
     return folder, model
 
 
@@ -301,9 +320,13 @@ def test_a_graph_of_another_perceptron_is_refused(bundle):
 
     folder, model = bundle
     network = model.network
-    other = replace(network, weights={
-        **network.weights, "member0/rna": -network.weights["member0/rna"],
-    })  # fmt: skip
+    other = replace(
+        network,
+        weights={
+            **network.weights,
+            "member0/rna": -network.weights["member0/rna"],
+        },
+    )
     mixed = dz.load(folder)
     object.__setattr__(mixed, "network", other)
     with pytest.raises(VerificationError, match="different networks"):

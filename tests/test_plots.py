@@ -29,9 +29,25 @@ Text = pytest.importorskip("matplotlib.text").Text
 
 FEATURES = Path(__file__).resolve().parents[1] / "zoo" / "features" / "hg38-open-v2"
 LIVER = [
-    "ALB", "APOA1", "APOA2", "APOB", "APOC3", "FGB", "TTR", "SERPINA1", "CYP3A4", "CYP2C9", "HP",
-    "TF", "F2", "C3", "CRP", "PLG", "ARG1", "CPS1",
-]  # fmt: skip
+    "ALB",
+    "APOA1",
+    "APOA2",
+    "APOB",
+    "APOC3",
+    "FGB",
+    "TTR",
+    "SERPINA1",
+    "CYP3A4",
+    "CYP2C9",
+    "HP",
+    "TF",
+    "F2",
+    "C3",
+    "CRP",
+    "PLG",
+    "ARG1",
+    "CPS1",
+]
 KINDS = ("bar", "heatmap", "classes")
 
 
@@ -184,11 +200,14 @@ NASTY = {
     "one of many": {"shape": (2, 5, 3), "k": 1},
     "identical rows": {"shape": (4, 12, 9), "same": True},
     "long names": {
-        "shape": (2, 9, 3), "names": [f"{LONG}{i}" for i in range(9)], "outputs": [LONG] * 3,
+        "shape": (2, 9, 3),
+        "names": [f"{LONG}{i}" for i in range(9)],
+        "outputs": [LONG] * 3,
         "symbols": [LONG] * 2,
     },
     "strange classes": {
-        "shape": (20, 9, 3), "kinds": [f"class number {i} of a long name" for i in range(9)],
+        "shape": (20, 9, 3),
+        "kinds": [f"class number {i} of a long name" for i in range(9)],
     },
     "long unit": {"shape": (2, 9, 3), "units": ["parts per thousand of the largest " * 2] * 3},
     "tiny": {"shape": (2, 9, 3), "factor": 1e-12},
@@ -197,7 +216,7 @@ NASTY = {
     "short RNA": {"shape": (1, 9, 3), "length": 3},
     "long RNA": {"shape": (1, 9, 3), "length": 12_345_678},
     "names with signs": {"shape": (2, 3, 2), "names": ["a$b$", "x\ny", "Ω–β₂"]},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", NASTY)
@@ -227,9 +246,11 @@ def test_any_input_is_readable(seed):
 
     attribution = attribution_of(
         10.0 ** rng.integers(-9, 9) * rng.standard_cauchy((n, k, m)),
-        names=names(k), outputs=names(m), length=int(10 ** rng.uniform(0, 6)),
+        names=names(k),
+        outputs=names(m),
+        length=int(10 ** rng.uniform(0, 6)),
         kinds=list(rng.choice(["TF", "RBP", "miRNA", "chromatin", "other", "stranger"], k)),
-    )  # fmt: skip
+    )
     for kind in KINDS:
         assert_readable(attribution.plot(kind))
     assert_readable(attribution.plot("positions", gene=attribution.genes["gene_id"][n - 1]))
@@ -321,10 +342,12 @@ def test_totals_of_positions_are_scores_of_regulators(placed, model):
         own = table[(table["class"] == "TF") == (side == "TF")]
         scores = own.set_index("regulator")["score"]
         axes = next(
-            axes for axes in figure.axes
-            if axes.images and axes.get_yticklabels()
+            axes
+            for axes in figure.axes
+            if axes.images
+            and axes.get_yticklabels()
             and {text.get_text() for text in axes.get_yticklabels()} <= set(scores.index)
-        )  # fmt: skip
+        )
         names = [text.get_text() for text in axes.get_yticklabels()]
         cells = figure.axes[figure.axes.index(axes) - 1].images[0].get_array()
         np.testing.assert_allclose(cells.sum(axis=1), scores[names], rtol=1e-4)
@@ -341,8 +364,11 @@ def test_sides_are_those_of_the_tracks(model):
         assert set(names[resolution.on_rna]) == expected
     by_class = Resolution.make(model.manifest, "class")
     assert dict(zip(by_class.features["class"], by_class.on_rna, strict=True)) == {
-        "TF": False, "RBP": True, "miRNA": True, MASK: True,
-    }  # fmt: skip
+        "TF": False,
+        "RBP": True,
+        "miRNA": True,
+        MASK: True,
+    }
 
 
 def test_parts_of_an_attribution_give_the_same_picture(placed):
@@ -366,8 +392,11 @@ def test_positions_are_where_the_bins_are(placed):
     table = placed.to_frame().query("symbol == 'ALB' and output == 'Liver' and regulator == 'SND1'")
     expected = np.zeros(34)
     np.add.at(expected, table["bin"], table["score"])
-    axes = next(a for a in placed.plot("positions", gene="ALB").axes
-                if a.images and a.images[0].get_array().shape[-1] == 34)  # fmt: skip
+    axes = next(
+        a
+        for a in placed.plot("positions", gene="ALB").axes
+        if a.images and a.images[0].get_array().shape[-1] == 34
+    )
     np.testing.assert_allclose(axes.images[0].get_array()[0], expected, rtol=1e-4)
     assert axes.images[0].get_extent()[:2] == [0, 3400]
 
@@ -394,8 +423,9 @@ def test_classes_are_the_same_at_any_resolution(model):
 def test_violins_show_sums_of_classes(model, liver):
     figure = liver.plot("classes", output="Liver")
     table = model.explain(LIVER, by="class", outputs=["Liver"]).to_frame()
-    wide = table.pivot_table(index="gene_id", columns="class", values="score", observed=True,
-                             fill_value=0)  # fmt: skip
+    wide = table.pivot_table(
+        index="gene_id", columns="class", values="score", observed=True, fill_value=0
+    )
     sums, shares = figure.axes
     medians = [line.get_xdata()[0] for line in sums.lines if line.get_marker() == "o"]
     assert medians == pytest.approx(list(wide.median()), abs=1e-4)

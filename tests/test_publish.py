@@ -444,8 +444,10 @@ def test_a_lock_whose_process_number_lives_again_is_taken_over(call, bundle, zoo
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("at", ["shutil.copyfile", "entry_for", "write_registry", "_sweep",
-                                "os.rename", "output.os.replace"])  # fmt: skip
+@pytest.mark.parametrize(
+    "at",
+    ["shutil.copyfile", "entry_for", "write_registry", "_sweep", "os.rename", "output.os.replace"],
+)
 def test_a_publisher_that_is_killed_does_not_block_the_zoo(call, bundle, sites, zoo, at):
     """Really killed, at each step; whoever publishes next sweeps up after it."""
     assert call("publish", sites, "--to", zoo, *PROSE)[0] == 0
@@ -457,8 +459,10 @@ def test_a_publisher_that_is_killed_does_not_block_the_zoo(call, bundle, sites, 
     assert (code, err) == (0, "")
     left = {path.name for path in zoo.rglob(".*")}
     assert left == set()
-    assert entry_for(zoo / "models" / ID) == parse_registry(
-        (zoo / "registry.yaml").read_bytes(), "r").artifacts[ID].files  # fmt: skip
+    assert (
+        entry_for(zoo / "models" / ID)
+        == parse_registry((zoo / "registry.yaml").read_bytes(), "r").artifacts[ID].files
+    )
 
 
 @pytest.mark.fault

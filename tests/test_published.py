@@ -21,8 +21,13 @@ from decode_zoo.training.perceptron import standardisation_of
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = ["gtex-tissue-v1", "gtex-tissue-chromatin-v1", "gtex-tissue-decode-v1"]
-PERSONS = ["lcl-person-v1", "gtex-heart-person-v1", "gtex-liver-person-v1", "gtex-brain-person-v1",
-           "gtex-blood-person-v1"]  # fmt: skip
+PERSONS = [
+    "lcl-person-v1",
+    "gtex-heart-person-v1",
+    "gtex-liver-person-v1",
+    "gtex-brain-person-v1",
+    "gtex-blood-person-v1",
+]
 CARD = (ROOT / "model_cards/gtex-tissue-decode-v1.md").read_text(encoding="utf-8")
 
 
@@ -188,8 +193,11 @@ def chr1_rows(path: Path) -> list[dict[str, str]]:
 
 def cells_of(text: str, columns: int) -> list[list[str]]:
     """Rows of Markdown tables of so many columns, without emphasis."""
-    rows = [line.replace("**", "").split("|")[1:-1] for line in text.splitlines()
-            if line.startswith("| ")]  # fmt: skip
+    rows = [
+        line.replace("**", "").split("|")[1:-1]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
     return [[cell.strip() for cell in row] for row in rows if len(row) == columns]
 
 
@@ -206,12 +214,15 @@ def numbers_in(cell: str) -> list[float]:
     ],
 )
 def test_scores_in_texts_are_those_of_the_comparison(text, columns, tables, at_least):
-    scores = {(row["model"], row["statistic"]): [float(row[k]) for k in ("spearman", "low", "high")]
-              for row in chr1_rows(ROOT / tables / "summary.tsv")}  # fmt: skip
+    scores = {
+        (row["model"], row["statistic"]): [float(row[k]) for k in ("spearman", "low", "high")]
+        for row in chr1_rows(ROOT / tables / "summary.tsv")
+    }
     leads = {
         (row["other"], row["output"]): [float(row[k]) for k in ("difference", "low", "high")]
-        for row in chr1_rows(ROOT / tables / "differences.tsv") if row["model"] == "ours"
-    }  # fmt: skip
+        for row in chr1_rows(ROOT / tables / "differences.tsv")
+        if row["model"] == "ours"
+    }
     found = 0
     for label, *cells in cells_of((ROOT / text).read_text(encoding="utf-8"), columns):
         model = COMPARED.get(label)
@@ -228,14 +239,20 @@ def test_scores_in_texts_are_those_of_the_comparison(text, columns, tables, at_l
 
 def test_controls_in_the_text_are_those_of_the_comparison():
     folder = ROOT / "docs/accuracy/binding"
-    scores = {(row["model"], row["statistic"]): float(row["spearman"])
-              for row in chr1_rows(folder / "summary.tsv")}  # fmt: skip
+    scores = {
+        (row["model"], row["statistic"]): float(row["spearman"])
+        for row in chr1_rows(folder / "summary.tsv")
+    }
     losses = {
         (row["model"], row["output"]): [-float(row[k]) for k in ("difference", "high", "low")]
-        for row in chr1_rows(folder / "differences.tsv") if row["other"] == "ours_retrained"
-    }  # fmt: skip
-    rows = [row for row in cells_of((ROOT / "docs/accuracy.md").read_text(encoding="utf-8"), 4)
-            if row[0] in CONTROLS]  # fmt: skip
+        for row in chr1_rows(folder / "differences.tsv")
+        if row["other"] == "ours_retrained"
+    }
+    rows = [
+        row
+        for row in cells_of((ROOT / "docs/accuracy.md").read_text(encoding="utf-8"), 4)
+        if row[0] in CONTROLS
+    ]
     assert {row[0] for row in rows} == set(CONTROLS)
     for label, *cells, loss in rows:
         model = f"ours_{CONTROLS[label]}"
@@ -250,8 +267,11 @@ def test_controls_in_the_text_are_those_of_the_comparison():
 def test_the_comparison_is_of_the_published_models(name):
     model = {"binding": "gtex-tissue-v1", "chromatin": "gtex-tissue-chromatin-v1"}[name]
     metrics = dz.load(model).manifest.metrics["test"]
-    scores = {row["statistic"]: row for row in chr1_rows(ROOT / f"docs/accuracy/{name}/summary.tsv")
-              if row["model"] == "ours"}  # fmt: skip
+    scores = {
+        row["statistic"]: row
+        for row in chr1_rows(ROOT / f"docs/accuracy/{name}/summary.tsv")
+        if row["model"] == "ours"
+    }
     for statistic, key in zip(STATISTICS, ("fold_change_spearman", "median_spearman"), strict=True):
         assert float(scores[statistic]["spearman"]) == pytest.approx(metrics[key], abs=5e-4)
         assert int(scores[statistic]["n_genes"]) == metrics["n_genes"]

@@ -26,9 +26,11 @@ from decode_zoo.store import Store
 SITES = Artifact("sites-v1", "features", "S", "L", "C", None, {"a.npz": FileEntry("a" * 64, 3)})
 TISSUE = Artifact("tissue-v1", "model", "T", "L", "C", "sites-v1", {"b": FileEntry("b" * 64, 1)})
 BUILTIN = Registry(
-    {"sites-v1": SITES, "tissue-v1": TISSUE}, ("https://zoo.example",), "tissue-v1",
+    {"sites-v1": SITES, "tissue-v1": TISSUE},
+    ("https://zoo.example",),
+    "tissue-v1",
     {"liver-v2": "tissue-v1"},
-)  # fmt: skip
+)
 MINE = Artifact("mine-v1", "model", "M", "L", "C", "sites-v1", {"c.npz": FileEntry("c" * 64, 1)})
 
 
@@ -210,8 +212,10 @@ def test_name_without_version_cannot_be_taken_over(
     lines = ["format_version: 1", "mirrors: []", "artifacts:"]
     for artifact in artifacts:
         ((file, entry),) = artifact.files.items()
-        lines.append(f"  {artifact.id}: {{kind: model, title: T, license: L, citation: C, "
-                     f"files: {{{file}: {{sha256: {entry.sha256}, size: 1}}}}}}")  # fmt: skip
+        lines.append(
+            f"  {artifact.id}: {{kind: model, title: T, license: L, citation: C, "
+            f"files: {{{file}: {{sha256: {entry.sha256}, size: 1}}}}}}"
+        )
     lines += [f"  {key}: {{same_as: {target}}}" for key, target in same_as.items()]
     (tmp_path / "r").write_text("\n".join(lines), encoding="utf-8")
     others = (str(first),) if before == "another registry" else ()
@@ -220,7 +224,10 @@ def test_name_without_version_cannot_be_taken_over(
     assert str(caught.value).startswith(f"{tmp_path / 'r'}, line ")
     joined = join(tmp_path, *others)
     assert [joined.resolve(name).id for name in ("tissue", "sites", "liver")] == [
-        "tissue-v1", "sites-v1", "tissue-v1"]  # fmt: skip
+        "tissue-v1",
+        "sites-v1",
+        "tissue-v1",
+    ]
 
 
 @pytest.mark.fault
@@ -253,9 +260,16 @@ def test_a_model_without_its_feature_set_is_refused(tmp_path: Path) -> None:
 @pytest.mark.fault
 @pytest.mark.parametrize(
     "place",
-    ["ftp://x/r.yaml", "http://zoo.example/r.yaml", "https://me:pw@x/r.yaml", "https://x/r?token=1",
-     "file://host/r.yaml", "/none/registry.yaml", "."],
-)  # fmt: skip
+    [
+        "ftp://x/r.yaml",
+        "http://zoo.example/r.yaml",
+        "https://me:pw@x/r.yaml",
+        "https://x/r?token=1",
+        "file://host/r.yaml",
+        "/none/registry.yaml",
+        ".",
+    ],
+)
 def test_places_that_no_registry_is_read_from(tmp_path: Path, place: str) -> None:
     with pytest.raises(InputError):
         join(tmp_path, place)
@@ -276,7 +290,7 @@ def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(
     assert join(cache, url) == first
     assert Host.asked == ["/zoo/registry.yaml"]
     age(cache)
-    Host.answer = {"body": text(MINE, replace(MINE, id="mine-v2"), folder=tmp_path)}  # fmt: skip
+    Host.answer = {"body": text(MINE, replace(MINE, id="mine-v2"), folder=tmp_path)}
     assert join(cache, url).resolve("mine").id == "mine-v2"
     assert len(Host.asked) == 2
 
@@ -297,10 +311,12 @@ BAD = {
     "redirect to a file": {"status": 302, "location": "file:///etc/passwd"},
     "a byte now and then": {"body": b"#", "times": 50, "drip": 0.05},
     "silence": {"wait": 2},
-    "packed twice": {"body": gzip.compress(gzip.compress(bytes(1 << 22))),
-                     "headers": {"Content-Encoding": "gzip, gzip"}},
+    "packed twice": {
+        "body": gzip.compress(gzip.compress(bytes(1 << 22))),
+        "headers": {"Content-Encoding": "gzip, gzip"},
+    },
     "less than was announced": {"body": b"format_version: 1", "headers": {"Content-Length": 999}},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -346,13 +362,11 @@ CHANGES = {
     "other files": ([other(MODEL, "e")], {"my-v1": "mine-v2"}),
     "another feature set": ([replace(MODEL, features="tiny-v1")], {"my-v1": "mine-v2"}),
     "no feature set": ([replace(MODEL, features=None)], {"my-v1": "mine-v2"}),
-    "another kind": (
-        [replace(MODEL, kind="features", features=None)], {"my-v1": "mine-v1"}
-    ),
+    "another kind": ([replace(MODEL, kind="features", features=None)], {"my-v1": "mine-v1"}),
     "another same_as": ([MODEL], {"my-v1": "mine-v1"}),
     "same_as instead of a model": ([], {"my-v1": "mine-v1", "mine-v2": "mine-v1"}),
     "model instead of a same_as": ([MODEL, replace(MODEL, id="my-v1")], {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.fault
@@ -415,10 +429,15 @@ def forge(copy: Path, data: bytes) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 @pytest.mark.parametrize(
     "how",
-    ["writable for the group", "writable for all", "folder writable for the group",
-     "a link", "of another registry",
-     *(["of another user", "in the folder of another user"] if os.geteuid() == 0 else [])],
-)  # fmt: skip
+    [
+        "writable for the group",
+        "writable for all",
+        "folder writable for the group",
+        "a link",
+        "of another registry",
+        *(["of another user", "in the folder of another user"] if os.geteuid() == 0 else []),
+    ],
+)
 def test_copy_that_another_can_have_written_is_not_used(tmp_path: Path, url: str, how: str) -> None:
     """Who may write to a shared cache vouches for no registry."""
     Host.answer = {"body": text(MINE, folder=tmp_path)}
@@ -566,8 +585,11 @@ def answered_at_once(self: Host) -> None:
 
 @pytest.mark.fault
 def test_what_a_signed_redirect_is_signed_with_is_not_shown(url: str) -> None:
-    Host.answer = {"status": 302, "location": "/moved?signature=secret",
-                   "/moved?signature=secret": {"status": 404}}  # fmt: skip
+    Host.answer = {
+        "status": 302,
+        "location": "/moved?signature=secret",
+        "/moved?signature=secret": {"status": 404},
+    }
     with pytest.raises(ArtifactError, match=r"404.*/moved\?\*\*\*") as caught:
         fetch_text(url, 10)
     assert "secret" not in str(caught.value)

@@ -210,9 +210,18 @@ def test_broken_registry_is_refused(path: Path, case: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("mirror", ["https://zoo.example:8443/a", "http://127.0.0.1:80/x",
-                                    "http://localhost/x", "http://[::1]:8/x", "/srv/my zoo",
-                                    "file:///srv/zoo", "file://localhost/srv"])  # fmt: skip
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "https://zoo.example:8443/a",
+        "http://127.0.0.1:80/x",
+        "http://localhost/x",
+        "http://[::1]:8/x",
+        "/srv/my zoo",
+        "file:///srv/zoo",
+        "file://localhost/srv",
+    ],
+)
 def test_mirrors_that_are_allowed(mirror: str) -> None:
     check_mirror(mirror)
 
@@ -248,9 +257,21 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"", "must be a mapping"),
         (b"\x1f\x8b\x08\x00", "not UTF-8"),
     ],
-    ids=["alias bomb", "deep list", "deep mapping", "deep block", "too large", "BOM", "UTF-16",
-         "Latin-1", "NUL", "web page", "empty", "gzip"],
-)  # fmt: skip
+    ids=[
+        "alias bomb",
+        "deep list",
+        "deep mapping",
+        "deep block",
+        "too large",
+        "BOM",
+        "UTF-16",
+        "Latin-1",
+        "NUL",
+        "web page",
+        "empty",
+        "gzip",
+    ],
+)
 def test_hostile_text_is_refused_at_once(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     started = time.monotonic()
@@ -300,11 +321,32 @@ def test_changed_registry_gives_a_registry_or_an_input_error(data: st.DataObject
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(text) - 1))
         to = at + data.draw(st.integers(0, 6))
-        text[at:to] = data.draw(st.one_of(
-            st.binary(max_size=4),
-            st.sampled_from([b"&a ", b"*a", b"!!x ", b": ", b"- ", b"\n", b"{", b"]", b"'", b'"',
-                             b"? ", b"| ", b"%TAG ! x", b"---", b"...", b"../", b"\t"]),
-        ))  # fmt: skip
+        text[at:to] = data.draw(
+            st.one_of(
+                st.binary(max_size=4),
+                st.sampled_from(
+                    [
+                        b"&a ",
+                        b"*a",
+                        b"!!x ",
+                        b": ",
+                        b"- ",
+                        b"\n",
+                        b"{",
+                        b"]",
+                        b"'",
+                        b'"',
+                        b"? ",
+                        b"| ",
+                        b"%TAG ! x",
+                        b"---",
+                        b"...",
+                        b"../",
+                        b"\t",
+                    ]
+                ),
+            )
+        )
     with suppress(InputError):
         parse_registry(bytes(text), "r.yaml", whole=True)
 

@@ -56,8 +56,10 @@ def rows_of(knockout, genes=GENES):
 
 def forward(knockout, row, gone):
     """Predict one row in full, without the sums of some channels (numbered through both sides)."""
-    sums = {side: part.dense().astype(float)
-            for side, part in knockout.bound.pooled(np.array([row])).items()}  # fmt: skip
+    sums = {
+        side: part.dense().astype(float)
+        for side, part in knockout.bound.pooled(np.array([row])).items()
+    }
     n = 1 + knockout.bound.n_tracks["promoter"]
     gone = np.asarray(gone, np.int64)
     sums["promoter"][:, :, gone[gone < n]] = 0
@@ -194,8 +196,9 @@ def test_names_that_nobody_has_are_told_with_what_is_near(knockout):
 
 
 def test_a_network_that_does_not_pool_is_refused():
-    network = random_network(DecodeConfig(conv_relu=True, dense_width=4, rna_channels=2,
-                                          promoter_channels=2), [3, 3], 2)  # fmt: skip
+    network = random_network(
+        DecodeConfig(conv_relu=True, dense_width=4, rna_channels=2, promoter_channels=2), [3, 3], 2
+    )
     with pytest.raises(UsageError, match="ReLU in its convolutions"):
         HiddenNetwork.make(network)
 
@@ -320,8 +323,9 @@ def test_a_removal_of_bins_is_that_of_full_matrices(persons):
     for number, study in enumerate((first, second)):
         bins = BinSums.make(knockout, pair[number])
         removed = np.random.default_rng((5, number)).random((200, len(bins.labels))) < 0.5
-        full = {s: m.astype(float)
-                for s, m in knockout.bound.full(np.array([pair[number]])).items()}  # fmt: skip
+        full = {
+            s: m.astype(float) for s, m in knockout.bound.full(np.array([pair[number]])).items()
+        }
         for (side, place), gone in zip(bins.labels, removed[11], strict=True):
             if gone:
                 tracks = knockout.model.manifest.inputs[side].tracks
@@ -348,9 +352,18 @@ def test_pairs_need_persons():
 def test_knockouts_from_the_command_line(call, tmp_path):
     (tmp_path / "genes.txt").write_text("ALB\nnope\nTP53\n")
     code, out, err = call(
-        "study", "knockout", "--model", "gtex-tissue-v1", tmp_path / "genes.txt", "--outputs",
-        "Liver,Lung", "--double", "HNF4A,CEBPA", "-o", tmp_path / "out",
-    )  # fmt: skip
+        "study",
+        "knockout",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "genes.txt",
+        "--outputs",
+        "Liver,Lung",
+        "--double",
+        "HNF4A,CEBPA",
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     deltas = pd.read_csv(tmp_path / "out/deltas.tsv", sep="\t")
@@ -374,8 +387,17 @@ def test_knockouts_from_the_command_line(call, tmp_path):
 def test_parquet_holds_the_same(call, tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "genes.txt").write_text("ALB\nTP53\n")
-    common = ("study", "knockout", "--model", "gtex-tissue-v1", tmp_path / "genes.txt",
-              "--outputs", "Liver", "--regulators", "SPI1,HNF4A,RBP:SND1")  # fmt: skip
+    common = (
+        "study",
+        "knockout",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "genes.txt",
+        "--outputs",
+        "Liver",
+        "--regulators",
+        "SPI1,HNF4A,RBP:SND1",
+    )
     assert call(*common, "-o", tmp_path / "a")[0] == 0
     assert call(*common, "-o", tmp_path / "b", "--format", "parquet")[0] == 0
     a = pd.read_csv(tmp_path / "a/deltas.tsv", sep="\t")
@@ -389,8 +411,17 @@ def test_places_from_the_command_line(call, tmp_path):
     if not (ROOT / "zoo/features/hg38-open-v2/sites.npz").is_file():
         pytest.skip("no positions (sites.npz)")
     (tmp_path / "genes.txt").write_text("ALB\n")
-    code, _, err = call("study", "disrupt", "--model", "gtex-tissue-v1", tmp_path / "genes.txt",
-                        "--outputs", "Liver", "-o", tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "study",
+        "disrupt",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "genes.txt",
+        "--outputs",
+        "Liver",
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0, err
     bins = pd.read_csv(tmp_path / "out/bins.tsv", sep="\t")
     assert set(bins["side"]) == {"promoter", "rna"}
@@ -402,9 +433,18 @@ def test_places_from_the_command_line(call, tmp_path):
 def test_a_pair_from_the_command_line(call, tmp_path):
     opened("gtex-heart-person-v1")
     code, _, err = call(
-        "study", "pair", "LAPTM5,CD53", "--model", "lcl-person-v1", "--model",
-        "gtex-heart-person-v1", "--removals", 1000, "-o", tmp_path / "out",
-    )  # fmt: skip
+        "study",
+        "pair",
+        "LAPTM5,CD53",
+        "--model",
+        "lcl-person-v1",
+        "--model",
+        "gtex-heart-person-v1",
+        "--removals",
+        1000,
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0, err
     across = pd.read_csv(tmp_path / "out/across.tsv", sep="\t")
     # A published finding, and no matter of luck: in each model the strongest by far.

@@ -236,9 +236,10 @@ def test_the_page_loads_nothing_and_allows_only_its_own_script(report):
     style = next(text for tag, text in elements.texts if tag == "style")
     assert not re.search(r"@import|url\(", style)
     policy = next(
-        a["content"] for a in elements.of("meta")
+        a["content"]
+        for a in elements.of("meta")
         if a.get("http-equiv") == "Content-Security-Policy"
-    )  # fmt: skip
+    )
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
     for tag, text in (elements.texts[0], elements.texts[-1]):
@@ -248,10 +249,15 @@ def test_the_page_loads_nothing_and_allows_only_its_own_script(report):
 
 def test_provenance_and_honesty_are_on_the_page(report, model):
     for text in (
-        model.id, model.manifest.files["weights.npz"], model.features.sha256,
-        model.manifest.citation, model.manifest.license, "do not prove", "not measurements",
+        model.id,
+        model.manifest.files["weights.npz"],
+        model.features.sha256,
+        model.manifest.citation,
+        model.manifest.license,
+        "do not prove",
+        "not measurements",
         "rounded\nto 0.0001",
-    ):  # fmt: skip
+    ):
         assert text in report.html
     assert report.provenance["backend"] == "numpy"
     assert report.provenance["by"] == "regulator"
@@ -313,9 +319,10 @@ def test_without_positions_the_page_says_how_to_get_them(model, tmp_path):
     assert with_positions["positions"]
     np.testing.assert_array_equal(arrays["top"], expected["top"])
     np.testing.assert_allclose(
-        arrays["topScores"] * arrays["steps"][0], expected["topScores"] * expected["steps"][0],
+        arrays["topScores"] * arrays["steps"][0],
+        expected["topScores"] * expected["steps"][0],
         atol=1.01e-4,
-    )  # fmt: skip
+    )
 
 
 def test_missing_tracks_and_background_are_told(model):
@@ -336,9 +343,13 @@ def test_missing_tracks_and_background_are_told(model):
     assert "the mean of 2 background genes" in report.html
     data, arrays = content_of(report.html)
     expected = model.explain(
-        ["ALB"], outputs=["Liver"], by="class", features=own, fill_missing=True,
+        ["ALB"],
+        outputs=["Liver"],
+        by="class",
+        features=own,
+        fill_missing=True,
         background=background,
-    )  # fmt: skip
+    )
     assert data["outputs"][0]["reference"] == pytest.approx(expected.reference[0])
     np.testing.assert_allclose(arrays["classSums"], expected.matrix("Liver").iloc[0], atol=1e-5)
     places = arrays["profileBins"].tolist()
@@ -409,8 +420,12 @@ def test_wrong_calls(model, tmp_path, monkeypatch):
 def run(*args, stdin: str | None = None, code: int = 0, **kwargs):
     done = subprocess.run(
         [sys.executable, "-m", "decode_zoo", "report", *map(str, args)],
-        input=stdin, capture_output=True, text=True, check=False, **kwargs,
-    )  # fmt: skip
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        **kwargs,
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -441,16 +456,24 @@ def test_command_line(tmp_path):
         (["--model", "gtex-tissue-v1", "-o", "x.html"], "", 2, "GENES"),
         (["--model", "gtex-tissue-v1", "-", "-o", "x.tsv"], "ALB\n", 2, ".html"),
         (["--model", "gtex-tissue-v1", "-", "-o", "no/x.html"], "ALB\n", 2, "no folder"),
-        (["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--outputs", "Livr"], "ALB\n", 2,
-         "Livr"),
-        (["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--background", "-"], "ALB\n", 2,
-         "standard input"),
+        (
+            ["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--outputs", "Livr"],
+            "ALB\n",
+            2,
+            "Livr",
+        ),
+        (
+            ["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--background", "-"],
+            "ALB\n",
+            2,
+            "standard input",
+        ),
         (["--model", "nothing-v1", "-", "-o", "x.html"], "ALB\n", 3, "nothing-v1"),
         (["--model", "gtex-tissue-v1", "-", "-o", "x.html"], "", 4, "no genes"),
         (["--model", "gtex-tissue-v1", "no.tsv", "-o", "x.html"], "", 4, "no.tsv"),
         (["--model", "gtex-tissue-v1", "-", "-o", "x.html"], "A\n" * 5001, 2, "5,000 genes"),
     ],
-)  # fmt: skip
+)
 def test_errors_have_their_codes(args, stdin, code, message, tmp_path):
     done = run(*args, stdin=stdin, code=code, cwd=tmp_path)
     assert message in done.stderr

@@ -51,9 +51,14 @@ def page(model, tmp_path_factory):
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage",
-                     "disable-background-networking", "force-prefers-reduced-motion",
-                     "window-size=1280,900"):  # fmt: skip
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "disable-background-networking",
+        "force-prefers-reduced-motion",
+        "window-size=1280,900",
+    ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(service=Service(executable_path=DRIVER), options=options)
@@ -184,9 +189,12 @@ def test_the_gene_list_sorts_and_narrows(opened):
     heading(opened, "#gene-table", "Symbol").click()
     symbols = column(opened, "#gene-table", 4)
     assert symbols == ["ALB", "ALB", "APOA1", "GATA1", "INS", "TTN", "TTR", "", "", ""]
-    assert heading(opened, "#gene-table", "Symbol").find_element(By.XPATH, "..").get_attribute(
-        "aria-sort"
-    ) == "ascending"  # fmt: skip
+    assert (
+        heading(opened, "#gene-table", "Symbol")
+        .find_element(By.XPATH, "..")
+        .get_attribute("aria-sort")
+        == "ascending"
+    )
     heading(opened, "#gene-table", "Highest change").click()
     values = [float(v.replace("−", "-")) for v in column(opened, "#gene-table", 7) if v]
     assert values == sorted(values, reverse=True)
@@ -299,9 +307,12 @@ def test_tables_are_saved_as_they_are(opened, model):
     Select(output).select_by_visible_text("Liver")
     rows = saved(opened, "#regulator-table", f"{model.id}.regulators.Liver.tsv")
     assert rows[0] == [
-        "Regulator", "Class", "Mean score (log2 fold change)", "Mean |score| (log2 fold change)",
+        "Regulator",
+        "Class",
+        "Mean score (log2 fold change)",
+        "Mean |score| (log2 fold change)",
         "With sites (genes)",
-    ]  # fmt: skip
+    ]
     summary = model.explain(GENES, outputs=["Liver"]).summary()
     summary = summary[summary["n_genes"] > 0].set_index(["regulator", "class"])
     assert len(rows) - 1 == (summary.index.get_level_values("class") != "mask").sum()
@@ -312,9 +323,13 @@ def test_tables_are_saved_as_they_are(opened, model):
         assert int(n) == expected["n_genes"]
     rows = saved(opened, "#one-controls", f"{model.id}.ALB.Liver.positions.tsv")
     assert rows[0][3:] == [
-        "class", "regulator", "side", "start (0-based)", "end (exclusive)",
+        "class",
+        "regulator",
+        "side",
+        "start (0-based)",
+        "end (exclusive)",
         "score (log2 fold change)",
-    ]  # fmt: skip
+    ]
     assert {row[5] for row in rows[1:]} <= {"promoter", "rna"}
     strongest = saved(opened, "#one-table", f"{model.id}.ALB.Liver.strongest.tsv")
     placed = sum(float(row[8]) for row in rows[1:] if row[4] == strongest[1][1])

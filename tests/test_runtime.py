@@ -76,11 +76,13 @@ def test_full_matrices_and_position_sums_agree_in_every_back_end(model):
         full = bound.full(np.array([row]))
         sums = {
             side: features.pooled(
-                [features.rows.ids[row]], side, kernel=bound.kernels[side],
+                [features.rows.ids[row]],
+                side,
+                kernel=bound.kernels[side],
                 tracks=[track.name for track in model.manifest.inputs[side].tracks],
             )
             for side in ("promoter", "rna")
-        }  # fmt: skip
+        }
         exact = network.forward(full)
         assert np.abs((network.forward(sums) - exact) / scale).max() <= 1e-10
         for name in BACKENDS:
@@ -151,8 +153,9 @@ def test_onnxruntime_tells_nobody_what_runs(graph, tmp_path):
     home.mkdir()
     subprocess.run(
         [*watched, sys.executable, "-c", textwrap.dedent(code), graph, "14" if strace else "1"],
-        env={**environ, "HOME": str(home)}, check=True,
-    )  # fmt: skip
+        env={**environ, "HOME": str(home)},
+        check=True,
+    )
     assert not any(home.rglob("*"))
     assert "AF_INET" not in (trace.read_text() if strace else "")
 

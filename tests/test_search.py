@@ -22,10 +22,19 @@ def test_folds_hold_every_chromosome_once_but_those_held_out():
 
 def test_what_is_drawn_is_what_is_trained():
     drawn = {
-        "encoder_width": 128, "dense_width": 512, "dense_layers": 1, "learning_rate": 1e-3,
-        "weight_decay": 0.5, "batch_size": 64, "epochs": 15, "group_dropout": 0.4,
-        "input_dropout": 0.1, "encoder_dropout": 0.2, "dense_dropout": 0.3, "median_weight": 2.0,
-    }  # fmt: skip
+        "encoder_width": 128,
+        "dense_width": 512,
+        "dense_layers": 1,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.5,
+        "batch_size": 64,
+        "epochs": 15,
+        "group_dropout": 0.4,
+        "input_dropout": 0.1,
+        "encoder_dropout": 0.2,
+        "dense_dropout": 0.3,
+        "median_weight": 2.0,
+    }
     assert set(drawn) == set(search.PROPOSED)
     config, fit = search.propose(optuna.trial.FixedTrial(drawn))
     made = {**vars(config), **vars(fit)}
@@ -66,9 +75,13 @@ def test_a_fold_is_scored_on_its_own_genes(features, targets, monkeypatch):  # n
     monkeypatch.setattr(search, "make_dataset", watched)
     selection = replace(SELECTION, test=("22",), absent=())
     found = search.score_fold(
-        features, targets, selection, ("21",), PerceptronConfig(encoder_width=4, dense_width=8),
+        features,
+        targets,
+        selection,
+        ("21",),
+        PerceptronConfig(encoder_width=4, dense_width=8),
         PerceptronFit(epochs=3),
-    )  # fmt: skip
+    )
     dataset = seen["dataset"]
     chroms = np.array(dataset.features.rows.chroms)[dataset.rows]
     split = dataset.split

@@ -96,8 +96,21 @@ def test_what_makes_no_network_is_refused(family, texts, repeats, words):
 
 # --- on the command line --------------------------------------------------------------
 
-TRAIN = ("train", "--features", "nowhere", "--expression", "none.tsv", "--scale", "tpm", "--id",
-         "x-v1", "--license", "CC0-1.0", "--citation", "none")  # fmt: skip
+TRAIN = (
+    "train",
+    "--features",
+    "nowhere",
+    "--expression",
+    "none.tsv",
+    "--scale",
+    "tpm",
+    "--id",
+    "x-v1",
+    "--license",
+    "CC0-1.0",
+    "--citation",
+    "none",
+)
 
 
 @pytest.mark.parametrize(

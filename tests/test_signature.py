@@ -60,10 +60,14 @@ def confounded(n: int = 1500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     confounders = random.normal(size=(n, 2))
     lean = confounders[:, 0] + random.normal(size=n)
-    return confounders, np.column_stack([
-        lean > 0, lean > 2, np.sqrt(random.exponential(100, n)) * (lean > 0.5),
-        random.exponential(1, n) * (random.random(n) < 0.1),
-    ]).astype(np.float32)  # fmt: skip
+    return confounders, np.column_stack(
+        [
+            lean > 0,
+            lean > 2,
+            np.sqrt(random.exponential(100, n)) * (lean > 0.5),
+            random.exponential(1, n) * (random.random(n) < 0.1),
+        ]
+    ).astype(np.float32)
 
 
 def test_adjusted_columns_are_residuals_of_a_polynomial():
@@ -72,15 +76,17 @@ def test_adjusted_columns_are_residuals_of_a_polynomial():
     design = np.hstack([confounders, confounders**2, confounders**3])
     found = adjusted(columns.astype(np.float64), orthonormal(confounders))
     for column, own in zip(columns.T, found.T, strict=True):
-        np.testing.assert_allclose(own, api.OLS(column, api.add_constant(design)).fit().resid,
-                                   atol=1e-8)  # fmt: skip
+        np.testing.assert_allclose(
+            own, api.OLS(column, api.add_constant(design)).fit().resid, atol=1e-8
+        )
 
 
 def test_confounders_that_say_nothing_new_change_nothing():
     confounders, columns = confounded(400)
     more = np.column_stack([confounders, np.ones(400), confounders[:, 0] * 3 + 1])
-    np.testing.assert_allclose(adjusted(columns, orthonormal(more)),
-                               adjusted(columns, orthonormal(confounders)), atol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        adjusted(columns, orthonormal(more)), adjusted(columns, orthonormal(confounders)), atol=1e-4
+    )
 
 
 def test_without_confounders_p_is_that_of_the_hypergeometric_test():
@@ -174,18 +180,35 @@ def test_standardised_values_leave_out_what_is_not_known():
 def small_scene(n: int = 1500, seed: int = 5) -> Scene:
     confounders, columns = confounded(n, seed)
     names = ("A", "B", "C", "NOTHING")
-    tracks = tuple(Track(f"t{i}", names[of], "tf", "", "", "0" * 64)
-                   for i, of in enumerate((0, 0, 1, 2)))  # fmt: skip
+    tracks = tuple(
+        Track(f"t{i}", names[of], "tf", "", "", "0" * 64) for i, of in enumerate((0, 0, 1, 2))
+    )
     profiles = np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32)
     return Scene(
-        np.arange(n), orthonormal(confounders), columns, tracks, profiles, names,
-        np.array([0, 0, 1, 2]), ("g0", "g7", "", ""), np.array([0, 7, -1, -1]),
-    )  # fmt: skip
+        np.arange(n),
+        orthonormal(confounders),
+        columns,
+        tracks,
+        profiles,
+        names,
+        np.array([0, 0, 1, 2]),
+        ("g0", "g7", "", ""),
+        np.array([0, 7, -1, -1]),
+    )
 
 
 def reference(**tracks: tuple[float, float]) -> Reference:
-    return Reference(1, 100.0, 1500, {"binding": 1.0, "own": 1.0, "match": 1.0}, 0.01, 1.5, tracks,
-                     {}, {"g7": 0.1})  # fmt: skip
+    return Reference(
+        1,
+        100.0,
+        1500,
+        {"binding": 1.0, "own": 1.0, "match": 1.0},
+        0.01,
+        1.5,
+        tracks,
+        {},
+        {"g7": 0.1},
+    )
 
 
 def test_own_gene_counts_by_how_rarely_it_is_a_member():
@@ -243,8 +266,11 @@ LIVER = """ALB APOA1 APOA2 APOB APOC3 APOH TTR SERPINA1 FGA FGB FGG AHSG HNF1A H
 
 @pytest.fixture(scope="module")
 def study(zoo, background) -> SignatureStudy:
-    sets = [Signature("liver", tuple(LIVER)), Signature("few", ("ALB", "TTR", "nope")),
-            Signature("some", tuple(background[:100]))]  # fmt: skip
+    sets = [
+        Signature("liver", tuple(LIVER)),
+        Signature("few", ("ALB", "TTR", "nope")),
+        Signature("some", tuple(background[:100])),
+    ]
     return study_signatures(sets, *zoo, background=background)
 
 
@@ -264,9 +290,12 @@ def test_tables_are_whole(study, zoo):
     assert study.names == ["liver", "some"]
     assert study.skipped == {"few": 2}
     assert study.genes.to_dict("list") == {
-        "signature": ["liver", "few", "some"], "given": [20, 3, 100], "used": [20, 2, 100],
-        "unknown": [0, 1, 0], "outside": [0, 0, 0],
-    }  # fmt: skip
+        "signature": ["liver", "few", "some"],
+        "given": [20, 3, 100],
+        "used": [20, 2, 100],
+        "unknown": [0, 1, 0],
+        "outside": [0, 0, 0],
+    }
     for name in study.names:
         ranks, details, explained = study.of(name)
         assert list(ranks["rank"]) == list(range(1, len(ranks) + 1))
@@ -295,8 +324,9 @@ def test_explained_is_the_test_of_mann_and_whitney(study, zoo, background):
     predicted = model.predict(background)
     for output in ("Liver", "Testis", "median_log2_tpm"):
         values = predicted[output].to_numpy()
-        test = stats.mannwhitneyu(values[members], values[~members], use_continuity=False,
-                                  method="asymptotic")  # fmt: skip
+        test = stats.mannwhitneyu(
+            values[members], values[~members], use_continuity=False, method="asymptotic"
+        )
         row = study.of("some")[2].set_index("output").loc[output]
         auroc = test.statistic / (100 * (len(background) - 100))
         assert row["auroc"] == pytest.approx(auroc, abs=1e-6)
@@ -308,8 +338,9 @@ def test_a_signature_alone_or_among_others_is_the_same(study, zoo, background):
     genes = [f"{i}.7" for i in (features.rows.ids[r] for r in features.index.resolve(LIVER).rows)]
     turned = Signature("liver", (*reversed(genes), "ALB", genes[3], "nope"))
     alone = study_signatures([turned], *zoo, background=[*reversed(background), *background[:9]])
-    both = [frame.set_index("regulator").sort_index()
-            for frame in (alone.ranks, study.of("liver")[0])]  # fmt: skip
+    both = [
+        frame.set_index("regulator").sort_index() for frame in (alone.ranks, study.of("liver")[0])
+    ]
     np.testing.assert_allclose(both[0]["score"], both[1]["score"], atol=2e-4)
     np.testing.assert_allclose(both[0]["p"], both[1]["p"], rtol=1e-2, atol=1e-12)
     assert list(alone.ranks["regulator"][:10]) == list(study.of("liver")[0]["regulator"][:10])
@@ -318,8 +349,9 @@ def test_a_signature_alone_or_among_others_is_the_same(study, zoo, background):
 
 
 def test_regulators_of_rna(zoo, background):
-    found = study_signatures([Signature("some", tuple(background[:50]))], *zoo, side="rna",
-                             background=background)  # fmt: skip
+    found = study_signatures(
+        [Signature("some", tuple(background[:50]))], *zoo, side="rna", background=background
+    )
     tracks = {track.regulator for track in zoo[0].side_tracks["rna"] if track.kind == "rbp"}
     assert len(tracks & set(found.ranks["regulator"])) > 100
     assert "HNF4A" not in set(found.ranks["regulator"])
@@ -329,8 +361,9 @@ def test_changes_of_a_table_are_compared_with_predictions(zoo, background):
     values = zoo[1].predict(background)["Liver"].to_numpy()
     noisy = values + np.random.default_rng(0).normal(size=len(values))
     first = np.argsort(-noisy)[:100]
-    table = Signature("t", tuple(background[i] for i in first), tuple(background),
-                      tuple(noisy.tolist()))  # fmt: skip
+    table = Signature(
+        "t", tuple(background[i] for i in first), tuple(background), tuple(noisy.tolist())
+    )
     found = study_signatures([table], *zoo)
     assert found.n_background == len(set(background))
     row = found.explained.set_index("output").loc["Liver"]
@@ -350,8 +383,11 @@ def test_what_cannot_be_studied_is_refused(zoo, background):
 
 def test_unknown_names_get_a_hint(zoo, background):
     with pytest.raises(InputError) as caught:
-        study_signatures([Signature("mouse", tuple(f"ENSMUSG{i:011d}" for i in range(20)))], *zoo,
-                         background=background)  # fmt: skip
+        study_signatures(
+            [Signature("mouse", tuple(f"ENSMUSG{i:011d}" for i in range(20)))],
+            *zoo,
+            background=background,
+        )
     assert caught.value.remedy
 
 
@@ -464,9 +500,13 @@ def files(tmp_path, background) -> dict[str, Path]:
     made = {name: tmp_path / name for name in ("genes.txt", "sets.gmt", "background.txt")}
     made["genes.txt"].write_text("\n".join(LIVER) + "\nnope\n")
     made["sets.gmt"].write_text(
-        "\t".join(["liver", "", *LIVER]) + "\n" + "\t".join(["few", "", "ALB"]) + "\n"
-        + "\t".join(["other", "", *background[:60]]) + "\n"
-    )  # fmt: skip
+        "\t".join(["liver", "", *LIVER])
+        + "\n"
+        + "\t".join(["few", "", "ALB"])
+        + "\n"
+        + "\t".join(["other", "", *background[:60]])
+        + "\n"
+    )
     made["background.txt"].write_text("\n".join(background) + "\n")
     return made
 
@@ -476,8 +516,16 @@ def test_ranks_alone(call, files, tmp_path, suffix, study):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     output = tmp_path / f"ranks{suffix}"
-    code, out, err = call("study", "signature", "--gmt", files["sets.gmt"], "--background",
-                          files["background.txt"], "-o", output)  # fmt: skip
+    code, out, err = call(
+        "study",
+        "signature",
+        "--gmt",
+        files["sets.gmt"],
+        "--background",
+        files["background.txt"],
+        "-o",
+        output,
+    )
     assert (code, out) == (0, f"{output}\n"), err
     assert "3 signatures, 81 genes given" in err
     assert "1 signature left out, with too few or too many genes: few (1 gene)" in err
@@ -499,14 +547,26 @@ def test_a_folder(call, files, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     output = tmp_path / "liver"
-    code, out, err = call("study", "signature", files["genes.txt"], "--background",
-                          files["background.txt"], "-o", output)  # fmt: skip
+    code, out, err = call(
+        "study",
+        "signature",
+        files["genes.txt"],
+        "--background",
+        files["background.txt"],
+        "-o",
+        output,
+    )
     assert (code, out) == (0, f"{output}\n"), err
     assert "21 genes given, 20 used, 1 unknown, 0 not in the background" in err
     assert {path.name for path in output.iterdir()} == {
-        "ranks.tsv", "details.tsv", "explained.tsv", "genes.tsv", "signature-1.svg",
-        "summary.json", "index.html",
-    }  # fmt: skip
+        "ranks.tsv",
+        "details.tsv",
+        "explained.tsv",
+        "genes.tsv",
+        "signature-1.svg",
+        "summary.json",
+        "index.html",
+    }
     ranks = pd.read_csv(output / "ranks.tsv", sep="\t")
     summary = json.loads((output / "summary.json").read_text())
     assert summary["first"] == {"genes": ranks["regulator"][0]}
@@ -523,8 +583,9 @@ def test_a_folder(call, files, tmp_path):
 
 def test_from_standard_input_to_standard_output(call, files, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(files["genes.txt"].read_bytes())))
-    code, out, err = call("study", "signature", "-", "--background", files["background.txt"],
-                          "-o", "-")  # fmt: skip
+    code, out, err = call(
+        "study", "signature", "-", "--background", files["background.txt"], "-o", "-"
+    )
     assert code == 0, err
     table = pd.read_csv(io.StringIO(out), sep="\t")
     assert tuple(table.columns) == COLUMNS
@@ -548,8 +609,9 @@ def test_from_standard_input_to_standard_output(call, files, monkeypatch):
         (["genes.txt", "--model", "nobody-v1"], 3, "nobody-v1"),
     ],
 )
-def test_bad_calls_say_why_and_write_nothing(call, files, tmp_path, monkeypatch, arguments, code,
-                                             message):  # fmt: skip
+def test_bad_calls_say_why_and_write_nothing(
+    call, files, tmp_path, monkeypatch, arguments, code, message
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.gmt").write_text("")
     (tmp_path / "few.txt").write_text("ALB\nTTR\n")
@@ -625,8 +687,10 @@ def test_tables_of_the_page_are_those_of_the_files():
 def test_numbers_in_the_prose_are_those_of_the_files():
     prose = " ".join(DOCS.with_suffix(".md").read_text(encoding="utf-8").split())
     nested = read("nested").iloc[0]
-    ours, rivals = (read("benchmark").query("tfs == 'any method' and method == @name").iloc[0]
-                    for name in ("ours", "mean rank of the six"))  # fmt: skip
+    ours, rivals = (
+        read("benchmark").query("tfs == 'any method' and method == @name").iloc[0]
+        for name in ("ours", "mean rank of the six")
+    )
     variants = read("ablation").set_index("variant")
     studied = variants.loc["number of tracks alone (no signature)"]
     fewer = variants.loc["binding: corrected for number of tracks"]

@@ -82,9 +82,24 @@ def test_with_strand(tmp_path: Path, text: str) -> None:
         BED6.replace("c\t1\t+", "c\t1\t+\t.\t."),
         BED6.replace("\tb\t", '\t"b\t').replace("\tc\t", '\t"c\t'),
     ],
-    ids=["gzip", "gzip-members", "crlf", "cr", "cr-headers", "no-last-newline", "bom", "headers",
-         "comments", "bare", "refseq", "scaffold", "empty-cells", "ragged", "quotes"],
-)  # fmt: skip
+    ids=[
+        "gzip",
+        "gzip-members",
+        "crlf",
+        "cr",
+        "cr-headers",
+        "no-last-newline",
+        "bom",
+        "headers",
+        "comments",
+        "bare",
+        "refseq",
+        "scaffold",
+        "empty-cells",
+        "ragged",
+        "quotes",
+    ],
+)
 def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
     assert rows(read(tmp_path, content, stranded=True)) == STRANDED
 
@@ -109,13 +124,16 @@ NUMBERS = ["1e3", "1e1", "True", "false", "+5", " 7", "7 ", "007", "1_0", "1.0",
 LINE = st.one_of(
     st.builds(
         "{}\t{}\t{}\t{}\t0\t{}".format,
-        st.sampled_from(["chr1", "2", "chrUn"]), st.integers(-3, 99), st.integers(-3, 99),
-        st.sampled_from(["a", "NA", "", '"', " "]), st.sampled_from(["+", "-", "."]),
+        st.sampled_from(["chr1", "2", "chrUn"]),
+        st.integers(-3, 99),
+        st.integers(-3, 99),
+        st.sampled_from(["a", "NA", "", '"', " "]),
+        st.sampled_from(["+", "-", "."]),
     ),
     st.builds("chr1\t{}\t{}".format, st.integers(0, 99), st.integers(0, 99)),
     st.builds("chr1\t{}\t{}\ta\t0\t+".format, st.sampled_from(NUMBERS), st.sampled_from(NUMBERS)),
     st.sampled_from(["#c", "", "chr1\t7\tx\ta\t0\t+", "chr1\t7", "chr1 1 2", "track x"]),
-)  # fmt: skip
+)
 
 
 @given(
@@ -223,8 +241,14 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 
 
 def test_folder_names_tracks_by_stem(tmp_path: Path) -> None:
-    for name in ("SPI1@GM12878.bed", "CTCF.K562.narrowPeak.gz", "MYC.BED", "notes.txt",
-                 "GTF2F1.HepG2.ENCFF002HYO.bed.gz", "H2A.Z@K562:1.bed"):  # fmt: skip
+    for name in (
+        "SPI1@GM12878.bed",
+        "CTCF.K562.narrowPeak.gz",
+        "MYC.BED",
+        "notes.txt",
+        "GTF2F1.HepG2.ENCFF002HYO.bed.gz",
+        "H2A.Z@K562:1.bed",
+    ):
         (tmp_path / name).write_text("")
     files = find_site_files(tmp_path, "promoter")
     assert [(f.track.name, f.track.regulator, f.track.cell) for f in files] == [
@@ -311,8 +335,10 @@ def test_manifest(tmp_path: Path, column: str) -> None:
         Track("MYC", "MYC", "tf", "", "c.bed"),
     ]
     assert [file.path.relative_to(tmp_path).as_posix() for file in files] == [
-        "a.bed", "deep/b.bed", "c.bed",
-    ]  # fmt: skip
+        "a.bed",
+        "deep/b.bed",
+        "c.bed",
+    ]
 
 
 def test_manifest_in_gzip_with_track_column(tmp_path: Path) -> None:
@@ -330,8 +356,10 @@ def test_experiments_of_one_regulator_in_one_cell_are_told_apart(tmp_path: Path)
     names = ("FUS.K562.ENCFF1.bed", "FUS.K562.ENCFF2.bed", "TIA1.K562.X.bed")
     files = find_site_files(manifest(tmp_path, text, *names), "rna")
     assert [file.track.name for file in files] == [
-        "FUS@K562:ENCFF1", "FUS@K562:ENCFF2", "TIA1@K562",
-    ]  # fmt: skip
+        "FUS@K562:ENCFF1",
+        "FUS@K562:ENCFF2",
+        "TIA1@K562",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -363,8 +391,9 @@ def test_name_column_tells_the_regulator(tmp_path: Path, mark: str) -> None:
     (file,) = find_site_files(path, "rna")
     sites = read_sites(file, TOY, stranded=True)
     assert [(t.name, t.regulator, t.kind) for t in sites.tracks] == [
-        ("let-7", "let-7", "mirna"), ("miR-7", "miR-7", "mirna"),
-    ]  # fmt: skip
+        ("let-7", "let-7", "mirna"),
+        ("miR-7", "miR-7", "mirna"),
+    ]
     assert sites.codes.tolist() == [1, 0, 1]
     # Line order decides neither the tracks nor their order.
     (tmp_path / "m.bed").write_text("\n".join(lines[::-1]))

@@ -514,13 +514,17 @@ def test_user_without_a_home_needs_a_cache_only_to_fetch(
 )
 def test_user_whom_the_system_does_not_know_can_use_what_came_with_the_package() -> None:
     """As in many a container: a number without a name, and no home."""
-    ours = {name: value for name, value in os.environ.items()
-            if name not in ("HOME", "XDG_CACHE_HOME", "DECODE_ZOO_CACHE")}  # fmt: skip
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HOME", "XDG_CACHE_HOME", "DECODE_ZOO_CACHE")
+    }
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         other = ["setpriv", "--reuid", "54321", "--clear-groups", sys.executable, "-m"]
-        return subprocess.run([*other, "decode_zoo", *args], env=ours, cwd=ROOT, text=True,
-                              capture_output=True)  # fmt: skip
+        return subprocess.run(
+            [*other, "decode_zoo", *args], env=ours, cwd=ROOT, text=True, capture_output=True
+        )
 
     done = run("verify", "gtex-tissue-v1")
     assert (done.returncode, done.stderr) == (0, "")

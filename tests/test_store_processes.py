@@ -89,11 +89,23 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
         else:
             bounds = []
         process = subprocess.Popen(
-            [*bounds, sys.executable, "-c", PROGRAM, tmp_path / "registry.yaml", cache, mirror,
-             "gate" * gate, *arguments],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [
+                *bounds,
+                sys.executable,
+                "-c",
+                PROGRAM,
+                tmp_path / "registry.yaml",
+                cache,
+                mirror,
+                "gate" * gate,
+                *arguments,
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
         processes.append(process)
         return process
 
@@ -311,9 +323,13 @@ def without_sockets(
     tracer = ["strace", "-f", "-qq", "-e", "trace=socket", "-o", trace] if trace else []
     done = subprocess.run(
         [*tracer, sys.executable, "-c", OFFLINE, "bare" if bare else "whole"],
-        cwd=cwd, env=environment, input="\n".join(lines), capture_output=True, text=True,
+        cwd=cwd,
+        env=environment,
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     said = [x for x in done.stdout.splitlines() if x.startswith(("exit", "sockets"))]

@@ -39,9 +39,11 @@ def rows(text: str, first: str) -> list[list[str]]:
 
 def test_ablations(text):
     labels = {
-        "intact": "intact", "rna_exchanged": "RNA of other genes",
-        "promoter_exchanged": "promoter of other genes", "both_exchanged": "both of other genes",
-    }  # fmt: skip
+        "intact": "intact",
+        "rna_exchanged": "RNA of other genes",
+        "promoter_exchanged": "promoter of other genes",
+        "both_exchanged": "both of other genes",
+    }
     for variant, label in labels.items():
         (cells,) = rows(text, label)
         for column, name in enumerate(("tissues", "persons"), 1):
@@ -56,10 +58,12 @@ def test_ablations(text):
 def test_lists(text):
     found = table("enrichment/lists.tsv").set_index(["classes", "list"])
     labels = {
-        "mgi_essential": "lethal in mice", "clingen_level3_genes_2018_09_13": "ClinGen",
-        "exac_pli: pLI > 0.99": "pLI > 0.99", "CEGv2_subset_universe": "essential in cells, CEGv2",
+        "mgi_essential": "lethal in mice",
+        "clingen_level3_genes_2018_09_13": "ClinGen",
+        "exac_pli: pLI > 0.99": "pLI > 0.99",
+        "CEGv2_subset_universe": "essential in cells, CEGv2",
         "core_essentials_hart": "essential in cells, Hart",
-    }  # fmt: skip
+    }
     for name, label in labels.items():
         (cells,) = rows(text, label)
         tf, rbp = found.loc["TF", name], found.loc["RBP", name]

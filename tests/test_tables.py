@@ -325,8 +325,12 @@ def test_tab_separated(tmp_path: Path, frame: pd.DataFrame, name: str) -> None:
 @pytest.mark.parametrize(("name", "separator"), [("o.tsv", "\t"), ("o.csv", ",")])
 def test_text_reads_back(tmp_path: Path, frame: pd.DataFrame, name: str, separator: str) -> None:
     write_table(frame, tmp_path / name, provenance=RECORD)
-    back = pd.read_csv(tmp_path / name, sep=separator, keep_default_na=False, na_values={
-        "Liver": [""], "Brain - Cortex": [""]})  # fmt: skip
+    back = pd.read_csv(
+        tmp_path / name,
+        sep=separator,
+        keep_default_na=False,
+        na_values={"Liver": [""], "Brain - Cortex": [""]},
+    )
     pd.testing.assert_frame_equal(back, frame, rtol=1e-5, check_dtype=False)
 
 

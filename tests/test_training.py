@@ -139,8 +139,13 @@ def test_ridge_against_the_normal_equations(dataset):
 
 # --- what publishing will ask ---------------------------------------------------------
 
-ENTRY = {"id": "mine-v1", "title": "Ours", "license": "CC0-1.0", "citation": "nobody",
-         "features": "hg38-open-v1"}  # fmt: skip
+ENTRY = {
+    "id": "mine-v1",
+    "title": "Ours",
+    "license": "CC0-1.0",
+    "citation": "nobody",
+    "features": "hg38-open-v1",
+}
 
 
 @pytest.mark.fault
@@ -170,10 +175,21 @@ def test_what_could_not_be_published_is_not_trained(call, tmp_path, wrong, words
     if entry["features"] != ENTRY["features"]:
         return
     # Nothing else is asked for first: neither TensorFlow nor the matrix.
-    options = [word for name in ("id", "title", "license", "citation", "features")
-               for word in (f"--{name}", entry[name])]  # fmt: skip
-    code, out, err = call("train", *options, "--expression", tmp_path / "none.tsv", "--scale",
-                          "tpm", "-o", tmp_path / "out")  # fmt: skip
+    options = [
+        word
+        for name in ("id", "title", "license", "citation", "features")
+        for word in (f"--{name}", entry[name])
+    ]
+    code, out, err = call(
+        "train",
+        *options,
+        "--expression",
+        tmp_path / "none.tsv",
+        "--scale",
+        "tpm",
+        "-o",
+        tmp_path / "out",
+    )
     assert (code, out) == (2, "")
     assert f"Error: --{error.value.message}.\n" in err
     assert len(err.splitlines()) == 2
@@ -246,11 +262,23 @@ def bundle(features, targets, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("bundle") / "small-v1"
     model = train_bundle(
-        features, targets, folder,
-        Description("small-v1", "a test", "CC0-1.0", "nobody", ("made up",), "hg38-open-v1",
-                    {"x.tsv": "0" * 64}, ("pytest",)),
-        network=SMALL, fit=FitConfig(seeds=(1, 2), max_epochs=4), selection=SELECTION,
-    )  # fmt: skip
+        features,
+        targets,
+        folder,
+        Description(
+            "small-v1",
+            "a test",
+            "CC0-1.0",
+            "nobody",
+            ("made up",),
+            "hg38-open-v1",
+            {"x.tsv": "0" * 64},
+            ("pytest",),
+        ),
+        network=SMALL,
+        fit=FitConfig(seeds=(1, 2), max_epochs=4),
+        selection=SELECTION,
+    )
     return folder, model
 
 
@@ -310,8 +338,10 @@ def test_the_same_network_gives_the_same_graph(bundle, tmp_path):
         path = tmp_path / f"{seed}.onnx"
         subprocess.run(
             [sys.executable, "-c", code, str(folder), str(path)],
-            check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed},
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
         written.append(path.read_bytes())
     assert written[0] == written[1]
 
@@ -347,11 +377,14 @@ def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
     few = targets.take(np.arange(0, len(targets.gene_ids), 4))
     config = replace(SMALL, conv_relu=True, rna_channels=4, promoter_channels=4)
     model = train_bundle(
-        features, few, tmp_path / "relu",
+        features,
+        few,
+        tmp_path / "relu",
         Description("relu-v1", "a test", "CC0-1.0", "nobody", (), "hg38-open-v1", {}, ()),
-        network=config, fit=FitConfig(seeds=(1,), max_epochs=1),
+        network=config,
+        fit=FitConfig(seeds=(1,), max_epochs=1),
         selection=replace(SELECTION, min_genes=3),
-    )  # fmt: skip
+    )
     assert model.manifest.pooling == "none"
     assert max(model.manifest.parity.values()) <= 1e-5
     a, b = (
@@ -376,15 +409,37 @@ def train(features, targets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     log2 = targets.values[:, :-1] + targets.values[:, -1:]
     lines = ["gene_id\t" + "\t".join(targets.names[:-1])]
-    lines += ["\t".join([g, *(f"{v:.3f}" for v in row)])
-              for g, row in zip(targets.gene_ids, log2, strict=True)]  # fmt: skip
+    lines += [
+        "\t".join([g, *(f"{v:.3f}" for v in row)])
+        for g, row in zip(targets.gene_ids, log2, strict=True)
+    ]
     (folder / "x.tsv").write_text("\n".join(lines) + "\n")
 
     def train(name, *options):
-        done = run("train", "--features", "hg38-open-v1", "--expression", folder / "x.tsv",
-            "--scale", "log2tpm", "--id", f"{name}-v1", "--license", "CC0-1.0", "--kinds", "rbp,tf",
-            "--title", "Ours", "--citation", "nobody", "--test-chrom", "22", *options,
-            "-o", folder / name)  # fmt: skip
+        done = run(
+            "train",
+            "--features",
+            "hg38-open-v1",
+            "--expression",
+            folder / "x.tsv",
+            "--scale",
+            "log2tpm",
+            "--id",
+            f"{name}-v1",
+            "--license",
+            "CC0-1.0",
+            "--kinds",
+            "rbp,tf",
+            "--title",
+            "Ours",
+            "--citation",
+            "nobody",
+            "--test-chrom",
+            "22",
+            *options,
+            "-o",
+            folder / name,
+        )
         return folder / name, done.stderr
 
     return train
@@ -427,12 +482,23 @@ def test_train_from_the_command_line(trained):
 
 
 def test_train_makes_a_perceptron_if_no_family_is_named(train):
-    typed = ("--repeats", "2", "--set", "encoder_width=4", "--set", "dense_width=8",
-             "--set", "epochs=1")  # fmt: skip
+    typed = (
+        "--repeats",
+        "2",
+        "--set",
+        "encoder_width=4",
+        "--set",
+        "dense_width=8",
+        "--set",
+        "epochs=1",
+    )
     folder, told = train("sums", *typed)
     assert [line.partition(":")[0] for line in told.splitlines()] == [
-        "seed 1", "seed 2", "validation", "test"
-    ]  # fmt: skip
+        "seed 1",
+        "seed 2",
+        "validation",
+        "test",
+    ]
     model = dz.load(folder)
     manifest = model.manifest
     config = manifest.network

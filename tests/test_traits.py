@@ -35,9 +35,12 @@ def design(trait, covariates=(), **columns):
 
 def test_numbers_are_slopes_and_two_levels_a_contrast_against_the_first():
     found = design(
-        "sex", ["age", "batch"], sex=["male", "female"] * 4, age=list("12345678"),
+        "sex",
+        ["age", "batch"],
+        sex=["male", "female"] * 4,
+        age=list("12345678"),
         batch=["b", "c", "a", "a", "b", "c", "b", "a"],
-    )  # fmt: skip
+    )
     assert found.names == ("intercept", "age", "batch=b", "batch=c", "sex=male")
     assert found.matrix[:, -1].tolist() == [1, 0] * 4
     assert found.matrix[:, 1].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -108,16 +111,19 @@ def cohort(model):
     others = [name for name in tissues if not name.startswith("Brain")][: N_PERSONS // 2]
     rows = model.features.rows
     place = np.flatnonzero(np.array(rows.chroms) == "1")[:400:8]
-    genes = [rows.ids[i] for i in place] + [rows.ids[i] for i in range(len(rows)) if
-                                            rows.chroms[i] == "2"][:20]  # fmt: skip
+    genes = [rows.ids[i] for i in place] + [
+        rows.ids[i] for i in range(len(rows)) if rows.chroms[i] == "2"
+    ][:20]
     values = model.predict(genes, backend="numpy")[brain + others].to_numpy(np.float64)
     noise = np.random.default_rng(0).normal(size=values.shape)
     matrix = pd.DataFrame(6 + values + 0.5 * noise, index=genes, columns=brain + others)
     table = pd.DataFrame(
-        {"part": ["brain"] * len(brain) + ["Body"] * len(others),
-         "age": [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_PERSONS)]},
+        {
+            "part": ["brain"] * len(brain) + ["Body"] * len(others),
+            "age": [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_PERSONS)],
+        },
         index=brain + others,
-    )  # fmt: skip
+    )
     return matrix, table
 
 
@@ -169,9 +175,14 @@ def test_blocks_of_genes_do_not_show(model, cohort, study, monkeypatch):
     monkeypatch.setattr(explainer, "_SUMMED", 7 * n_features * N_PERSONS)
     seen = []
     other = traits.study_traits(
-        model, *cohort, "part", covariates=["age"], permutations=1, resamples=1,
+        model,
+        *cohort,
+        "part",
+        covariates=["age"],
+        permutations=1,
+        resamples=1,
         progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(other.scores, study.scores, rtol=1e-5, atol=1e-9)
     assert seen[-1] == (50, 50)
     assert len(seen) == 8
@@ -300,8 +311,10 @@ def test_the_folder_and_its_page(study, tmp_path):
     section, pictures = read_section(tmp_path / "out")
     assert section.study == "traits"
     assert [table.n_rows for table in section.tables] == [
-        len(study.expression), len(study.predicted), len(study.regulators)
-    ]  # fmt: skip
+        len(study.expression),
+        len(study.predicted),
+        len(study.regulators),
+    ]
     assert len(pictures) == 4
     html = (tmp_path / "out" / "traits.html").read_text(encoding="utf-8")
     page = Links(html)
@@ -337,9 +350,21 @@ def run(call, tmp_path, cohort, *more, trait="part"):
     matrix.to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
     table.to_csv(tmp_path / "p.tsv", sep="\t", index_label="person")
     return call(
-        "study", "traits", "--model", "gtex-tissue-v1", tmp_path / "x.tsv", "--persons",
-        tmp_path / "p.tsv", "--trait", trait, "-o", tmp_path / "out", "--permutations", 5, *more,
-    )  # fmt: skip
+        "study",
+        "traits",
+        "--model",
+        "gtex-tissue-v1",
+        tmp_path / "x.tsv",
+        "--persons",
+        tmp_path / "p.tsv",
+        "--trait",
+        trait,
+        "-o",
+        tmp_path / "out",
+        "--permutations",
+        5,
+        *more,
+    )
 
 
 @pytest.fixture

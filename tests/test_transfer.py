@@ -41,8 +41,15 @@ def test_a_base_that_was_split_by_gene_needs_a_split(base, cohort, tmp_path):  #
     genes = cohort.gene_ids
     parts = np.resize(["training", "validation", "training", "test"], len(genes))
     split = dict(zip(genes, parts.tolist(), strict=True))
-    first = finetune_bundle(base, cohort, tmp_path / "first-v1", described("first-v1"), fit=FIT,
-                            transfer=ALONE, split=split)  # fmt: skip
+    first = finetune_bundle(
+        base,
+        cohort,
+        tmp_path / "first-v1",
+        described("first-v1"),
+        fit=FIT,
+        transfer=ALONE,
+        split=split,
+    )
     training = first.manifest.training
     assert len(training["test_genes"]) == training["genes"]["test"]
     assert {split[gene] for gene in training["test_genes"]} == {"test"}
@@ -69,8 +76,9 @@ def test_no_code_is_the_name_of_a_person():
 
 
 def test_settings_of_fine_tuning_are_not_for_training_from_scratch(call, tmp_path):
-    code, _, err = call("finetune", tmp_path, "--from-scratch", "--set", "max_epochs=1", "-o",
-                        tmp_path / "out")  # fmt: skip
+    code, _, err = call(
+        "finetune", tmp_path, "--from-scratch", "--set", "max_epochs=1", "-o", tmp_path / "out"
+    )
     assert code == 2
     assert "--set is for fine-tuning" in err
 
@@ -111,17 +119,34 @@ def test_traits_of_persons_with_codes(call, tmp_path):
     random = np.random.default_rng(0)
     names = [f"donor{i}" for i in range(12)]
     outputs = [o.name for o in model.manifest.outputs if o.kind == "fold_change"][:12]
-    genes = [gene for gene, chrom in zip(model.features.rows.gene_ids, model.features.rows.chroms,
-                                         strict=True) if chrom == "1"][:40]  # fmt: skip
+    genes = [
+        gene
+        for gene, chrom in zip(
+            model.features.rows.gene_ids, model.features.rows.chroms, strict=True
+        )
+        if chrom == "1"
+    ][:40]
     matrix = pd.DataFrame(random.normal(5, 1, (40, 12)), genes, names)
     matrix.to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
-    pd.DataFrame({"part": ["a", "b"] * 6}, names).to_csv(tmp_path / "p.tsv", sep="\t",
-                                                         index_label="person")  # fmt: skip
+    pd.DataFrame({"part": ["a", "b"] * 6}, names).to_csv(
+        tmp_path / "p.tsv", sep="\t", index_label="person"
+    )
     pd.DataFrame({"code": outputs, "person": names}).to_csv(
         tmp_path / "codes.tsv", sep="\t", index=False
     )
-    common = ("study", "traits", "--model", "gtex-heart-person-v1", tmp_path / "x.tsv", "--persons",
-              tmp_path / "p.tsv", "--trait", "part", "--permutations", 5)  # fmt: skip
+    common = (
+        "study",
+        "traits",
+        "--model",
+        "gtex-heart-person-v1",
+        tmp_path / "x.tsv",
+        "--persons",
+        tmp_path / "p.tsv",
+        "--trait",
+        "part",
+        "--permutations",
+        5,
+    )
     code, _, err = call(*common, "-o", tmp_path / "without")
     assert code == 4
     assert "no person of the table" in err

@@ -44,10 +44,12 @@ def make_plan(features: str, expression: Path, kinds: str, model: str | None, me
     opened = dz.load_features(features)
     seeds = tuple(range(1, members + 1))
     plan = Plan(
-        opened, make_targets(read_expression(expression), min_tpm=MIN_TPM),
+        opened,
+        make_targets(read_expression(expression), min_tpm=MIN_TPM),
         {"features": opened.sha256, "expression": sha256_of(expression)},
-        replace(SELECTION, kinds=tuple(kinds.split(","))), fit=PerceptronFit(seeds=seeds),
-    )  # fmt: skip
+        replace(SELECTION, kinds=tuple(kinds.split(","))),
+        fit=PerceptronFit(seeds=seeds),
+    )
     return plan if model is None else plan_for_bundle(plan, dz.load(model), seeds)
 
 
@@ -66,8 +68,10 @@ def run(
     for job in jobs if not steps else chosen_jobs(jobs, patterns):
         started = time.monotonic()
         made = make_once(folder, job.name, job.settings, job.make)
-        click.echo(f"{job.name}: {time.monotonic() - started:.0f} s" if made
-                   else f"{job.name}: there", err=True)  # fmt: skip
+        click.echo(
+            f"{job.name}: {time.monotonic() - started:.0f} s" if made else f"{job.name}: there",
+            err=True,
+        )
     if steps and REPORT not in steps:
         return ""
     models, missing = gather(jobs, folder)
@@ -85,18 +89,32 @@ def source_beside(expression: Path) -> Path:
 @click.argument("features")
 @click.argument("expression", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", "folder", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option("--model", help="A trained bundle (folder or id) that is ours; its tracks and split "
-              "are then used.")  # fmt: skip
+@click.option(
+    "--model",
+    help="A trained bundle (folder or id) that is ours; its tracks and split are then used.",
+)
 @click.option("--only", default="", help="Steps, by commas.")
 @click.option("--kinds", default=",".join(BINDING), show_default=True, help="Without --model.")
-@click.option("--members", default=2, show_default=True, type=click.IntRange(1),
-              help="Networks of ours to train, for each control too.")  # fmt: skip
+@click.option(
+    "--members",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Networks of ours to train, for each control too.",
+)
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100))
 @click.option("--list", "listed", is_flag=True, help="List the steps and what is there of them.")
 def main(
-    features: str, expression: Path, folder: Path, model: str | None, only: str, kinds: str,
-    members: int, resamples: int, listed: bool,
-) -> None:  # fmt: skip
+    features: str,
+    expression: Path,
+    folder: Path,
+    model: str | None,
+    only: str,
+    kinds: str,
+    members: int,
+    resamples: int,
+    listed: bool,
+) -> None:
     """Compare models on the same split and features."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     plan = make_plan(features, expression, kinds, model, members)
@@ -107,8 +125,15 @@ def main(
         return
     beside = source_beside(expression)
     steps = tuple(step for step in only.split(",") if step)
-    click.echo(run(plan, folder, steps, sources=read_sources(beside) if beside.exists() else {},
-                   resamples=resamples))  # fmt: skip
+    click.echo(
+        run(
+            plan,
+            folder,
+            steps,
+            sources=read_sources(beside) if beside.exists() else {},
+            resamples=resamples,
+        )
+    )
 
 
 if __name__ == "__main__":

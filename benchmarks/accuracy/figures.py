@@ -38,15 +38,20 @@ def draw_summary(table: pd.DataFrame) -> Figure:
     for axes, statistic in zip(panels, dict.fromkeys(table["statistic"]), strict=True):
         for part, colour, shift in (("test", BLUE, -0.12), ("validation", GREY, 0.12)):
             chosen = table[(table["part"] == part) & (table["statistic"] == statistic)]
-            _dots(axes, chosen.set_index("model").loc[models], place + shift, color=colour,
-                  label=part)  # fmt: skip
+            _dots(
+                axes, chosen.set_index("model").loc[models], place + shift, color=colour, label=part
+            )
         axes.set_xlabel(f"Spearman's rho, {statistic}", fontsize=8)
         tidy(axes)
     known = table[table["statistic"] != MEDIAN].groupby("model")["n_outputs"].first()
-    panels[0].set_yticks(place, [
-        name.replace("_", " ") + (f", {known[name]} tissues" if known[name] < known.max() else "")
-        for name in models
-    ])  # fmt: skip
+    panels[0].set_yticks(
+        place,
+        [
+            name.replace("_", " ")
+            + (f", {known[name]} tissues" if known[name] < known.max() else "")
+            for name in models
+        ],
+    )
     panels[0].set_ylim(len(models) - 0.4, -0.6)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=7, frameon=False)
@@ -106,8 +111,15 @@ def draw_calibration(table: pd.DataFrame) -> Figure:
     test = table[table["part"] == "test"]
     figure = new_figure(7.2, 3.4)
     left, right = figure.subplots(1, 2)
-    left.fill_between(test["predicted"], test["observed_10"], test["observed_90"],
-                      color=BLUE, alpha=0.15, lw=0, label="10% to 90%")  # fmt: skip
+    left.fill_between(
+        test["predicted"],
+        test["observed_10"],
+        test["observed_90"],
+        color=BLUE,
+        alpha=0.15,
+        lw=0,
+        label="10% to 90%",
+    )
     left.plot(test["predicted"], test["observed"], "o-", ms=3.5, color=BLUE, label="mean")
     left.set_xlabel("predicted log2 fold change, less tissue's mean", fontsize=8)
     left.set_ylabel("observed log2 fold change, less tissue's mean", fontsize=8)
@@ -131,8 +143,13 @@ def draw_groups(table: pd.DataFrame) -> Figure:
     for axes, statistic in zip(panels, dict.fromkeys(test["statistic"]), strict=True):
         for number, model in enumerate(dict.fromkeys(test["model"])):
             chosen = test[(test["statistic"] == statistic) & (test["model"] == model)]
-            _dots(axes, chosen.set_index(["grouping", "group"]).loc[keys],
-                  place + 0.2 * number - 0.1, color=_COLOURS[model], label=model)  # fmt: skip
+            _dots(
+                axes,
+                chosen.set_index(["grouping", "group"]).loc[keys],
+                place + 0.2 * number - 0.1,
+                color=_COLOURS[model],
+                label=model,
+            )
         axes.set_xlabel(f"Spearman's rho, {statistic}", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         tidy(axes)
@@ -150,8 +167,10 @@ def draw_all(
     folder: Path,
 ) -> None:
     """Write the figures that the tables allow for, as PNG."""
-    figures = {"summary": draw_summary(tables["summary"]),
-               "outputs": draw_outputs(tables["outputs"])}  # fmt: skip
+    figures = {
+        "summary": draw_summary(tables["summary"]),
+        "outputs": draw_outputs(tables["outputs"]),
+    }
     if matrices:
         figures["heatmap"] = draw_heatmap(matrices, observed, list(tables["heatmap"]["predicted"]))
         figures["calibration"] = draw_calibration(tables["quantiles"])

@@ -184,5 +184,8 @@ def calibration_bins(predicted: FloatArray, observed: FloatArray, bins: int) -> 
 def quantile_pairs(predicted: FloatArray, observed: FloatArray, count: int) -> dict[str, Any]:
     """Quantiles of predicted beside those of observed values (a Q-Q plot)."""
     levels = (np.arange(count) + 0.5) / count
-    return {"level": levels, "predicted": np.quantile(predicted, levels),
-            "observed": np.quantile(observed, levels)}  # fmt: skip
+    return {
+        "level": levels,
+        "predicted": np.quantile(predicted, levels),
+        "observed": np.quantile(observed, levels),
+    }

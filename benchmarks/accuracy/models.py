@@ -115,13 +115,17 @@ def predict_by_ridge(dataset: Dataset, alphas: Sequence[float]) -> Predictions:
     y = dataset.targets.values / scale
     split = dataset.split
     fit = fit_ridge(
-        x["training"].astype(np.float64), y[split.training],
-        x["validation"].astype(np.float64), y[split.validation], alphas,
-    )  # fmt: skip
+        x["training"].astype(np.float64),
+        y[split.training],
+        x["validation"].astype(np.float64),
+        y[split.validation],
+        alphas,
+    )
     return predictions_of(
-        dataset, lambda part: fit.predict(x[part].astype(np.float64)) * scale,
+        dataset,
+        lambda part: fit.predict(x[part].astype(np.float64)) * scale,
         {"alpha": fit.alpha},
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -224,10 +228,12 @@ def predict_by_kernel_ridge(dataset: Dataset, search: KernelSearch) -> Predictio
         return (kernel @ fits[alpha] + centre) * scale
 
     notes = {
-        "alpha": alpha, "width": width, "median_distance": median,
+        "alpha": alpha,
+        "width": width,
+        "median_distance": median,
         "validation_loss": errors[alpha],
         "searched": [[a, w, coarse[a, w]] for a, w in product(search.alphas, search.widths)],
-    }  # fmt: skip
+    }
     return predictions_of(dataset, predict, notes)
 
 
@@ -265,20 +271,32 @@ def predict_by_boosting(dataset: Dataset, output: str, boosting: Boosting) -> Pr
     y = {part: dataset.targets.values[rows_of(dataset, part), column] for part in x}
     settings = asdict(boosting)
     rounds, patience = settings.pop("rounds"), settings.pop("patience")
-    settings |= {"objective": "regression", "metric": "l2", "bagging_freq": 1, "seed": 1,
-                 "deterministic": True, "force_col_wise": True, "num_threads": 2,
-                 "verbosity": -1}  # fmt: skip
+    settings |= {
+        "objective": "regression",
+        "metric": "l2",
+        "bagging_freq": 1,
+        "seed": 1,
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": 2,
+        "verbosity": -1,
+    }
     training = lightgbm.Dataset(x["training"], y["training"], params=settings)
     validation = training.create_valid(x["validation"], y["validation"])
     trees = lightgbm.train(
-        settings, training, rounds, valid_sets=[validation],
+        settings,
+        training,
+        rounds,
+        valid_sets=[validation],
         callbacks=[lightgbm.early_stopping(patience, verbose=False)],
-    )  # fmt: skip
+    )
     loss = float(trees.best_score["valid_0"]["l2"])
     return predictions_of(
-        dataset, lambda part: np.asarray(trees.predict(x[part]))[:, None],
-        {"trees": trees.best_iteration, "validation_loss": loss}, [output],
-    )  # fmt: skip
+        dataset,
+        lambda part: np.asarray(trees.predict(x[part]))[:, None],
+        {"trees": trees.best_iteration, "validation_loss": loss},
+        [output],
+    )
 
 
 # --- networks ---------------------------------------------------------------------------------
@@ -295,13 +313,14 @@ def predict_by_network(
     started = time.monotonic()
     fitted = fit_network(dataset, config, replace(fit, seeds=(seed,)))
     found = predictions_of(
-        dataset, lambda part: predict_part(dataset, fitted.network, rows_of(dataset, part)),
+        dataset,
+        lambda part: predict_part(dataset, fitted.network, rows_of(dataset, part)),
         {
             "validation_loss": fitted.repeats[0].validation_loss,
             "epochs": fitted.repeats[0].best_epoch,
             "training_seconds": round(time.monotonic() - started),
         },
-    )  # fmt: skip
+    )
     keras.backend.clear_session()
     return found
 
@@ -310,8 +329,10 @@ def predict_by_bundle(dataset: Dataset, model: Model) -> Predictions:
     """Predict with a trained model, as its users do."""
     names = list(dataset.targets.names)
     if model.outputs != names:
-        raise InputError("the model's outputs are not those of the expression matrix",
-                         remedy="Compare it on the matrix that it was trained on.")  # fmt: skip
+        raise InputError(
+            "the model's outputs are not those of the expression matrix",
+            remedy="Compare it on the matrix that it was trained on.",
+        )
 
     def predict(part: str) -> FloatArray:
         genes = [dataset.targets.gene_ids[i] for i in rows_of(dataset, part)]

@@ -129,9 +129,12 @@ def plan_for_bundle(plan: Plan, model: Model, seeds: Sequence[int]) -> Plan:
         raise UsageError(f"{manifest.id} is of the family {manifest.family}, not a perceptron.")
     selection, fit = (_tuples(manifest.training[name]) for name in ("selection", "fit"))
     return replace(
-        plan, model=model, selection=Selection(**selection), config=manifest.network,
+        plan,
+        model=model,
+        selection=Selection(**selection),
+        config=manifest.network,
         fit=PerceptronFit(**{**fit, "seeds": tuple(seeds)}),
-    )  # fmt: skip
+    )
 
 
 def _tuples(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,15 +176,19 @@ def jobs_of(plan: Plan) -> list[Job]:
 def _job(
     plan: Plan, model: str, piece: str, make: Callable[[], Predictions], **settings: Any
 ) -> Job:
-    shared = {"version": _VERSION, "model": model, "piece": piece, "data": dict(plan.data),
-              "selection": asdict(plan.selection)}  # fmt: skip
+    shared = {
+        "version": _VERSION,
+        "model": model,
+        "piece": piece,
+        "data": dict(plan.data),
+        "selection": asdict(plan.selection),
+    }
     return Job(model, piece, {**shared, **settings}, make)
 
 
 def _single_jobs(plan: Plan) -> Iterator[Job]:
     for number in (bound_tf_count, rna_length):
-        yield _job(plan, number.__name__, "",
-                   partial(_from_number, plan, number))  # fmt: skip
+        yield _job(plan, number.__name__, "", partial(_from_number, plan, number))
     if plan.model is not None:
         sha256 = sha256_of(plan.model.locate("manifest.json"))
         yield _job(plan, "ours", "", partial(_from_bundle, plan, plan.model), bundle=sha256)
@@ -200,12 +207,16 @@ def _ridge_jobs(plan: Plan) -> Iterator[Job]:
         return predict_by_ridge(plan.dataset(variant), plan.alphas)
 
     for variant in VARIANTS:
-        yield _job(plan, _varied("ridge", variant), "", partial(ridge, variant),
-                   alphas=list(plan.alphas))  # fmt: skip
+        yield _job(
+            plan, _varied("ridge", variant), "", partial(ridge, variant), alphas=list(plan.alphas)
+        )
     yield _job(
-        plan, "kernel_ridge", "",
-        lambda: predict_by_kernel_ridge(plan.dataset(), plan.kernel), search=asdict(plan.kernel),
-    )  # fmt: skip
+        plan,
+        "kernel_ridge",
+        "",
+        lambda: predict_by_kernel_ridge(plan.dataset(), plan.kernel),
+        search=asdict(plan.kernel),
+    )
 
 
 def _boosting_jobs(plan: Plan) -> Iterator[Job]:
@@ -213,8 +224,7 @@ def _boosting_jobs(plan: Plan) -> Iterator[Job]:
         return predict_by_boosting(plan.dataset(), output, plan.boosting)
 
     for output in boosted_outputs(plan.targets.names, plan.boosted):
-        yield _job(plan, "lightgbm", output, partial(boost, output),
-                   boosting=asdict(plan.boosting))  # fmt: skip
+        yield _job(plan, "lightgbm", output, partial(boost, output), boosting=asdict(plan.boosting))
 
 
 def boosted_outputs(names: Sequence[str], count: int) -> list[str]:
@@ -232,14 +242,26 @@ def _network_jobs(plan: Plan) -> Iterator[Job]:
         return predict_by_network(plan.dataset(variant), plan.config, plan.fit, seed)
 
     for seed in plan.decode_fit.seeds:
-        yield _job(plan, "decode", str(seed), partial(decode, seed), network=asdict(plan.decode),
-                   fit=_unseeded(plan.decode_fit))  # fmt: skip
+        yield _job(
+            plan,
+            "decode",
+            str(seed),
+            partial(decode, seed),
+            network=asdict(plan.decode),
+            fit=_unseeded(plan.decode_fit),
+        )
     network = {**asdict(plan.config), "members": 1}
     for variant in VARIANTS:
         model = _varied("ours", variant) if variant else plan.reference
         for seed in plan.fit.seeds:
-            yield _job(plan, model, str(seed), partial(ours, variant, seed), network=network,
-                       fit=_unseeded(plan.fit))  # fmt: skip
+            yield _job(
+                plan,
+                model,
+                str(seed),
+                partial(ours, variant, seed),
+                network=network,
+                fit=_unseeded(plan.fit),
+            )
 
 
 def _varied(model: str, variant: str) -> str:

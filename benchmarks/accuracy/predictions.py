@@ -81,8 +81,11 @@ def read_predictions(path: Path, settings: Mapping[str, Any]) -> Predictions:
     expected = {"outputs", "settings", "notes"}
     expected |= {f"{part}_{kind}" for part in PARTS for kind in ("genes", "values")}
     if arrays.keys() != expected or arrays["settings"].tolist() != [canonical(settings)]:
-        raise InputError("was made with other settings than its name says", path=path,
-                         remedy="Remove it, and it is made again.")  # fmt: skip
+        raise InputError(
+            "was made with other settings than its name says",
+            path=path,
+            remedy="Remove it, and it is made again.",
+        )
     return Predictions(
         tuple(arrays["outputs"].tolist()),
         {part: tuple(arrays[f"{part}_genes"].tolist()) for part in PARTS},
@@ -118,8 +121,9 @@ def mean_of(found: Sequence[Predictions]) -> Predictions:
     """Average predictions of networks that differ by seed."""
     _check_same_genes(found)
     values = {part: np.mean([one.values[part] for one in found], axis=0) for part in PARTS}
-    return Predictions(found[0].outputs, found[0].genes, values,
-                       {"mean_of": [dict(one.notes) for one in found]})  # fmt: skip
+    return Predictions(
+        found[0].outputs, found[0].genes, values, {"mean_of": [dict(one.notes) for one in found]}
+    )
 
 
 def best_of(found: Sequence[Predictions]) -> Predictions:
@@ -132,6 +136,8 @@ def side_by_side(found: Sequence[Predictions]) -> Predictions:
     _check_same_genes(found)
     values = {part: np.hstack([one.values[part] for one in found]) for part in PARTS}
     return Predictions(
-        tuple(name for one in found for name in one.outputs), found[0].genes, values,
+        tuple(name for one in found for name in one.outputs),
+        found[0].genes,
+        values,
         {"outputs": {one.outputs[0]: dict(one.notes) for one in found}},
-    )  # fmt: skip
+    )

@@ -71,8 +71,9 @@ class Comparison:
     def of_genes(self, chosen: npt.NDArray[np.bool_], models: Sequence[str]) -> Comparison:
         """Return the same for some of the genes and models."""
         predicted = {name: self.predicted[name][chosen] for name in models}
-        return Comparison(self.part, self.names, self.observed[chosen], predicted,
-                          self.resamples, self.seed)  # fmt: skip
+        return Comparison(
+            self.part, self.names, self.observed[chosen], predicted, self.resamples, self.seed
+        )
 
 
 def compare(
@@ -90,8 +91,10 @@ def compare(
     predicted = {}
     for model, found in models.items():
         if found.genes[part] != genes:
-            raise InputError(f"predictions of '{model}' are of other genes than the data set's",
-                             remedy="Remove its files, and they are made again.")  # fmt: skip
+            raise InputError(
+                f"predictions of '{model}' are of other genes than the data set's",
+                remedy="Remove its files, and they are made again.",
+            )
         predicted[model] = np.full((len(rows), len(names)), np.nan)
         predicted[model][:, [names.index(name) for name in found.outputs]] = found.values[part]
     return Comparison(part, names, dataset.targets.values[rows], predicted, resamples, seed)
@@ -111,10 +114,18 @@ def summary_table(found: Comparison) -> pd.DataFrame:
         n_outputs = int((~np.isnan(samples[0, :-1])).sum())
         for name, values in statistics(samples, found.names).items():
             rho, low, high = measures.summary(values)
-            rows.append({"part": found.part, "model": model, "statistic": name,
-                         "n_outputs": n_outputs if name == MEAN else 1,
-                         "n_genes": len(found.observed), "spearman": rho,
-                         "low": low, "high": high})  # fmt: skip
+            rows.append(
+                {
+                    "part": found.part,
+                    "model": model,
+                    "statistic": name,
+                    "n_outputs": n_outputs if name == MEAN else 1,
+                    "n_genes": len(found.observed),
+                    "spearman": rho,
+                    "low": low,
+                    "high": high,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -125,8 +136,16 @@ def output_table(found: Comparison) -> pd.DataFrame:
         for column, name in enumerate(found.names):
             rho, low, high = measures.summary(samples[:, column])
             if not np.isnan(rho):
-                rows.append({"part": found.part, "model": model, "output": name, "spearman": rho,
-                             "low": low, "high": high})  # fmt: skip
+                rows.append(
+                    {
+                        "part": found.part,
+                        "model": model,
+                        "output": name,
+                        "spearman": rho,
+                        "low": low,
+                        "high": high,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -150,20 +169,44 @@ def difference_table(found: Comparison, pairs: Sequence[tuple[str, str]]) -> pd.
             if np.isnan(one[0]):
                 continue
             difference, low, high = measures.summary(one - other)
-            rows.append({"part": found.part, "model": a, "other": b, "output": name,
-                         "n_outputs": int((~both[:-1]).sum()) if name == MEAN else 1,
-                         "spearman": one[0], "other_spearman": other[0],
-                         "difference": difference, "low": low, "high": high})  # fmt: skip
-    return pd.DataFrame(rows, columns=[
-        "part", "model", "other", "output", "n_outputs", "spearman", "other_spearman",
-        "difference", "low", "high",
-    ])  # fmt: skip
+            rows.append(
+                {
+                    "part": found.part,
+                    "model": a,
+                    "other": b,
+                    "output": name,
+                    "n_outputs": int((~both[:-1]).sum()) if name == MEAN else 1,
+                    "spearman": one[0],
+                    "other_spearman": other[0],
+                    "difference": difference,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "part",
+            "model",
+            "other",
+            "output",
+            "n_outputs",
+            "spearman",
+            "other_spearman",
+            "difference",
+            "low",
+            "high",
+        ],
+    )
 
 
 def whole_models(found: Comparison) -> list[str]:
     """Models that predict all outputs, in units of their own size."""
-    return [name for name, values in found.predicted.items()
-            if name not in NUMBERS and not np.isnan(values).any()]  # fmt: skip
+    return [
+        name
+        for name, values in found.predicted.items()
+        if name not in NUMBERS and not np.isnan(values).any()
+    ]
 
 
 def specificity_of(found: Comparison, model: str, *, centre: bool = False) -> FloatArray:
@@ -182,10 +225,18 @@ def specificity_table(found: Comparison) -> pd.DataFrame:
             rho = specificity_of(found, model, centre=centre)
             predictions, observations = measures.own_best(rho)
             others = rho[~np.eye(len(rho), dtype=bool)].mean()
-            rows.append({"part": found.part, "model": model, "centred": centre,
-                         "tissues": len(rho), "predictions_own_best": predictions,
-                         "observations_own_best": observations,
-                         "mean_own": np.diagonal(rho).mean(), "mean_others": others})  # fmt: skip
+            rows.append(
+                {
+                    "part": found.part,
+                    "model": model,
+                    "centred": centre,
+                    "tissues": len(rho),
+                    "predictions_own_best": predictions,
+                    "observations_own_best": observations,
+                    "mean_own": np.diagonal(rho).mean(),
+                    "mean_others": others,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -200,10 +251,18 @@ def calibration_table(found: Comparison) -> pd.DataFrame:
         for name, chosen in columns.items():
             x, y = predicted[:, chosen], found.observed[:, :-1][:, chosen]
             slope, low, high = measures.summary(measures.slopes(x, y, found.counts))
-            rows.append({"part": found.part, "model": model, "output": name, "slope": slope,
-                         "low": low, "high": high,
-                         "predicted_sd": measures.within_tissues(x).std(),
-                         "observed_sd": measures.within_tissues(y).std()})  # fmt: skip
+            rows.append(
+                {
+                    "part": found.part,
+                    "model": model,
+                    "output": name,
+                    "slope": slope,
+                    "low": low,
+                    "high": high,
+                    "predicted_sd": measures.within_tissues(x).std(),
+                    "observed_sd": measures.within_tissues(y).std(),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -228,8 +287,11 @@ def fifths(values: npt.NDArray[Any], digits: int) -> list[str]:
     """Name the fifth of the genes that each is in, with its range."""
     ranks = pd.Series(values).rank(method="first")
     fifth = np.asarray(pd.qcut(ranks, 5, labels=False))
-    ranges = {i: f"{i + 1} of 5: {values[fifth == i].min():.{digits}f} to "
-                 f"{values[fifth == i].max():.{digits}f}" for i in range(5)}  # fmt: skip
+    ranges = {
+        i: f"{i + 1} of 5: {values[fifth == i].min():.{digits}f} to "
+        f"{values[fifth == i].max():.{digits}f}"
+        for i in range(5)
+    }
     return [ranges[int(i)] for i in fifth]
 
 
@@ -329,8 +391,7 @@ def write_report(
             tables[label].insert(0, "predicted", names)
     for name, table in tables.items():
         with atomic_path(folder / f"{name}.tsv") as temporary:
-            table.to_csv(temporary, sep="\t", index=False, float_format="%.4f",
-                         lineterminator="\n")  # fmt: skip
+            table.to_csv(temporary, sep="\t", index=False, float_format="%.4f", lineterminator="\n")
     draw_all(tables, matrices, parts["test"].observed[:, :-1], folder)
     page = page_of(tables, plan, missing, resamples)
     with atomic_path(folder / "README.md") as temporary:
@@ -349,37 +410,42 @@ def page_of(
         (differences["output"] == LIVER) & differences["model"].str.endswith("without_hepg2")
     ]
     ours = tables["outputs"][
-        (tables["outputs"]["model"] == "ours") & (tables["outputs"]["part"] == "test")
+        (tables["outputs"]["model"] == "ours")
+        & (tables["outputs"]["part"] == "test")
         & (tables["outputs"]["output"] != MEDIAN)
-    ]  # fmt: skip
-    return "\n\n".join(
-        [
-            "# Accuracy of all models on the same split and features",
-            f"Spearman's rho over genes. Test genes: chromosome {test}; they chose nothing: "
-            "penalties, widths, numbers of trees, stopping and the best repeat are by validation "
-            "genes, which therefore flatter the models that were chosen on them. Intervals: 95%, "
-            f"bootstrap over genes, {resamples} resamples, the same ones for all models.",
-            *([f"Missing: {', '.join(missing)}."] if missing else []),
-            "## Scores",
-            _markdown(tables["summary"]),
-            "## Differences, paired",
-            _markdown(key),
-            "## Liver without the tracks of HepG2",
-            "Tracks that merge cells (ReMap) name none, and stay; so do those of liver tissue.",
-            _markdown(liver),
-            "## Does a prediction match its own tissue best?",
-            _markdown(tables["specificity"]),
-            "## Size of fold changes",
-            "Slope of observed on predicted ones, both less their tissue's mean: 1 is right.",
-            _markdown(tables["calibration"][
-                tables["calibration"]["output"] == "all fold changes"
-            ]),
-            "## Worst tissues",
-            _markdown(ours.sort_values("spearman").head(10)),
-            "## By class of genes",
-            _markdown(groups[groups["part"] == "test"] if len(groups) else groups),
-        ]
-    ) + "\n"  # fmt: skip
+    ]
+    return (
+        "\n\n".join(
+            [
+                "# Accuracy of all models on the same split and features",
+                f"Spearman's rho over genes. Test genes: chromosome {test}; they chose nothing: "
+                "penalties, widths, numbers of trees, stopping and the best repeat are by "
+                "validation genes, which therefore flatter the models that were chosen on them. "
+                f"Intervals: 95%, bootstrap over genes, {resamples} resamples, the same ones for "
+                "all models.",
+                *([f"Missing: {', '.join(missing)}."] if missing else []),
+                "## Scores",
+                _markdown(tables["summary"]),
+                "## Differences, paired",
+                _markdown(key),
+                "## Liver without the tracks of HepG2",
+                "Tracks that merge cells (ReMap) name none, and stay; so do those of liver tissue.",
+                _markdown(liver),
+                "## Does a prediction match its own tissue best?",
+                _markdown(tables["specificity"]),
+                "## Size of fold changes",
+                "Slope of observed on predicted ones, both less their tissue's mean: 1 is right.",
+                _markdown(
+                    tables["calibration"][tables["calibration"]["output"] == "all fold changes"]
+                ),
+                "## Worst tissues",
+                _markdown(ours.sort_values("spearman").head(10)),
+                "## By class of genes",
+                _markdown(groups[groups["part"] == "test"] if len(groups) else groups),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _markdown(table: pd.DataFrame) -> str:

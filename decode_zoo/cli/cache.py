@@ -80,15 +80,25 @@ def ls() -> None:
     click.echo("artifact\tfile\tsize\tstate\tage\tregistered")
     for file in files:
         known = "yes" if file.artifact in store.registry.artifacts else "no"
-        cells = (printable(file.artifact), printable(file.path.name), megabytes(file.size),
-                 file.state, _age(now - file.modified), known)  # fmt: skip
+        cells = (
+            printable(file.artifact),
+            printable(file.path.name),
+            megabytes(file.size),
+            file.state,
+            _age(now - file.modified),
+            known,
+        )
         click.echo("\t".join(cells))
 
 
 @cache.command()
 @_ids
-@click.option("--older-than", type=_Age(), metavar="AGE",
-              help="Also good files that were fetched longer ago, e.g. 12h, 30d, 8w.")  # fmt: skip
+@click.option(
+    "--older-than",
+    type=_Age(),
+    metavar="AGE",
+    help="Also good files that were fetched longer ago, e.g. 12h, 30d, 8w.",
+)
 @click.option("--all", "everything", is_flag=True, help="All that decode-zoo put there.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def clean(
@@ -108,8 +118,9 @@ def clean(
     from decode_zoo.store import Store
 
     if everything and (artifact_ids or older_than is not None):
-        raise UsageError("--all leaves nothing to choose.",
-                         remedy="Give either --all, or ids and --older-than.")  # fmt: skip
+        raise UsageError(
+            "--all leaves nothing to choose.", remedy="Give either --all, or ids and --older-than."
+        )
     store = Store.default()
     there = contents.survey(store)
     files = contents.removable(

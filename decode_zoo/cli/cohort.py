@@ -105,22 +105,35 @@ def prepare(  # one parameter an option
     options.check_inputs_kept([output], [expression, persons, features_source])
     features = dz.load_features(features_source)
     prepared = prepare_cohort(
-        expression, persons, features, quantity=quantity,  # type: ignore[arg-type]
-        covariates=options.split_names(covariates) or (), min_tpm=min_tpm, min_share=min_share,
+        expression,
+        persons,
+        features,
+        quantity=quantity,  # type: ignore[arg-type]
+        covariates=options.split_names(covariates) or (),
+        min_tpm=min_tpm,
+        min_share=min_share,
         length_bias=length_bias,
-    )  # fmt: skip
+    )
     with options.named_in_errors(output):
         quality = write_cohort(
-            prepared, features, output, inputs=[file for file in (expression, persons) if file],
-            command=["decode-zoo", *sys.argv[1:]], force=force,
-        )  # fmt: skip
+            prepared,
+            features,
+            output,
+            inputs=[file for file in (expression, persons) if file],
+            command=["decode-zoo", *sys.argv[1:]],
+            force=force,
+        )
     genes, people = prepared.expression.shape
     turned = "; persons were its rows" if prepared.facts["transposed"] else ""
-    click.echo(f"{genes:,} of {prepared.facts['genes']['in_the_file']:,} genes kept, "
-               f"{options.counted(people, 'person')}{turned}", err=True)  # fmt: skip
+    click.echo(
+        f"{genes:,} of {prepared.facts['genes']['in_the_file']:,} genes kept, "
+        f"{options.counted(people, 'person')}{turned}",
+        err=True,
+    )
     if again := prepared.facts["genes"].get("duplicate", 0):
-        click.echo(f"{options.counted(again, 'row')} of genes that had one before: added to it",
-                   err=True)  # fmt: skip
+        click.echo(
+            f"{options.counted(again, 'row')} of genes that had one before: added to it", err=True
+        )
     if quality.outliers or quality.sex.differing:
         found = [options.counted(len(quality.outliers), "outlier")]
         if quality.sex.calls and quality.sex.given:

@@ -60,6 +60,7 @@ def doctor(as_json: bool) -> None:
 
 def _filled(text: str, margin: str) -> str:
     """Break a text into lines that stand under each other."""
-    lines = textwrap.wrap(text, max(40, 110 - len(margin)), break_long_words=False,
-                          break_on_hyphens=False)  # fmt: skip
+    lines = textwrap.wrap(
+        text, max(40, 110 - len(margin)), break_long_words=False, break_on_hyphens=False
+    )
     return f"\n{margin}".join(lines)

@@ -98,9 +98,14 @@ def evaluate(  # one parameter an option
             other, _ = _evaluated(dz.load(against), against_expression, scale, genes, seed)
             concordance = donor_concordance(found, other, known)
         fill_evaluation(
-            found, model, folder, genes=chosen, command=["decode-zoo", *sys.argv[1:]],
-            inputs=[_matrix(file) for file in files if file], donors=concordance,
-        )  # fmt: skip
+            found,
+            model,
+            folder,
+            genes=chosen,
+            command=["decode-zoo", *sys.argv[1:]],
+            inputs=[_matrix(file) for file in files if file],
+            donors=concordance,
+        )
     summary = found.summary
     low, high = summary["interval_95"]
     click.echo(
@@ -117,9 +122,13 @@ def _matrix(path: Path) -> Path:
 
 
 def _evaluated(
-    model: Model, expression: Path, scale: str | None, genes: Path | None, seed: int,
+    model: Model,
+    expression: Path,
+    scale: str | None,
+    genes: Path | None,
+    seed: int,
     codes: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[Evaluation, str]:  # fmt: skip
+) -> tuple[Evaluation, str]:
     """Evaluate a model, and say whom it shares; with words for the genes that were taken."""
     import decode_zoo as dz
     from decode_zoo.evaluation.comparison import evaluate_model, held_out_genes
@@ -141,8 +150,9 @@ def _evaluated(
     both = [{*names} - {MEDIAN} for names in (model.outputs, targets.names)]
     click.echo(
         f"{model.id} has {options.counted(len(both[0]), 'output')}, the matrix {len(both[1])}; "
-        f"{len(both[0] & both[1])} are in both", err=True,
-    )  # fmt: skip
+        f"{len(both[0] & both[1])} are in both",
+        err=True,
+    )
     if genes is None:
         names = held_out_genes(model)
         chroms = model.manifest.training.get("selection", {}).get("test", ())
@@ -167,10 +177,18 @@ def _donors(path: Path | None) -> dict[str, str] | None:
         if not any(cells):
             continue
         if len(cells) < 2 or not (cells[0] and cells[1]):
-            raise InputError("names no sample and its donor", path=path, line=line,
-                             remedy="Give two cells a line, separated by a tab.")  # fmt: skip
+            raise InputError(
+                "names no sample and its donor",
+                path=path,
+                line=line,
+                remedy="Give two cells a line, separated by a tab.",
+            )
         if cells[0] in donors:
-            raise InputError(f"sample '{cells[0]}' occurs twice", path=path, line=line,
-                             remedy="Keep one line a sample.")  # fmt: skip
+            raise InputError(
+                f"sample '{cells[0]}' occurs twice",
+                path=path,
+                line=line,
+                remedy="Keep one line a sample.",
+            )
         donors[cells[0]] = cells[1]
     return donors

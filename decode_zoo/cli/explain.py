@@ -118,9 +118,14 @@ def explain(
             length=rows.size, label="explaining", file=sys.stderr, hidden=not sys.stderr.isatty()
         ) as bar:
             largest = write_attributions(
-                explainer, rows, output, selection, provenance=record, force=force,
+                explainer,
+                rows,
+                output,
+                selection,
+                provenance=record,
+                force=force,
                 progress=bar.update,
-            )  # fmt: skip
+            )
     _report(asked, explainer, largest)
     options.tell_beside(queries, explainer.bound.features)
 

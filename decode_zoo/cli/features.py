@@ -263,8 +263,17 @@ def merge(base: str, added: str, output: Path, force: bool) -> None:
 def _refuse_layout_options() -> None:
     """With --like the layout is the other set's: options that would change it are an error."""
     context = click.get_current_context()
-    for name in ("level", "genome", "bin_width", "upstream", "downstream", "boundary",
-                 "promoter_strand", "rna_strand", "tss"):  # fmt: skip
+    for name in (
+        "level",
+        "genome",
+        "bin_width",
+        "upstream",
+        "downstream",
+        "boundary",
+        "promoter_strand",
+        "rna_strand",
+        "tss",
+    ):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = {"bin_width": "bin"}.get(name, name).replace("_", "-")
             raise UsageError(f"--{option} cannot be combined with --like, which settles it.")

@@ -183,9 +183,11 @@ def finetune(  # one parameter an option
     from decode_zoo.training.transfer import Transfer, finetune_bundle
 
     if from_scratch and settings:
-        raise UsageError("--from-scratch trains with the settings of the base's kind of network; "
-                         "--set is for fine-tuning.",
-                         remedy="decode-zoo train takes --set, too.")  # fmt: skip
+        raise UsageError(
+            "--from-scratch trains with the settings of the base's kind of network; "
+            "--set is for fine-tuning.",
+            remedy="decode-zoo train takes --set, too.",
+        )
     fit = read_finetune(settings, repeats)
     transfer = Transfer(
         from_scratch=from_scratch,
@@ -223,9 +225,15 @@ def finetune(  # one parameter an option
     targets = dz.make_targets(matrix, scale="log2")
     with options.named_in_errors(output):
         tuned = finetune_bundle(
-            model, targets, output, description, fit=fit, transfer=transfer, split=split,
+            model,
+            targets,
+            output,
+            description,
+            fit=fit,
+            transfer=transfer,
+            split=split,
             force=force,
-        )  # fmt: skip
+        )
     for part in tuned.manifest.metrics:
         click.echo(f"{part}: Spearman's rho {tuned.manifest.spearman_text(part)}", err=True)
     click.echo(str(output))
@@ -256,8 +264,10 @@ def _expression(
 
     if cohort.is_dir():
         if persons or quantity or covariates:
-            raise UsageError(f"{cohort} is prepared: --persons, --quantity and --covariates have "
-                             "nothing left to do.")  # fmt: skip
+            raise UsageError(
+                f"{cohort} is prepared: --persons, --quantity and --covariates have "
+                "nothing left to do."
+            )
         path = expression_of(cohort)
         return dz.read_expression(path), _hashes(path)
     if quantity is None:
@@ -268,9 +278,12 @@ def _expression(
     from decode_zoo.cohort import prepare_cohort
 
     prepared = prepare_cohort(
-        cohort, persons, model.features, quantity=quantity,  # type: ignore[arg-type]
+        cohort,
+        persons,
+        model.features,
+        quantity=quantity,  # type: ignore[arg-type]
         covariates=options.split_names(covariates) or (),
-    )  # fmt: skip
+    )
     return prepared.expression, _hashes(cohort, persons)
 
 
@@ -282,8 +295,9 @@ def _read_split(path: Path) -> Mapping[str, str]:
     split: dict[str, str] = {}
     for number, cells in enumerate(read_table(path), 1):
         if len(cells) < 2:
-            raise InputError("is not a gene and its part, separated by a tab", path=path,
-                             line=number)  # fmt: skip
+            raise InputError(
+                "is not a gene and its part, separated by a tab", path=path, line=number
+            )
         if number == 1 and cells[1] not in ("training", "validation", "test"):
             continue
         gene = strip_version(cells[0])

@@ -20,10 +20,28 @@ if TYPE_CHECKING:
     from decode_zoo.genelist import GeneList
     from decode_zoo.layout import Side
 
-__all__ = ["FILE", "NAME", "all_genes", "background", "check_inputs_kept", "codes", "counted",
-           "features", "fill_missing", "genes", "model", "named_in_errors", "new_folder", "outputs",
-           "progress", "split_names", "statuses", "table_format", "tell_beside",
-           "tell_missing"]  # fmt: skip
+__all__ = [
+    "FILE",
+    "NAME",
+    "all_genes",
+    "background",
+    "check_inputs_kept",
+    "codes",
+    "counted",
+    "features",
+    "fill_missing",
+    "genes",
+    "model",
+    "named_in_errors",
+    "new_folder",
+    "outputs",
+    "progress",
+    "split_names",
+    "statuses",
+    "table_format",
+    "tell_beside",
+    "tell_missing",
+]
 
 
 class _File(click.Path):

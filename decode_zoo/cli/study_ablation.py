@@ -142,17 +142,22 @@ def ablation(  # one parameter an option
     from decode_zoo.training.transfer import unfinished_folder
 
     selected = {
-        "kinds": tuple(options.split_names(kinds) or ()), "test": test_chrom,
-        "absent": absent_chrom, "min_genes": min_genes,
-    }  # fmt: skip
+        "kinds": tuple(options.split_names(kinds) or ()),
+        "test": test_chrom,
+        "absent": absent_chrom,
+        "min_genes": min_genes,
+    }
     selected = {name: value for name, value in selected.items() if value not in (None, ())}
     if (base is None) == (features_source is None):
-        raise UsageError("Give either a feature set to train on (--features) or a model to "
-                         "fine-tune (--base).")  # fmt: skip
+        raise UsageError(
+            "Give either a feature set to train on (--features) or a model to fine-tune (--base)."
+        )
     if base is not None and (family or selected):
-        raise UsageError("The base decides the family, the tracks and the split.",
-                         remedy="Leave out --family, --kinds, --test-chrom, --absent-chrom and "
-                         "--min-genes, or train from scratch (--features).")  # fmt: skip
+        raise UsageError(
+            "The base decides the family, the tracks and the split.",
+            remedy="Leave out --family, --kinds, --test-chrom, --absent-chrom and "
+            "--min-genes, or train from scratch (--features).",
+        )
     options.check_inputs_kept([output], [expression, base, features_source])
     check_extras(table_format)
     import_keras()
@@ -160,24 +165,31 @@ def ablation(  # one parameter an option
     with options.named_in_errors(output), atomic_dir(output) as folder:
         targets, read = _targets(expression, scale, min_tpm)
         dataset, retrain, trained = (
-            _from_scratch(str(features_source), targets, family or "perceptron", selected,
-                          settings, repeats)
+            _from_scratch(
+                str(features_source), targets, family or "perceptron", selected, settings, repeats
+            )
             if base is None
             else _from_base(base, targets, settings, repeats)
-        )  # fmt: skip
-        facts = plain({
-            **read,
-            "features": {"id": dataset.features.name, "sha256": dataset.features.sha256},
-            "selection": asdict(dataset.selection), **trained,
-        })  # fmt: skip
+        )
+        facts = plain(
+            {
+                **read,
+                "features": {"id": dataset.features.name, "sha256": dataset.features.sha256},
+                "selection": asdict(dataset.selection),
+                **trained,
+            }
+        )
         unfinished = unfinished_folder(output)
         found = ablate(dataset, retrain, seed=seed, checkpoints=Checkpoints(unfinished, facts))
         record = provenance(["decode-zoo", *sys.argv[1:]], **facts)
         found.findings({"provenance": record}).fill(folder, table_format)
     shutil.rmtree(unfinished, ignore_errors=True)
     for _, row in found.variants.iterrows():
-        click.echo(f"{row['variant']}: rho {row['rho']:.3f} ({row['rho_low']:.3f} to "
-                   f"{row['rho_high']:.3f}), median {row['median_rho']:.3f}", err=True)  # fmt: skip
+        click.echo(
+            f"{row['variant']}: rho {row['rho']:.3f} ({row['rho_low']:.3f} to "
+            f"{row['rho_high']:.3f}), median {row['median_rho']:.3f}",
+            err=True,
+        )
     click.echo(f"tells more of fold changes: {found.stronger()}", err=True)
     click.echo(str(output))
 
@@ -192,15 +204,17 @@ def _targets(
 
     if expression.is_dir():
         if scale is not None or min_tpm is not None:
-            raise UsageError(f"{expression} is prepared: --scale and --min-tpm have nothing left "
-                             "to do.")  # fmt: skip
+            raise UsageError(
+                f"{expression} is prepared: --scale and --min-tpm have nothing left to do."
+            )
         file = expression_of(expression)
         targets = dz.make_targets(dz.read_expression(file), scale="log2")
         return targets, {"expression": origin_of(file)}
     if scale is None:
-        raise UsageError(f"Say what {expression} holds: --scale tpm|log2tpm.",
-                         remedy="Or name a folder that 'decode-zoo cohort prepare' "
-                         "made.")  # fmt: skip
+        raise UsageError(
+            f"Say what {expression} holds: --scale tpm|log2tpm.",
+            remedy="Or name a folder that 'decode-zoo cohort prepare' made.",
+        )
     limit = _MIN_TPM if min_tpm is None else min_tpm
     matrix = dz.read_expression(expression)
     targets = dz.make_targets(matrix, scale=scale, min_tpm=limit)  # type: ignore[arg-type]
@@ -208,9 +222,13 @@ def _targets(
 
 
 def _from_scratch(
-    source: str, targets: Targets, family: str, selected: Mapping[str, Any],
-    settings: tuple[str, ...], repeats: int,
-) -> Recipe:  # fmt: skip
+    source: str,
+    targets: Targets,
+    family: str,
+    selected: Mapping[str, Any],
+    settings: tuple[str, ...],
+    repeats: int,
+) -> Recipe:
     """Train as 'decode-zoo train' does."""
     import decode_zoo as dz
     from decode_zoo.training.dataset import Selection, make_dataset

@@ -173,12 +173,17 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
         if not any(names):
             continue
         if len(names) < 2 or not (names[0] and names[1]):
-            raise InputError("does not name two genes", path=path, line=number,
-                             remedy="Give one pair a line, separated by a tab.")  # fmt: skip
+            raise InputError(
+                "does not name two genes",
+                path=path,
+                line=number,
+                remedy="Give one pair a line, separated by a tab.",
+            )
         pairs.append((names[0], names[1]))
     if not pairs:
-        raise InputError("names no pairs of genes", path=path,
-                         remedy="Give one pair a line, separated by a tab.")  # fmt: skip
+        raise InputError(
+            "names no pairs of genes", path=path, remedy="Give one pair a line, separated by a tab."
+        )
     return pairs
 
 

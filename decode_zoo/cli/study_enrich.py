@@ -150,12 +150,18 @@ def enrich(  # one parameter an option
     if (genes is not None) + all_genes + (scores is not None) > 1:
         raise UsageError("Give either a file of genes, or --all-genes, or --scores.")
     if not (gmts or lists or tables):
-        raise UsageError("There is nothing to compare regulators with.",
-                         remedy="Give --gmt, --list or --list-above.")  # fmt: skip
+        raise UsageError(
+            "There is nothing to compare regulators with.",
+            remedy="Give --gmt, --list or --list-above.",
+        )
     scope = Scope(
-        None if classes is None else tuple(options.split_names(classes) or ()), top, min_size,
-        max_size, permutations, seed,
-    )  # fmt: skip
+        None if classes is None else tuple(options.split_names(classes) or ()),
+        top,
+        min_size,
+        max_size,
+        permutations,
+        seed,
+    )
     scope.check()
     names = [_stem(path) for path in gmts]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -178,17 +184,26 @@ def enrich(  # one parameter an option
             found, asked, facts = _explain(model, queries, all_genes, chosen)
         else:
             found, asked = read_scores(scores), None
-            facts = {**model.provenance(model.bind(), model.backend("numpy")),
-                     "scores": origin_of(scores)}  # fmt: skip
+            facts = {
+                **model.provenance(model.bind(), model.backend("numpy")),
+                "scores": origin_of(scores),
+            }
         study = study_enrichment(
-            model, found, libraries=libraries, lists=listed, outputs=chosen, scope=scope,
+            model,
+            found,
+            libraries=libraries,
+            lists=listed,
+            outputs=chosen,
+            scope=scope,
             provenance=provenance(
-                ["decode-zoo", *sys.argv[1:]], requested_model=model_id,
-                gene_list=origin_of(genes), gene_sets=[origin_of(path) for path in gmts],
+                ["decode-zoo", *sys.argv[1:]],
+                requested_model=model_id,
+                gene_list=origin_of(genes),
+                gene_sets=[origin_of(path) for path in gmts],
                 lists=[origin_of(path) for path in (*lists, *(path for path, _, _ in tables))],
                 **facts,
             ),
-        )  # fmt: skip
+        )
         study.findings().fill(folder, table_format)
     _report(study, asked)
     if asked is not None:
@@ -236,28 +251,38 @@ def _report(study: EnrichmentStudy, asked: Asked | None) -> None:
     left = numbers["regulators"]
     others = [f"{n} {kind}" for kind, n in left["of_other_classes"].items()]
     if left["without_gene"]:
-        others.append(f"{len(left['without_gene'])} without a gene of that name "
-                      f"({', '.join(left['without_gene'])})")  # fmt: skip
+        others.append(
+            f"{len(left['without_gene'])} without a gene of that name "
+            f"({', '.join(left['without_gene'])})"
+        )
     if left["without_sites"]:
         others.append(f"{len(left['without_sites'])} without sites")
     if others:
         tell(f"left out of {left['scored']} regulators: {', '.join(others)}")
     for name, told in numbers["rankings"].items():
-        tell(f"{name}: {told['n']} genes ranked, {told['explained_by_sites'] or 0:.0%} of their "
-             "ranks explained by numbers of genes bound and of tracks")  # fmt: skip
+        tell(
+            f"{name}: {told['n']} genes ranked, {told['explained_by_sites'] or 0:.0%} of their "
+            "ranks explained by numbers of genes bound and of tracks"
+        )
     for name, told in {**numbers["libraries"], **numbers["lists"]}.items():
         if told["unknown"]:
-            tell(f"{name}: {told['unknown']} of {told['names']} names are unknown genes, such as "
-                 f"{', '.join(told['such_as'][:3])}")  # fmt: skip
+            tell(
+                f"{name}: {told['unknown']} of {told['names']} names are unknown genes, such as "
+                f"{', '.join(told['such_as'][:3])}"
+            )
     for row in study.lists.to_dict("records"):
         on_list = f"{row['list']} ({row['n']} of {row['n'] + row['n_others']} {row['classes']})"
         if row["n"] and row["n_others"]:
-            tell(f"{on_list}: AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
-                 f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})")  # fmt: skip
+            tell(
+                f"{on_list}: AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
+                f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})"
+            )
         else:
             tell(f"{on_list}: not compared")
     if len(study.gsea):
         along, given = ((study.gsea[q] <= 0.05).sum() for q in ("q", "q_given_sites"))
         top = (study.overrepresented["q"] <= 0.05).sum()
-        tell(f"gene sets of q ≤ 0.05: {along} of {len(study.gsea)} along the ranking, "
-             f"{given} given sites, {top} at its top")  # fmt: skip
+        tell(
+            f"gene sets of q ≤ 0.05: {along} of {len(study.gsea)} along the ranking, "
+            f"{given} given sites, {top} at its top"
+        )

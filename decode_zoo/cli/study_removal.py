@@ -96,11 +96,18 @@ def knockout(
         queries = None if genes is None else read_gene_list(genes)
         with options.progress("knocking out") as tell:
             found = study_knockout(
-                dz.load(model_id), queries, folder, by=by, outputs=options.split_names(outputs),
-                regulators=options.split_names(regulators), double=pairs,
-                table_format=table_format, command=["decode-zoo", *sys.argv[1:]],
-                facts={"requested_model": model_id, "gene_list": origin_of(genes)}, progress=tell,
-            )  # fmt: skip
+                dz.load(model_id),
+                queries,
+                folder,
+                by=by,
+                outputs=options.split_names(outputs),
+                regulators=options.split_names(regulators),
+                double=pairs,
+                table_format=table_format,
+                command=["decode-zoo", *sys.argv[1:]],
+                facts={"requested_model": model_id, "gene_list": origin_of(genes)},
+                progress=tell,
+            )
         found.fill(folder, table_format)
     click.echo(
         f"{found.facts['Knock-outs']} knock-outs on {found.facts['Genes']} genes; not knocked out: "
@@ -123,9 +130,12 @@ def knockout(
 @click.argument("genes", type=options.NAME, metavar="GENE,GENE")
 @_by
 @click.option(
-    "--removals", type=click.IntRange(min=1), default=10_000, show_default=True,
+    "--removals",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
     help="How many random removals.",
-)  # fmt: skip
+)
 @click.option(
     "--remove-from",
     type=click.Choice(["both", "first", "second"]),
@@ -175,10 +185,16 @@ def pair(
     with options.named_in_errors(output), atomic_dir(output) as folder:
         with options.progress("removing") as tell:
             found = study_pair(
-                [dz.load(name) for name in model_ids], names, by=by, removals=removals,
-                remove_from=remove_from, positions=not no_positions, seed=seed,
-                command=["decode-zoo", *sys.argv[1:]], progress=tell,
-            )  # fmt: skip
+                [dz.load(name) for name in model_ids],
+                names,
+                by=by,
+                removals=removals,
+                remove_from=remove_from,
+                positions=not no_positions,
+                seed=seed,
+                command=["decode-zoo", *sys.argv[1:]],
+                progress=tell,
+            )
         found.fill(folder, table_format)
     for row in found.tables["models"][1].itertuples():
         click.echo(
@@ -232,10 +248,13 @@ def disrupt(
         queries = None if genes is None else read_gene_list(genes)
         with options.progress("disrupting") as tell:
             found = study_disruption(
-                dz.load(model_id), queries, outputs=options.split_names(outputs),
+                dz.load(model_id),
+                queries,
+                outputs=options.split_names(outputs),
                 command=["decode-zoo", *sys.argv[1:]],
-                facts={"requested_model": model_id, "gene_list": origin_of(genes)}, progress=tell,
-            )  # fmt: skip
+                facts={"requested_model": model_id, "gene_list": origin_of(genes)},
+                progress=tell,
+            )
         found.fill(folder, table_format)
     click.echo(
         f"{found.facts['Bins with sites']} bins of {found.facts['Genes']} genes; left out: "

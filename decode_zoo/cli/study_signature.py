@@ -113,14 +113,18 @@ def signature(
     if source is None or (genes is not None and gmt is not None):
         raise UsageError("Give either a list of genes or --gmt FILE.")
     if gmt is not None and direction != "both":
-        raise UsageError("Sets of a GMT file do not say which genes go "
-                         f"{direction}.", remedy="Leave out --direction.")  # fmt: skip
+        raise UsageError(
+            f"Sets of a GMT file do not say which genes go {direction}.",
+            remedy="Leave out --direction.",
+        )
     if str(source) == str(background) == "-":
         raise UsageError("Only one list of genes can come from standard input.")
     as_table = _is_table(output)
     if as_table and table_format == "parquet" and output.suffix.lower() != ".parquet":
-        raise UsageError(f"{output} is a table of its own format.",
-                         remedy="--format is for folders; end the name in .parquet.")  # fmt: skip
+        raise UsageError(
+            f"{output} is a table of its own format.",
+            remedy="--format is for folders; end the name in .parquet.",
+        )
     if as_table:
         check_output(output, force)
         options.check_inputs_kept(
@@ -138,11 +142,15 @@ def signature(
             signatures, model.bind().features, model, side=_SIDES[regulators], background=others
         )
         return found, provenance(
-            ["decode-zoo", *sys.argv[1:]], requested_model=model_id, genes=origin_of(genes),
-            gmt=origin_of(gmt), direction=direction, regulators=regulators,
+            ["decode-zoo", *sys.argv[1:]],
+            requested_model=model_id,
+            genes=origin_of(genes),
+            gmt=origin_of(gmt),
+            direction=direction,
+            regulators=regulators,
             background=origin_of(background),
             **model.provenance(model.bind(), model.backend("auto")),
-        )  # fmt: skip
+        )
 
     if as_table:
         found, facts = study()
@@ -173,19 +181,25 @@ def _report(study: SignatureStudy) -> None:
     tell, genes = partial(click.echo, err=True), study.genes
     if len(genes) == 1:
         row = genes.iloc[0]
-        tell(f"{options.counted(row['given'], 'gene')} given, {row['used']} used, "
-             f"{row['unknown']} unknown, {row['outside']} not in the background of "
-             f"{study.n_background:,}")  # fmt: skip
+        tell(
+            f"{options.counted(row['given'], 'gene')} given, {row['used']} used, "
+            f"{row['unknown']} unknown, {row['outside']} not in the background of "
+            f"{study.n_background:,}"
+        )
     else:
-        tell(f"{options.counted(len(genes), 'signature')}, {genes['given'].sum():,} genes given, "
-             f"{genes['used'].sum():,} used, {genes['unknown'].sum():,} unknown, "
-             f"{genes['outside'].sum():,} not in the background of "
-             f"{study.n_background:,}")  # fmt: skip
+        tell(
+            f"{options.counted(len(genes), 'signature')}, {genes['given'].sum():,} genes given, "
+            f"{genes['used'].sum():,} used, {genes['unknown'].sum():,} unknown, "
+            f"{genes['outside'].sum():,} not in the background of "
+            f"{study.n_background:,}"
+        )
     if study.skipped:
         few = [f"{name} ({options.counted(n, 'gene')})" for name, n in study.skipped.items()]
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
-        tell(f"{options.counted(len(few), 'signature')} left out, with too few or too many genes: "
-             f"{', '.join(few[:5])}{more}")  # fmt: skip
+        tell(
+            f"{options.counted(len(few), 'signature')} left out, with too few or too many genes: "
+            f"{', '.join(few[:5])}{more}"
+        )
     for name in study.names[:5]:
         best = study.of(name)[0].head(5)
         tell(f"{name}: {', '.join(best['regulator'])}")

@@ -158,8 +158,10 @@ def _report(study: TraitStudy) -> None:
     )
     tested = summary["genes"]["tested_on"]
     if tested is not None and tested < summary["genes"]["n"]:
-        tell(f"the model was tested on {tested:,} of these genes; of the others it may know the "
-             "expression")  # fmt: skip
+        tell(
+            f"the model was tested on {tested:,} of these genes; of the others it may know the "
+            "expression"
+        )
     for name, coding in summary["coding"].items():
         tell(f"{name}: {coding}")
     low, high = found["interval_95"]

@@ -56,8 +56,10 @@ def ls() -> None:
     for name in sorted({*registry.artifacts, *registry.same_as}):
         artifact = registry.resolve(name)
         title = artifact.title if name == artifact.id else f"the same as {artifact.id}"
-        click.echo(f"{name}\t{artifact.kind}\t{_size(artifact)}\t{_place(store, artifact)}"
-                   f"\t{_registry_of(store, name)}\t{title}")  # fmt: skip
+        click.echo(
+            f"{name}\t{artifact.kind}\t{_size(artifact)}\t{_place(store, artifact)}"
+            f"\t{_registry_of(store, name)}\t{title}"
+        )
 
 
 @click.command()
@@ -82,8 +84,10 @@ def info(source: str) -> None:
         elif (folder / "features.json").is_file():
             lines = describe(dz.load_features(folder))
         else:
-            raise InputError("holds neither a model (manifest.json) nor a feature set "
-                             "(features.json)", path=folder)  # fmt: skip
+            raise InputError(
+                "holds neither a model (manifest.json) nor a feature set (features.json)",
+                path=folder,
+            )
     else:
         artifact = store.registry.resolve(source)
         place = _place(store, artifact)
@@ -173,14 +177,19 @@ def verify(artifact_ids: Sequence[str], everything: bool) -> None:
         closed += [artifact.id] * unread
         absent += [artifact.id] if not parts else []
     if bad:
-        raise VerificationError(f"{len(bad)} of the files here are not the published ones "
-                                f"({', '.join(dict.fromkeys(bad))}).")  # fmt: skip
+        raise VerificationError(
+            f"{len(bad)} of the files here are not the published ones "
+            f"({', '.join(dict.fromkeys(bad))})."
+        )
     if closed:
-        raise ArtifactError(f"{len(closed)} of the files here cannot be read "
-                            f"({', '.join(dict.fromkeys(closed))}).")  # fmt: skip
+        raise ArtifactError(
+            f"{len(closed)} of the files here cannot be read ({', '.join(dict.fromkeys(closed))})."
+        )
     if absent and not everything:
-        raise ArtifactError(f"Nothing to verify: no file of {', '.join(absent)} is here.",
-                            remedy=f"First: {store.way_to_get(*absent)}")  # fmt: skip
+        raise ArtifactError(
+            f"Nothing to verify: no file of {', '.join(absent)} is here.",
+            remedy=f"First: {store.way_to_get(*absent)}",
+        )
 
 
 def _registered(store: Store, name: str) -> Artifact:
@@ -215,5 +224,7 @@ def test(models: Sequence[str], features_source: str | None) -> None:
         for backend in ("numpy", "onnxruntime") if installed else ("numpy",):
             opened = model.backend(backend)
             off = model.check_known_answers(opened, features=own)
-            click.echo(f"{model.id}\t{opened.name}\t{genes} genes\tlargest difference {off:.1e} "
-                       "of an output's scale")  # fmt: skip
+            click.echo(
+                f"{model.id}\t{opened.name}\t{genes} genes\tlargest difference {off:.1e} "
+                "of an output's scale"
+            )

@@ -70,8 +70,9 @@ def oriented(grid: Grid, features: FeatureSet) -> tuple[Grid, bool]:
     found = [features.index.resolve(names) for names in (grid.rows, grid.columns)]
     shares = [float((side.rows >= 0).mean()) for side in found]
     if max(shares) < _LEAST_KNOWN:
-        names, side = max(zip((grid.rows, grid.columns), found, strict=True),
-                          key=lambda pair: len(pair[0]))  # fmt: skip
+        names, side = max(
+            zip((grid.rows, grid.columns), found, strict=True), key=lambda pair: len(pair[0])
+        )
         raise InputError(
             f"neither rows nor columns are genes of the feature set {features.name}: "
             f"{features.index.hint(side, names)}",
@@ -133,8 +134,11 @@ def abundance_of(grid: Grid, features: FeatureSet, quantity: Quantity) -> Abunda
         values /= lengths[:, None]
         sums = values.sum(axis=0)
         if not (sums > 0).all():
-            raise InputError(f"person '{grid.columns[int(sums.argmin())]}' has no counts",
-                             path=grid.path, remedy="Leave the person out.")  # fmt: skip
+            raise InputError(
+                f"person '{grid.columns[int(sums.argmin())]}' has no counts",
+                path=grid.path,
+                remedy="Leave the person out.",
+            )
         values *= _MILLION / sums
     return Abundance(rows, values, linear.sum(axis=0), statuses)
 
@@ -150,19 +154,20 @@ def _check_values(grid: Grid, quantity: Quantity) -> None:
         raise InputError(
             f"gene '{grid.rows[place]}', person '{grid.columns[person]}': {values[place, person]:g}"
             f" {what}, which no {quantity} value is",
-            path=grid.path, line=grid.lines[place] if grid.lines else None,
+            path=grid.path,
+            line=grid.lines[place] if grid.lines else None,
             remedy="Give values that are not centred or scaled. " + _REMEDY,
-        )  # fmt: skip
+        )
     sums = values.sum(axis=0)
     wrong = ""
     if quantity == "tpm" and sums.max() > 1.05 * _MILLION:
         wrong = "TPM of a person add up to a million at most, and here to more: are these counts?"
     elif quantity == "log2" and values.max() > np.log2(_MILLION) + 0.01:
-        wrong = (f"{values.max():g} is more than the logarithm of a million: are these no "
-                 "logarithms?")  # fmt: skip
+        wrong = (
+            f"{values.max():g} is more than the logarithm of a million: are these no logarithms?"
+        )
     elif quantity == "log2" and values.min() == 0 and (values == 0).mean() > 0.01:
-        wrong = ("the least value is 0, and many are: this is log2(TPM + 1), not "
-                 "log2(TPM + 0.25)")  # fmt: skip
+        wrong = "the least value is 0, and many are: this is log2(TPM + 1), not log2(TPM + 0.25)"
     elif quantity == "counts" and np.abs(sums / _MILLION - 1).max() < 0.01 and (values % 1).any():
         wrong = "the values of each person add up to a million: these are TPM, not counts"
     if wrong:

@@ -32,16 +32,20 @@ def read_codes(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     rows = read_table(path)
     if not rows or rows[0] != _HEADER:
-        raise InputError("its header must be 'code<TAB>person'", path=path, line=1,
-                         remedy="Name the file that finetune --anonymise wrote: DIR.codes.tsv.",
-                         )  # fmt: skip
+        raise InputError(
+            "its header must be 'code<TAB>person'",
+            path=path,
+            line=1,
+            remedy="Name the file that finetune --anonymise wrote: DIR.codes.tsv.",
+        )
     found: dict[str, str] = {}
     for line, row in enumerate(rows[1:], 2):
         if len(row) != 2 or not all(row):
             raise InputError("a code and a person are needed", path=path, line=line)
         code, person = row
         if person in found or code in found.values():
-            raise InputError(f"{person if person in found else code!r} is there twice", path=path,
-                             line=line)  # fmt: skip
+            raise InputError(
+                f"{person if person in found else code!r} is there twice", path=path, line=line
+            )
         found[person] = code
     return found

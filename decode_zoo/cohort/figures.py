@@ -90,8 +90,9 @@ def _coloured(
     if trait.numbers is not None and len(trait.categories) > 2:
         missing = np.isnan(trait.numbers)
         axes.scatter(x[missing], y[missing], s=9, c=_OTHERS, linewidths=0)
-        points = axes.scatter(x[~missing], y[~missing], s=9, c=trait.numbers[~missing],
-                              cmap="viridis", linewidths=0)  # fmt: skip
+        points = axes.scatter(
+            x[~missing], y[~missing], s=9, c=trait.numbers[~missing], cmap="viridis", linewidths=0
+        )
         figure.colorbar(points, ax=axes, shrink=0.8)
         return
     texts = np.array(trait.texts)
@@ -103,8 +104,14 @@ def _coloured(
         chosen = texts == category
         label = f"{category[:20]} ({int(chosen.sum())})"
         axes.scatter(x[chosen], y[chosen], s=9, c=colour, linewidths=0, label=label)
-    axes.legend(frameon=False, fontsize="small", handletextpad=0.1, loc="upper left",
-                bbox_to_anchor=(1, 1), borderaxespad=0)  # fmt: skip
+    axes.legend(
+        frameon=False,
+        fontsize="small",
+        handletextpad=0.1,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0,
+    )
 
 
 @styled
@@ -125,13 +132,25 @@ def sex(quality: Quality) -> Figure:
     x, y = np.array(found.xist), np.array(found.y)
     for number, name in enumerate(sorted(set(given))):
         chosen = given == name
-        axes.scatter(x[chosen], y[chosen], s=9, c=_COLOURS[number % len(_COLOURS)], linewidths=0,
-                     label=f"{name or 'not given'} ({int(chosen.sum())})")  # fmt: skip
+        axes.scatter(
+            x[chosen],
+            y[chosen],
+            s=9,
+            c=_COLOURS[number % len(_COLOURS)],
+            linewidths=0,
+            label=f"{name or 'not given'} ({int(chosen.sum())})",
+        )
     wrong = found.differing
     axes.scatter(x[wrong], y[wrong], s=40, facecolors="none", edgecolors="black", linewidths=0.8)
     axes.set(xlabel="XIST, log₂ TPM", ylabel="mean of Y genes, log₂ TPM")
-    axes.legend(frameon=False, fontsize="small", handletextpad=0.1, loc="upper left",
-                bbox_to_anchor=(1, 1), borderaxespad=0)  # fmt: skip
+    axes.legend(
+        frameon=False,
+        fontsize="small",
+        handletextpad=0.1,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0,
+    )
     return figure
 
 

@@ -33,9 +33,11 @@ def expression_of(folder: Path) -> Path:
     """
     path = folder / EXPRESSION
     if not path.exists():
-        raise InputError(f"has no {EXPRESSION}", path=folder,
-                         remedy="Name a folder that 'decode-zoo cohort prepare' made.",
-                         )  # fmt: skip
+        raise InputError(
+            f"has no {EXPRESSION}",
+            path=folder,
+            remedy="Name a folder that 'decode-zoo cohort prepare' made.",
+        )
     return path
 
 
@@ -80,8 +82,13 @@ def write_cohort(
             features={"id": features.name, "sha256": features.sha256},
         )
         page = render(cohort, quality, {**record, "cohort": cohort.facts})
-        write_file(cohort.expression.reset_index(), temporary / EXPRESSION, {}, ".tsv.gz",
-                   id_columns=("gene_id",))  # fmt: skip
+        write_file(
+            cohort.expression.reset_index(),
+            temporary / EXPRESSION,
+            {},
+            ".tsv.gz",
+            id_columns=("gene_id",),
+        )
         write_file(cohort.persons.reset_index(), temporary / PERSONS, {}, ".tsv", id_columns=())
         content = {"format_version": FORMAT_VERSION, **cohort.facts, "provenance": record}
         text = json.dumps(plain(content), indent=1, ensure_ascii=False)

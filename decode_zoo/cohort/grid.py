@@ -81,8 +81,11 @@ class Grid:
         for place, name in enumerate(frame.columns):
             column = frame.iloc[:, place]
             if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-                raise InputError(f"column '{name}' does not hold numbers, but {column.dtype}",
-                                 path=path, remedy=_SHAPE)  # fmt: skip
+                raise InputError(
+                    f"column '{name}' does not hold numbers, but {column.dtype}",
+                    path=path,
+                    remedy=_SHAPE,
+                )
             columns.append(column.to_numpy(np.float64, na_value=np.nan))
         values = np.column_stack(columns) if columns else np.empty((len(frame), 0))
         return _checked(cls(path, _texts(frame.index), _texts(frame.columns), values))
@@ -196,13 +199,17 @@ def _read_text(path: str | os.PathLike[str]) -> Grid:
         names = names[1:]
     elif width != len(names) + 1:  # which R's write.table makes
         first_line = min(lines)
-        raise InputError(f"has {width} cells, but the header has {len(names)}", path=path,
-                         line=first_line, remedy="Columns are separated by tabs or commas, and the "
-                         "header names each of them.")  # fmt: skip
+        raise InputError(
+            f"has {width} cells, but the header has {len(names)}",
+            path=path,
+            line=first_line,
+            remedy="Columns are separated by tabs or commas, and the header names each of them.",
+        )
     for n, line in lines.items():
         if (cells := 1 + line.count(separator.encode())) != width:
-            raise InputError(f"has {cells} cells, but the lines above have {width}",
-                             path=path, line=n)  # fmt: skip
+            raise InputError(
+                f"has {cells} cells, but the lines above have {width}", path=path, line=n
+            )
     if width < 2:
         raise InputError("has one column only", path=path, line=number, remedy=_SHAPE)
     names = [name.strip() for name in names]
@@ -216,10 +223,18 @@ def _parsed(
     places = range(len(names) + 1)
     try:
         frame = pd.read_csv(
-            io.BytesIO(b"\n".join(lines.values())), sep=separator, header=None, names=list(places),
-            index_col=False, dtype={i: np.float64 if i else str for i in places},
-            quoting=3, na_filter=False, engine="c", low_memory=False, float_precision="round_trip",
-        )  # fmt: skip
+            io.BytesIO(b"\n".join(lines.values())),
+            sep=separator,
+            header=None,
+            names=list(places),
+            index_col=False,
+            dtype={i: np.float64 if i else str for i in places},
+            quoting=3,
+            na_filter=False,
+            engine="c",
+            low_memory=False,
+            float_precision="round_trip",
+        )
     except UnicodeDecodeError as error:
         raise InputError(f"is not text in UTF-8 ({error})", path=path) from None
     except (ValueError, TypeError) as error:  # pandas raises either

@@ -58,13 +58,14 @@ def render(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]) -> s
         n_persons=cohort.expression.shape[1],
         quality=quality,
         outliers=[names[i] for i in quality.outliers],
-        differing=[(names[i], quality.sex.given[i], quality.sex.calls[i])
-                   for i in quality.sex.differing],
+        differing=[
+            (names[i], quality.sex.given[i], quality.sex.calls[i]) for i in quality.sex.differing
+        ],
         called={sex: quality.sex.calls.count(sex) for sex in ("female", "male", "unclear")},
         pictures={name: svg_element(figure) for name, figure in pictures.items()},
         style="\n".join(style.read_text("utf-8") for style in styles),
         created=provenance["created"][:10],
         version=provenance["decode_zoo"],
         provenance=json.dumps(provenance, indent=2, ensure_ascii=False),
-    )  # fmt: skip
+    )
     return text

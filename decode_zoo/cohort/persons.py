@@ -99,9 +99,11 @@ def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
     except csv.Error as error:
         raise InputError(f"is no table ({error})", path=path, line=reader.line_num) from None
     if len(rows) < 2:
-        raise InputError("holds no persons", path=path,
-                         remedy="Give a header, and one line a person: its name, then traits."
-                         )  # fmt: skip
+        raise InputError(
+            "holds no persons",
+            path=path,
+            remedy="Give a header, and one line a person: its name, then traits.",
+        )
     (top, header), *body = rows
     # Separators at the ends of lines are no column that the header lacks.
     if len(header) == len(body[0][1]) - 1 and any(cells[-1] for _, cells in body):
@@ -109,23 +111,36 @@ def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
     header[0] = header[0] or _name_beside(header)
     for line, cells in body:
         if len(cells) != len(header):
-            raise InputError(f"has {len(cells)} cells, but the header has {len(header)}",
-                             path=path, line=line)  # fmt: skip
+            raise InputError(
+                f"has {len(cells)} cells, but the header has {len(header)}", path=path, line=line
+            )
     seen: dict[str, int] = {}
     for line, (name, *_) in body:
         if not name:
             raise InputError("the person has no name", path=path, line=line)
         if name in seen:
-            raise InputError(f"person '{name}' occurs twice, first in line {seen[name]}",
-                             path=path, line=line, remedy="Keep one line a person.")  # fmt: skip
+            raise InputError(
+                f"person '{name}' occurs twice, first in line {seen[name]}",
+                path=path,
+                line=line,
+                remedy="Keep one line a person.",
+            )
         seen[name] = line
     if "" in header:
-        raise InputError(f"column {header.index('') + 1} has no name", path=path, line=top,
-                         remedy="Name it in the header, or take it out; only the first column, of "
-                         "persons, needs no name.")  # fmt: skip
+        raise InputError(
+            f"column {header.index('') + 1} has no name",
+            path=path,
+            line=top,
+            remedy="Name it in the header, or take it out; only the first column, of "
+            "persons, needs no name.",
+        )
     if wrong := first_twice(header):
-        raise InputError(f"column '{wrong}' occurs twice", path=path, line=top,
-                         remedy="Give each column a name of its own.")  # fmt: skip
+        raise InputError(
+            f"column '{wrong}' occurs twice",
+            path=path,
+            line=top,
+            remedy="Give each column a name of its own.",
+        )
     index = pd.Index([cells[0] for _, cells in body], name=header[0], dtype=object)
     frame = pd.DataFrame([cells[1:] for _, cells in body], index=index, columns=header[1:])
     frame.attrs["path"] = os.fspath(path)
@@ -162,33 +177,45 @@ def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray
         If a person is in one of them only, occurs twice, or has a name that no output can have.
     """
     if twice := first_twice(given):
-        raise InputError(f"person '{twice}' occurs twice", path=path,
-                         remedy="Keep one sample a person, or give samples names of their own."
-                         )  # fmt: skip
+        raise InputError(
+            f"person '{twice}' occurs twice",
+            path=path,
+            remedy="Keep one sample a person, or give samples names of their own.",
+        )
     table = [str(name) for name in persons.index]
     where = persons.attrs.get("path", "the person table")
     if twice := first_twice(table):
         raise InputError(f"person '{twice}' occurs twice", path=where)
     lacking = (
         ("expression", "in the person table", [n for n in table if n not in set(given)], where),
-        ("line in the person table", "with expression", [n for n in given if n not in set(table)],
-         path),
-    )  # fmt: skip
+        (
+            "line in the person table",
+            "with expression",
+            [n for n in given if n not in set(table)],
+            path,
+        ),
+    )
     for what, there, names, file in lacking:
         if names:
             remedy = "Leave such persons out of both, or add them; names must be the same in both."
             if {_mangled(n) for n in table} == {_mangled(n) for n in given}:
-                remedy = ("They differ in signs only: R turns '-' and blanks into '.' unless it "
-                          "reads with check.names=FALSE. Write them alike.")  # fmt: skip
+                remedy = (
+                    "They differ in signs only: R turns '-' and blanks into '.' unless it "
+                    "reads with check.names=FALSE. Write them alike."
+                )
             raise InputError(
                 f"{len(names)} of the persons {there} have no {what}: {_listed(names)}",
-                path=file, remedy=remedy,
-            )  # fmt: skip
+                path=file,
+                remedy=remedy,
+            )
     for name in table:
         fault = "is that of an output which models add" if name == MEDIAN else output_fault(name)
         if fault:
-            raise InputError(f"person {name[:60]!r}: the name {fault}", path=where,
-                             remedy="Rename the person in both tables.")  # fmt: skip
+            raise InputError(
+                f"person {name[:60]!r}: the name {fault}",
+                path=where,
+                remedy="Rename the person in both tables.",
+            )
     places = {name: place for place, name in enumerate(given)}
     return np.array([places[name] for name in table], np.int64)
 
@@ -213,8 +240,7 @@ def trait_of(persons: pd.DataFrame, name: str) -> Trait:
     """
     if name not in persons.columns:
         there = ", ".join(map(str, persons.columns)) or "none"
-        raise UsageError(f"The person table has no column '{name}'.",
-                         remedy=f"It has: {there}.")  # fmt: skip
+        raise UsageError(f"The person table has no column '{name}'.", remedy=f"It has: {there}.")
     texts = ["" if v is None or v != v else str(v).strip() for v in persons[name]]
     texts = ["" if text.lower() in _MISSING else text for text in texts]
     try:
@@ -272,17 +298,22 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
             raise InputError(
                 f"person '{person}' has no value of the covariate '{trait.name}' "
                 f"({trait.texts.count('')} of {len(persons)} persons lack it)",
-                path=path, remedy="Fill it in, leave such persons out, or drop the covariate.",
-            )  # fmt: skip
+                path=path,
+                remedy="Fill it in, leave such persons out, or drop the covariate.",
+            )
         if (place := _beyond(trait)) is not None:
             raise InputError(
                 f"person '{persons.index[place]}' has {trait.texts[place][:40]} as the covariate "
                 f"'{trait.name}', a number beyond all measurements",
-                path=path, remedy="Correct it, leave the person out, or drop the covariate.",
-            )  # fmt: skip
+                path=path,
+                remedy="Correct it, leave the person out, or drop the covariate.",
+            )
         if not trait.varies:
-            raise InputError(f"the covariate '{trait.name}' is the same for all persons",
-                             path=path, remedy="Drop it.")  # fmt: skip
+            raise InputError(
+                f"the covariate '{trait.name}' is the same for all persons",
+                path=path,
+                remedy="Drop it.",
+            )
         if trait.numbers is not None:
             columns.append(standardised(trait.numbers))
         else:
@@ -295,9 +326,10 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
         sizes = ", ".join(f"{trait.name}: {trait.kind}" for trait in traits)
         raise InputError(
             f"the covariates have {rank} independent columns, too many for {len(persons)} persons "
-            f"({sizes})", path=path,
+            f"({sizes})",
+            path=path,
             remedy="Drop covariates; one that differs between all persons, such as an id, is none.",
-        )  # fmt: skip
+        )
     return design, traits
 
 

@@ -109,16 +109,21 @@ def prepare_cohort(
         If qnorm is not installed.
     """
     if not (min_tpm >= 0 and 0 < min_share <= 1):
-        raise UsageError("min_tpm must not be negative, and min_share must be above 0 and at most "
-                         f"1, not {min_tpm} and {min_share}.")  # fmt: skip
+        raise UsageError(
+            "min_tpm must not be negative, and min_share must be above 0 and at most "
+            f"1, not {min_tpm} and {min_share}."
+        )
     grid, turned = oriented(_grid_of(expression), features)
     table = _table_of(persons, grid)
     if covariates and persons is None:
         raise UsageError("Covariates are columns of a person table.", remedy="--persons FILE")
     place = match(grid.columns, table, grid.path)
     if len(place) < FEWEST_PERSONS:
-        raise InputError(f"has {len(place)} persons, and fold changes against the median of a "
-                         f"cohort take {FEWEST_PERSONS}", path=grid.path)  # fmt: skip
+        raise InputError(
+            f"has {len(place)} persons, and fold changes against the median of a "
+            f"cohort take {FEWEST_PERSONS}",
+            path=grid.path,
+        )
     design, traits = design_of(table, covariates)
     abundance = abundance_of(grid, features, quantity)
     abundance = replace(abundance, tpm=abundance.tpm[:, place], totals=abundance.totals[place])
@@ -126,9 +131,10 @@ def prepare_cohort(
     if kept.sum() < _FEWEST_GENES:
         raise InputError(
             f"{int(kept.sum())} of {len(kept):,} genes exceed {min_tpm:g} TPM in "
-            f"{100 * min_share:g}% of the persons; it takes {_FEWEST_GENES}", path=grid.path,
+            f"{100 * min_share:g}% of the persons; it takes {_FEWEST_GENES}",
+            path=grid.path,
             remedy=f"Are the values {quantity}? Or ask for less.",
-        )  # fmt: skip
+        )
     rows = abundance.rows[kept]
     normalised = quantile_normalised(np.log2(abundance.tpm[kept] + PSEUDOCOUNT))
     values = without_covariates(normalised, design) if design.size else normalised
@@ -142,8 +148,10 @@ def prepare_cohort(
         "quantity": quantity,
         "transposed": turned,
         "genes": {
-            "in_the_file": len(grid.rows), **abundance.statuses,
-            "with_features": len(abundance.rows), "kept": len(rows),
+            "in_the_file": len(grid.rows),
+            **abundance.statuses,
+            "with_features": len(abundance.rows),
+            "kept": len(rows),
         },
         "persons": len(table),
         "kept_if": {"tpm_above": min_tpm, "in_share_of_persons": min_share},
@@ -154,7 +162,7 @@ def prepare_cohort(
             "largest_share_of_variance": round(float(share.max()), 4),
             "fitted_to": fitted,
         },
-    }  # fmt: skip
+    }
     return Cohort(frame, table, abundance, normalised, share, facts)
 
 

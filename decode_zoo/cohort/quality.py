@@ -124,9 +124,12 @@ def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
     deviation = _MAD * float(np.median(np.abs(similarity - np.median(similarity))))
     far = similarity < np.median(similarity) - _FAR * deviation
     return Quality(
-        _components(cohort.expression.to_numpy(), traits), similarity,
-        np.flatnonzero(far).tolist() if deviation > 0 else [], _sex_check(cohort, features), traits,
-    )  # fmt: skip
+        _components(cohort.expression.to_numpy(), traits),
+        similarity,
+        np.flatnonzero(far).tolist() if deviation > 0 else [],
+        _sex_check(cohort, features),
+        traits,
+    )
 
 
 def _tells(trait: Trait) -> bool:

@@ -79,17 +79,22 @@ class ConvolutionRule:
 
     def reference(self, references: Sequence[Cells]) -> FloatArray:
         """Return the mean prediction of references (see `Rule`)."""
-        hidden = np.concatenate([
-            self._hidden(self._branches(cells, {s: self._length(cells, s) for s in SIDES}))
-            for cells in references
-        ])  # fmt: skip
+        hidden = np.concatenate(
+            [
+                self._hidden(self._branches(cells, {s: self._length(cells, s) for s in SIDES}))
+                for cells in references
+            ]
+        )
         mean: FloatArray = self._dense.inputs(hidden)[-1].mean(axis=0)
         return mean
 
     def scores(
-        self, inputs: Cells, labels: IntArray, references: Sequence[Cells],
+        self,
+        inputs: Cells,
+        labels: IntArray,
+        references: Sequence[Cells],
         reference_labels: Sequence[IntArray],
-    ) -> Scores:  # fmt: skip
+    ) -> Scores:
         """Score rows (see `Rule`)."""
         slots = Slots.make(inputs, labels, reference_labels)
         values = np.zeros((slots.labels.size, self._dense.n_outputs))

@@ -72,9 +72,12 @@ class FoldedRule:
         return mean
 
     def scores(
-        self, inputs: Cells, labels: IntArray, references: Sequence[Cells],
+        self,
+        inputs: Cells,
+        labels: IntArray,
+        references: Sequence[Cells],
         reference_labels: Sequence[IntArray],
-    ) -> Scores:  # fmt: skip
+    ) -> Scores:
         """Score rows (see `Rule`)."""
         grouped = [np.unique(names, return_inverse=True) for names in reference_labels]
         slots = Slots.make(inputs, labels, [names for names, _ in grouped])

@@ -142,9 +142,12 @@ class PerceptronRule:
         return _Prepared(relus, tangents, whole)
 
     def scores(
-        self, inputs: Cells, labels: IntArray, references: Sequence[Cells],
+        self,
+        inputs: Cells,
+        labels: IntArray,
+        references: Sequence[Cells],
         reference_labels: Sequence[IntArray],
-    ) -> Scores:  # fmt: skip
+    ) -> Scores:
         """Score rows (see `Rule`)."""
         slots = Slots.make(inputs, labels, reference_labels)
         values = np.zeros((slots.labels.size, self._dense[0].n_outputs))
@@ -170,18 +173,24 @@ class PerceptronRule:
         return Scores(slots.indptr, slots.labels, values / (len(references) * len(self._members)))
 
     def _moves(
-        self, inputs: Cells, slots: Slots, reference: Cells, places: IntArray,
+        self,
+        inputs: Cells,
+        slots: Slots,
+        reference: Cells,
+        places: IntArray,
         steepness: FloatArray,
-    ) -> dict[Side, _Moves]:  # fmt: skip
+    ) -> dict[Side, _Moves]:
         """Find what sets z-scores apart from a reference's."""
         rows = np.arange(len(inputs))
         row = np.concatenate([inputs.rows(), np.repeat(rows, reference.channels.size)])
         slot = np.concatenate([slots.of_inputs, places.ravel()])
         channel = np.concatenate([inputs.channels, np.tile(reference.channels, len(inputs))])
-        change = np.concatenate([
-            inputs.bases * steepness[inputs.rows(), inputs.channels],
-            (-reference.bases * steepness[:, reference.channels]).ravel(),
-        ])  # fmt: skip
+        change = np.concatenate(
+            [
+                inputs.bases * steepness[inputs.rows(), inputs.channels],
+                (-reference.bases * steepness[:, reference.channels]).ravel(),
+            ]
+        )
         found = {}
         for side, channels in self._sides.items():
             own = np.flatnonzero((channel >= channels.start) & (channel < channels.stop))

@@ -62,9 +62,12 @@ class Rule(Protocol):
         ...
 
     def scores(
-        self, inputs: Cells, labels: IntArray, references: Sequence[Cells],
+        self,
+        inputs: Cells,
+        labels: IntArray,
+        references: Sequence[Cells],
         reference_labels: Sequence[IntArray],
-    ) -> Scores:  # fmt: skip
+    ) -> Scores:
         """Score rows, against each reference, and average.
 
         Parameters

@@ -41,8 +41,12 @@ def known_answers(store: Store) -> Iterator[Check]:
     except ArtifactError as error:
         # Of the feature set, it is wrapped in one with advice for other verbs.
         cause = error.__cause__ if isinstance(error.__cause__, ArtifactError) else error
-        yield problem("known answers", cause.message.splitlines()[0],
-                      cause.remedy or store.way_to_get(*ids), 3)  # fmt: skip
+        yield problem(
+            "known answers",
+            cause.message.splitlines()[0],
+            cause.remedy or store.way_to_get(*ids),
+            3,
+        )
         return
     yield _parity(model, "numpy", "cpu")
     offered = _offered()
@@ -54,8 +58,13 @@ def known_answers(store: Store) -> Iterator[Check]:
     if _CUDA in offered:
         yield from _cuda(model, offered, on_cpu)
     else:
-        yield ok("device", f"asked for cpu, used {on_cpu['used']}; {_CUDA} is not offered",
-                 offered=offered, asked="cpu", **on_cpu)  # fmt: skip
+        yield ok(
+            "device",
+            f"asked for cpu, used {on_cpu['used']}; {_CUDA} is not offered",
+            offered=offered,
+            asked="cpu",
+            **on_cpu,
+        )
 
 
 def _cuda(model: Model, offered: list[str], on_cpu: dict[str, Any]) -> Iterator[Check]:
@@ -69,13 +78,21 @@ def _cuda(model: Model, offered: list[str], on_cpu: dict[str, Any]) -> Iterator[
         reasons = (match[0] for line in said if (match := _UNLOADED.search(line)))
         reason = " ".join(next(reasons, error.message).split())[:300]
         found = f"asked for cuda, used {on_cpu['used']}: {reason}"
-        remedy = error.remedy or "Compare the versions of CUDA, cuDNN and driver with those that " \
-                                 "this ONNX Runtime was built for."  # fmt: skip
+        remedy = (
+            error.remedy
+            or "Compare the versions of CUDA, cuDNN and driver with those that "
+            "this ONNX Runtime was built for."
+        )
         if any(map(os.path.exists, _DRIVER)):
             yield problem("device", found, remedy, 6, **facts, **on_cpu)
         else:
-            yield warning("device", f"{found} (no NVIDIA driver here)", "Without a GPU, "
-                          "'decode-zoo[cpu]' is smaller.", **facts, **on_cpu)  # fmt: skip
+            yield warning(
+                "device",
+                f"{found} (no NVIDIA driver here)",
+                "Without a GPU, 'decode-zoo[cpu]' is smaller.",
+                **facts,
+                **on_cpu,
+            )
         return
     yield ok("device", "asked for cuda, used cuda: the whole graph runs there", **facts, **used)
     yield _parity(model, "onnxruntime", "cuda")

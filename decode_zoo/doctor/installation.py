@@ -38,15 +38,23 @@ _WITHOUT_METADATA = ("numpy", "scipy", "pandas", "pooch", "click", "pyyaml", *_R
 def versions() -> Iterator[Check]:
     """Name the versions of decode-zoo, Python and the operating system."""
     folder = Path(decode_zoo.__file__).parent
-    yield ok(_OWN, f"{decode_zoo.__version__} in {folder}", version=decode_zoo.__version__,
-             folder=str(folder))  # fmt: skip
+    yield ok(
+        _OWN,
+        f"{decode_zoo.__version__} in {folder}",
+        version=decode_zoo.__version__,
+        folder=str(folder),
+    )
     python, system = platform.python_version(), platform.platform()
     found = f"{python} ({sys.executable}) on {system}"
     facts = {"version": python, "executable": sys.executable, "platform": system}
     wanted = _required_python()
     if wanted is not None and not _fits(wanted, python):
-        yield warning("python", f"{found}; decode-zoo is made for {wanted}",
-                      f"Use a Python {wanted}.", **facts)  # fmt: skip
+        yield warning(
+            "python",
+            f"{found}; decode-zoo is made for {wanted}",
+            f"Use a Python {wanted}.",
+            **facts,
+        )
     else:
         yield ok("python", found, **facts)
 
@@ -94,8 +102,12 @@ def onnxruntime() -> Iterator[Check]:
         )
         return
     if not here and importlib.util.find_spec(name) is None:
-        yield ok(name, "not installed: the NumPy back end answers, to the same digits",
-                 f"For speed: {fresh}", **facts)  # fmt: skip
+        yield ok(
+            name,
+            "not installed: the NumPy back end answers, to the same digits",
+            f"For speed: {fresh}",
+            **facts,
+        )
         return
     try:
         # As `runtime.import_onnxruntime`, which needs packages that may be missing.
@@ -106,16 +118,27 @@ def onnxruntime() -> Iterator[Check]:
         version = str(module.__version__)
     # What is left of a package that another one overwrote breaks in unforeseeable ways.
     except Exception as error:
-        yield problem(name, f"{_list(here) or 'remains of it'} cannot be used: {error!r}",
-                      f"Install it again: {again}", 2, **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{_list(here) or 'remains of it'} cannot be used: {error!r}",
+            f"Install it again: {again}",
+            2,
+            **facts,
+        )
         return
     package = next(iter(here), None)
     if package is not None and here[package] != version:
-        yield problem(name, f"{_list(here)} is installed, but {version} is imported",
-                      f"Install it again: {again}", 2, **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{_list(here)} is installed, but {version} is imported",
+            f"Install it again: {again}",
+            2,
+            **facts,
+        )
         return
-    yield ok(name, f"{package or name} {version}, offers {', '.join(offered)}",
-             **facts, offered=offered)  # fmt: skip
+    yield ok(
+        name, f"{package or name} {version}, offers {', '.join(offered)}", **facts, offered=offered
+    )
 
 
 def _group(name: str, needed: list[Requirement], *, required: bool) -> Check:
@@ -131,8 +154,11 @@ def _group(name: str, needed: list[Requirement], *, required: bool) -> Check:
     parts += [f"not installed: {', '.join(need.name for need in lacking)}"] if lacking else []
     parts += [f"not of the version needed: {', '.join(map(_spelt, old))}"] if old else []
     found = "; ".join(parts) or "needs nothing here"
-    facts = {"here": here, "missing": [need.name for need in lacking],
-             "wrong_version": [_spelt(need) for need in old]}  # fmt: skip
+    facts = {
+        "here": here,
+        "missing": [need.name for need in lacking],
+        "wrong_version": [_spelt(need) for need in old],
+    }
     wanted = " ".join(f"'{_spelt(need)}'" for need in (lacking + old if required else old))
     remedy = f"pip install -U {wanted}"
     if required and (lacking or old):
@@ -140,8 +166,9 @@ def _group(name: str, needed: list[Requirement], *, required: bool) -> Check:
     if old:
         return warning(name, found, remedy, **facts)
     if lacking and name != "extra gpu":
-        return ok(name, found, f"If you need it: pip install 'decode-zoo[{name.split()[-1]}]'",
-                  **facts)  # fmt: skip
+        return ok(
+            name, found, f"If you need it: pip install 'decode-zoo[{name.split()[-1]}]'", **facts
+        )
     return ok(name, found, **facts)
 
 

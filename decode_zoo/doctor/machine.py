@@ -68,8 +68,12 @@ def threads(root: Path = Path("/")) -> Iterator[Check]:
         if not (re.fullmatch("[0-9]{1,6}", value.strip()) and 0 < int(value) <= used)
     ]
     if odd:
-        yield warning("threads", f"{found}: not between 1 and {used}: {', '.join(odd)}",
-                      f"Unset it, or: export {odd[0]}={used}", **facts)  # fmt: skip
+        yield warning(
+            "threads",
+            f"{found}: not between 1 and {used}: {', '.join(odd)}",
+            f"Unset it, or: export {odd[0]}={used}",
+            **facts,
+        )
         return
     yield ok("threads", found, **facts)
 
@@ -97,16 +101,22 @@ def quota(root: Path = Path("/")) -> float | None:
 
 def environment() -> Iterator[Check]:
     """List the variables that are in force, without their secrets."""
-    values = {name: _hidden(name, os.environ[name]) for name in (*_OWN, *_OTHERS)
-              if os.environ.get(name)}  # fmt: skip
+    values = {
+        name: _hidden(name, os.environ[name]) for name in (*_OWN, *_OTHERS) if os.environ.get(name)
+    }
     unknown = sorted(n for n in os.environ if n.startswith("DECODE_ZOO_") and n not in _OWN)
     found = "; ".join(f"{name}={value}" for name, value in values.items()) or "no variable is set"
     facts: Mapping[str, object] = {"variables": values, "unknown": unknown}
-    missing = [name for name in _BUNDLES if os.environ.get(name)
-               and not os.path.exists(os.environ[name])]  # fmt: skip
+    missing = [
+        name for name in _BUNDLES if os.environ.get(name) and not os.path.exists(os.environ[name])
+    ]
     if unknown:
-        yield warning("environment", f"{found}; unknown, so without effect: {', '.join(unknown)}",
-                      f"decode-zoo knows {', '.join(_OWN)}.", **facts)  # fmt: skip
+        yield warning(
+            "environment",
+            f"{found}; unknown, so without effect: {', '.join(unknown)}",
+            f"decode-zoo knows {', '.join(_OWN)}.",
+            **facts,
+        )
     elif missing:
         yield warning(
             "environment",
@@ -115,8 +125,12 @@ def environment() -> Iterator[Check]:
             **facts,
         )
     elif os.environ.get("NVIDIA_TF32_OVERRIDE") == "1":
-        yield warning("environment", f"{found}; TF32 changes predictions in the third digit",
-                      "unset NVIDIA_TF32_OVERRIDE", **facts)  # fmt: skip
+        yield warning(
+            "environment",
+            f"{found}; TF32 changes predictions in the third digit",
+            "unset NVIDIA_TF32_OVERRIDE",
+            **facts,
+        )
     else:
         yield ok("environment", found, **facts)
 

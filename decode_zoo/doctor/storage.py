@@ -42,8 +42,12 @@ def registry(store: Store) -> Iterator[Check]:
             continue
         name, facts = f"registry {place}", {"copy_of": kept.date, "stale": kept.stale}
         if kept.stale and not store.offline:
-            yield warning(name, f"could not be refreshed; the copy of {kept.date} is used",
-                          "Check network, proxy and DECODE_ZOO_REGISTRY.", **facts)  # fmt: skip
+            yield warning(
+                name,
+                f"could not be refreshed; the copy of {kept.date} is used",
+                "Check network, proxy and DECODE_ZOO_REGISTRY.",
+                **facts,
+            )
         else:
             yield ok(name, f"copy of {kept.date}", **facts)
 
@@ -59,28 +63,34 @@ def cache(store: Store) -> Iterator[Check]:
     place = _nearest(folder)
     facts: dict[str, object] = {"folder": str(folder), "exists": place == folder}
     if not place.is_dir():
-        yield problem(name, f"{folder} cannot be made: {place} is no folder", _ELSEWHERE, 3,
-                      **facts)  # fmt: skip
+        yield problem(
+            name, f"{folder} cannot be made: {place} is no folder", _ELSEWHERE, 3, **facts
+        )
         return
     status = place.stat()
     writable = os.access(place, os.W_OK | os.X_OK)
     owner = _owner(status.st_uid, store.offline)
     facts |= {"writable": writable, "owner": owner, "mode": stat.filemode(status.st_mode)}
     found = f"{folder}, " + (
-        f"of {owner}, {stat.filemode(status.st_mode)}" if place == folder
+        f"of {owner}, {stat.filemode(status.st_mode)}"
+        if place == folder
         else "made when it is first needed"
-    )  # fmt: skip
+    )
     if not os.access(place, os.R_OK | os.X_OK):
         yield problem(name, f"{found}, cannot be read", _ELSEWHERE, 3, **facts)
     elif not writable and lacking:
-        yield warning(name, f"{found}, cannot be written, and not every file that predictions "
-                      "need is here",
-                      f"{_ELSEWHERE} Or let its owner fetch the rest.", **facts)  # fmt: skip
+        yield warning(
+            name,
+            f"{found}, cannot be written, and not every file that predictions need is here",
+            f"{_ELSEWHERE} Or let its owner fetch the rest.",
+            **facts,
+        )
     elif not writable:
         yield ok(name, f"{found}, only read; every file that predictions need is here", **facts)
     elif place == folder and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        yield warning(name, f"{found}: everybody may exchange its files",
-                      f"chmod o-w '{folder}'", **facts)  # fmt: skip
+        yield warning(
+            name, f"{found}: everybody may exchange its files", f"chmod o-w '{folder}'", **facts
+        )
     else:
         yield ok(name, f"{found}, writable", **facts)
 
@@ -105,8 +115,11 @@ def mirrors(store: Store) -> Iterator[Check]:
     wanted = _wanted(store)
     if not wanted:
         absent = len(_absent(store))
-        yield ok("mirrors", f"none is configured; {absent} files of the registry are not here",
-                 "Name one in DECODE_ZOO_MIRRORS." if absent else None)  # fmt: skip
+        yield ok(
+            "mirrors",
+            f"none is configured; {absent} files of the registry are not here",
+            "Name one in DECODE_ZOO_MIRRORS." if absent else None,
+        )
         return
     answers = _ask(wanted, store.offline)
     reached = any(answer == "has" for answer, _ in answers.values())
@@ -125,9 +138,14 @@ def bundled_files(store: Store) -> Iterator[Check]:
     """Verify the files that came with the package."""
     name, good, bad, closed = "bundled files", 0, [], []
     if store.bundled is None:
-        yield warning(name, "the package came without any; models must be fetched",
-                      f"Reinstall it, or: {store.way_to_get('ID')}", verified=0, damaged=[],
-                      unreadable=[])  # fmt: skip
+        yield warning(
+            name,
+            "the package came without any; models must be fetched",
+            f"Reinstall it, or: {store.way_to_get('ID')}",
+            verified=0,
+            damaged=[],
+            unreadable=[],
+        )
         return
     for artifact in store.registry.artifacts.values():
         for file in artifact.files:
@@ -141,12 +159,21 @@ def bundled_files(store: Store) -> Iterator[Check]:
                     closed.append(str(store.bundled / artifact.folder / file))
     facts = {"folder": str(store.bundled), "verified": good, "damaged": bad, "unreadable": closed}
     if bad:
-        yield problem(name, f"{good} verified in {store.bundled}, damaged: {', '.join(bad)}",
-                      "Restore them, or reinstall with: "
-                      "pip install --force-reinstall --no-deps decode-zoo", 5, **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{good} verified in {store.bundled}, damaged: {', '.join(bad)}",
+            "Restore them, or reinstall with: pip install --force-reinstall --no-deps decode-zoo",
+            5,
+            **facts,
+        )
     elif closed:
-        yield problem(name, f"{good} verified in {store.bundled}, cannot be read: "
-                      f"{', '.join(closed)}", f"chmod a+r '{closed[0]}'", 3, **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{good} verified in {store.bundled}, cannot be read: {', '.join(closed)}",
+            f"chmod a+r '{closed[0]}'",
+            3,
+            **facts,
+        )
     else:
         yield ok(name, f"{good} verified in {store.bundled}", **facts)
 
@@ -161,25 +188,44 @@ def cached_files(store: Store) -> Iterator[Check]:
     bad = [f"{file.artifact}/{file.path.name}" for file in files if file.state == "damaged"]
     closed = [str(file.path) for file in files if file.state == "unreadable"]
     blocked = [str(file.path) for file in files if file.state == "in the way"]
-    anew = (f"bring them again with: {store.way_to_get()}" if store.offline
-            else "they are fetched again when they are needed")  # fmt: skip
+    anew = (
+        f"bring them again with: {store.way_to_get()}"
+        if store.offline
+        else "they are fetched again when they are needed"
+    )
     name = "cached files"
     if bad:
-        yield problem(name, f"{count['verified']} verified, damaged: {', '.join(bad)}",
-                      f"decode-zoo cache clean; {anew}", 5, **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{count['verified']} verified, damaged: {', '.join(bad)}",
+            f"decode-zoo cache clean; {anew}",
+            5,
+            **facts,
+        )
     elif closed:
-        yield problem(name, f"{count['verified']} verified, cannot be read: {', '.join(closed)}",
-                      f"chmod a+r '{closed[0]}', or: {_ELSEWHERE}", 3, **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{count['verified']} verified, cannot be read: {', '.join(closed)}",
+            f"chmod a+r '{closed[0]}', or: {_ELSEWHERE}",
+            3,
+            **facts,
+        )
     elif blocked:
-        yield problem(name, f"{count['verified']} verified; a folder where a file should be: "
-                      f"{', '.join(blocked)}", f"Remove the folder {blocked[0]}.", 3,
-                      **facts)  # fmt: skip
+        yield problem(
+            name,
+            f"{count['verified']} verified; a folder where a file should be: {', '.join(blocked)}",
+            f"Remove the folder {blocked[0]}.",
+            3,
+            **facts,
+        )
     else:
         yield ok(name, f"{count['verified']} verified", **facts)
     unfinished = [file for file in files if file.state == "unfinished"]
     unregistered = sorted({file.artifact for file in files if file.state == "unregistered"})
-    found = (f"{count['unfinished']} unfinished downloads, {count['unregistered']} files of "
-             "artifacts that no registry in use has")  # fmt: skip
+    found = (
+        f"{count['unfinished']} unfinished downloads, {count['unregistered']} files of "
+        "artifacts that no registry in use has"
+    )
     if count["foreign"]:
         found += f"; {count['foreign']} things that decode-zoo did not make, left alone"
     stale = [file for file in files if file.state in ("unfinished", "unregistered")]
@@ -187,8 +233,10 @@ def cached_files(store: Store) -> Iterator[Check]:
     listed = {"size": size, "files": [str(file.path) for file in stale]}
     remedies = ["decode-zoo cache clean"] if unfinished else []
     if unregistered:
-        remedies.append("Name their zoo in DECODE_ZOO_REGISTRY, or: decode-zoo cache clean "
-                        + " ".join(unregistered))  # fmt: skip
+        remedies.append(
+            "Name their zoo in DECODE_ZOO_REGISTRY, or: decode-zoo cache clean "
+            + " ".join(unregistered)
+        )
     if remedies:
         yield warning("stale files", f"{found}: {megabytes(size)}", ". ".join(remedies), **listed)
     else:
@@ -232,8 +280,11 @@ def _owner(uid: int, offline: bool) -> str:
 def _wanted(store: Store) -> dict[str, tuple[str, FileEntry]]:
     """For each mirror, the smallest file that it should have."""
     wanted: dict[str, tuple[str, FileEntry]] = {}
-    files = [(artifact, *item) for artifact in store.registry.artifacts.values()
-             for item in artifact.files.items()]  # fmt: skip
+    files = [
+        (artifact, *item)
+        for artifact in store.registry.artifacts.values()
+        for item in artifact.files.items()
+    ]
     # The user's own mirrors need not have what another registry lists: that comes last.
     files.sort(key=lambda file: (file[0].id in store.registry.origins, file[2].size))
     for artifact, name, entry in files:

@@ -121,8 +121,14 @@ def evaluate(
         "fdr": _FDR,
         "mean_rmse": _mean(outputs.loc[folds, "rmse"]),
     }
-    return Evaluation(outputs.reset_index(), genes, pd.DataFrame(matrix, folds, folds), predicted,
-                      measured, summary)  # fmt: skip
+    return Evaluation(
+        outputs.reset_index(),
+        genes,
+        pd.DataFrame(matrix, folds, folds),
+        predicted,
+        measured,
+        summary,
+    )
 
 
 def cross_spearman(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -37,8 +37,11 @@ def held_out_genes(model: Model) -> list[str]:
     """
     rows = tested_rows(model.manifest, model.features)
     if rows is None:
-        raise UsageError(f"{model.id} does not say which genes it was tested on, so that only you "
-                         "can say which it has not seen.", remedy="--genes FILE")  # fmt: skip
+        raise UsageError(
+            f"{model.id} does not say which genes it was tested on, so that only you "
+            "can say which it has not seen.",
+            remedy="--genes FILE",
+        )
     return [model.features.rows.gene_ids[row] for row in rows]
 
 
@@ -66,9 +69,9 @@ def evaluate_model(
     outputs = [name for name in targets.names if name in set(model.outputs)]
     if not set(outputs) - {MEDIAN}:
         raise InputError(
-            f"no column is an output of {model.id}, whose first are "
-            f"{', '.join(model.outputs[:3])}", remedy="Name columns as the model's outputs."
-        )  # fmt: skip
+            f"no column is an output of {model.id}, whose first are {', '.join(model.outputs[:3])}",
+            remedy="Name columns as the model's outputs.",
+        )
     features = model.features
     known = set(features.rows.gene_ids) & set(measured.index)
     rows = [gene for gene in dict.fromkeys(genes) if gene in known]
@@ -78,9 +81,13 @@ def evaluate_model(
     place = np.array([features.row(gene) for gene in rows])
     bound = sum(np.diff((features.sums(side)[0][place] > 0).indptr) for side in SIDES)
     return evaluate(
-        predicted, measured.loc[rows, outputs], resamples=resamples, seed=seed,
-        rna_lengths=np.array(features.rows.rna_lengths)[place], bound_tracks=bound,
-    )  # fmt: skip
+        predicted,
+        measured.loc[rows, outputs],
+        resamples=resamples,
+        seed=seed,
+        rna_lengths=np.array(features.rows.rna_lengths)[place],
+        bound_tracks=bound,
+    )
 
 
 def donor_concordance(

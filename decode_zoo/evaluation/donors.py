@@ -71,10 +71,15 @@ def compare_donors(
     ]
     same = names[0][:, None] == names[1][None, :]
     if not same.any():
-        raise InputError("the two share no donor",
-                         remedy="Give a table of samples and their donors (--donors).")  # fmt: skip
+        raise InputError(
+            "the two share no donor", remedy="Give a table of samples and their donors (--donors)."
+        )
     rho = cross_spearman(one.loc[genes].to_numpy(float), other.loc[genes].to_numpy(float))
     return DonorConcordance(
-        len(genes), int(same.sum()), int((~same).sum()), float(np.nanmean(rho[same])),
-        float(np.nanmean(rho[~same])), auroc(np.nan_to_num(rho.ravel()), same.ravel()),
-    )  # fmt: skip
+        len(genes),
+        int(same.sum()),
+        int((~same).sum()),
+        float(np.nanmean(rho[same])),
+        float(np.nanmean(rho[~same])),
+        auroc(np.nan_to_num(rho.ravel()), same.ravel()),
+    )

@@ -35,9 +35,11 @@ def controls(found: Evaluation) -> Figure:
     figure, axes = _axes(_HALF, 2.6)
     table = found.outputs[found.outputs["output"] != MEDIAN]
     kinds = {
-        "own": "spearman", "other\noutputs": "others", "RNA length\nalone": "rna_length",
+        "own": "spearman",
+        "other\noutputs": "others",
+        "RNA length\nalone": "rna_length",
         "bound tracks\nalone": "bound_tracks",
-    }  # fmt: skip
+    }
     rng = np.random.default_rng(0)
     for place, column in enumerate(kinds.values()):
         values = table[column].dropna().to_numpy(float) if column in table else np.array([])
@@ -59,8 +61,14 @@ def matrix(found: Evaluation) -> Figure:
     values = found.matrix.to_numpy(float)
     order = _leaf_order(values)
     reach = float(np.abs(np.nan_to_num(values)).max()) or 1.0
-    image = axes.imshow(values[np.ix_(order, order)], cmap="RdBu_r", vmin=-reach, vmax=reach,
-                        interpolation="nearest", aspect="equal")  # fmt: skip
+    image = axes.imshow(
+        values[np.ix_(order, order)],
+        cmap="RdBu_r",
+        vmin=-reach,
+        vmax=reach,
+        interpolation="nearest",
+        aspect="equal",
+    )
     names = found.matrix.index.to_numpy()[order]
     if len(names) <= _MOST_NAMED:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=3)
@@ -103,7 +111,14 @@ def genes(found: Evaluation) -> Figure:
 def median(found: Evaluation) -> Figure:
     """Draw the measured median against the predicted one."""
     figure, axes = _axes(_HALF, 2.6)
-    axes.scatter(found.predicted[MEDIAN], found.measured[MEDIAN], s=3, c=_BLUE, alpha=0.4,
-                 linewidths=0, rasterized=True)  # fmt: skip
+    axes.scatter(
+        found.predicted[MEDIAN],
+        found.measured[MEDIAN],
+        s=3,
+        c=_BLUE,
+        alpha=0.4,
+        linewidths=0,
+        rasterized=True,
+    )
     axes.set(xlabel="predicted median, log₂ TPM", ylabel="measured")
     return figure

@@ -52,9 +52,13 @@ def draw(attribution: Attribution, kind: str, **options: Any) -> Figure:
         If there is no such kind, or it cannot be drawn from this attribution.
     """
     kinds: dict[str, Callable[..., Figure]] = {
-        "bar": bar, "heatmap": heatmap, "positions": positions, "classes": classes
-    }  # fmt: skip
+        "bar": bar,
+        "heatmap": heatmap,
+        "positions": positions,
+        "classes": classes,
+    }
     if kind not in kinds:
-        raise UsageError(f"There is no picture '{kind}'.",
-                         remedy=f"Choose among {', '.join(kinds)}.")  # fmt: skip
+        raise UsageError(
+            f"There is no picture '{kind}'.", remedy=f"Choose among {', '.join(kinds)}."
+        )
     return kinds[kind](attribution, **options)

@@ -81,10 +81,12 @@ def bar(
     several = f"{noun_of(attribution)}s"
     height = ROW * max(best.size, 3)
     page = Page.make(
-        SINGLE, 0.12 + height + AXIS, title=title_of(attribution, rows, column),
+        SINGLE,
+        0.12 + height + AXIS,
+        title=title_of(attribution, rows, column),
         lines=_equation(float(attribution.prediction[rows, column].mean()), parts, rows.size),
         key=key_of(palette, kinds),
-    )  # fmt: skip
+    )
     top, left = page.top + 0.12, MARGIN + 0.04 + widest(names, TEXT)
     right = SINGLE - MARGIN - 0.1
     if counts:

@@ -67,16 +67,18 @@ def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
     names = [elided(RNA_LENGTH if kind == MASK else kind, TEXT, NAME) for kind in found]
     one, height = chosen.size == 1, 0.28 * max(present.size, 1)
     page = Page.make(
-        SINGLE, 0.14 + height + AXIS,
+        SINGLE,
+        0.14 + height + AXIS,
         title=title_of(attribution, rows, int(chosen[0]) if one else None),
         lines=[] if one else [f"{chosen.size} outputs together"],
-    )  # fmt: skip
+    )
     top, left, between = page.top + 0.14, MARGIN + 0.04 + widest(names, TEXT), 0.2
     width = (SINGLE - MARGIN - 0.1 - left - between) / 2
     unit = unit_of(attribution, int(chosen[0]))
     for data, head, below in (
-        (values, "sum of scores", unit), (100 * shares, "share of absolute sums", "%")
-    ):  # fmt: skip
+        (values, "sum of scores", unit),
+        (100 * shares, "share of absolute sums", "%"),
+    ):
         axes, room = page.axes(left, top, width, height), width + between - 0.02
         page.write(left + width / 2, top - 0.02, elided(head, TEXT, room), va="bottom", ha="center")
         ends = [
@@ -92,8 +94,15 @@ def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
 def _violin(axes: Axes, place: int, values: FloatArray, colour: str) -> tuple[float, float]:
     """Draw a distribution in a row and return its ends."""
     if values.size < _FEW:
-        axes.plot(values, np.full(values.size, place), "o", color=colour, markersize=3.5,
-                  markeredgewidth=0, alpha=0.7)  # fmt: skip
+        axes.plot(
+            values,
+            np.full(values.size, place),
+            "o",
+            color=colour,
+            markersize=3.5,
+            markeredgewidth=0,
+            alpha=0.7,
+        )
         return float(values.min()), float(values.max())
     low, first, median, third, high = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
     if values.size > _MANY:
@@ -107,6 +116,13 @@ def _violin(axes: Axes, place: int, values: FloatArray, colour: str) -> tuple[fl
         half = 0.42 * density / density.max()
         axes.fill_between(at, place - half, place + half, color=colour, alpha=0.6, linewidth=0)
     axes.plot([first, third], [place, place], color="black", linewidth=2.5, solid_capstyle="butt")
-    axes.plot(median, place, "o", color="white", markersize=2.5, markeredgecolor="black",
-              markeredgewidth=0.4)  # fmt: skip
+    axes.plot(
+        median,
+        place,
+        "o",
+        color="white",
+        markersize=2.5,
+        markeredgecolor="black",
+        markeredgewidth=0.4,
+    )
     return float(low), float(high)

@@ -56,6 +56,10 @@ def value_cells(
     step = 10.0 ** (math.floor(math.log10(limit)) - 1)
     limit = float(f"{math.ceil(limit / step) * step:.2g}")
     return axes.imshow(
-        values, cmap="RdBu_r", norm=Normalize(-limit, limit), aspect="auto",
-        interpolation="none", extent=(first, last, n_rows - 0.5, -0.5),
-    )  # fmt: skip
+        values,
+        cmap="RdBu_r",
+        norm=Normalize(-limit, limit),
+        aspect="auto",
+        interpolation="none",
+        extent=(first, last, n_rows - 0.5, -0.5),
+    )

@@ -73,10 +73,13 @@ def heatmap(attribution: Attribution, *, k: int = 40) -> Figure:
     cell = min(max((DOUBLE - left - beside) / max(best.size, 1), 0.1), 0.2)
     width, height = cell * max(best.size, 5), 0.105 * max(chosen.size, 3)
     page = Page.make(
-        max(left + width + beside, SINGLE), above + height + 0.05 + widest(names, SMALL) + MARGIN,
-        title=title_of(attribution, rows), lines=[f"{best.size} of {there.size} regulators"],
-        key=key_of(palette, kinds), with_colour_bar=True,
-    )  # fmt: skip
+        max(left + width + beside, SINGLE),
+        above + height + 0.05 + widest(names, SMALL) + MARGIN,
+        title=title_of(attribution, rows),
+        lines=[f"{best.size} of {there.size} regulators"],
+        key=key_of(palette, kinds),
+        with_colour_bar=True,
+    )
     axes = page.axes(left, page.top + above, width, height)
     for spine in axes.spines.values():
         spine.set(visible=True, color=GREY)

@@ -9,8 +9,15 @@ from decode_zoo.attribution import Attribution
 from decode_zoo.plots.text import elided
 
 __all__ = [
-    "NAME", "RNA_LENGTH", "classes_of", "names_of", "noun_of", "spaced", "title_of", "unit_of"
-]  # fmt: skip
+    "NAME",
+    "RNA_LENGTH",
+    "classes_of",
+    "names_of",
+    "noun_of",
+    "spaced",
+    "title_of",
+    "unit_of",
+]
 
 IntArray = npt.NDArray[np.int64]
 

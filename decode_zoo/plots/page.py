@@ -20,8 +20,17 @@ from matplotlib.ticker import MaxNLocator
 from decode_zoo.plots.text import FONT, SMALL, TEXT, TITLE, elided, number, text_width, widest
 
 __all__ = [
-    "AXIS", "DOUBLE", "GREY", "MARGIN", "ROW", "SINGLE", "Page", "label_rows", "say", "styled"
-]  # fmt: skip
+    "AXIS",
+    "DOUBLE",
+    "GREY",
+    "MARGIN",
+    "ROW",
+    "SINGLE",
+    "Page",
+    "label_rows",
+    "say",
+    "styled",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Call = ParamSpec("Call")
@@ -97,9 +106,15 @@ class Page:
 
     @classmethod
     def make(
-        cls, width: float, below: float, *, title: str, lines: Sequence[str] = (),
-        key: Mapping[str, str] | None = None, with_colour_bar: bool = False,
-    ) -> Page:  # fmt: skip
+        cls,
+        width: float,
+        below: float,
+        *,
+        title: str,
+        lines: Sequence[str] = (),
+        key: Mapping[str, str] | None = None,
+        with_colour_bar: bool = False,
+    ) -> Page:
         """Begin a figure with a title, lines of text and a key of colours.
 
         Parameters
@@ -144,15 +159,20 @@ class Page:
     def place(self, axes: Axes) -> tuple[float, float, float, float]:
         """Return the left, top, right and bottom of axes."""
         box = axes.get_position()
-        return (box.x0 * self.width, (1 - box.y1) * self.height,
-                box.x1 * self.width, (1 - box.y0) * self.height)  # fmt: skip
+        return (
+            box.x0 * self.width,
+            (1 - box.y1) * self.height,
+            box.x1 * self.width,
+            (1 - box.y0) * self.height,
+        )
 
     def write(
         self, left: float, top: float, text: str, size: float = TEXT, va: str = "top", **style: Any
     ) -> None:
         """Write a text."""
-        self.figure.text(left / self.width, 1 - top / self.height, text, fontsize=size, va=va,
-                         **style)  # fmt: skip
+        self.figure.text(
+            left / self.width, 1 - top / self.height, text, fontsize=size, va=va, **style
+        )
 
     def column(self, right: float, top: float, head: str, texts: Iterable[str]) -> None:
         """Write a column of texts beside rows."""
@@ -203,8 +223,9 @@ class Page:
         room = COLOUR_BAR - 0.1
         self.write(left + room / 2, MARGIN, elided(label, SMALL, room), SMALL, ha="center")
         axes = self.axes(left + 0.2, MARGIN + 0.13, room - 0.4, 0.07)
-        bar = self.figure.colorbar(image, axes, orientation="horizontal", extend=extend,
-                                   ticks=[low, 0, high])  # fmt: skip
+        bar = self.figure.colorbar(
+            image, axes, orientation="horizontal", extend=extend, ticks=[low, 0, high]
+        )
         bar.ax.xaxis.set_major_formatter(lambda x, _: number(x, "g"))
         bar.outline.set_linewidth(0.5)
 
@@ -214,11 +235,16 @@ class Page:
         self.figure.add_artist(
             FancyArrowPatch(
                 *[(x / self.width, 1 - y / self.height) for x, y in ends],
-                transform=self.figure.transFigure, arrowstyle="-|>", mutation_scale=5,
-                connectionstyle="angle,angleA=90,angleB=180,rad=0", shrinkA=0, shrinkB=0,
-                linewidth=0.6, color="black",
+                transform=self.figure.transFigure,
+                arrowstyle="-|>",
+                mutation_scale=5,
+                connectionstyle="angle,angleA=90,angleB=180,rad=0",
+                shrinkA=0,
+                shrinkB=0,
+                linewidth=0.6,
+                color="black",
             )
-        )  # fmt: skip
+        )
 
 
 def label_rows(axes: Axes, names: Sequence[str], n: int) -> None:
@@ -229,5 +255,13 @@ def label_rows(axes: Axes, names: Sequence[str], n: int) -> None:
 
 def say(axes: Axes, text: str) -> None:
     """Write in the middle of axes."""
-    axes.text(0.5, 0.5, text, color=GREY, ha="center", va="center", transform=axes.transAxes,
-              bbox={"color": "white", "pad": 1})  # fmt: skip
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        color=GREY,
+        ha="center",
+        va="center",
+        transform=axes.transAxes,
+        bbox={"color": "white", "pad": 1},
+    )

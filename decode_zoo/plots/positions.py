@@ -59,8 +59,10 @@ def positions(
         or k is below 1.
     """
     if attribution.resolution.by != "position":
-        raise UsageError(f"Scores by {attribution.resolution.by} have no positions.",
-                         remedy='Explain by="position".')  # fmt: skip
+        raise UsageError(
+            f"Scores by {attribution.resolution.by} have no positions.",
+            remedy='Explain by="position".',
+        )
     rows = choose_rows(attribution, None if gene is None else [gene])
     if rows.size > 1:
         raise UsageError(
@@ -74,10 +76,12 @@ def positions(
     palette = palette_of(attribution)
     above, between, strip = 0.3, 0.2, 0.05
     page = Page.make(
-        DOUBLE, above + ROW * max(1, *(len(panel.names) for panel in panels)) + AXIS,
-        title=title_of(attribution, rows, column), with_colour_bar=True,
+        DOUBLE,
+        above + ROW * max(1, *(len(panel.names) for panel in panels)) + AXIS,
+        title=title_of(attribution, rows, column),
+        with_colour_bar=True,
         key=key_of(palette, [kind for panel in panels for kind in panel.kinds]),
-    )  # fmt: skip
+    )
     half = (DOUBLE - 2 * MARGIN - between) / 2
     top = page.top + above
     for start, panel in zip((MARGIN, MARGIN + half + between), panels, strict=True):
@@ -149,19 +153,30 @@ class Panel:
         length = layout.window if promoter else attribution.rna_lengths[row]
         # With genes as background, sites of theirs may lie beyond the end of this RNA.
         n_bins = max(-(-length // layout.bin), 1 + int(place.max(initial=0)))
-        joined = next(n * 10**e for e in itertools.count() for n in (1, 2, 5)
-                      if n_bins <= n * 10**e * _BINS)  # fmt: skip
+        joined = next(
+            n * 10**e for e in itertools.count() for n in (1, 2, 5) if n_bins <= n * 10**e * _BINS
+        )
         shape = found.size, -(-n_bins // joined)
-        values = add_up(group * shape[1] + place // joined, shape[0] * shape[1],
-                       attribution.scores[own][here, column]).reshape(shape)  # fmt: skip
+        values = add_up(
+            group * shape[1] + place // joined,
+            shape[0] * shape[1],
+            attribution.scores[own][here, column],
+        ).reshape(shape)
         totals = values.sum(axis=1)
         best = strongest(np.arange(found.size), totals, k)
         features = feature[first[best]].astype(np.int64)
         return cls(
-            side, names_of(attribution, features, TEXT, "regulator"),
-            classes_of(attribution, features), values[best], totals[best], float(totals.sum()),
-            found.size, -layout.upstream if promoter else 0, length, joined * layout.bin,
-        )  # fmt: skip
+            side,
+            names_of(attribution, features, TEXT, "regulator"),
+            classes_of(attribution, features),
+            values[best],
+            totals[best],
+            float(totals.sum()),
+            found.size,
+            -layout.upstream if promoter else 0,
+            length,
+            joined * layout.bin,
+        )
 
     @property
     def edges(self) -> tuple[int, int]:
@@ -182,11 +197,13 @@ class Panel:
         axes.set(xlim=self.edges, yticks=[])
         axes.spines["bottom"].set_bounds(self.start, self.start + self.length)
         if self.side == "rna":
-            page.below(axes, f"nt from the 5' end {bins}",
-                       lambda x: number(x, ",.0f") if x else "5'")  # fmt: skip
+            page.below(
+                axes, f"nt from the 5' end {bins}", lambda x: number(x, ",.0f") if x else "5'"
+            )
             return
-        page.below(axes, f"bp from the start site {bins}",
-                   lambda x: number(x, "+,.0f") if x else "TSS")  # fmt: skip
+        page.below(
+            axes, f"bp from the start site {bins}", lambda x: number(x, "+,.0f") if x else "TSS"
+        )
         axes.axvline(0, color="black", linewidth=0.5)
         left, top, right, _ = page.place(axes)
         first, last = self.edges

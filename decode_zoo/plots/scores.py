@@ -37,8 +37,10 @@ def choose_rows(attribution: Attribution, genes: Iterable[str] | None) -> IntArr
         If nothing or not one of these genes was explained, or none is given.
     """
     if not len(attribution):
-        raise UsageError("No gene was explained, so there is nothing to draw.",
-                         remedy="attribution.not_explained says why.")  # fmt: skip
+        raise UsageError(
+            "No gene was explained, so there is nothing to draw.",
+            remedy="attribution.not_explained says why.",
+        )
     if genes is None:
         return np.arange(len(attribution))
     if isinstance(genes, str):
@@ -48,8 +50,10 @@ def choose_rows(attribution: Attribution, genes: Iterable[str] | None) -> IntArr
     for gene in genes:
         own = np.flatnonzero(np.any([column == gene for column in names], axis=0))
         if not own.size:
-            raise UsageError(f"Gene '{gene}' is not among those explained.",
-                             remedy="They are in attribution.genes.")  # fmt: skip
+            raise UsageError(
+                f"Gene '{gene}' is not among those explained.",
+                remedy="They are in attribution.genes.",
+            )
         found.append(own)
     if len(found) == 1:
         raise UsageError("The list of genes is empty.")
@@ -85,8 +89,10 @@ def choose_output(attribution: Attribution, rows: IntArray, output: str | None) 
         return int(chosen[np.argmax(np.abs(shift[chosen]))])
     names = [item.name for item in attribution.outputs]
     if output not in names:
-        raise UsageError(f"There is no output '{output}' among those explained.",
-                         remedy="They are in attribution.outputs.")  # fmt: skip
+        raise UsageError(
+            f"There is no output '{output}' among those explained.",
+            remedy="They are in attribution.outputs.",
+        )
     return names.index(output)
 
 

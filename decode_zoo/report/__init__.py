@@ -187,9 +187,14 @@ def build_report(
         raise MissingExtraError("jinja2", "report")
     sections = [read_section(folder) for folder in studies]
     content = collect(
-        model, genes, outputs=outputs, background=background, features=features,
-        fill_missing=fill_missing, progress=progress,
-    )  # fmt: skip
+        model,
+        genes,
+        outputs=outputs,
+        background=background,
+        features=features,
+        fill_missing=fill_missing,
+        progress=progress,
+    )
     record = provenance(command, **(facts or {}), **content.explainer.description())
     n, level = len(content.prediction), content.explainer.bound.features.layout.level
     heading = title or f"Regulators of {n:,} {level}{'' if n == 1 else 's'}"

@@ -108,8 +108,10 @@ def collect(
         raise UsageError("Give a list of genes, not a single string.", remedy=f"[{genes!r}]")
     queries = tuple(genes)
     common: dict[str, Any] = {
-        "outputs": outputs, "features": features, "fill_missing": fill_missing,
-    }  # fmt: skip
+        "outputs": outputs,
+        "features": features,
+        "fill_missing": fill_missing,
+    }
     explainer = model.explainer(by="regulator", background=background, **common)
     _check_size(len(queries), len(explainer.outputs))
     table = model.predict(queries, backend="numpy", **common)

@@ -24,8 +24,17 @@ from decode_zoo.studies.page import environment, picture_urls
 __all__ = ["render"]
 
 _SCRIPTS = (
-    "dom", "table", "charts", "heatmap", "data", "lists", "regulators", "gene", "places", "start",
-)  # fmt: skip
+    "dom",
+    "table",
+    "charts",
+    "heatmap",
+    "data",
+    "lists",
+    "regulators",
+    "gene",
+    "places",
+    "start",
+)
 
 
 def render(

@@ -167,10 +167,13 @@ class Findings:
         pictures = {f"{name}.svg": drawn for name, drawn in self.pictures.items()}
         svgs = _write_pictures(folder, {file: figure for file, (_, figure) in pictures.items()})
         section = Section(
-            self.study, self.title, dict(self.facts), self.notes,
+            self.study,
+            self.title,
+            dict(self.facts),
+            self.notes,
             tuple(ShownPicture(file, caption) for file, (caption, _) in pictures.items()),
             tuple(_shown(f"{name}{suffix}", *table) for name, table in self.tables.items()),
-        )  # fmt: skip
+        )
         write_summary(folder, section, record)
         page = render(section, svgs, record.get("provenance", {}))
         # A name from the command line may hold bytes that are no text.
@@ -201,9 +204,13 @@ def check_extras(table_format: Format = "tsv", *packages: str) -> None:
 
 
 def section_of(
-    study: str, title: str, facts: Mapping[str, str], notes: tuple[str, ...],
-    pictures: Mapping[str, str], tables: Mapping[str, tuple[str, pd.DataFrame]],
-) -> Section:  # fmt: skip
+    study: str,
+    title: str,
+    facts: Mapping[str, str],
+    notes: tuple[str, ...],
+    pictures: Mapping[str, str],
+    tables: Mapping[str, tuple[str, pd.DataFrame]],
+) -> Section:
     """Describe what lies in a folder that is not written by `Findings`.
 
     Parameters
@@ -216,10 +223,13 @@ def section_of(
         File → caption, table.
     """
     return Section(
-        study, title, dict(facts), notes,
+        study,
+        title,
+        dict(facts),
+        notes,
         tuple(ShownPicture(*item) for item in pictures.items()),
         tuple(_shown(file, *table) for file, table in tables.items()),
-    )  # fmt: skip
+    )
 
 
 def write_summary(folder: Path, section: Section, numbers: Mapping[str, Any]) -> None:
@@ -250,8 +260,9 @@ def read_section(folder: str | os.PathLike[str]) -> tuple[Section, dict[str, byt
     path = Path(folder) / SUMMARY
     remedy = "Name a folder that 'decode-zoo study' made."
     if not path.is_file():
-        raise InputError(f"is no folder of a study: it has no {SUMMARY}", path=folder,
-                         remedy=remedy)  # fmt: skip
+        raise InputError(
+            f"is no folder of a study: it has no {SUMMARY}", path=folder, remedy=remedy
+        )
     try:
         found = parse_json(read_at_most(path, _MOST))
         if not isinstance(found, dict) or "section" not in found:

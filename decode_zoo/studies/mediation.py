@@ -195,8 +195,9 @@ def study_mediation(
         raise UsageError("There must be one random set at least.")
     path, n_persons = expression.attrs.get("path"), expression.shape[1]
     if n_persons < _FEWEST_PERSONS:
-        raise InputError(f"{n_persons} persons are too few; at least {_FEWEST_PERSONS} are needed",
-                         path=path)  # fmt: skip
+        raise InputError(
+            f"{n_persons} persons are too few; at least {_FEWEST_PERSONS} are needed", path=path
+        )
     measured = _Measured.of(expression, features)
     genes = _pair_rows(pair, measured, path)
     classes = _classes(features)
@@ -205,21 +206,31 @@ def study_mediation(
     if not rows:
         raise InputError(
             "none of the regulators can be tested: "
-            + ", ".join(f"{name} ({status})" for name, status in
-                        zip(asked["asked"], asked["status"], strict=True)),
-            path=path, remedy="Name regulators whose genes are in the matrix.",
-        )  # fmt: skip
+            + ", ".join(
+                f"{name} ({status})"
+                for name, status in zip(asked["asked"], asked["status"], strict=True)
+            ),
+            path=path,
+            remedy="Name regulators whose genes are in the matrix.",
+        )
     if len(rows) >= n_persons - 3:
-        raise UsageError(f"{len(rows)} regulators are too many for {n_persons} persons: at most "
-                         f"{n_persons - 4} can be regressed out.",
-                         remedy="Name fewer regulators.")  # fmt: skip
-    pool = [row for row in sorted(classes)
-            if row not in {*rows, *genes} and measured.status(row) == "ok"]  # fmt: skip
+        raise UsageError(
+            f"{len(rows)} regulators are too many for {n_persons} persons: at most "
+            f"{n_persons - 4} can be regressed out.",
+            remedy="Name fewer regulators.",
+        )
+    pool = [
+        row
+        for row in sorted(classes)
+        if row not in {*rows, *genes} and measured.status(row) == "ok"
+    ]
     if len(pool) < max(len(rows), 2):
         raise InputError(
             f"holds {len(pool)} other regulators of {features.name}, too few to draw random sets "
-            f"of {len(rows)} from", path=path, remedy="Bring a matrix of all genes.",
-        )  # fmt: skip
+            f"of {len(rows)} from",
+            path=path,
+            remedy="Bring a matrix of all genes.",
+        )
     values, own, others = measured.take(genes), measured.take(rows), measured.take(pool)
     _check_independent(own, [measured.name(row) for row in rows], path)
     r = float(np.prod(_standardised(values), axis=0).sum())
@@ -233,21 +244,34 @@ def study_mediation(
         "pair": [measured.name(row) for row in genes],
         "persons": n_persons,
         "regulators": [measured.name(row) for row in rows],
-        "left_out": dict(zip(asked["asked"][asked["status"] != "ok"],
-                             asked["status"][asked["status"] != "ok"], strict=True)),
+        "left_out": dict(
+            zip(
+                asked["asked"][asked["status"] != "ok"],
+                asked["status"][asked["status"] != "ok"],
+                strict=True,
+            )
+        ),
         "r": r,
         "r2": r * r,
         "r2_left": after,
-        "random_sets": {"n": len(sets), "all": math.comb(len(pool), len(rows)) <= draws,
-                        "of_regulators": len(pool), "of_feature_set": len(classes),
-                        "size": len(rows), "mean": float(null.mean()), "interval_95": [low, high]},
+        "random_sets": {
+            "n": len(sets),
+            "all": math.comb(len(pool), len(rows)) <= draws,
+            "of_regulators": len(pool),
+            "of_feature_set": len(classes),
+            "size": len(rows),
+            "mean": float(null.mean()),
+            "interval_95": [low, high],
+        },
         "p": float((1 + (null <= after).sum()) / (1 + len(sets))),
         "seed": seed,
         "provenance": provenance(
-            command, features={"id": features.name, "sha256": features.sha256}, seed=seed,
+            command,
+            features={"id": features.name, "sha256": features.sha256},
+            seed=seed,
             **(facts or {}),
         ),
-    }  # fmt: skip
+    }
     return _findings(numbers, table, null, [",".join(names[chosen]) for chosen in sets], features)
 
 
@@ -265,8 +289,9 @@ def _pair_rows(pair: Sequence[str], measured: _Measured, path: str | None) -> li
     for name, row in zip(pair, rows, strict=True):
         if (status := measured.status(row)) != "ok":
             what = "does not vary" if status == "constant" else "is not in the matrix"
-            raise InputError(f"gene {name} {what}", path=path,
-                             remedy="Name genes that are expressed.")  # fmt: skip
+            raise InputError(
+                f"gene {name} {what}", path=path, remedy="Name genes that are expressed."
+            )
     return rows
 
 
@@ -292,10 +317,16 @@ def _asked(
         "of_the_pair" if row in genes else measured.status(row) if text == "ok" else text
         for row, text in zip(rows, found.status, strict=True)
     ]
-    return pd.DataFrame({
-        "asked": names, "gene_id": found.gene_ids, "symbol": found.symbols,
-        "class": [classes.get(row, "") for row in rows], "status": status, "row": rows,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "asked": names,
+            "gene_id": found.gene_ids,
+            "symbol": found.symbols,
+            "class": [classes.get(row, "") for row in rows],
+            "status": status,
+            "row": rows,
+        }
+    )
 
 
 def _random_sets(n: int, k: int, draws: int, seed: int) -> IntArray:
@@ -303,8 +334,10 @@ def _random_sets(n: int, k: int, draws: int, seed: int) -> IntArray:
     if math.comb(n, k) <= draws:
         return np.array(list(itertools.combinations(range(n), k)), np.int64)
     generator, size = np.random.default_rng(seed), max(1, _HELD // n)
-    parts = [generator.random((min(size, draws - start), n)).argsort(axis=1)[:, :k]
-             for start in range(0, draws, size)]  # fmt: skip
+    parts = [
+        generator.random((min(size, draws - start), n)).argsort(axis=1)[:, :k]
+        for start in range(0, draws, size)
+    ]
     return np.concatenate(parts)
 
 
@@ -312,9 +345,11 @@ def _check_independent(values: FloatArray, names: Sequence[str], path: str | Non
     """Refuse regulators whose expression others determine."""
     left = np.abs(np.diag(np.linalg.qr(_standardised(values).T, mode="r")))
     for place in np.flatnonzero(left < _INDEPENDENT).tolist():
-        raise InputError(f"the expression of {names[place]} is determined by that of "
-                         f"{', '.join(names[:place])}", path=path,
-                         remedy="Leave one of these regulators out.")  # fmt: skip
+        raise InputError(
+            f"the expression of {names[place]} is determined by that of {', '.join(names[:place])}",
+            path=path,
+            remedy="Leave one of these regulators out.",
+        )
 
 
 def _tell_each(
@@ -326,18 +361,24 @@ def _tell_each(
     left = left_by_each(pair, own)
     p = (1 + (others[None, :] <= left[:, None]).sum(axis=1)) / (1 + others.size)
     for name, values in (
-        ("r_first", r[:, 0]), ("r_second", r[:, 1]), ("r2_left", left), ("drop", before - left),
+        ("r_first", r[:, 0]),
+        ("r_second", r[:, 1]),
+        ("r2_left", left),
+        ("drop", before - left),
         ("p", p),
-    ):  # fmt: skip
+    ):
         table[name] = np.nan
         table.loc[ok, name] = values
     return table.sort_values("r2_left", kind="stable", ignore_index=True)
 
 
 def _findings(
-    numbers: Mapping[str, Any], table: pd.DataFrame, null: FloatArray, sets: Sequence[str],
+    numbers: Mapping[str, Any],
+    table: pd.DataFrame,
+    null: FloatArray,
+    sets: Sequence[str],
     features: FeatureSet,
-) -> Findings:  # fmt: skip
+) -> Findings:
     first, second = numbers["pair"]
     chosen, random = numbers["regulators"], numbers["random_sets"]
     named = ", ".join(chosen[:_NAMED]) + (", …" if len(chosen) > _NAMED else "")
@@ -370,16 +411,25 @@ def _findings(
         },
         tuple(notes),
         {
-            "regulators": ("Each regulator alone; p: share of the others that leave as little",
-                           table),
-            "random_sets": ("R2 left by other sets", pd.DataFrame(
-                {"set": np.arange(1, len(null) + 1), "r2_left": null, "regulators": sets}
-            )),
+            "regulators": (
+                "Each regulator alone; p: share of the others that leave as little",
+                table,
+            ),
+            "random_sets": (
+                "R2 left by other sets",
+                pd.DataFrame(
+                    {"set": np.arange(1, len(null) + 1), "r2_left": null, "regulators": sets}
+                ),
+            ),
         },
-        {"histogram": ("R2 left by these regulators, and by other sets",
-                       _histogram(numbers, null))},
+        {
+            "histogram": (
+                "R2 left by these regulators, and by other sets",
+                _histogram(numbers, null),
+            )
+        },
         numbers,
-    )  # fmt: skip
+    )
 
 
 def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
@@ -391,10 +441,12 @@ def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
         left, height, grey = MARGIN + 0.42, 1.8, "#8A929B"
         colours = {"before": "#0072B2", "given these regulators": "#D55E00"}
         page = Page.make(
-            SINGLE, height + AXIS + 0.05, title=" and ".join(numbers["pair"]),
+            SINGLE,
+            height + AXIS + 0.05,
+            title=" and ".join(numbers["pair"]),
             lines=[f"R² of their expression, p = {numbers['p']:.2g}"],
             key={**colours, "other sets": grey},
-        )  # fmt: skip
+        )
         axes = page.axes(left, page.top, SINGLE - MARGIN - 0.1 - left, height)
         found = numbers["r2"], numbers["r2_left"]
         most = 1.05 * max(*found, float(null.max())) or 1.0

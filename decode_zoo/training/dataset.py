@@ -225,8 +225,9 @@ def make_dataset_like(
 def _places(genes: Sequence[str], split: Mapping[str, str]) -> IntArray:
     for gene, part in split.items():
         if part not in PARTS:
-            raise InputError(f"gene {gene}: a part of the split is one of {', '.join(PARTS)}, not "
-                             f"'{part}'")  # fmt: skip
+            raise InputError(
+                f"gene {gene}: a part of the split is one of {', '.join(PARTS)}, not '{part}'"
+            )
     return np.array([i for i, gene in enumerate(genes) if gene in split], np.int64)
 
 
@@ -243,10 +244,13 @@ def _split_genes(
     """Targets of the genes that the feature set has, their rows there, and their split."""
     targets, rows = _known_genes(features, targets)
     split = split_by_chromosome(
-        [features.rows.chroms[row] for row in rows], targets.gene_ids, test=selection.test,
-        absent=selection.absent, validation_fraction=selection.validation_fraction,
+        [features.rows.chroms[row] for row in rows],
+        targets.gene_ids,
+        test=selection.test,
+        absent=selection.absent,
+        validation_fraction=selection.validation_fraction,
         seed=selection.split_seed,
-    )  # fmt: skip
+    )
     return targets, rows, split
 
 
@@ -257,8 +261,10 @@ def _known_genes(features: FeatureSet, targets: Targets) -> tuple[Targets, IntAr
     place = {name: i for i, name in enumerate(features.rows.gene_ids)}
     known = np.array([i for i, gene in enumerate(targets.gene_ids) if gene in place], np.int64)
     if not known.size:
-        raise InputError("no gene of the expression matrix is in the feature set",
-                         remedy="Are both by Ensembl gene id?")  # fmt: skip
+        raise InputError(
+            "no gene of the expression matrix is in the feature set",
+            remedy="Are both by Ensembl gene id?",
+        )
     targets = targets.take(known)
     rows = np.array([place[gene] for gene in targets.gene_ids], np.int64)
     return targets, rows

@@ -38,9 +38,12 @@ def build_network(config: DecodeConfig, channels: dict[Side, int], n_outputs: in
         inputs = hidden = keras.Input((None, channels[side]), name=side)
         for i in range(layers):
             hidden = keras.layers.Conv1D(
-                width, kernel, use_bias=False, activation="relu" if config.conv_relu else None,
+                width,
+                kernel,
+                use_bias=False,
+                activation="relu" if config.conv_relu else None,
                 name=f"{side}_conv{i}",
-            )(hidden)  # fmt: skip
+            )(hidden)
         return inputs, keras.ops.sum(hidden, axis=1)
 
     rna, rna_sum = branch("rna", config.rna_layers, config.rna_kernel, config.rna_channels)

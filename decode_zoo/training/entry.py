@@ -73,8 +73,10 @@ def check_entry(id: str, title: str, license: str, citation: str, features: str)
     Artifact(id, "model", title, license, citation, features, _NO_FILES)
     builtin = load_registry(builtin_registry_path())
     if id in builtin.artifacts or id in builtin.same_as:
-        raise InputError(f"id: {id} is a model of decode-zoo itself, and an id never changes its "
-                         "meaning", remedy="Give it a name of its own.")  # fmt: skip
+        raise InputError(
+            f"id: {id} is a model of decode-zoo itself, and an id never changes its meaning",
+            remedy="Give it a name of its own.",
+        )
 
 
 def write_card(bundle: Path, former: Path, *, personal: bool = False) -> None:

@@ -100,11 +100,16 @@ def base_network(base: Model, fit: FinetuneFit) -> PerceptronNetwork:
     """
     network = base.network
     if not isinstance(network, PerceptronNetwork):
-        raise UsageError(f"{base.id} is of the family {base.manifest.family}; only perceptrons can "
-                         "be fine-tuned.", remedy="--base gtex-tissue-v1")  # fmt: skip
+        raise UsageError(
+            f"{base.id} is of the family {base.manifest.family}; only perceptrons can "
+            "be fine-tuned.",
+            remedy="--base gtex-tissue-v1",
+        )
     if fit.frozen_layers > 1 + network.config.dense_layers:
-        raise UsageError(f"{base.id} has {1 + network.config.dense_layers} layers below its "
-                         f"outputs; {fit.frozen_layers} cannot be frozen.")  # fmt: skip
+        raise UsageError(
+            f"{base.id} has {1 + network.config.dense_layers} layers below its "
+            f"outputs; {fit.frozen_layers} cannot be frozen."
+        )
     return network
 
 
@@ -167,8 +172,9 @@ def _fit_members(
         losses = progress.history["val_loss"]
         best = int(np.argmin(losses))
         _put(model.weights, progress.arrays, "best")
-        yield Repeat(seed, tuned.weights(model), losses[best], best + 1, progress.history,
-                     progress.seconds)  # fmt: skip
+        yield Repeat(
+            seed, tuned.weights(model), losses[best], best + 1, progress.history, progress.seconds
+        )
 
 
 def _loss_weights(dataset: Dataset, fit: FinetuneFit) -> npt.NDArray[np.float32]:
@@ -212,9 +218,12 @@ def _train(
         started, epoch = time.monotonic(), len(progress.history["loss"])
         order = np.random.default_rng([seed, epoch]).permutation(len(training[1]))
         loss = model.fit(
-            _rows(training[0], order), training[1][order], batch_size=fit.batch_size, verbose=0,
+            _rows(training[0], order),
+            training[1][order],
+            batch_size=fit.batch_size,
+            verbose=0,
             shuffle=False,
-        ).history["loss"][0]  # fmt: skip
+        ).history["loss"][0]
         predicted = np.asarray(model(validation[0], training=False))
         with np.errstate(over="ignore", invalid="ignore"):
             validation_loss = float((np.square(predicted - validation[1]) @ weights).mean())
@@ -223,7 +232,7 @@ def _train(
                 f"The training with seed {seed} diverged: the validation loss of epoch {epoch + 1} "
                 f"is {validation_loss}.",
                 remedy=f"Take a learning_rate below {fit.learning_rate:g}.",
-            )  # fmt: skip
+            )
         found = {
             "loss": float(loss),
             "val_loss": validation_loss,
@@ -239,8 +248,14 @@ def _train(
         progress = Progress(history, seconds, _taken(state, "state") | best)
         if checkpoints:
             checkpoints.save(seed, progress)
-        _log.info("seed %d, epoch %d: validation loss %.4f, rho %.4f, %.0f s",
-                  seed, epoch + 1, found["val_loss"], found["rho"], seconds)  # fmt: skip
+        _log.info(
+            "seed %d, epoch %d: validation loss %.4f, rho %.4f, %.0f s",
+            seed,
+            epoch + 1,
+            found["val_loss"],
+            found["rho"],
+            seconds,
+        )
     return progress
 
 
@@ -303,9 +318,12 @@ class _Tuned:
 
     @classmethod
     def start(
-        cls, member: Member, scores: dict[Side, FloatArray], y: npt.NDArray[np.floating],
+        cls,
+        member: Member,
+        scores: dict[Side, FloatArray],
+        y: npt.NDArray[np.floating],
         fit: FinetuneFit,
-    ) -> _Tuned:  # fmt: skip
+    ) -> _Tuned:
         units, hidden = [], _encoded(member, scores)
         for number in range(len(member.layers)):
             if number:

@@ -134,12 +134,20 @@ def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iter
         history = model.fit(**data, epochs=fit.max_epochs, callbacks=[stopping], verbose=0).history
         best = int(np.argmin(history["val_loss"]))
         repeat = Repeat(
-            seed, layer_weights(model), float(history["val_loss"][best]), best + 1,
+            seed,
+            layer_weights(model),
+            float(history["val_loss"][best]),
+            best + 1,
             {name: [float(v) for v in values] for name, values in history.items()},
             time.monotonic() - started,
-        )  # fmt: skip
-        _log.info("seed %d: validation loss %.4f at epoch %d, %.0f s",
-                  seed, repeat.validation_loss, repeat.best_epoch, repeat.seconds)  # fmt: skip
+        )
+        _log.info(
+            "seed %d: validation loss %.4f at epoch %d, %.0f s",
+            seed,
+            repeat.validation_loss,
+            repeat.best_epoch,
+            repeat.seconds,
+        )
         yield repeat
 
 

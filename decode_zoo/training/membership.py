@@ -75,8 +75,9 @@ def check_membership(
     out[np.random.default_rng(fit.seeds[0]).permutation(persons)[:count]] = True
     _log.info("membership check: without %d of %d persons", count, persons)
     columns = np.append(np.flatnonzero(~out), persons)
-    tuned, _ = finetune_network(dataset.take_outputs(columns), network,
-                                replace(fit, seeds=fit.seeds[:1]))  # fmt: skip
+    tuned, _ = finetune_network(
+        dataset.take_outputs(columns), network, replace(fit, seeds=fit.seeds[:1])
+    )
     split = dataset.split
     unseen = np.concatenate([split.validation, split.test])
     found = []

@@ -189,16 +189,24 @@ def fit_members(
             loss=_loss(dataset, fit),
         )
         history = model.fit(
-            x, y, batch_size=fit.batch_size, epochs=fit.epochs, verbose=0,
+            x,
+            y,
+            batch_size=fit.batch_size,
+            epochs=fit.epochs,
+            verbose=0,
             validation_data=(validation_x, validation_y),
-        ).history  # fmt: skip
+        ).history
         repeat = Repeat(
-            seed, _folded(layer_weights(model), config), float(history["val_loss"][-1]),
-            fit.epochs, {name: [float(v) for v in values] for name, values in history.items()},
+            seed,
+            _folded(layer_weights(model), config),
+            float(history["val_loss"][-1]),
+            fit.epochs,
+            {name: [float(v) for v in values] for name, values in history.items()},
             time.monotonic() - started,
-        )  # fmt: skip
-        _log.info("seed %d: validation loss %.4f, %.0f s",
-                  seed, repeat.validation_loss, repeat.seconds)  # fmt: skip
+        )
+        _log.info(
+            "seed %d: validation loss %.4f, %.0f s", seed, repeat.validation_loss, repeat.seconds
+        )
         yield repeat
 
 

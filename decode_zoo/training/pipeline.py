@@ -307,8 +307,10 @@ def write_bundle(
         files={name: sha256_of(folder / name) for name in ("weights.npz", "model.onnx")},
     )
     if wrong := manifest.contradictions():
-        raise InputError(f"the bundle could not be used: {'; '.join(wrong[:5])}",
-                         remedy="Train on more genes, or name things otherwise.")  # fmt: skip
+        raise InputError(
+            f"the bundle could not be used: {'; '.join(wrong[:5])}",
+            remedy="Train on more genes, or name things otherwise.",
+        )
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
 
 
@@ -325,9 +327,10 @@ def _metrics(dataset: Dataset, network: Network) -> dict[str, Any]:
         rows = getattr(dataset.split, part)
         if rows.size:
             table: pd.DataFrame = score(
-                predict_part(dataset, network, rows), dataset.targets.values[rows],
+                predict_part(dataset, network, rows),
+                dataset.targets.values[rows],
                 dataset.targets.names,
-            )  # fmt: skip
+            )
             by_output = dict(zip(table["output"], table["spearman"].round(4), strict=True))
             found[part] = summarise(table) | {"by_output": by_output}
     return found
@@ -343,8 +346,10 @@ def _frozen_inputs(dataset: Dataset, side: Side, network: Network) -> FrozenInpu
         background = float(np.median(np.array(features.rows.rna_lengths)[training]))
     return FrozenInputs(
         tuple(by_name[name] for name in dataset.tracks[side]),
-        tuple(network.input_scale[side].tolist()), dataset.bound.kernels[side], background,
-    )  # fmt: skip
+        tuple(network.input_scale[side].tolist()),
+        dataset.bound.kernels[side],
+        background,
+    )
 
 
 def _spread(n: int, count: int) -> IntArray:

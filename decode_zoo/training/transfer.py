@@ -84,8 +84,10 @@ class Transfer:
     def __post_init__(self) -> None:
         """Refuse what cannot be done together."""
         if self.from_scratch and (self.trials or self.membership):
-            raise UsageError("Training from scratch is for comparison: it has neither a search nor "
-                             "a membership check.")  # fmt: skip
+            raise UsageError(
+                "Training from scratch is for comparison: it has neither a search nor "
+                "a membership check."
+            )
 
 
 def unfinished_folder(folder: str | os.PathLike[str]) -> Path:
@@ -117,20 +119,31 @@ def cohort_dataset(
     """
     own = base.manifest.training["selection"]
     if split is None and not own["test"]:
-        raise UsageError(f"The genes of {base.id} were split one by one, so that its split says "
-                         "nothing of the genes of a cohort: all would be trained on.",
-                         remedy="Give a split of your own with --split.")  # fmt: skip
+        raise UsageError(
+            f"The genes of {base.id} were split one by one, so that its split says "
+            "nothing of the genes of a cohort: all would be trained on.",
+            remedy="Give a split of your own with --split.",
+        )
     selection = Selection(
-        test=tuple(own["test"]), absent=tuple(own["absent"]), split_seed=own["split_seed"],
+        test=tuple(own["test"]),
+        absent=tuple(own["absent"]),
+        split_seed=own["split_seed"],
         validation_fraction=own["validation_fraction"],
-    )  # fmt: skip
+    )
     dataset = make_dataset_like(
-        base.manifest, base.features, targets, selection, split,
+        base.manifest,
+        base.features,
+        targets,
+        selection,
+        split,
         validation=_validation_genes(base.manifest),
-    )  # fmt: skip
+    )
     if (count := len(dataset.split.validation)) < _FEWEST_VALIDATION:
-        raise InputError(f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
-                         "know when to stop", remedy="Give more genes.")  # fmt: skip
+        raise InputError(
+            f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
+            "know when to stop",
+            remedy="Give more genes.",
+        )
     return dataset
 
 
@@ -203,8 +216,10 @@ def finetune_bundle(
         and transfer
         and (transfer.keep_above is not None or transfer.anonymise or transfer.membership)
     ):
-        raise UsageError("Scores of genes are no persons: there is nobody to choose, to name by "
-                         "codes, or to tell from others.")  # fmt: skip
+        raise UsageError(
+            "Scores of genes are no persons: there is nobody to choose, to name by "
+            "codes, or to tell from others."
+        )
     fit, transfer, path = fit or FinetuneFit(), transfer or Transfer(), Path(folder)
     network = base_network(base, fit)
     codes = path.with_name(f"{path.name}.codes.tsv")
@@ -214,13 +229,24 @@ def finetune_bundle(
     with atomic_dir(path, force) as temporary:
         dataset = cohort_dataset(base, targets, split)
         origin = {"id": base.id, "manifest_sha256": sha256_of(base.locate("manifest.json"))}
-        settings = {"base": origin, "data": dict(description.data), "fit": asdict(fit),
-                    "split": asdict(dataset.selection), "dataset": _fingerprint(dataset),
-                    "versions": training_versions()}  # fmt: skip
+        settings = {
+            "base": origin,
+            "data": dict(description.data),
+            "fit": asdict(fit),
+            "split": asdict(dataset.selection),
+            "dataset": _fingerprint(dataset),
+            "versions": training_versions(),
+        }
         checkpoints = Checkpoints(unfinished, settings)
         if transfer.trials:
-            fit = search_fit(dataset, network, fit, transfer.trials, unfinished / "search.journal",
-                             checkpoints.key)  # fmt: skip
+            fit = search_fit(
+                dataset,
+                network,
+                fit,
+                transfer.trials,
+                unfinished / "search.journal",
+                checkpoints.key,
+            )
             checkpoints = replace(checkpoints, settings={**settings, "fit": asdict(fit)})
         fitted = _fit(dataset, network, fit, transfer, checkpoints)
         kept: dict[str, Any] = {"base": origin}
@@ -234,8 +260,9 @@ def finetune_bundle(
             secrets.SystemRandom().shuffle(persons := columns[:-1].tolist())
             columns = np.array([*persons, columns[-1]], np.int64)
         dataset = dataset.take_outputs(columns)
-        fitted = replace(fitted, network=_take_outputs(fitted.network, columns),
-                         kept={**fitted.kept, **kept})  # fmt: skip
+        fitted = replace(
+            fitted, network=_take_outputs(fitted.network, columns), kept={**fitted.kept, **kept}
+        )
         names = dataset.targets.names[:-1]
         if transfer.anonymise:
             prefix = _code_prefix(names)
@@ -274,9 +301,12 @@ def _fingerprint(dataset: Dataset) -> str:
 
 
 def _fit(
-    dataset: Dataset, network: PerceptronNetwork, fit: FinetuneFit, transfer: Transfer,
+    dataset: Dataset,
+    network: PerceptronNetwork,
+    fit: FinetuneFit,
+    transfer: Transfer,
     checkpoints: Checkpoints,
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     if transfer.from_scratch:
         config = replace(network.config, members=len(fit.seeds))
         return fit_network(dataset, config, PerceptronFit(seeds=fit.seeds))
@@ -292,14 +322,18 @@ def _kept_columns(
     if threshold is None:
         return every
     rows = dataset.split.validation
-    table = score(predict_part(dataset, network, rows), dataset.targets.values[rows],
-                  dataset.targets.names)  # fmt: skip
+    table = score(
+        predict_part(dataset, network, rows), dataset.targets.values[rows], dataset.targets.names
+    )
     rho = table["spearman"].to_numpy()[:-1]
     least = float(np.nanmedian(rho)) if threshold == "median" else threshold
     good = np.flatnonzero(rho > least)
     if not good.size:
-        raise InputError(f"no person has a rho above {least:.3f} on validation genes; the best has "
-                         f"{np.nanmax(rho):.3f}", remedy="Keep more persons.")  # fmt: skip
+        raise InputError(
+            f"no person has a rho above {least:.3f} on validation genes; the best has "
+            f"{np.nanmax(rho):.3f}",
+            remedy="Keep more persons.",
+        )
     return np.append(good, every[-1])
 
 

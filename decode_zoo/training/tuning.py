@@ -20,9 +20,13 @@ _SEARCHED = ("frozen_layers", "learning_rate", "weight_decay", "encoder_dropout"
 
 
 def search_fit(
-    dataset: Dataset, network: PerceptronNetwork, fit: FinetuneFit, trials: int, journal: Path,
+    dataset: Dataset,
+    network: PerceptronNetwork,
+    fit: FinetuneFit,
+    trials: int,
+    journal: Path,
     study: str,
-) -> FinetuneFit:  # fmt: skip
+) -> FinetuneFit:
     """Try settings, the given ones first, and return the best.
 
     Parameters
@@ -54,9 +58,12 @@ def search_fit(
     journal.parent.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(journal)))
     found = optuna.create_study(
-        storage=storage, study_name=study, load_if_exists=True,
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=fit.seeds[0]),
-    )  # fmt: skip
+        storage=storage,
+        study_name=study,
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=fit.seeds[0]),
+    )
     if not found.trials:
         found.enqueue_trial({name: getattr(fit, name) for name in _SEARCHED})
 

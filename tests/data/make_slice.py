@@ -17,9 +17,11 @@ CHROMS = ("chr21", "chr22")
 GENES_PER_GROUP = 38  # of each chromosome, strand, and single- or multi-exon
 PROMOTER = ("CTCF.K562", "H3K4me3.NHEK", "POLR2A.GM12878", "TAF1.HepG2")
 RNA = (
-    "PRPF8.HepG2.ENCFF048YPA", "BCLAF1.HepG2.ENCFF810EUA", "YBX3.K562.ENCFF746XLE",
+    "PRPF8.HepG2.ENCFF048YPA",
+    "BCLAF1.HepG2.ENCFF810EUA",
+    "YBX3.K562.ENCFF746XLE",
     "UCHL5.K562.ENCFF365LFU",
-)  # fmt: skip
+)
 MIRNA = "targetscan_conserved_reconstructed.hg38"
 # Gene-level targets: the first sets of each library, and those with odd names.
 LIBRARIES = (

@@ -50,24 +50,37 @@ def search(reader: str, folder: Path, options: list[str]) -> None:
 
 def stands(reader: str, seconds: int, folder: Path) -> bool:
     """Fuzz one reader in a process of its own, and print what came of it."""
-    options = ["-seed=1", f"-max_total_time={seconds}", f"-timeout={HANG_SECONDS}",
-               f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST}", "-len_control=20",
-               f"-dict={folder / 'words'}",
-               "-print_final_stats=1"]  # fmt: skip
+    options = [
+        "-seed=1",
+        f"-max_total_time={seconds}",
+        f"-timeout={HANG_SECONDS}",
+        f"-rss_limit_mb={MEMORY_MB}",
+        f"-max_len={LONGEST}",
+        "-len_control=20",
+        f"-dict={folder / 'words'}",
+        "-print_final_stats=1",
+    ]
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.search", "--one", reader, str(folder), *options],
         env={**os.environ, "PYTHONHASHSEED": "0", "DECODE_ZOO_OFFLINE": "1"},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     runs = [line.split()[-1] for line in done.stderr.splitlines() if "executed_units" in line]
     if done.returncode == 0 and runs:
         print(f"{reader}: {runs[-1]} inputs, {time.monotonic() - started:.0f} s", flush=True)
         return True
     # The traceback is on standard output; of libFuzzer's words, not those on its progress.
     said = [line for line in done.stderr.splitlines() if not line.startswith("#")]
-    print(f"{reader}: FAILED ({done.returncode})", *done.stdout.splitlines()[-MOST_PRINTED:],
-          *said[-MOST_PRINTED:], sep="\n  ")  # fmt: skip
+    print(
+        f"{reader}: FAILED ({done.returncode})",
+        *done.stdout.splitlines()[-MOST_PRINTED:],
+        *said[-MOST_PRINTED:],
+        sep="\n  ",
+    )
     for found in folder.glob(f"{reader}-found-*"):
         text = base64.b64encode(found.read_bytes()).decode()
         print(
@@ -80,8 +93,9 @@ def stands(reader: str, seconds: int, folder: Path) -> bool:
 
 def write_words(words: list[bytes], path: Path) -> None:
     """Write a dictionary as libFuzzer reads it."""
-    lines = ("".join(f"\\x{byte:02x}" for byte in word)
-             for word in words if len(word) <= LONGEST_WORD)  # fmt: skip
+    lines = (
+        "".join(f"\\x{byte:02x}" for byte in word) for word in words if len(word) <= LONGEST_WORD
+    )
     path.write_text("".join(f'"{line}"\n' for line in lines))
 
 

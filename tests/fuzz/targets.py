@@ -79,9 +79,10 @@ def manifest_of(folder: Path) -> bytes:
     content["training"] = {}
     answers = content["known_answers"]
     content["known_answers"] = {
-        "genes": answers["genes"][:10], "outputs": answers["outputs"][:2],
+        "genes": answers["genes"][:10],
+        "outputs": answers["outputs"][:2],
         "values": [row[:2] for row in answers["values"][:10]],
-    }  # fmt: skip
+    }
     return json.dumps(content).encode()
 
 
@@ -178,26 +179,40 @@ def read_graph_and_names(path: Path) -> None:
 
 
 SECTION = {
-    "study": "knockout", "title": "T", "facts": {"Genes": "3"}, "notes": ["n"],
+    "study": "knockout",
+    "title": "T",
+    "facts": {"Genes": "3"},
+    "notes": ["n"],
     "pictures": [],
-    "tables": [{"file": "a.tsv", "caption": "c", "columns": ["x"], "rows": [["1"]], "n_rows": 1,
-                "n_columns": 1}],
-}  # fmt: skip
+    "tables": [
+        {
+            "file": "a.tsv",
+            "caption": "c",
+            "columns": ["x"],
+            "rows": [["1"]],
+            "n_rows": 1,
+            "n_columns": 1,
+        }
+    ],
+}
 
 
 # By the first part of a file's name: how it is read, and what a good one is.
 READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path], bytes]]] = {
-    "genes": (read_gene_list, "x.tsv", b"gene_id\tx\n\"TP53\"\t1\n# a\nGATA1,2\n\nIDS\n"),
+    "genes": (read_gene_list, "x.tsv", b'gene_id\tx\n"TP53"\t1\n# a\nGATA1,2\n\nIDS\n'),
     "gtf": (read_both_levels, "x.gtf", GTF.encode()),
     "bed": (read_bed, "x.bed", b"track x\nchr1\t10\t20\ta\t0\t+\nchr2\t30\t45\tb\t7\t-\n"),
     "tss": (lambda p: read_tss_bed(p, TOY), "x.bed", b"chr1\t10\t11\tA.1\t0\t+\n"),
     "sizes": (lambda p: read_chrom_sizes(p, "x"), "x.sizes", b"chr1\t1000\n# a\nchrM 16569\n"),
-    "sites": (lambda p: find_site_files(p, "rna"), "x.tsv",
-              b"file\tregulator\tcell\tkind\na.bed\tCTCF\tK562\trbp\na.bed\t*\t\tmirna\n"),
+    "sites": (
+        lambda p: find_site_files(p, "rna"),
+        "x.tsv",
+        b"file\tregulator\tcell\tkind\na.bed\tCTCF\tK562\trbp\na.bed\t*\t\tmirna\n",
+    ),
     "aliases": (read_aliases, "x.tsv", b"alias\tgene_id\nold\tA\n"),
     "gmt": (read_lists, "x.gmt", b"SPI1_K562\tx\tA\tb,1.0\t7\nMYC_\t\ta\told\t\n"),
     "ids": (genesets.read_ids, "x.tsv", b"alias\tgene_id\n7\tA\n8\tA\n8\tB\n"),
-    "expression": (read_targets, "x.tsv", b"gene\tLiver\t\"Lung\"\nA.1\t1.5\t+2e-1\nB\t7\t30\n"),
+    "expression": (read_targets, "x.tsv", b'gene\tLiver\t"Lung"\nA.1\t1.5\t+2e-1\nB\t7\t30\n'),
     "npz": (read_arrays, "x.npz", published("small.npz")),
     "npy": (read_array, "x.npy", array_of),
     "pooled": (read_set, "set/features.json", published("set/features.json")),
@@ -206,26 +221,86 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path],
     "counts": (read_grid, "x.tsv", b"gene\ta\tb\nA.1\t3\t0\nB\t7\t30\n"),
     "persons": (read_persons, "x.tsv", b"person\tsex\tage\na\tF\t50-59\nb\tM\t\n"),
     "codes": (read_codes, "x.tsv", b"code\tperson\nP1\tA\nP2\tB\n"),
-    "scores": (read_scores, "x.tsv",
-               b"output\tclass\tregulator\tmean\tmean_abs\tn_genes\nLung\tTF\tA\t0\t1\t1\n"),
-    "listed-above": (lambda p: read_listed_above(p, "pLI", 0.5), "x.tsv",
-                     b"gene\tpLI\nA\t1\nB\t0.2\nC\t\n"),
+    "scores": (
+        read_scores,
+        "x.tsv",
+        b"output\tclass\tregulator\tmean\tmean_abs\tn_genes\nLung\tTF\tA\t0\t1\t1\n",
+    ),
+    "listed-above": (
+        lambda p: read_listed_above(p, "pLI", 0.5),
+        "x.tsv",
+        b"gene\tpLI\nA\t1\nB\t0.2\nC\t\n",
+    ),
     "signature": (read_signature, "x.tsv", b"gene\tlogFC\tp\nTP53\t-1.5\t1e-9\nMYC\t2\tNA\n"),
-    "summary": (lambda p: read_section(p.parent), "summary.json",
-                json.dumps({"format_version": 1, "section": SECTION}).encode()),
+    "summary": (
+        lambda p: read_section(p.parent),
+        "summary.json",
+        json.dumps({"format_version": 1, "section": SECTION}).encode(),
+    ),
     "registry": (load_registry, "x.yaml", (ROOT / "registry.yaml").read_bytes()),
-}  # fmt: skip
+}
 
 # What has broken readers before, here or elsewhere.
 NASTY = [
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1f\x8b", b"\r", b"\r\n", b"\n\n", b"\t", b"\t\t", b'"',
-    b"''", b",", b"#", b" ", b"nan", b"NaN", b"-inf", b"Infinity", b"1e999", b"1e3", b"-1", b"-0",
-    b"0", b"9" * 19, b"9" * 5000, b"1_0", b"0x1", b"True", b"NA", b"null", b"[]", b"{}",
-    b"[" * 9000, b'{"a":' * 9000, b"\\ud800", b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\x85",
-    b"\x1c", b"..", b"/", b"chrUn", b"NC_000001.10", b"*", b"!!python/object", b"&a", b"*a",
-    b"<<: ", b"%", b"PK", "٣".encode(), b"\x0b", b"\x0c", b";", b'gene_id ""', b"2147483648",
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\x1f\x8b",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b"\t",
+    b"\t\t",
+    b'"',
+    b"''",
+    b",",
+    b"#",
+    b" ",
+    b"nan",
+    b"NaN",
+    b"-inf",
+    b"Infinity",
+    b"1e999",
+    b"1e3",
+    b"-1",
+    b"-0",
+    b"0",
+    b"9" * 19,
+    b"9" * 5000,
+    b"1_0",
+    b"0x1",
+    b"True",
+    b"NA",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[" * 9000,
+    b'{"a":' * 9000,
+    b"\\ud800",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\xe2\x80\xa8",
+    b"\x85",
+    b"\x1c",
+    b"..",
+    b"/",
+    b"chrUn",
+    b"NC_000001.10",
+    b"*",
+    b"!!python/object",
+    b"&a",
+    b"*a",
+    b"<<: ",
+    b"%",
+    b"PK",
+    "٣".encode(),
+    b"\x0b",
+    b"\x0c",
+    b";",
+    b'gene_id ""',
+    b"2147483648",
     b"4294967296",
-]  # fmt: skip
+]
 
 
 def good_file(reader: str, folder: Path) -> bytes:

@@ -111,9 +111,10 @@ def open_tissue(
         raise InputError(
             f"{len(persons)} of its columns ({expression.columns[0]}, …) are persons of the model "
             f"{model.id} ({model.outputs[0]}, …); at least {_FEWEST} are needed",
-            path=expression.attrs.get("path"), remedy="Persons are matched by name: columns of the "
+            path=expression.attrs.get("path"),
+            remedy="Persons are matched by name: columns of the "
             "matrix and outputs of the model. Give --model and --expression in the same order.",
-        )  # fmt: skip
+        )
     bound = model.bind()
     targets = make_targets(expression[list(persons)], scale="log2")
     found = shared_genes(model, bound, expression, targets.values, genes)
@@ -121,11 +122,18 @@ def open_tissue(
     tested = None if known is None else np.isin(found.rows, known)
     facts = {
         "model": model.id,
-        "persons": {"n": len(persons), "of_model": len(outputs),
-                    "of_expression": expression.shape[1]},
-        "genes": {"n": found.rows.size, "chosen": found.chosen, "tested_on": _number(tested),
-                  **found.lost},
-    }  # fmt: skip
+        "persons": {
+            "n": len(persons),
+            "of_model": len(outputs),
+            "of_expression": expression.shape[1],
+        },
+        "genes": {
+            "n": found.rows.size,
+            "chosen": found.chosen,
+            "tested_on": _number(tested),
+            **found.lost,
+        },
+    }
     return Tissue(label, model, bound, persons, targets, found.places, found.rows, tested, facts)
 
 
@@ -163,9 +171,15 @@ def within(tissue: Tissue, profiles: Model, order: IntArray) -> Comparison:
     """Compare the genes of a tissue with each other, in an order."""
     tissue = tissue.take(order)
     measured, predicted = tissue.measured(tissue.persons), tissue.predicted(tissue.persons)
-    return _comparison(tissue, tissue.label, Correlation(measured, measured),
-                       Correlation(predicted, predicted), profiles, tissue.facts,
-                       symmetric=True)  # fmt: skip
+    return _comparison(
+        tissue,
+        tissue.label,
+        Correlation(measured, measured),
+        Correlation(predicted, predicted),
+        profiles,
+        tissue.facts,
+        symmetric=True,
+    )
 
 
 def between(
@@ -198,16 +212,26 @@ def between(
         },
     }
     return _comparison(
-        one, label, Correlation(one.measured(names[0]), other.measured(names[1])),
-        Correlation(one.predicted(names[0]), other.predicted(names[1])), profiles, facts,
+        one,
+        label,
+        Correlation(one.measured(names[0]), other.measured(names[1])),
+        Correlation(one.predicted(names[0]), other.predicted(names[1])),
+        profiles,
+        facts,
         symmetric=False,
-    )  # fmt: skip
+    )
 
 
 def _comparison(
-    tissue: Tissue, label: str, measured: Correlation, predicted: Correlation, profiles: Model,
-    facts: Mapping[str, Any], *, symmetric: bool,
-) -> Comparison:  # fmt: skip
+    tissue: Tissue,
+    label: str,
+    measured: Correlation,
+    predicted: Correlation,
+    profiles: Model,
+    facts: Mapping[str, Any],
+    *,
+    symmetric: bool,
+) -> Comparison:
     features, ids = tissue.bound.features, tissue.ids
     tissues = [o.name for o in profiles.manifest.outputs if o.kind == "fold_change"]
     profile = profiles.predict(ids, backend="numpy")[tissues].to_numpy(np.float64)
@@ -224,5 +248,4 @@ def _comparison(
     }
     symbols = [features.rows.symbols[row] for row in tissue.rows]
     more = {"tissues": len(tissues), "genes_without_tissue_profile": int(unknown.sum())}
-    return Comparison(label, ids, symbols, tracks, measured, scores, symmetric,
-                       {**facts, **more})  # fmt: skip
+    return Comparison(label, ids, symbols, tracks, measured, scores, symmetric, {**facts, **more})

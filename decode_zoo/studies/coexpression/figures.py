@@ -38,10 +38,12 @@ def density(table: pd.DataFrame) -> Figure:
     comparisons = list(dict.fromkeys(table["comparison"]))
     row = _HEIGHT + AXIS + _GAP
     page = Page.make(
-        DOUBLE, row * len(comparisons), title="Scores of pairs of genes",
+        DOUBLE,
+        row * len(comparisons),
+        title="Scores of pairs of genes",
         lines=["density; pairs by measured rho"],
         key={_NAMES[kind]: colour for kind, colour in _COLOURS.items()},
-    )  # fmt: skip
+    )
     width = (DOUBLE - 2 * MARGIN) / 2 - _LEFT - 0.1
     for at, comparison in enumerate(comparisons):
         top = page.top + _GAP + row * at
@@ -50,8 +52,9 @@ def density(table: pd.DataFrame) -> Figure:
             axes = page.axes(left, top, width, _HEIGHT)
             rows = table[(table["comparison"] == comparison) & (table["score"] == score)]
             if not place:
-                page.write(MARGIN, top - 0.04, elided(comparison, TEXT, DOUBLE - 2 * MARGIN),
-                           va="bottom")  # fmt: skip
+                page.write(
+                    MARGIN, top - 0.04, elided(comparison, TEXT, DOUBLE - 2 * MARGIN), va="bottom"
+                )
             _draw_densities(axes, rows)
             page.below(axes, name, lambda x: number(x, "g"), width)
     return page.figure
@@ -93,23 +96,31 @@ def separation(table: pd.DataFrame) -> Figure:
     width = (DOUBLE - MARGIN - left) / 2 - 0.15
     block = ROW * len(names) + 0.24
     page = Page.make(
-        DOUBLE, 0.14 + block * len(comparisons) + AXIS, title="Separation",
+        DOUBLE,
+        0.14 + block * len(comparisons) + AXIS,
+        title="Separation",
         lines=["Area under the ROC curve, 95% interval over genes"],
         key={"score": _COLOURS["negative"], "dealt to other genes": _COLOURS["other"]},
-    )  # fmt: skip
+    )
     columns = ["auroc", "low", "high", "dealt"]
     every = table[columns].to_numpy(np.float64)
     ends = np.append(every[np.isfinite(every)], 0.5)
     low, high = ends.min() - 0.03, ends.max() + 0.03
     for place, kind in enumerate(dict.fromkeys(table["pairs"])):
         start = left + place * (width + 0.2)
-        page.write(start + width / 2, page.top + 0.1, f"strong pairs: {kind}", va="bottom",
-                   ha="center")  # fmt: skip
+        page.write(
+            start + width / 2, page.top + 0.1, f"strong pairs: {kind}", va="bottom", ha="center"
+        )
         for at, comparison in enumerate(comparisons):
             top = page.top + 0.14 + block * at + 0.2
             if not place:
-                page.write(MARGIN, top - 0.03, elided(comparison, SMALL, DOUBLE - 2 * MARGIN),
-                           SMALL, va="bottom")  # fmt: skip
+                page.write(
+                    MARGIN,
+                    top - 0.03,
+                    elided(comparison, SMALL, DOUBLE - 2 * MARGIN),
+                    SMALL,
+                    va="bottom",
+                )
             axes = page.axes(start, top, width, ROW * len(names))
             own = (table["comparison"] == comparison) & (table["pairs"] == kind)
             area, least, most, dealt = table.loc[own, columns].to_numpy(np.float64).T

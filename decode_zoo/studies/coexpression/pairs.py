@@ -16,9 +16,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["BINS", "NEGATIVE", "POSITIVE", "Correlation", "PairScore", "Similarity", "Tally",
-           "area_under_curve", "dealt_areas", "pair_spearman", "strong_pairs", "strongest_pairs",
-           "tally_pairs", "unit_ranks"]  # fmt: skip
+__all__ = [
+    "BINS",
+    "NEGATIVE",
+    "POSITIVE",
+    "Correlation",
+    "PairScore",
+    "Similarity",
+    "Tally",
+    "area_under_curve",
+    "dealt_areas",
+    "pair_spearman",
+    "strong_pairs",
+    "strongest_pairs",
+    "tally_pairs",
+    "unit_ranks",
+]
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -277,10 +290,11 @@ def tally_pairs(
             )
         progress(group + 1, groups)
     return {
-        name: Tally(counts[name], again[name].reshape(-1, 3, BINS),
-                    joint[name].reshape(_COARSE, _COARSE))
+        name: Tally(
+            counts[name], again[name].reshape(-1, 3, BINS), joint[name].reshape(_COARSE, _COARSE)
+        )
         for name in scores
-    }  # fmt: skip
+    }
 
 
 def _edges(n: int) -> IntArray:

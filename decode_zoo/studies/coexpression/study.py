@@ -118,8 +118,10 @@ def study_coexpression(
     """
     check_extras()
     if len(models) != len(expressions) or not models:
-        raise UsageError(f"{len(models)} models and {len(expressions)} expression matrices are "
-                         "given: each model needs its own.")  # fmt: skip
+        raise UsageError(
+            f"{len(models)} models and {len(expressions)} expression matrices are "
+            "given: each model needs its own."
+        )
     if not 0 < threshold < 1:
         raise UsageError(f"The threshold must be between 0 and 1, not {threshold}.")
     if min(permutations, resamples) < 1:
@@ -143,18 +145,27 @@ def study_coexpression(
             else:
                 plans.append(plan)
     found = [
-        _separate(plan, threshold, permutations, resamples, seed,
-                  lambda part, k=k: progress(round(1000 * (k + part)), 1000 * len(plans)))  # type: ignore[misc]
+        _separate(
+            plan,
+            threshold,
+            permutations,
+            resamples,
+            seed,
+            lambda part, k=k: progress(round(1000 * (k + part)), 1000 * len(plans)),
+        )  # type: ignore[misc]
         for k, plan in enumerate(plans)
-    ]  # fmt: skip
+    ]
     asked = None if pairs is None else pd.concat([_look_up(t, pairs) for t in tissues])
     record = provenance(
         command,
-        **{f"model_{k + 1}": t.model.provenance(t.bound, t.model.backend("numpy"))
-           for k, t in enumerate(tissues)},
+        **{
+            f"model_{k + 1}": t.model.provenance(t.bound, t.model.backend("numpy"))
+            for k, t in enumerate(tissues)
+        },
         tissue_model=profiles.provenance(profiles.bind(), profiles.backend("numpy")),
-        seed=seed, **(facts or {}),
-    )  # fmt: skip
+        seed=seed,
+        **(facts or {}),
+    )
     settings = {"threshold": threshold, "permutations": permutations, "resamples": resamples}
     return _findings(found, asked, left_out, profiles.id, settings, record)
 
@@ -162,8 +173,10 @@ def study_coexpression(
 def _labels(models: Sequence[Model]) -> list[str]:
     """Ids of models, numbered where one is given more than once."""
     ids = [model.id for model in models]
-    return [name if ids.count(name) == 1 else f"{name} ({1 + ids[:k].count(name)})"
-            for k, name in enumerate(ids)]  # fmt: skip
+    return [
+        name if ids.count(name) == 1 else f"{name} ({1 + ids[:k].count(name)})"
+        for k, name in enumerate(ids)
+    ]
 
 
 @dataclass(frozen=True)
@@ -199,29 +212,53 @@ def _separate(
 ) -> Separation:
     n, shape = len(plan.ids), {"symmetric": plan.symmetric}
     tallies = tally_pairs(
-        plan.measured, plan.scores, n, threshold=threshold, **shape, resamples=resamples, seed=seed,
+        plan.measured,
+        plan.scores,
+        n,
+        threshold=threshold,
+        **shape,
+        resamples=resamples,
+        seed=seed,
         progress=lambda done, total: progress(0.6 * done / total),
-    )  # fmt: skip
+    )
     counts = tallies[PREDICTION].counts.sum(axis=1)
     n_strong = int(counts[NEGATIVE] + counts[POSITIVE])
-    strong = strong_pairs(plan.measured, n, threshold=threshold, **shape,
-                          share=min(1.0, _MOST_STRONG / max(n_strong, 1)), seed=seed)  # fmt: skip
+    strong = strong_pairs(
+        plan.measured,
+        n,
+        threshold=threshold,
+        **shape,
+        share=min(1.0, _MOST_STRONG / max(n_strong, 1)),
+        seed=seed,
+    )
     rows: list[dict[str, Any]] = []
     for k, (name, tally) in enumerate(tallies.items()):
         dealt = dealt_areas(
-            plan.scores[name], tally, strong, n, permutations=permutations, seed=seed,
+            plan.scores[name],
+            tally,
+            strong,
+            n,
+            permutations=permutations,
+            seed=seed,
             progress=lambda done, total, k=k: progress(  # type: ignore[misc]
                 0.6 + 0.4 * (k + done / total) / len(tallies)
             ),
-        )  # fmt: skip
+        )
         for place, kind in enumerate(_PAIRS):
             low, high = interval_95(tally.drawn_areas[place])
-            rows.append({
-                "comparison": plan.label, "score": name, "pairs": kind,
-                "auroc": tally.areas[place], "low": low, "high": high,
-                "dealt": _mean(dealt[:, place]), "p": _p(dealt[:, place], tally.areas[place]),
-                "spearman": tally.spearman[place],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "comparison": plan.label,
+                    "score": name,
+                    "pairs": kind,
+                    "auroc": tally.areas[place],
+                    "low": low,
+                    "high": high,
+                    "dealt": _mean(dealt[:, place]),
+                    "p": _p(dealt[:, place], tally.areas[place]),
+                    "spearman": tally.spearman[place],
+                }
+            )
     i, j = strongest_pairs(plan.scores[PREDICTION], n, _STRONGEST, **shape)
     strongest = _pair_table(plan, i, j)
     own, rival = tallies[PREDICTION], tallies[TISSUES]
@@ -236,8 +273,11 @@ def _separate(
     summary = {
         "comparison": plan.label,
         **plan.facts,
-        "pairs": {"n": int(counts.sum()), "negative": int(counts[NEGATIVE]),
-                  "positive": int(counts[POSITIVE])},
+        "pairs": {
+            "n": int(counts.sum()),
+            "negative": int(counts[NEGATIVE]),
+            "positive": int(counts[POSITIVE]),
+        },
         "scores": rows,
         "lead_over_tissue_profiles": leads,
         "strongest_predicted": {
@@ -245,7 +285,7 @@ def _separate(
             "strongly_coexpressed": float((np.abs(rho) > threshold).mean()),
             "same_sign": float((rho * strongest["predicted_rho"].to_numpy() > 0).mean()),
         },
-    }  # fmt: skip
+    }
     return Separation(plan.label, tallies, pd.DataFrame(rows), strongest, summary)
 
 
@@ -256,13 +296,19 @@ def _pair_table(plan: Comparison, i: IntArray, j: IntArray) -> pd.DataFrame:
         swapped = (ids[i] > ids[j]).astype(bool)
         i, j = np.where(swapped, j, i), np.where(swapped, i, j)
     symbols = np.array(plan.symbols, object)
-    return pd.DataFrame({
-        "comparison": plan.label,
-        "gene_a": ids[i], "symbol_a": symbols[i], "tracks_a": plan.tracks[i],
-        "gene_b": ids[j], "symbol_b": symbols[j], "tracks_b": plan.tracks[j],
-        "predicted_rho": plan.scores[PREDICTION].at(i, j).astype(np.float64),
-        "measured_rho": plan.measured.at(i, j).astype(np.float64),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "comparison": plan.label,
+            "gene_a": ids[i],
+            "symbol_a": symbols[i],
+            "tracks_a": plan.tracks[i],
+            "gene_b": ids[j],
+            "symbol_b": symbols[j],
+            "tracks_b": plan.tracks[j],
+            "predicted_rho": plan.scores[PREDICTION].at(i, j).astype(np.float64),
+            "measured_rho": plan.measured.at(i, j).astype(np.float64),
+        }
+    )
 
 
 def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
@@ -284,12 +330,18 @@ def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
         else:
             status.append("ok")
     ok = np.array([text == "ok" for text in status], np.bool_)
-    table = pd.DataFrame({
-        "comparison": tissue.label,
-        "gene_a": found.gene_ids[::2], "symbol_a": found.symbols[::2],
-        "gene_b": found.gene_ids[1::2], "symbol_b": found.symbols[1::2],
-        "status": status, "predicted_rho": np.nan, "measured_rho": np.nan,
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "comparison": tissue.label,
+            "gene_a": found.gene_ids[::2],
+            "symbol_a": found.symbols[::2],
+            "gene_b": found.gene_ids[1::2],
+            "symbol_b": found.symbols[1::2],
+            "status": status,
+            "predicted_rho": np.nan,
+            "measured_rho": np.nan,
+        }
+    )
     if ok.any():
         chosen, place = np.unique(rows[ok], return_inverse=True)
         places = np.array([place_of[row] for row in chosen.tolist()])
@@ -313,8 +365,9 @@ def _densities(found: Sequence[Separation]) -> pd.DataFrame:
             total = counts.sum(axis=1, keepdims=True)
             density = counts / np.where(total > 0, total, np.nan) / width
             middle = -1 + width * (np.arange(_SHOWN_BINS) + 0.5)
-            table = pd.DataFrame({"comparison": item.label, "score": name,
-                                  "middle": middle.round(6)})  # fmt: skip
+            table = pd.DataFrame(
+                {"comparison": item.label, "score": name, "middle": middle.round(6)}
+            )
             for k, kind in enumerate(("negative", "other", "positive")):
                 table[f"n_{kind}"], table[kind] = counts[k], density[k]
             parts.append(table)
@@ -333,18 +386,24 @@ def _p(dealt: FloatArray, found: float) -> float:
 
 
 def _findings(
-    found: Sequence[Separation], asked: pd.DataFrame | None, left_out: Sequence[str],
-    profiles: str, settings: Mapping[str, float], record: Mapping[str, Any],
-) -> Findings:  # fmt: skip
+    found: Sequence[Separation],
+    asked: pd.DataFrame | None,
+    left_out: Sequence[str],
+    profiles: str,
+    settings: Mapping[str, float],
+    record: Mapping[str, Any],
+) -> Findings:
     from decode_zoo.studies.coexpression import figures
 
     table = pd.concat([item.table for item in found], ignore_index=True)
     densities = _densities(found)
     tables = {
         "separation": ("How well each score tells strongly co-expressed pairs from others", table),
-        "pairs": (f"The {_STRONGEST:,} pairs of strongest prediction in each comparison",
-                  pd.concat([item.strongest for item in found], ignore_index=True)),
-    }  # fmt: skip
+        "pairs": (
+            f"The {_STRONGEST:,} pairs of strongest prediction in each comparison",
+            pd.concat([item.strongest for item in found], ignore_index=True),
+        ),
+    }
     if asked is not None:
         tables["asked_pairs"] = ("Pairs that were asked for", asked)
     tables["density"] = ("Density of pairs by score", densities)
@@ -363,20 +422,31 @@ def _findings(
         _notes(summaries, left_out, profiles, settings),
         tables,
         {
-            "separation": ("Area under the ROC curve of each score, with 95% interval over genes",
-                           figures.separation(table)),
-            "density": ("Scores of strongly co-expressed pairs and of others",
-                        figures.density(densities)),
+            "separation": (
+                "Area under the ROC curve of each score, with 95% interval over genes",
+                figures.separation(table),
+            ),
+            "density": (
+                "Scores of strongly co-expressed pairs and of others",
+                figures.density(densities),
+            ),
         },
-        {**settings, "bin_width": 2 / BINS, "comparisons": summaries, "left_out": list(left_out),
-         "provenance": record},
-    )  # fmt: skip
+        {
+            **settings,
+            "bin_width": 2 / BINS,
+            "comparisons": summaries,
+            "left_out": list(left_out),
+            "provenance": record,
+        },
+    )
 
 
 def _notes(
-    summaries: Sequence[Mapping[str, Any]], left_out: Sequence[str], profiles: str,
+    summaries: Sequence[Mapping[str, Any]],
+    left_out: Sequence[str],
+    profiles: str,
     settings: Mapping[str, float],
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     notes = [
         "Spearman's rho of two genes over persons, once of measured and once of predicted fold "
         "changes. Are strongly co-expressed pairs (measured |rho| > "
@@ -399,14 +469,18 @@ def _notes(
         text = f"{item['comparison']}: "
         if np.isfinite(lead["auroc"]):
             low, high = lead["interval_95"]
-            text += (f"the lead of the prediction over tissue profiles is {_signed(lead['auroc'])} "
-                     f"({_signed(low)} to {_signed(high)}). ")  # fmt: skip
+            text += (
+                f"the lead of the prediction over tissue profiles is {_signed(lead['auroc'])} "
+                f"({_signed(low)} to {_signed(high)}). "
+            )
         if counts["negative"] + counts["positive"] < _FEW:
             text += "So few pairs are strongly co-expressed that areas say little. "
-        text += (f"Of the {top['n']:,} pairs of strongest prediction "
-                 f"{100 * top['strongly_coexpressed']:.2g}% are strongly co-expressed, of all "
-                 f"{100 * share:.2g}%; {100 * top['same_sign']:.0f}% have the predicted sign. "
-                 + _trained(item["genes"]))  # fmt: skip
+        text += (
+            f"Of the {top['n']:,} pairs of strongest prediction "
+            f"{100 * top['strongly_coexpressed']:.2g}% are strongly co-expressed, of all "
+            f"{100 * share:.2g}%; {100 * top['same_sign']:.0f}% have the predicted sign. "
+            + _trained(item["genes"])
+        )
         notes.append(text.strip())
     return (*notes, *(f"Left out: {text}" for text in left_out))
 
@@ -421,6 +495,8 @@ def _trained(genes: Mapping[str, Any]) -> str:
     if tested is None:
         return "Whether the genes were trained on is not known."
     if tested < genes["n"]:
-        return (f"Mind that {genes['n'] - tested:,} of the {genes['n']:,} genes are none that it "
-                "was tested on: it may have been trained on them.")  # fmt: skip
+        return (
+            f"Mind that {genes['n'] - tested:,} of the {genes['n']:,} genes are none that it "
+            "was tested on: it may have been trained on them."
+        )
     return ""

@@ -51,13 +51,20 @@ def gsea(
     """
     raw = _prerank(ranking.column("importance"), sets, permutations, seed)
     given = _prerank(ranking.column("given_sites"), sets, permutations, seed)
-    table = pd.DataFrame({
-        "gene_set": list(sets), "size": [rows.size for rows in sets.values()],
-        "es": raw["es"], "nes": raw["nes"], "p": raw["p"], "q": false_discovery(raw["p"]),
-        "nes_given_sites": given["nes"], "p_given_sites": given["p"],
-        "q_given_sites": false_discovery(given["p"]),
-        "leading_edge": [ranking.named(rows) for rows in raw["leading_edge"]],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "gene_set": list(sets),
+            "size": [rows.size for rows in sets.values()],
+            "es": raw["es"],
+            "nes": raw["nes"],
+            "p": raw["p"],
+            "q": false_discovery(raw["p"]),
+            "nes_given_sites": given["nes"],
+            "p_given_sites": given["p"],
+            "q_given_sites": false_discovery(given["p"]),
+            "leading_edge": [ranking.named(rows) for rows in raw["leading_edge"]],
+        }
+    )
     order = np.lexsort([-np.abs(raw["nes"]), raw["p"]])
     return table.iloc[order].reset_index(drop=True)
 
@@ -81,9 +88,16 @@ def _prerank(
     found = gseapy.prerank(
         pd.Series(values[order], names[order], name="importance"),
         {f"S{i}": names[rows].tolist() for i, rows in enumerate(sets.values())},
-        outdir=None, no_plot=True, method="multilevel", permutation_num=permutations, seed=seed,
-        min_size=1, max_size=values.size, ascending=None, threads=1,
-    )  # fmt: skip
+        outdir=None,
+        no_plot=True,
+        method="multilevel",
+        permutation_num=permutations,
+        seed=seed,
+        min_size=1,
+        max_size=values.size,
+        ascending=None,
+        threads=1,
+    )
     table = found.res2d.set_index("Term").loc[[f"S{i}" for i in range(len(sets))]]
     return {
         "es": table["ES"].to_numpy(np.float64),
@@ -116,11 +130,18 @@ def over_representation(ranking: Ranking, sets: Mapping[str, IntArray]) -> pd.Da
     tops = [rows[rows < ranking.top] for rows in sets.values()]
     n_top = np.array([rows.size for rows in tops], np.int64)
     odds, p = _overlap(n_top, size, ranking.top, len(ranking))
-    table = pd.DataFrame({
-        "gene_set": list(sets), "size": size, "n_top": n_top,
-        "expected": size * ranking.top / len(ranking), "odds_ratio": odds, "p": p,
-        "q": false_discovery(p), "top_members": [ranking.named(rows) for rows in tops],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "gene_set": list(sets),
+            "size": size,
+            "n_top": n_top,
+            "expected": size * ranking.top / len(ranking),
+            "odds_ratio": odds,
+            "p": p,
+            "q": false_discovery(p),
+            "top_members": [ranking.named(rows) for rows in tops],
+        }
+    )
     return table.sort_values("p", kind="stable", ignore_index=True)
 
 
@@ -157,14 +178,20 @@ def compare_lists(ranking: Ranking, lists: Mapping[str, tuple[IntArray, IntArray
         both = np.array([np.count_nonzero(member & top)], np.int64)
         odds, p = _overlap(both, np.array([rows.size]), int(np.count_nonzero(top)), among.size)
         tested = 0 < rows.size < among.size
-        found.append({
-            "list": name, "n": rows.size, "n_others": among.size - rows.size,
-            **_rank_sum(ranking.column("importance")[among], member, ""),
-            **_rank_sum(ranking.column("given_sites")[among], member, "_given_sites"),
-            "n_top": both[0], "odds_ratio": odds[0] if tested else np.nan,
-            "p_top": p[0] if tested else np.nan, "q_top": np.nan,
-            "top_members": ranking.named(rows[rows < ranking.top]),
-        })  # fmt: skip
+        found.append(
+            {
+                "list": name,
+                "n": rows.size,
+                "n_others": among.size - rows.size,
+                **_rank_sum(ranking.column("importance")[among], member, ""),
+                **_rank_sum(ranking.column("given_sites")[among], member, "_given_sites"),
+                "n_top": both[0],
+                "odds_ratio": odds[0] if tested else np.nan,
+                "p_top": p[0] if tested else np.nan,
+                "q_top": np.nan,
+                "top_members": ranking.named(rows[rows < ranking.top]),
+            }
+        )
     table = pd.DataFrame(found)
     for end in ("", "_given_sites", "_top"):
         table[f"q{end}"] = false_discovery(table[f"p{end}"].to_numpy(np.float64))

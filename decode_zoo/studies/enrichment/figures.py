@@ -50,11 +50,16 @@ def regulators(study: EnrichmentStudy) -> Figure:
     shown = [ranking.table.head(_BARS) for ranking in study.rankings]
     kinds = {kind for table in shown for kind in table["class"]}
     page = Page.make(
-        DOUBLE, _HEAD + height + AXIS, title="The most important regulators",
+        DOUBLE,
+        _HEAD + height + AXIS,
+        title="The most important regulators",
         lines=[f"mean absolute score over genes, {len(study.numbers['outputs'])} outputs"],
-        key={name: colour for (kind, colour), name in zip(_COLOURS.items(), _KEY, strict=True)
-             if kind in kinds},
-    )  # fmt: skip
+        key={
+            name: colour
+            for (kind, colour), name in zip(_COLOURS.items(), _KEY, strict=True)
+            if kind in kinds
+        },
+    )
     for i, (ranking, table) in enumerate(zip(study.rankings, shown, strict=True)):
         names = [elided(str(name), TEXT, 0.9) for name in table["symbol"]]
         start = MARGIN + i * (width + gap)
@@ -79,11 +84,15 @@ def lists(study: EnrichmentStudy) -> Figure:
     height = _PAIR * len(names)
     block = _HEAD + height + AXIS + 0.12
     page = Page.make(
-        DOUBLE, block * len(study.rankings), title="Importance of regulators on lists",
-        lines=["AUROC: how often one on the list is more important than another (95%);",
-               "given sites: at equal numbers of genes bound and of tracks"],
+        DOUBLE,
+        block * len(study.rankings),
+        title="Importance of regulators on lists",
+        lines=[
+            "AUROC: how often one on the list is more important than another (95%);",
+            "given sites: at equal numbers of genes bound and of tracks",
+        ],
         key={"on the list": _ON, "others": _OTHERS, "on the list, given sites": _GIVEN},
-    )  # fmt: skip
+    )
     start = MARGIN + 0.04 + widest(names, TEXT)
     counts = 0.55
     half = (DOUBLE - MARGIN - start - counts - 0.3 - 0.75) / 2
@@ -91,8 +100,9 @@ def lists(study: EnrichmentStudy) -> Figure:
         top = page.top + block * i
         table = study.lists[study.lists["classes"] == ranking.classes]
         values = ranking.column("importance")
-        page.write(MARGIN, top + 0.14, f"{len(ranking):,} {ranking.classes}", va="bottom",
-                   weight="bold")  # fmt: skip
+        page.write(
+            MARGIN, top + 0.14, f"{len(ranking):,} {ranking.classes}", va="bottom", weight="bold"
+        )
         boxes = page.axes(start, top + _HEAD, half, height)
         for place, (rows, among) in enumerate(study.members[i].values()):
             others = np.setdiff1d(among, rows)
@@ -108,9 +118,16 @@ def lists(study: EnrichmentStudy) -> Figure:
         label_rows(areas, [], len(names))
         for place, (n, others) in enumerate(zip(table["n"], table["n_others"], strict=True)):
             if not (n and others):
-                areas.text(0.5, place, "all on the list" if n else "none on the list",
-                           fontsize=SMALL, color=GREY, ha="center", va="center_baseline",
-                           bbox={"color": "white", "pad": 1})  # fmt: skip
+                areas.text(
+                    0.5,
+                    place,
+                    "all on the list" if n else "none on the list",
+                    fontsize=SMALL,
+                    color=GREY,
+                    ha="center",
+                    va="center_baseline",
+                    bbox={"color": "white", "pad": 1},
+                )
         areas.axvline(0.5, color="black", linewidth=0.5)
         areas.grid(axis="x")
         bounds = [f"auroc_{side}{end}" for side in ("low", "high") for end in ("", "_given_sites")]
@@ -134,10 +151,12 @@ def gene_sets(study: EnrichmentStudy) -> Figure:
     ]
     heights = [_HEAD + ROW * len(table) + AXIS + 0.1 for table in blocks]
     page = Page.make(
-        DOUBLE, sum(heights), title="Gene sets along the ranking",
+        DOUBLE,
+        sum(heights),
+        title="Gene sets along the ranking",
         lines=[f"up to {_SETS} of least p; positive: important regulators"],
         key={f"q ≤ {_SIGNIFICANT:g}": _ON, "higher": _OTHERS, "given sites": _GIVEN},
-    )  # fmt: skip
+    )
     top = page.top
     for table, height in zip(blocks, heights, strict=True):
         names = [elided(name, SMALL, _SET) for name in table["gene_set"]]
@@ -147,12 +166,20 @@ def gene_sets(study: EnrichmentStudy) -> Figure:
         nes, given = (table[name].to_numpy(np.float64) for name in ("nes", "nes_given_sites"))
         colours = [_ON if q <= _SIGNIFICANT else _OTHERS for q in table["q"]]
         axes.barh(range(len(table)), nes, 0.72, color=colours)
-        axes.plot(given, range(len(table)), "o", color=_GIVEN, markersize=3.5,
-                  markeredgecolor="white", markeredgewidth=0.4)  # fmt: skip
+        axes.plot(
+            given,
+            range(len(table)),
+            "o",
+            color=_GIVEN,
+            markersize=3.5,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+        )
         label_rows(axes, names, len(table))
         axes.tick_params(axis="y", labelsize=SMALL)
-        page.values_below(axes, np.nan_to_num(np.concatenate([nes, given])),
-                          "normalised enrichment score")  # fmt: skip
+        page.values_below(
+            axes, np.nan_to_num(np.concatenate([nes, given])), "normalised enrichment score"
+        )
         right = DOUBLE - MARGIN
         for place, name, head in ((0.5, "q", "q"), (0.0, "q_given_sites", "given sites")):
             page.column(right - place, top + _HEAD, head, [_q(q) for q in table[name]])
@@ -183,8 +210,15 @@ def _column(page: Page, right: float, top: float, head: str, texts: Sequence[str
     """Write a column of texts beside pairs of boxes."""
     page.write(right, top - 0.01, head, SMALL, "bottom", ha="right", color=GREY)
     for place, text in enumerate(texts):
-        page.write(right, top + _PAIR * (place + 0.5), text, SMALL, "center_baseline",
-                   ha="right", color=GREY)  # fmt: skip
+        page.write(
+            right,
+            top + _PAIR * (place + 0.5),
+            text,
+            SMALL,
+            "center_baseline",
+            ha="right",
+            color=GREY,
+        )
 
 
 def _q(value: float) -> str:

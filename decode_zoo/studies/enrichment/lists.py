@@ -58,9 +58,12 @@ def read_listed_above(path: str | os.PathLike[str], column: str, above: float) -
     cells = read_table(path)
     header = [name.strip() for name in cells[0]] if cells else []
     if column not in header[1:]:
-        raise InputError(f"has no column {column!r} beside the first, which has the genes",
-                         path=path, line=1,
-                         remedy=f"Its columns are: {', '.join(header)[:200]}")  # fmt: skip
+        raise InputError(
+            f"has no column {column!r} beside the first, which has the genes",
+            path=path,
+            line=1,
+            remedy=f"Its columns are: {', '.join(header)[:200]}",
+        )
     place, listed, among = header.index(column, 1), [], []
     for line, row in enumerate(cells[1:], 2):
         gene, cell = row[0].strip(), row[place].strip() if place < len(row) else ""
@@ -69,9 +72,12 @@ def read_listed_above(path: str | os.PathLike[str], column: str, above: float) -
         try:
             number = float(cell)
         except ValueError:
-            raise InputError(f"{cell[:40]!r} in column {column!r} is no number", path=path,
-                             line=line, remedy="Leave a cell empty where a gene has none."
-                             ) from None  # fmt: skip
+            raise InputError(
+                f"{cell[:40]!r} in column {column!r} is no number",
+                path=path,
+                line=line,
+                remedy="Leave a cell empty where a gene has none.",
+            ) from None
         among.append(gene)
         if number > above:
             listed.append(gene)

@@ -185,14 +185,17 @@ class Regulators:
         wide = table.pivot(index=keys, columns="output", values="mean_abs")[list(outputs)]
         tracks = Resolution.make(model.manifest, "track").features.astype(str)
         n_tracks = tracks[tracks["class"] != MASK].groupby(keys).size()
-        for only, where in ((wide.index.difference(n_tracks.index), "in the table"),
-                            (n_tracks.index.difference(wide.index), "in the model")):  # fmt: skip
+        for only, where in (
+            (wide.index.difference(n_tracks.index), "in the table"),
+            (n_tracks.index.difference(wide.index), "in the model"),
+        ):
             if len(only):
                 raise InputError(
                     f"the scores are not of model {model.id}: {len(only)} regulators are only "
                     f"{where}, such as {' '.join(only[0])[:60]!r}",
-                    path=scores.attrs.get("path"), remedy="Name the model that was explained.",
-                )  # fmt: skip
+                    path=scores.attrs.get("path"),
+                    remedy="Name the model that was explained.",
+                )
         found = wide.index.to_frame(index=False)
         resolved = model.features.index.resolve(found["regulator"].tolist())
         found["gene_id"] = resolved.gene_ids
@@ -243,26 +246,30 @@ class Regulators:
         own = self.table[chosen]
         gene, ids = pd.factorize(own["gene_id"], sort=True)
         if ids.size < FEWEST:
-            raise InputError(f"{ids.size} regulators ({classes}) have sites in these genes; "
-                             f"{FEWEST} are needed to rank them",
-                             remedy="Score more genes, or choose other classes.")  # fmt: skip
+            raise InputError(
+                f"{ids.size} regulators ({classes}) have sites in these genes; "
+                f"{FEWEST} are needed to rank them",
+                remedy="Score more genes, or choose other classes.",
+            )
         top = max(1, round(ids.size / 10)) if top is None else top
         if top >= ids.size:
             raise UsageError(f"The top cannot be {top} of {ids.size} regulators ({classes}).")
         scores = np.zeros((ids.size, self.scores.shape[1]))
         np.add.at(scores, gene, self.scores[chosen])
         grouped = own.groupby(gene)
-        table = pd.DataFrame({
-            "gene_id": ids,
-            "symbol": grouped["symbol"].first(),
-            "class": grouped["class"].unique().map(", ".join),
-            "regulators": grouped["regulator"].unique().map(", ".join),
-            "importance": importance(scores),
-            "given_sites": 0.0,
-            "score": scores.mean(axis=1),
-            "n_genes": grouped["n_genes"].sum(),
-            "n_tracks": grouped["n_tracks"].sum(),
-        })  # fmt: skip
+        table = pd.DataFrame(
+            {
+                "gene_id": ids,
+                "symbol": grouped["symbol"].first(),
+                "class": grouped["class"].unique().map(", ".join),
+                "regulators": grouped["regulator"].unique().map(", ".join),
+                "importance": importance(scores),
+                "given_sites": 0.0,
+                "score": scores.mean(axis=1),
+                "n_genes": grouped["n_genes"].sum(),
+                "n_tracks": grouped["n_tracks"].sum(),
+            }
+        )
         values = table["importance"].to_numpy(np.float64)
         table["given_sites"] = residual_ranks(values, _covariates(table))
         order = np.argsort(-values, kind="stable")

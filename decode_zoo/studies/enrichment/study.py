@@ -88,13 +88,16 @@ class Scope:
             or len(set(self.classes)) < len(self.classes)
             or not CLASSES.keys() >= set(self.classes)
         ):
-            raise UsageError(f"Regulators cannot be ranked by {', '.join(self.classes)!r}.",
-                             remedy=f"Choose among {', '.join(CLASSES)}, each once.")  # fmt: skip
+            raise UsageError(
+                f"Regulators cannot be ranked by {', '.join(self.classes)!r}.",
+                remedy=f"Choose among {', '.join(CLASSES)}, each once.",
+            )
         if self.top is not None and self.top < 1:
             raise UsageError(f"At least one regulator is at the top, not {self.top}.")
         if not 1 <= self.min_size <= self.max_size:
-            raise UsageError(f"No gene set has {self.min_size} regulators or more, and "
-                             f"{self.max_size} or fewer.")  # fmt: skip
+            raise UsageError(
+                f"No gene set has {self.min_size} regulators or more, and {self.max_size} or fewer."
+            )
         if self.permutations < 1:
             raise UsageError("There must be one permutation at least.")
 
@@ -124,16 +127,20 @@ class EnrichmentStudy:
     def __repr__(self) -> str:
         """Return a line that says what this is."""
         ranked = ", ".join(f"{len(ranking)} {ranking.classes}" for ranking in self.rankings)
-        return (f"EnrichmentStudy({ranked}; {len(self.gsea)} rows of gene sets, "
-                f"{len(self.lists)} of lists)")  # fmt: skip
+        return (
+            f"EnrichmentStudy({ranked}; {len(self.gsea)} rows of gene sets, "
+            f"{len(self.lists)} of lists)"
+        )
 
     @property
     def importance(self) -> pd.DataFrame:
         """The rankings, one below the other, with ``classes`` and ``rank`` in front."""
-        return _joined([
-            _labelled(ranking.table, classes=ranking.classes, rank=1 + np.arange(len(ranking)))
-            for ranking in self.rankings
-        ])  # fmt: skip
+        return _joined(
+            [
+                _labelled(ranking.table, classes=ranking.classes, rank=1 + np.arange(len(ranking)))
+                for ranking in self.rankings
+            ]
+        )
 
     def findings(self) -> Findings:
         """Put tables and pictures together, for a folder or a report.
@@ -150,18 +157,27 @@ class EnrichmentStudy:
         pictures = {"regulators": ("The most important regulators", figures.regulators(self))}
         if self.numbers["lists"]:
             tables["lists"] = ("Lists of genes", self.lists)
-            pictures["lists"] = ("Importance of regulators on lists, and of others",
-                                 figures.lists(self))  # fmt: skip
+            pictures["lists"] = (
+                "Importance of regulators on lists, and of others",
+                figures.lists(self),
+            )
         if self.numbers["libraries"]:
             tables["gsea"] = ("Gene sets along the ranking (GSEA)", self.gsea)
-            tables["overrepresented"] = ("Gene sets among the most important regulators",
-                                         self.overrepresented)  # fmt: skip
+            tables["overrepresented"] = (
+                "Gene sets among the most important regulators",
+                self.overrepresented,
+            )
         if len(self.gsea):
             pictures["gene_sets"] = ("Gene sets of least p", figures.gene_sets(self))
         return Findings(
-            "enrich", "Regulators by importance: gene sets and lists", self._facts(), _NOTES,
-            tables, pictures, self.numbers,
-        )  # fmt: skip
+            "enrich",
+            "Regulators by importance: gene sets and lists",
+            self._facts(),
+            _NOTES,
+            tables,
+            pictures,
+            self.numbers,
+        )
 
     def _facts(self) -> dict[str, str]:
         ranked, libraries = self.numbers["rankings"], self.numbers["libraries"]
@@ -226,8 +242,10 @@ def study_enrichment(
     scope.check()
     names = [item.name for item in lists]
     if not libraries and not lists:
-        raise UsageError("There is nothing to compare regulators with.",
-                         remedy="Give gene sets, or lists of genes.")  # fmt: skip
+        raise UsageError(
+            "There is nothing to compare regulators with.",
+            remedy="Give gene sets, or lists of genes.",
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"Two lists are named {twice[0]!r}.", remedy="Rename a file.")
     chosen = choose_outputs(model, scores["output"].unique(), outputs)
@@ -272,9 +290,13 @@ def study_enrichment(
         "provenance": dict(provenance or {}),
     }
     return EnrichmentStudy(
-        rankings, members, _joined(enriched), _joined(overrepresented), _joined(compared),
+        rankings,
+        members,
+        _joined(enriched),
+        _joined(overrepresented),
+        _joined(compared),
         plain(numbers),
-    )  # fmt: skip
+    )
 
 
 def _rankings(regulators: Regulators, scope: Scope) -> tuple[Ranking, ...]:
@@ -312,9 +334,7 @@ def _on_list(ranking: Ranking, item: ListedGenes, index: GeneIndex) -> tuple[Int
 
 def _labelled(table: pd.DataFrame, **labels: object) -> pd.DataFrame:
     """Put columns in front."""
-    return pd.concat(
-        [pd.DataFrame(labels, index=table.index, columns=list(labels)), table], axis=1
-    )  # fmt: skip
+    return pd.concat([pd.DataFrame(labels, index=table.index, columns=list(labels)), table], axis=1)
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -82,8 +82,9 @@ class BinSums:
         of_entry[moving] = group
         sums = np.zeros((keys.size, columns.size), np.float32)
         own_entries = moving[entry]
-        np.add.at(sums, (of_entry[entry][own_entries], at[own_entries]),
-                  cells.bases[entry][own_entries])  # fmt: skip
+        np.add.at(
+            sums, (of_entry[entry][own_entries], at[own_entries]), cells.bases[entry][own_entries]
+        )
         labels: list[tuple[Side, int]] = [
             ("rna" if key >= stride else "promoter", int(key % stride)) for key in keys
         ]

@@ -85,10 +85,16 @@ def _disrupted(knockout: Knockout, row: int) -> Disruption:
     layout = features.layout
     places = np.array([place for _, place in found.labels], np.int64)
     offset = np.where(sides == "promoter", -layout.upstream, 0)
-    length = np.where(sides == "promoter", layout.upstream + layout.downstream,
-                      features.rows.rna_lengths[row])  # fmt: skip
-    table = pd.DataFrame({
-        "side": sides, "bin": places, "start": places * layout.bin + offset,
-        "end": np.minimum((places + 1) * layout.bin, length) + offset, "tracks": found.tracks,
-    })  # fmt: skip
+    length = np.where(
+        sides == "promoter", layout.upstream + layout.downstream, features.rows.rna_lengths[row]
+    )
+    table = pd.DataFrame(
+        {
+            "side": sides,
+            "bin": places,
+            "start": places * layout.bin + offset,
+            "end": np.minimum((places + 1) * layout.bin, length) + offset,
+            "tracks": found.tracks,
+        }
+    )
     return Disruption(row, table, changes[:n], changes[n:])

@@ -49,10 +49,12 @@ def effects(table: pd.DataFrame, n_genes: int) -> Figure:
     kinds = best["class"].astype(str).tolist()
     height = ROW * max(len(best), 3)
     page = Page.make(
-        SINGLE, 0.12 + height + AXIS, title="Knock-outs of largest effect",
+        SINGLE,
+        0.12 + height + AXIS,
+        title="Knock-outs of largest effect",
         lines=[f"{len(best)} of {len(table)},", f"over those of {n_genes:,} genes that have sites"],
         key={kind: _CLASS.get(kind, _OTHER) for kind in dict.fromkeys(kinds)},
-    )  # fmt: skip
+    )
     counts = [f"{count:,}" for count in best["genes"]]
     left = MARGIN + 0.04 + widest(names, TEXT)
     right = SINGLE - MARGIN - 0.1 - widest(["genes", *counts], SMALL)
@@ -87,7 +89,7 @@ def by_output(names: Sequence[str], outputs: Sequence[str], values: FloatArray) 
         title="Mean change by output",
         lines=[f"{len(rows)} regulators, {len(labels)} of {len(outputs)} outputs"],
         with_colour_bar=True,
-    )  # fmt: skip
+    )
     axes = page.axes(left, page.top, cell * max(len(labels), 5), height)
     image = value_cells(axes, values, values)
     axes.set_yticks(range(len(rows)), rows, fontsize=SMALL)
@@ -102,9 +104,11 @@ def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
     """Draw how co-expression is spread after removals, model by model, and where it was."""
     size, row = SINGLE - 2 * MARGIN - 1.25, 0.42
     page = Page.make(
-        SINGLE, row * len(studies) + AXIS, title=f"Co-expression of {pair}",
+        SINGLE,
+        row * len(studies) + AXIS,
+        title=f"Co-expression of {pair}",
         lines=["Spearman's rho over persons", "after random removals;", "line: all sites there"],
-    )  # fmt: skip
+    )
     axes = page.axes(MARGIN + 1.25, page.top, size, row * len(studies))
     low = min(float(np.quantile(study.rhos, 0.001)) for study in studies)
     low = min(low, *(study.intact for study in studies))
@@ -112,8 +116,15 @@ def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
     for i, (study, colour) in enumerate(zip(studies, _cycle(len(studies)), strict=True)):
         counts = np.histogram(study.rhos, edges)[0] / max(len(study.rhos), 1)
         top = counts.max() or 1.0
-        axes.fill_between(edges[:-1], i, i - 0.8 * counts / top, step="post", color=colour,
-                          linewidth=0, alpha=0.75)  # fmt: skip
+        axes.fill_between(
+            edges[:-1],
+            i,
+            i - 0.8 * counts / top,
+            step="post",
+            color=colour,
+            linewidth=0,
+            alpha=0.75,
+        )
         axes.plot([study.intact] * 2, [i, i - 0.85], color="black", linewidth=0.9)
     labels = [elided(study.model_id, SMALL, 1.2) for study in studies]
     axes.set_yticks(range(len(studies)), labels, fontsize=SMALL)
@@ -133,8 +144,9 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
         Regressions of all models: ``model``, ``term``, ``class``, ``estimate``.
     models : sequence of str
     """
-    wide = table.pivot_table(index=["class", "term"], columns="model", values="estimate",
-                             aggfunc="first")[list(models)]  # fmt: skip
+    wide = table.pivot_table(
+        index=["class", "term"], columns="model", values="estimate", aggfunc="first"
+    )[list(models)]
     # In units of each model's spread, so that none decides by itself.
     scaled = (wide / wide.std()).abs().mean(axis=1)
     best = wide.loc[scaled.sort_values(ascending=False, kind="stable").index[:_TERMS]]
@@ -143,14 +155,15 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     left, height = MARGIN + 0.04 + widest(names, TEXT), ROW * max(len(best), 3)
     colours = _cycle(len(models))
     page = Page.make(
-        SINGLE + 1.2, height + AXIS, title="What holds them together",
+        SINGLE + 1.2,
+        height + AXIS,
+        title="What holds them together",
         lines=[f"{len(best)} of {len(wide)} regulators;", "left: co-expression is lost without it"],
         key=dict(zip(models, colours, strict=True)),
-    )  # fmt: skip
+    )
     axes = page.axes(left, page.top, SINGLE + 1.2 - MARGIN - 0.1 - left, height)
     for model, colour in zip(models, colours, strict=True):
-        axes.plot(best[model], range(len(best)), "o", color=colour, markersize=3,
-                  markeredgewidth=0)  # fmt: skip
+        axes.plot(best[model], range(len(best)), "o", color=colour, markersize=3, markeredgewidth=0)
     label_rows(axes, names, max(len(best), 3))
     axes.grid(axis="y")
     page.values_below(axes, best.to_numpy(np.float64).ravel(), "change of rho by removal")
@@ -171,13 +184,17 @@ def intervals(table: pd.DataFrame, genes: Mapping[str, str], models: Sequence[st
     """
     colours = _cycle(len(models))
     page, panels = _along(
-        table, genes, "What single bins do to co-expression",
-        "change of rho by removal of a bin", dict(zip(models, colours, strict=True)),
-    )  # fmt: skip
+        table,
+        genes,
+        "What single bins do to co-expression",
+        "change of rho by removal of a bin",
+        dict(zip(models, colours, strict=True)),
+    )
     for (gene, side), axes in panels.items():
         for model, colour in zip(models, colours, strict=True):
-            own = table[(table["gene"] == gene) & (table["side"] == side)
-                        & (table["model"] == model)].sort_values("bin")  # fmt: skip
+            own = table[
+                (table["gene"] == gene) & (table["side"] == side) & (table["model"] == model)
+            ].sort_values("bin")
             axes.plot(own["bin"] + 0.5, own["estimate"], "-", color=colour, linewidth=0.8)
     return page.figure
 
@@ -207,9 +224,7 @@ def _along(
 ) -> tuple[Page, dict[tuple[str, Side], Axes]]:
     """Lay out a row of two panels a gene: promoter and RNA, with one scale a gene."""
     row, gap, between = 0.85, 0.62, 0.3
-    page = Page.make(
-        DOUBLE, (row + gap) * len(genes), title=title, lines=[what], key=dict(key)
-    )  # fmt: skip
+    page = Page.make(DOUBLE, (row + gap) * len(genes), title=title, lines=[what], key=dict(key))
     value = "estimate" if "estimate" in table else "change"
     width = (DOUBLE - 2 * MARGIN - 2 * _LEFT - between) / 2
     panels: dict[tuple[str, Side], Axes] = {}
@@ -221,8 +236,10 @@ def _along(
             axes = page.axes(MARGIN + _LEFT + j * (width + _LEFT + between), top, width, row)
             part = own[own["side"] == side]
             last = int(part["bin"].max()) + 1 if len(part) else 1
-            axes.set(xlim=(0, max(last, 30 if side == "promoter" else 1)),
-                     ylim=(-(reach or 1.0), reach or 1.0))  # fmt: skip
+            axes.set(
+                xlim=(0, max(last, 30 if side == "promoter" else 1)),
+                ylim=(-(reach or 1.0), reach or 1.0),
+            )
             axes.axhline(0, color="black", linewidth=0.5)
             axes.spines["left"].set_visible(True)
             axes.tick_params(axis="y", labelsize=SMALL)
@@ -231,8 +248,15 @@ def _along(
             page.below(axes, label, lambda x: number(x, "g"), width)
             panels[gene, side] = axes
             if not len(part):
-                axes.text(0.5, 0.6, "no sites with positions", color=GREY, fontsize=SMALL,
-                          ha="center", transform=axes.transAxes)  # fmt: skip
+                axes.text(
+                    0.5,
+                    0.6,
+                    "no sites with positions",
+                    color=GREY,
+                    fontsize=SMALL,
+                    ha="center",
+                    transform=axes.transAxes,
+                )
     return page, panels
 
 

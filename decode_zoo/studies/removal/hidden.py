@@ -105,9 +105,14 @@ class HiddenNetwork:
             [np.full(network.first[side].shape[1], kernels[side]) for side in SIDES]
         )
         return cls(
-            np.concatenate(tables).astype(kind), network.bias.astype(kind),
-            np.cumsum(widths) - widths, widths, None, (_cast(network.layers, kind),), network.relu,
-        )  # fmt: skip
+            np.concatenate(tables).astype(kind),
+            network.bias.astype(kind),
+            np.cumsum(widths) - widths,
+            widths,
+            None,
+            (_cast(network.layers, kind),),
+            network.relu,
+        )
 
     @classmethod
     def _of_perceptron(cls, network: FoldedPerceptron, kind: type[np.floating]) -> HiddenNetwork:
@@ -162,10 +167,12 @@ class HiddenNetwork:
         """Return the first hidden layers of rows before any ReLU, shape (n_rows, n_units)."""
         sums = np.zeros((len(cells), len(self.first)))
         np.add.at(sums, (cells.rows(), self.columns(cells)), cells.bases)
-        return np.concatenate([
-            self.level(part).astype(self.first.dtype) @ self.first + self.bias
-            for part in _padded(sums, 64)
-        ])[: len(cells)]  # fmt: skip
+        return np.concatenate(
+            [
+                self.level(part).astype(self.first.dtype) @ self.first + self.bias
+                for part in _padded(sums, 64)
+            ]
+        )[: len(cells)]
 
     def losses(self, cells: Cells, groups: IntArray, n_groups: int) -> FloatArray:
         """Return what the first hidden layers lose with all entries of each group.

@@ -88,8 +88,12 @@ class Effects:
 
     def __add__(self, other: Effects) -> Effects:
         """Add those of other rows."""
-        return Effects(self.n_rows + other.n_rows, self.present + other.present,
-                       self.total + other.total, self.absolute + other.absolute)  # fmt: skip
+        return Effects(
+            self.n_rows + other.n_rows,
+            self.present + other.present,
+            self.total + other.total,
+            self.absolute + other.absolute,
+        )
 
     def to_frame(self, resolution: Resolution, outputs: Sequence[Output]) -> pd.DataFrame:
         """Return a row a feature with sites, strongest first.
@@ -249,9 +253,11 @@ class Knockout:
         before = self.network.predict(hidden)
         values = self.network.predict(hidden[owner] + losses) - before[owner]
         return Deltas(
-            rows, np.searchsorted(keys, stride * np.arange(rows.size + 1)), keys % stride,
+            rows,
+            np.searchsorted(keys, stride * np.arange(rows.size + 1)),
+            keys % stride,
             values.astype(np.float32),
-        )  # fmt: skip
+        )
 
     def run_double(self, rows: IntArray, pairs: Sequence[Pair]) -> pd.DataFrame:
         """Knock out pairs of features on rows that have sites of both.
@@ -294,13 +300,28 @@ class Knockout:
                     for change in (a, b, a + b)
                 ]
                 n = len(self.outputs)
-                frames.append(pd.DataFrame({
-                    "row": np.repeat(part[both], n), "first": pair[0], "second": pair[1],
-                    "output": np.tile(np.arange(n), both.size),
-                    "change_first": changes[0], "change_second": changes[1],
-                    "change_both": changes[2],
-                    "interaction": changes[2] - changes[0] - changes[1],
-                }))  # fmt: skip
-        columns = ["row", "first", "second", "output", "change_first", "change_second",
-                   "change_both", "interaction"]  # fmt: skip
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "row": np.repeat(part[both], n),
+                            "first": pair[0],
+                            "second": pair[1],
+                            "output": np.tile(np.arange(n), both.size),
+                            "change_first": changes[0],
+                            "change_second": changes[1],
+                            "change_both": changes[2],
+                            "interaction": changes[2] - changes[0] - changes[1],
+                        }
+                    )
+                )
+        columns = [
+            "row",
+            "first",
+            "second",
+            "output",
+            "change_first",
+            "change_second",
+            "change_both",
+            "interaction",
+        ]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)

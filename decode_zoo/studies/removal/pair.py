@@ -106,8 +106,10 @@ def regress(removed: BoolArray, response: npt.NDArray[np.float64]) -> tuple[pd.D
     """
     n, k = removed.shape
     if n < k + 10:
-        raise UsageError(f"{n:,} removals do not tell {k:,} terms apart.",
-                         remedy=f"Draw more: --removals {max(1000, 10 * (k + 10))}")  # fmt: skip
+        raise UsageError(
+            f"{n:,} removals do not tell {k:,} terms apart.",
+            remedy=f"Draw more: --removals {max(1000, 10 * (k + 10))}",
+        )
     design = np.empty((n, k + 1))
     design[:, 0], design[:, 1:] = 1, removed
     # Few distinct columns of 0 and 1: the normal equations are well conditioned.
@@ -121,10 +123,15 @@ def regress(removed: BoolArray, response: npt.NDArray[np.float64]) -> tuple[pd.D
         error = np.sqrt(variance * np.diag(inverse))[1:]
         statistic = np.where(total > 0, found[1:] / error, np.nan)
         p = 2 * stats.t.sf(np.abs(statistic), freedom)
-    table = pd.DataFrame({
-        "estimate": found[1:], "std.error": error, "statistic": statistic, "p.value": p,
-        "p.bonferroni": np.minimum(1, p * k),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "estimate": found[1:],
+            "std.error": error,
+            "statistic": statistic,
+            "p.value": p,
+            "p.bonferroni": np.minimum(1, p * k),
+        }
+    )
     return table, 1 - variance * freedom / total if total > 0 else np.nan
 
 
@@ -180,11 +187,16 @@ def knock_out_pair(
     there = np.zeros((2, terms.size), bool)
     there.ravel()[group[group >= 0]] = True
     names = knockout.resolution.features.iloc[terms].astype(str)
-    return _study(knockout, rho, removed, {
-        "term": names.iloc[:, -1].to_numpy(),
-        "class": names["class"].to_numpy(),
-        "sites": np.array(["none", "second", "first", "both"], object)[there.T @ (2, 1)],
-    })  # fmt: skip
+    return _study(
+        knockout,
+        rho,
+        removed,
+        {
+            "term": names.iloc[:, -1].to_numpy(),
+            "class": names["class"].to_numpy(),
+            "sites": np.array(["none", "second", "first", "both"], object)[there.T @ (2, 1)],
+        },
+    )
 
 
 def disrupt_pair(
@@ -241,19 +253,27 @@ def disrupt_pair(
             return row_spearman(mine, np.broadcast_to(other, mine.shape))
 
         names = {"promoter": "promoter_interval", "rna": "RNA_interval"}
-        found.append(_study(knockout, rho, removed, {
-            "term": [f"{names[side]}_{i + 1}" for side, i in bins.labels],
-            "gene": ids[row],
-            "side": [side for side, _ in bins.labels],
-            "bin": [i for _, i in bins.labels],
-        }))  # fmt: skip
+        found.append(
+            _study(
+                knockout,
+                rho,
+                removed,
+                {
+                    "term": [f"{names[side]}_{i + 1}" for side, i in bins.labels],
+                    "gene": ids[row],
+                    "side": [side for side, _ in bins.labels],
+                    "bin": [i for _, i in bins.labels],
+                },
+            )
+        )
     return found[0], found[1]
 
 
 def _check(knockout: Knockout, removals: int, remove_from: str) -> None:
     if remove_from not in get_args(RemoveFrom):
-        raise UsageError(f"Sites are removed from {', '.join(get_args(RemoveFrom))}, "
-                         f"not {remove_from!r}.")  # fmt: skip
+        raise UsageError(
+            f"Sites are removed from {', '.join(get_args(RemoveFrom))}, not {remove_from!r}."
+        )
     if removals < 1:
         raise UsageError("There must be one removal at least.")
     folds = sum(output.kind == "fold_change" for output in knockout.outputs)
@@ -281,6 +301,10 @@ def _study(knockout: Knockout, rho: Rho, removed: BoolArray, labels: dict[str, A
     order = np.argsort(table["p.value"].to_numpy(), kind="stable")
     intact = float(rho(np.zeros((1, removed.shape[1]), bool))[0])
     return PairStudy(
-        knockout.model.id, len(knockout.outputs), intact, rhos,
-        table.iloc[order].reset_index(drop=True), r_squared,
-    )  # fmt: skip
+        knockout.model.id,
+        len(knockout.outputs),
+        intact,
+        rhos,
+        table.iloc[order].reset_index(drop=True),
+        r_squared,
+    )

@@ -107,8 +107,10 @@ def study_knockout(
 
     write_deltas(folder / f"deltas.{table_format}", knockout, seen(), table_format)
     if effects is None or not effects.present.any():
-        raise InputError("none of these genes has sites of what is to be knocked out",
-                         remedy="See which there are: decode-zoo explain --by track")  # fmt: skip
+        raise InputError(
+            "none of these genes has sites of what is to be knocked out",
+            remedy="See which there are: decode-zoo explain --by track",
+        )
     table = effects.to_frame(knockout.resolution, knockout.outputs)
     found = strongest.to_frame(knockout)
     tables = {
@@ -122,10 +124,13 @@ def study_knockout(
         )
     n_pairs = int(effects.present.sum())
     numbers = {
-        "genes": rows.size, "not_knocked_out": lost, "knockouts": n_pairs, "by": by,
+        "genes": rows.size,
+        "not_knocked_out": lost,
+        "knockouts": n_pairs,
+        "by": by,
         "outputs": [output.name for output in knockout.outputs],
         "provenance": provenance(command, **_origin(knockout), **(facts or {})),
-    }  # fmt: skip
+    }
     from decode_zoo.studies.removal import figures
 
     features = table.head(_SHOWN)
@@ -139,23 +144,32 @@ def study_knockout(
             "Mean change by output, regulators of largest effect",
             figures.by_output(
                 [str(name) for name in features[last_label(features)]],
-                [knockout.outputs[i].name for i in shown], means[:, shown],
+                [knockout.outputs[i].name for i in shown],
+                means[:, shown],
             ),
-        )  # fmt: skip
+        )
     return Findings(
         "knockout",
         f"Knock-outs of {len(table):,} regulators on {rows.size:,} genes",
-        {"Model": model.id, "Genes": f"{rows.size:,}", "Knock-outs": f"{n_pairs:,}",
-         "Outputs": f"{len(knockout.outputs):,}",
-         "Strongest": str(table[last_label(table)].iloc[0])},
-        ("A change is the prediction without a regulator's sites minus the prediction with them, "
-         "worked out exactly for each gene: what the model has learned, no experiment. Regulators "
-         "that bind the same places share what they stand for, and each by itself then changes "
-         "little.",
-         f"All changes are in deltas.{table_format}: a row a gene and regulator, a column an "
-         "output; what is not there has no sites and changes nothing."),
-        tables, pictures, numbers,
-    )  # fmt: skip
+        {
+            "Model": model.id,
+            "Genes": f"{rows.size:,}",
+            "Knock-outs": f"{n_pairs:,}",
+            "Outputs": f"{len(knockout.outputs):,}",
+            "Strongest": str(table[last_label(table)].iloc[0]),
+        },
+        (
+            "A change is the prediction without a regulator's sites minus the prediction with "
+            "them, worked out exactly for each gene: what the model has learned, no experiment. "
+            "Regulators that bind the same places share what they stand for, and each by itself "
+            "then changes little.",
+            f"All changes are in deltas.{table_format}: a row a gene and regulator, a column an "
+            "output; what is not there has no sites and changes nothing.",
+        ),
+        tables,
+        pictures,
+        numbers,
+    )
 
 
 def study_pair(
@@ -207,16 +221,20 @@ def study_pair(
     for number, model in enumerate(models):
         folds = [o.name for o in model.manifest.outputs if o.kind == "fold_change"]
         if not folds:
-            raise UsageError(f"{model.id} predicts no fold changes.",
-                             remedy="Choose a model of persons.")  # fmt: skip
+            raise UsageError(
+                f"{model.id} predicts no fold changes.", remedy="Choose a model of persons."
+            )
         knockout = Knockout.make(model, by=by, outputs=folds, precision="single")
         one, two = _pair_rows(knockout, pair)
         features = knockout.bound.features.rows
-        genes = {features.ids[row]: features.symbols[row] or features.ids[row]
-                 for row in (one, two)}  # fmt: skip
-        regulators.append(knock_out_pair(
-            knockout, (one, two), removals=removals, remove_from=remove_from, seed=seed
-        ))  # fmt: skip
+        genes = {
+            features.ids[row]: features.symbols[row] or features.ids[row] for row in (one, two)
+        }
+        regulators.append(
+            knock_out_pair(
+                knockout, (one, two), removals=removals, remove_from=remove_from, seed=seed
+            )
+        )
         if positions:
             places.extend(disrupt_pair(knockout, (one, two), removals=removals, seed=seed))
         origins.append(_origin(knockout))
@@ -239,27 +257,43 @@ def study_pair(
         bins = regressions(places)
         tables["intervals"] = ("Regression of co-expression on removed bins", bins)
         pictures["intervals"] = (
-            "Change of co-expression by removal of a bin", figures.intervals(bins, genes, ids)
-        )  # fmt: skip
+            "Change of co-expression by removal of a bin",
+            figures.intervals(bins, genes, ids),
+        )
     best = tables["across"][1].iloc[0]
     return Findings(
-        "pair", f"{title}: what holds them together",
-        {"Models": f"{len(models)}", "Removals": f"{removals:,} each",
-         "Co-expression as predicted": ", ".join(f"{s.intact:.2f}" for s in regulators),
-         "First regulator": f"{best['term']} ({best['significant']} of {len(models)} models)"},
-        (f"Co-expression is Spearman's rho of both predictions over persons. {removals:,} times a "
-         "random half of the regulators lost its sites "
-         f"({'on both genes' if remove_from == 'both' else f'on the {remove_from} gene only'}); "
-         "an estimate is by how much rho changes, on average over what else is gone, with that "
-         "regulator's removal: below zero, it holds the genes together.",
-         "Standard errors and p values are those of the simulation: more removals make them as "
-         "small as one likes. They tell a change from none in this model, not whether the model is "
-         "right; Bonferroni over the regulators of a model."),
-        tables, pictures,
-        plain({"pair": names, "genes": list(genes), "by": by, "removals": removals,
-               "remove_from": remove_from, "seed": seed,
-               "provenance": provenance(command, models=origins)}),
-    )  # fmt: skip
+        "pair",
+        f"{title}: what holds them together",
+        {
+            "Models": f"{len(models)}",
+            "Removals": f"{removals:,} each",
+            "Co-expression as predicted": ", ".join(f"{s.intact:.2f}" for s in regulators),
+            "First regulator": f"{best['term']} ({best['significant']} of {len(models)} models)",
+        },
+        (
+            f"Co-expression is Spearman's rho of both predictions over persons. {removals:,} times "
+            "a random half of the regulators lost its sites "
+            f"({'on both genes' if remove_from == 'both' else f'on the {remove_from} gene only'}); "
+            "an estimate is by how much rho changes, on average over what else is gone, with that "
+            "regulator's removal: below zero, it holds the genes together.",
+            "Standard errors and p values are those of the simulation: more removals make them as "
+            "small as one likes. They tell a change from none in this model, not whether the model "
+            "is right; Bonferroni over the regulators of a model.",
+        ),
+        tables,
+        pictures,
+        plain(
+            {
+                "pair": names,
+                "genes": list(genes),
+                "by": by,
+                "removals": removals,
+                "remove_from": remove_from,
+                "seed": seed,
+                "provenance": provenance(command, models=origins),
+            }
+        ),
+    )
 
 
 def study_disruption(
@@ -308,10 +342,16 @@ def study_disruption(
             change = found.changes[:, over]
             # The largest in either direction tells more than a mean in which tissues cancel.
             pick = np.abs(change).argmax(axis=1)
-            drawn.append(pd.DataFrame({
-                "gene": features.ids[found.row], "side": found.bins["side"],
-                "bin": found.bins["bin"], "change": change[np.arange(len(change)), pick],
-            }))  # fmt: skip
+            drawn.append(
+                pd.DataFrame(
+                    {
+                        "gene": features.ids[found.row],
+                        "side": found.bins["side"],
+                        "bin": found.bins["bin"],
+                        "change": change[np.arange(len(change)), pick],
+                    }
+                )
+            )
         progress(done, rows.size)
     table = pd.concat(frames, ignore_index=True)
     if not len(table):
@@ -323,19 +363,41 @@ def study_disruption(
     shown = {gene: symbols[gene] or gene for gene in shown}
     what = "change of the output that changes most (log₂)" if len(over) > 1 else "change (log₂)"
     return Findings(
-        "disrupt", f"Sites by place: {rows.size:,} genes, {len(table):,} bins",
-        {"Model": model.id, "Genes": f"{rows.size:,}", "Bins with sites": f"{len(table):,}",
-         "Outputs": f"{len(names):,}"},
-        ("A change is the prediction without the sites of a bin minus the prediction with all "
-         "sites, worked out exactly. Experiments of which only target genes are known have no "
-         "places, so they stay; where they are many they hide what places matter.",),
-        {"bins": ("Changes by bin", table),
-         "sides": ("Changes if all sites with positions go", pd.concat(wholes, ignore_index=True))},
-        {"bins": (f"Changes along promoter and RNA of the first {len(shown)} genes",
-                  figures.bins(pd.concat(drawn, ignore_index=True), shown, what))},
-        plain({"genes": rows.size, "not_disrupted": lost, "outputs": names,
-               "provenance": provenance(command, **_origin(knockout), **(facts or {}))}),
-    )  # fmt: skip
+        "disrupt",
+        f"Sites by place: {rows.size:,} genes, {len(table):,} bins",
+        {
+            "Model": model.id,
+            "Genes": f"{rows.size:,}",
+            "Bins with sites": f"{len(table):,}",
+            "Outputs": f"{len(names):,}",
+        },
+        (
+            "A change is the prediction without the sites of a bin minus the prediction with all "
+            "sites, worked out exactly. Experiments of which only target genes are known have no "
+            "places, so they stay; where they are many they hide what places matter.",
+        ),
+        {
+            "bins": ("Changes by bin", table),
+            "sides": (
+                "Changes if all sites with positions go",
+                pd.concat(wholes, ignore_index=True),
+            ),
+        },
+        {
+            "bins": (
+                f"Changes along promoter and RNA of the first {len(shown)} genes",
+                figures.bins(pd.concat(drawn, ignore_index=True), shown, what),
+            )
+        },
+        plain(
+            {
+                "genes": rows.size,
+                "not_disrupted": lost,
+                "outputs": names,
+                "provenance": provenance(command, **_origin(knockout), **(facts or {})),
+            }
+        ),
+    )
 
 
 def _origin(knockout: Knockout) -> dict[str, Any]:
@@ -350,8 +412,10 @@ def _rows(
     asked = model.rows_of(genes, knockout.bound)
     if not asked.rows.size:
         first = next(iter(asked.lost), "")
-        raise InputError(f"none of {len(asked.lost)} genes is known, such as {first!r}",
-                         remedy=asked.hint or "Give Ensembl ids or symbols.")  # fmt: skip
+        raise InputError(
+            f"none of {len(asked.lost)} genes is known, such as {first!r}",
+            remedy=asked.hint or "Give Ensembl ids or symbols.",
+        )
     return asked.rows, asked.lost
 
 
@@ -359,8 +423,9 @@ def _pair_rows(knockout: Knockout, pair: tuple[str, str]) -> tuple[int, int]:
     found = knockout.bound.features.index.resolve(list(pair))
     for name, row, status in zip(pair, found.rows, found.status, strict=True):
         if row < 0:
-            raise InputError(f"{name!r} is not known ({status})",
-                             remedy="Give an Ensembl id or a symbol.")  # fmt: skip
+            raise InputError(
+                f"{name!r} is not known ({status})", remedy="Give an Ensembl id or a symbol."
+            )
     one, two = found.rows.tolist()
     if one == two:
         raise UsageError(f"{pair[0]} and {pair[1]} are one gene.")

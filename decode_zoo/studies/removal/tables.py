@@ -112,12 +112,15 @@ class Strongest:
         table = knockout.bound.features.rows
         labels = knockout.resolution.features.iloc[self._features].astype(str)
         names = np.array([output.name for output in knockout.outputs], object)
-        return pd.DataFrame({
-            f"{knockout.bound.features.layout.level}_id": [table.ids[i] for i in self._rows],
-            "symbol": [table.symbols[i] for i in self._rows],
-            **{name: labels[name].to_numpy() for name in labels},
-            "output": names[self._outputs], "change": self._values,
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                f"{knockout.bound.features.layout.level}_id": [table.ids[i] for i in self._rows],
+                "symbol": [table.symbols[i] for i in self._rows],
+                **{name: labels[name].to_numpy() for name in labels},
+                "output": names[self._outputs],
+                "change": self._values,
+            }
+        )
 
 
 def double_frame(
@@ -130,14 +133,16 @@ def double_frame(
     names = np.array([output.name for output in knockout.outputs], object)
     number = found["row"].to_numpy(np.int64)
     changes = ["change_first", "change_second", "change_both", "interaction"]
-    result = pd.DataFrame({
-        f"{knockout.bound.features.layout.level}_id": [table.ids[i] for i in number],
-        "symbol": [table.symbols[i] for i in number],
-        "first": labels[found["first"].to_numpy(np.int64)],
-        "second": labels[found["second"].to_numpy(np.int64)],
-        "output": names[found["output"].to_numpy(np.int64)],
-        **{name: found[name].to_numpy(np.float64) for name in changes},
-    })  # fmt: skip
+    result = pd.DataFrame(
+        {
+            f"{knockout.bound.features.layout.level}_id": [table.ids[i] for i in number],
+            "symbol": [table.symbols[i] for i in number],
+            "first": labels[found["first"].to_numpy(np.int64)],
+            "second": labels[found["second"].to_numpy(np.int64)],
+            "output": names[found["output"].to_numpy(np.int64)],
+            **{name: found[name].to_numpy(np.float64) for name in changes},
+        }
+    )
     order = np.argsort(-result["interaction"].abs().to_numpy(), kind="stable")
     return result.iloc[order].reset_index(drop=True)
 
@@ -159,16 +164,20 @@ def models_frame(
     kinds = ["regulators"] * len(regulators)
     kinds += [f"bins of {names[i % 2]}" for i in range(len(places))]
     studies = [*regulators, *places]
-    return pd.DataFrame({
-        "model": [study.model_id for study in studies],
-        "persons": [study.n_outputs for study in studies],
-        "removed": kinds,
-        "rho_intact": [study.intact for study in studies],
-        "rho_after_removals": [float(study.rhos.mean()) for study in studies],
-        "terms": [len(study.regression) for study in studies],
-        "significant": [int((study.regression["p.bonferroni"] < 0.05).sum()) for study in studies],
-        "r_squared": [study.r_squared for study in studies],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "model": [study.model_id for study in studies],
+            "persons": [study.n_outputs for study in studies],
+            "removed": kinds,
+            "rho_intact": [study.intact for study in studies],
+            "rho_after_removals": [float(study.rhos.mean()) for study in studies],
+            "terms": [len(study.regression) for study in studies],
+            "significant": [
+                int((study.regression["p.bonferroni"] < 0.05).sum()) for study in studies
+            ],
+            "r_squared": [study.r_squared for study in studies],
+        }
+    )
 
 
 def across_models(table: pd.DataFrame, n_models: int) -> pd.DataFrame:
@@ -179,9 +188,12 @@ def across_models(table: pd.DataFrame, n_models: int) -> pd.DataFrame:
         lost=table["estimate"] < 0,
     )
     found = ranked.groupby(["class", "term", "sites"], sort=False, as_index=False).agg(
-        models=("model", "size"), significant=("significant", "sum"), lost=("lost", "sum"),
-        mean_rank=("rank", "mean"), mean_estimate=("estimate", "mean"),
-    )  # fmt: skip
+        models=("model", "size"),
+        significant=("significant", "sum"),
+        lost=("lost", "sum"),
+        mean_rank=("rank", "mean"),
+        mean_estimate=("estimate", "mean"),
+    )
     found = found.rename(columns={"lost": "models_that_lose"})
     order = np.lexsort([found["mean_rank"], found["models"] < n_models])
     return found[["term", "class", "sites", *found.columns[3:]]].iloc[order].reset_index(drop=True)
@@ -198,8 +210,11 @@ def bins_frame(found: Disruption, rows: Any, names: Sequence[str]) -> pd.DataFra
 
 def sides_frame(found: Disruption, rows: Any, names: Sequence[str]) -> pd.DataFrame:
     """Return the changes of a gene if all sites of a side go."""
-    table = pd.DataFrame({
-        "gene_id": rows.ids[found.row], "symbol": rows.symbols[found.row],
-        "side": ["promoter", "rna"],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "gene_id": rows.ids[found.row],
+            "symbol": rows.symbols[found.row],
+            "side": ["promoter", "rna"],
+        }
+    )
     return pd.concat([table, pd.DataFrame(found.whole, columns=list(names))], axis=1)

@@ -4,5 +4,12 @@ from decode_zoo.studies.signature.lists import Signature, read_signature, read_s
 from decode_zoo.studies.signature.reference import Reference, read_reference
 from decode_zoo.studies.signature.study import SignatureStudy, study_signatures
 
-__all__ = ["Reference", "Signature", "SignatureStudy", "read_reference", "read_signature",
-           "read_signatures", "study_signatures"]  # fmt: skip
+__all__ = [
+    "Reference",
+    "Signature",
+    "SignatureStudy",
+    "read_reference",
+    "read_signature",
+    "read_signatures",
+    "study_signatures",
+]

@@ -131,8 +131,9 @@ def _standard(columns: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32]
     spread = np.sqrt(np.einsum("ij,ij->j", columns, columns) / len(columns))
     with np.errstate(divide="ignore"):
         columns = columns * np.where(spread > _FLAT, 1 / spread, 0).astype(np.float32)
-    return columns, np.asarray(np.einsum("ij,ij,ij->j", columns, columns, columns) / len(columns),
-                               np.float64)  # fmt: skip
+    return columns, np.asarray(
+        np.einsum("ij,ij,ij->j", columns, columns, columns) / len(columns), np.float64
+    )
 
 
 def _normal(standard: FloatArray, skewness: FloatArray) -> FloatArray:

@@ -42,12 +42,16 @@ def signature(study: SignatureStudy, name: str) -> Figure:
     used = int(study.genes.set_index("signature")["used"][name])
     height = ROW * _BARS
     page = Page.make(
-        DOUBLE, _HEAD + height + AXIS, title=name,
-        lines=[f"{used:,} genes among {study.n_background:,};",
-               f"the first {min(_BARS, len(ranks))} of {len(ranks):,} regulators,",
-               "outputs of the model with AUROC farthest from 0.5"],
+        DOUBLE,
+        _HEAD + height + AXIS,
+        title=name,
+        lines=[
+            f"{used:,} genes among {study.n_background:,};",
+            f"the first {min(_BARS, len(ranks))} of {len(ranks):,} regulators,",
+            "outputs of the model with AUROC farthest from 0.5",
+        ],
         key={_NAMES[part]: colour for part, colour in _PARTS.items()},
-    )  # fmt: skip
+    )
     middle = DOUBLE * 0.56
     _regulators(page, ranks.head(_BARS), details.head(_BARS), middle)
     _outputs(page, explained, middle)
@@ -86,8 +90,10 @@ def _outputs(page: Page, explained: pd.DataFrame, begin: float) -> None:
     label_rows(axes, names, _BARS)
     axes.tick_params(axis="y", labelsize=SMALL)
     reach = max(float(np.abs(auroc - 0.5).max(initial=0)), 0.05) * 1.06
-    axes.set_xlim(min(0.5, 0.5 - reach * (auroc < 0.5).any()) - 0.004,
-                  max(0.5, 0.5 + reach * (auroc > 0.5).any()) + 0.004)  # fmt: skip
+    axes.set_xlim(
+        min(0.5, 0.5 - reach * (auroc < 0.5).any()) - 0.004,
+        max(0.5, 0.5 + reach * (auroc > 0.5).any()) + 0.004,
+    )
     axes.axvline(0.5, color="black", linewidth=0.5)
     axes.grid(axis="x")
     page.below(axes, "AUROC of the prediction", lambda x: number(x, "g"), right - left)

@@ -87,8 +87,9 @@ def read_signature(path: str | os.PathLike[str], direction: Direction = "both") 
         If a direction is asked of a list.
     """
     if direction not in get_args(Direction):
-        raise UsageError(f"There is no direction {direction!r}.",
-                         remedy="Choose among both, up and down.")  # fmt: skip
+        raise UsageError(
+            f"There is no direction {direction!r}.", remedy="Choose among both, up and down."
+        )
     name = "signature" if os.fspath(path) == "-" else Path(path).name.partition(".")[0]
     cells = [] if os.fspath(path) == "-" else _cells(path)
     body = cells[1:] if len(cells) > 1 and _number(cells[0][1], 1) is None else cells
@@ -96,8 +97,10 @@ def read_signature(path: str | os.PathLike[str], direction: Direction = "both") 
         len(row) > 1 and _number(row, 1) is not None for _, row in body[:20]
     ):
         if direction != "both":
-            raise UsageError(f"{path} is a list of genes: it does not say which go {direction}.",
-                             remedy="Give a table: gene, log2 fold change, p.")  # fmt: skip
+            raise UsageError(
+                f"{path} is a list of genes: it does not say which go {direction}.",
+                remedy="Give a table: gene, log2 fold change, p.",
+            )
         return Signature(name, tuple(dict.fromkeys(read_gene_list(path))))
     return _from_table(name, path, body, direction)
 
@@ -108,8 +111,11 @@ def _cells(path: str | os.PathLike[str]) -> list[tuple[int, list[str]]]:
         text = read_text(path).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text ({error})", path=path) from None
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1)
-             if line.strip() and not line.startswith("#")]  # fmt: skip
+    lines = [
+        (n, line)
+        for n, line in enumerate(text.split("\n"), 1)
+        if line.strip() and not line.startswith("#")
+    ]
     cut = "\t" if lines and "\t" in lines[0][1] else ","
     return [(n, [cell.strip().strip('"') for cell in line.split(cut)]) for n, line in lines]
 
@@ -131,10 +137,12 @@ def _column(
     values = [_number(row, column) for _, row in rows]
     for (line, row), value in zip(rows, values, strict=True):
         if value is None or math.isinf(value):
-            raise InputError(f"{row[column][:40]!r} in column {column + 1} is no {what}",
-                             path=path, line=line,
-                             remedy="Columns are: gene, log2 fold change, p (optional).",
-                             )  # fmt: skip
+            raise InputError(
+                f"{row[column][:40]!r} in column {column + 1} is no {what}",
+                path=path,
+                line=line,
+                remedy="Columns are: gene, log2 fold change, p (optional).",
+            )
     return np.array(values, np.float64)
 
 
@@ -149,8 +157,12 @@ def _from_table(
     p = _column(path, rows, 2, "p") if any(len(row) > 2 for _, row in rows) else None
     if p is not None and ((p < 0) | (p > 1)).any():
         place = int(np.flatnonzero((p < 0) | (p > 1))[0])
-        raise InputError(f"p = {p[place]:g} is not between 0 and 1", path=path, line=rows[place][0],
-                         remedy="Columns are: gene, log2 fold change, p (optional).")  # fmt: skip
+        raise InputError(
+            f"p = {p[place]:g} is not between 0 and 1",
+            path=path,
+            line=rows[place][0],
+            remedy="Columns are: gene, log2 fold change, p (optional).",
+        )
     known = ~np.isnan(change) if p is None else ~np.isnan(change) & ~np.isnan(p)
     rows = [row for row, keep in zip(rows, known, strict=True) if keep]
     change = change[known]
@@ -175,5 +187,6 @@ def _from_table(
             remedy="Give a list of the genes that you mean.",
         )
     genes = [row[0] for _, row in rows]
-    return Signature(name, tuple(dict.fromkeys(genes[i] for i in chosen)), tuple(genes),
-                     tuple(change.tolist()))  # fmt: skip
+    return Signature(
+        name, tuple(dict.fromkeys(genes[i] for i in chosen)), tuple(genes), tuple(change.tolist())
+    )

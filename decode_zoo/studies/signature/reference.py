@@ -66,6 +66,7 @@ def read_reference() -> Reference:
     try:
         found = from_plain(Reference, parse_json(gzip.decompress(path.read_bytes())))
     except (OSError, EOFError, ValueError) as error:
-        raise VerificationError(f"{path} cannot be read ({error}).",
-                                remedy="Install decode-zoo again.") from error  # fmt: skip
+        raise VerificationError(
+            f"{path} cannot be read ({error}).", remedy="Install decode-zoo again."
+        ) from error
     return found

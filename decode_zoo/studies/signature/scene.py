@@ -84,8 +84,10 @@ def choose_background(features: FeatureSet, genes: Iterable[str] | None) -> IntA
         If the feature set is not at gene level.
     """
     if features.layout.level != "gene":
-        raise UsageError(f"{features.name} is at {features.layout.level} level.",
-                         remedy="Signatures need a feature set of genes.")  # fmt: skip
+        raise UsageError(
+            f"{features.name} is at {features.layout.level} level.",
+            remedy="Signatures need a feature set of genes.",
+        )
     if genes is None:
         rows = np.flatnonzero(np.array(features.rows.biotypes) == "protein_coding")
     else:
@@ -94,8 +96,9 @@ def choose_background(features: FeatureSet, genes: Iterable[str] | None) -> IntA
         rows = np.unique(found.rows[found.rows >= 0])
         unknown = sum(status in ("unknown_gene", "ambiguous_symbol") for status in found.status)
         if unknown:
-            _log.warning("%d of %d background genes are unknown and left out", unknown,
-                         len(queries))  # fmt: skip
+            _log.warning(
+                "%d of %d background genes are unknown and left out", unknown, len(queries)
+            )
     if len(rows) < FEWEST_BACKGROUND:
         raise InputError(
             f"the background has {len(rows)} known genes, {FEWEST_BACKGROUND} are needed",
@@ -134,8 +137,10 @@ def make_scene(
     kinds = {output.name: output.kind for output in model.manifest.outputs}
     folds = [name for name, kind in kinds.items() if kind == "fold_change"]
     if len(folds) < 2:
-        raise UsageError(f"{model.id} predicts {len(folds)} fold changes, two are needed.",
-                         remedy="Choose a model of tissues, such as gtex-tissue-v1.")  # fmt: skip
+        raise UsageError(
+            f"{model.id} predicts {len(folds)} fold changes, two are needed.",
+            remedy="Choose a model of tissues, such as gtex-tissue-v1.",
+        )
     values = predicted[list(kinds)].to_numpy(np.float32)
     values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
     profiles = values[:, [list(kinds).index(name) for name in folds]]
@@ -183,8 +188,11 @@ def _bound(
 ) -> tuple[npt.NDArray[np.float32], tuple[Track, ...]]:
     sums = features.sums(side)[0][rows].tocsc()
     targets = np.diff(sums.indptr)
-    chosen = [i for i, track in enumerate(features.side_tracks[side])
-              if track.kind in _KINDS[side] and targets[i] >= FEWEST_TARGETS]  # fmt: skip
+    chosen = [
+        i
+        for i, track in enumerate(features.side_tracks[side])
+        if track.kind in _KINDS[side] and targets[i] >= FEWEST_TARGETS
+    ]
     tracks = tuple(features.side_tracks[side][i] for i in chosen)
     bound = np.sqrt(sums[:, chosen].astype(np.float32).toarray(order="F"))
     listed = [i for i, track in enumerate(tracks) if track.kind == "tf_target"]
@@ -204,8 +212,9 @@ def _regulators(
     spelled: dict[str, Counter[str]] = {}
     for track in tracks:
         spelled.setdefault(key_of(track.regulator), Counter())[track.regulator] += 1
-    names = {key: min(found, key=lambda name: (-found[name], name))
-             for key, found in spelled.items()}  # fmt: skip
+    names = {
+        key: min(found, key=lambda name: (-found[name], name)) for key, found in spelled.items()
+    }
     genes: dict[str, str] = {}
     if side == "promoter":  # one spelling for all of its TFs: that of the reference
         names.update({key_of(name): name for name in reference.regulators})

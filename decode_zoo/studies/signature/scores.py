@@ -66,8 +66,9 @@ def standing(scene: Scene, evidence: Evidence, reference: Reference) -> FloatArr
 
     Means grow with the root of a signature's size, excess variances with the size.
     """
-    usual = np.array([reference.tracks.get(track.name, (0.0, reference.usual_spread))
-                      for track in scene.tracks]).reshape(-1, 2)  # fmt: skip
+    usual = np.array(
+        [reference.tracks.get(track.name, (0.0, reference.usual_spread)) for track in scene.tracks]
+    ).reshape(-1, 2)
     share = evidence.sizes[:, None] / reference.set_size
     spread = np.sqrt(1 + np.maximum(usual[:, 1] ** 2 - 1, 0) * share)
     return np.asarray((evidence.binding - usual[:, 0] * np.sqrt(share)) / spread)

@@ -82,9 +82,9 @@ class SignatureStudy:
     def of(self, name: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Return the ranks, details and explained outputs of a signature."""
         return tuple(  # type: ignore[return-value]
-            table[table["signature"] == name] for table in (self.ranks, self.details,
-                                                            self.explained)
-        )  # fmt: skip
+            table[table["signature"] == name]
+            for table in (self.ranks, self.details, self.explained)
+        )
 
     def findings(self, provenance: Mapping[str, Any]) -> Findings:
         """Tables, pictures of the first signatures, and how to read them.
@@ -104,23 +104,33 @@ class SignatureStudy:
             lambda q: int((q <= SIGNIFICANT).sum())
         )
         return Findings(
-            "signature", f"Regulators of {first}" if len(names) == 1
+            "signature",
+            f"Regulators of {first}"
+            if len(names) == 1
             else f"Regulators of {len(names):,} signatures",
             {
-                "signatures": f"{len(names):,}" + (f" ({len(self.skipped)} left out)"
-                                                   if self.skipped else ""),
+                "signatures": f"{len(names):,}"
+                + (f" ({len(self.skipped)} left out)" if self.skipped else ""),
                 "genes of the background": f"{self.n_background:,}",
-                "regulators": f"{n:,} ({what} and cofactors)" if self.side == "promoter"
+                "regulators": f"{n:,} ({what} and cofactors)"
+                if self.side == "promoter"
                 else f"{n:,} ({what})",
                 f"first ranks{'' if len(names) == 1 else f' of {first}'}": ", ".join(best),
             },
-            _NOTES + (() if len(names) <= _DRAWN else (
-                f"The first {_DRAWN} signatures are drawn; the tables have all.",)),
+            _NOTES
+            + (
+                ()
+                if len(names) <= _DRAWN
+                else (f"The first {_DRAWN} signatures are drawn; the tables have all.",)
+            ),
             {
                 "ranks": ("Regulators by score; p and q under random sets of genes", self.ranks),
                 "details": ("What each piece of evidence adds to the score", self.details),
-                "explained": ("Outputs of the model: how well their predictions tell the genes of "
-                              "a signature from others", self.explained),
+                "explained": (
+                    "Outputs of the model: how well their predictions tell the genes of "
+                    "a signature from others",
+                    self.explained,
+                ),
                 "genes": ("Genes of each signature", self.genes),
             },
             {
@@ -131,13 +141,17 @@ class SignatureStudy:
                 for i, name in enumerate(names[:_DRAWN])
             },
             {
-                "n_background": self.n_background, "regulators": n, "side": self.side,
-                "skipped": self.skipped, "first": dict(zip(
-                    names, self.ranks.loc[self.ranks["rank"] == 1, "regulator"], strict=True)),
+                "n_background": self.n_background,
+                "regulators": n,
+                "side": self.side,
+                "skipped": self.skipped,
+                "first": dict(
+                    zip(names, self.ranks.loc[self.ranks["rank"] == 1, "regulator"], strict=True)
+                ),
                 f"regulators_with_q_below_{SIGNIFICANT:g}": significant.to_dict(),
                 "provenance": provenance,
             },
-        )  # fmt: skip
+        )
 
 
 _NOTES = (
@@ -197,8 +211,11 @@ def study_signatures(
     inside = [np.unique(place[f.rows[f.rows >= 0]]) for f in found]
     inside = [places[places >= 0] for places in inside]
     counts = _counts(signatures, [f.rows for f in found], inside)
-    kept = [i for i, places in enumerate(inside)
-            if FEWEST_GENES <= len(places) <= MOST_GENES * len(rows)]  # fmt: skip
+    kept = [
+        i
+        for i, places in enumerate(inside)
+        if FEWEST_GENES <= len(places) <= MOST_GENES * len(rows)
+    ]
     skipped = {signatures[i].name: len(places) for i, places in enumerate(inside) if i not in kept}
     if not kept:
         hints = (features.index.hint(f, s.genes) for f, s in zip(found, signatures, strict=True))
@@ -224,9 +241,15 @@ def study_signatures(
     explained = _explained(
         [signatures[i] for i in kept], members, predicted[model.outputs], features, place
     )
-    return SignatureStudy(pd.concat(ranks, ignore_index=True),
-                          pd.concat(details, ignore_index=True), explained, counts, skipped,
-                          len(rows), side)  # fmt: skip
+    return SignatureStudy(
+        pd.concat(ranks, ignore_index=True),
+        pd.concat(details, ignore_index=True),
+        explained,
+        counts,
+        skipped,
+        len(rows),
+        side,
+    )
 
 
 def _counts(
@@ -235,13 +258,15 @@ def _counts(
     unknown = [int((rows < 0).sum()) for rows in found]
     distinct = [len(np.unique(rows[rows >= 0])) for rows in found]
     used = [len(places) for places in inside]
-    return pd.DataFrame({
-        "signature": [signature.name for signature in signatures],
-        "given": [len(signature.genes) for signature in signatures],
-        "used": used,
-        "unknown": unknown,
-        "outside": [n - m for n, m in zip(distinct, used, strict=True)],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "signature": [signature.name for signature in signatures],
+            "given": [len(signature.genes) for signature in signatures],
+            "used": used,
+            "unknown": unknown,
+            "outside": [n - m for n, m in zip(distinct, used, strict=True)],
+        }
+    )
 
 
 def _ranked(
@@ -262,18 +287,34 @@ def _ranked(
         by_z = np.argsort(evidence.binding[i], kind="stable")
         best[scene.track_of[by_z]] = by_z  # the last one written is the largest
         z = np.append(evidence.binding[i], np.nan)[best]
-        tables.append(pd.DataFrame({
-            "signature": name, "regulator": regulators[order],
-            "rank": np.arange(1, len(order) + 1), "score": scores[i][order], "p": p[i][order],
-            "q": q[i][order],
-        }))  # fmt: skip
-        details.append(pd.DataFrame({
-            "signature": name, "regulator": regulators[order],
-            "binding": parts["binding"][i][order], "own_gene": parts["own"][i][order],
-            "match": parts["match"][i][order], "own_gene_in": evidence.own[i][order],
-            "cosine": cosine[i][order], "tracks": counts[order],
-            "best_track": places[best][order], "z": z[order],
-        }))  # fmt: skip
+        tables.append(
+            pd.DataFrame(
+                {
+                    "signature": name,
+                    "regulator": regulators[order],
+                    "rank": np.arange(1, len(order) + 1),
+                    "score": scores[i][order],
+                    "p": p[i][order],
+                    "q": q[i][order],
+                }
+            )
+        )
+        details.append(
+            pd.DataFrame(
+                {
+                    "signature": name,
+                    "regulator": regulators[order],
+                    "binding": parts["binding"][i][order],
+                    "own_gene": parts["own"][i][order],
+                    "match": parts["match"][i][order],
+                    "own_gene_in": evidence.own[i][order],
+                    "cosine": cosine[i][order],
+                    "tracks": counts[order],
+                    "best_track": places[best][order],
+                    "z": z[order],
+                }
+            )
+        )
     return pd.concat(tables, ignore_index=True), pd.concat(details, ignore_index=True)
 
 
@@ -293,16 +334,19 @@ def _explained(
     # Of a mean of ranks that are drawn without replacement.
     spread = ranks.std(axis=0) / np.sqrt(sizes * (n - 1) * (n - sizes))
     p = 2 * upper_tail(np.abs(auroc - 0.5) / spread)
-    table = pd.DataFrame({
-        "signature": np.repeat([signature.name for signature in signatures], len(outputs)),
-        "output": np.tile(outputs, len(signatures)),
-        "auroc": auroc.ravel(), "p": p.ravel(),
-        "q": stats.false_discovery_control(p, axis=1).ravel(),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "signature": np.repeat([signature.name for signature in signatures], len(outputs)),
+            "output": np.tile(outputs, len(signatures)),
+            "auroc": auroc.ravel(),
+            "p": p.ravel(),
+            "q": stats.false_discovery_control(p, axis=1).ravel(),
+        }
+    )
     if any(signature.changes is not None for signature in signatures):
-        table["spearman"] = np.concatenate([
-            _followed(signature, features, ranks, place) for signature in signatures
-        ])  # fmt: skip
+        table["spearman"] = np.concatenate(
+            [_followed(signature, features, ranks, place) for signature in signatures]
+        )
     return table
 
 

@@ -84,8 +84,10 @@ def make_design(
     """
     asked = [*covariates, trait]
     if twice := [name for name, times in Counter(asked).items() if times > 1]:
-        raise UsageError(f"Column '{twice[0]}' is asked for twice.",
-                         remedy="The trait is no covariate of itself.")  # fmt: skip
+        raise UsageError(
+            f"Column '{twice[0]}' is asked for twice.",
+            remedy="The trait is no covariate of itself.",
+        )
     path, chosen = table.attrs.get("path"), table.loc[list(persons)]
     traits = [trait_of(chosen, name) for name in asked]
     known = [i for i in range(len(chosen)) if all(item.texts[i] for item in traits)]
@@ -105,20 +107,27 @@ def make_design(
         raise InputError(
             f"{m} persons are too few for {k} coefficients ({', '.join(names[:6])}"
             f"{', …' if k > 6 else ''}): at least {k + 1} are needed",
-            path=path, remedy="Leave out covariates, or bring more persons.",
-        )  # fmt: skip
+            path=path,
+            remedy="Leave out covariates, or bring more persons.",
+        )
     left = np.abs(np.diag(np.linalg.qr(matrix, mode="r"))) / np.linalg.norm(matrix, axis=0)
     for column in np.flatnonzero(left < _INDEPENDENT):
         others = [name for name in dict.fromkeys(owners[:column]) if name]
         raise InputError(
             f"'{names[column]}' is determined by {', '.join(others)}, so their effects cannot be "
-            "told apart", path=path, remedy="Leave one of these covariates out.",
-        )  # fmt: skip
+            "told apart",
+            path=path,
+            remedy="Leave one of these covariates out.",
+        )
     return Design(
-        trait, tuple(persons[i] for i in known), tuple(names), matrix, coding,
+        trait,
+        tuple(persons[i] for i in known),
+        tuple(names),
+        matrix,
+        coding,
         tuple(traits[-1].texts[i] for i in known),
         tuple(persons[i] for i in sorted(incomplete)),
-    )  # fmt: skip
+    )
 
 
 def _coded(
@@ -146,13 +155,14 @@ def _coded(
             path=path,
             remedy="Leave a cell empty if the value is not known; begin each level of a category "
             "with a letter.",
-        )  # fmt: skip
+        )
     if is_trait and len(levels) > 2:
         raise InputError(
             f"'{name}' has {len(levels)} levels ({', '.join(levels[:5])}"
             f"{', …' if len(levels) > 5 else ''}); a trait is a number or has two",
-            path=path, remedy="Add a column that says which of two groups a person is in.",
-        )  # fmt: skip
+            path=path,
+            remedy="Add a column that says which of two groups a person is in.",
+        )
     base, *others = levels
     parts = {
         f"{name}={level}": np.array([cell == level for cell in cells.values()], np.float64)

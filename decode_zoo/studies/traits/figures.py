@@ -36,10 +36,12 @@ def volcanoes(study: TraitStudy) -> Figure:
     """Draw effects and p values of expression and of its prediction side by side."""
     size, gap = (DOUBLE - 2 * MARGIN - 2 * _LEFT) / 2 - 0.05, 0.1
     page = Page.make(
-        DOUBLE, 0.16 + 2.4 + AXIS, title=f"Effect of {study.design.trait}",
+        DOUBLE,
+        0.16 + 2.4 + AXIS,
+        title=f"Effect of {study.design.trait}",
         lines=[f"{len(study.expression):,} genes, false discovery rate {study.summary['fdr']:g}"],
         key={"related, higher": _UP, "lower": _DOWN, "not related": _NEITHER},
-    )  # fmt: skip
+    )
     left = MARGIN + _LEFT
     for table, head in ((study.expression, "expression"), (study.predicted, "prediction")):
         axes = page.axes(left, page.top + 0.16, size, 2.4)
@@ -65,12 +67,16 @@ def concordance(study: TraitStudy) -> Figure:
     found = study.summary["concordance"]
     low, high = found["interval_95"]
     page = Page.make(
-        SINGLE, 2.6 + AXIS, title="t statistics",
-        lines=[f"Spearman's rho {_rho(found['spearman'])}",
-               f"(95% over genes {_rho(low)} to {_rho(high)};",
-               f"other persons {_rho(found['other_persons']['mean'])})"],
+        SINGLE,
+        2.6 + AXIS,
+        title="t statistics",
+        lines=[
+            f"Spearman's rho {_rho(found['spearman'])}",
+            f"(95% over genes {_rho(low)} to {_rho(high)};",
+            f"other persons {_rho(found['other_persons']['mean'])})",
+        ],
         key={"expression higher": _UP, "lower": _DOWN, "not related": _NEITHER},
-    )  # fmt: skip
+    )
     size = SINGLE - 2 * MARGIN - _LEFT
     axes = page.axes(MARGIN + _LEFT, page.top, size, 2.6)
     actual = study.expression["t"].to_numpy(np.float64)
@@ -82,8 +88,15 @@ def concordance(study: TraitStudy) -> Figure:
     axes.margins(0.04)
     _framed(axes, "t of prediction")
     page.below(axes, "t of expression", lambda x: number(x, "g"))
-    _name_points(axes, size, 2.6, actual, predicted, _labels(study.expression),
-                 study.expression["p"].to_numpy())  # fmt: skip
+    _name_points(
+        axes,
+        size,
+        2.6,
+        actual,
+        predicted,
+        _labels(study.expression),
+        study.expression["p"].to_numpy(),
+    )
     return page.figure
 
 
@@ -96,10 +109,12 @@ def regulators(study: TraitStudy) -> Figure:
     related = (best["q"] <= study.summary["fdr"]).to_numpy()
     height = ROW * max(len(best), 3)
     page = Page.make(
-        SINGLE, height + AXIS, title=f"Regulators and {study.design.trait}",
+        SINGLE,
+        height + AXIS,
+        title=f"Regulators and {study.design.trait}",
         lines=[f"{len(best)} of {len(study.regulators)},", "the related ones of largest effect"],
         key={"related, higher": _UP, "lower": _DOWN, "not related": _NEITHER},
-    )  # fmt: skip
+    )
     left = MARGIN + 0.04 + widest(names, TEXT)
     axes = page.axes(left, page.top, SINGLE - MARGIN - 0.1 - left, height)
     axes.barh(range(len(best)), effect, 0.72, color=_colours(related, effect))
@@ -121,9 +136,12 @@ def heatmap(study: TraitStudy) -> Figure:
     left = MARGIN + 0.04 + max(widest(names, SMALL), 0.5)
     width, strip, row = DOUBLE - MARGIN - left, 0.09, 0.105
     page = Page.make(
-        DOUBLE, strip + 0.03 + row * len(names) + 0.3, title="Mean scores by person",
-        lines=[f"{len(order)} persons, ordered by {study.design.trait}"], with_colour_bar=True,
-    )  # fmt: skip
+        DOUBLE,
+        strip + 0.03 + row * len(names) + 0.3,
+        title="Mean scores by person",
+        lines=[f"{len(order)} persons, ordered by {study.design.trait}"],
+        with_colour_bar=True,
+    )
     shade = page.axes(left, page.top, width, strip)
     shade.imshow(trait[order][None], cmap="cividis", aspect="auto", interpolation="none")
     shade.set_yticks([0], [elided(study.design.trait, SMALL, left - MARGIN)], fontsize=SMALL)
@@ -169,8 +187,10 @@ def _largest(study: TraitStudy, k: int) -> pd.DataFrame:
 def _regulator_names(study: TraitStudy, rows: pd.DataFrame, size: float) -> list[str]:
     """Names of regulators, with their class where another class has one of the same name."""
     twice = set(study.regulators["name"][study.regulators["name"].duplicated()])
-    names = [f"{name} ({kind})" if name in twice else str(name)
-             for name, kind in zip(rows["name"], rows["class"], strict=True)]  # fmt: skip
+    names = [
+        f"{name} ({kind})" if name in twice else str(name)
+        for name, kind in zip(rows["name"], rows["class"], strict=True)
+    ]
     return [elided(name, size, _NAME) for name in names]
 
 
@@ -194,9 +214,14 @@ def _framed(axes: Axes, label: str) -> None:
 
 
 def _name_points(
-    axes: Axes, width: float, height: float, x: FloatArray, y: FloatArray, names: Sequence[str],
+    axes: Axes,
+    width: float,
+    height: float,
+    x: FloatArray,
+    y: FloatArray,
+    names: Sequence[str],
     p: FloatArray,
-) -> None:  # fmt: skip
+) -> None:
     """Name the points of least p, where the names have room."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     taken: list[tuple[float, float, float]] = []
@@ -211,5 +236,10 @@ def _name_points(
         ):
             continue
         taken.append((start, start + long, up))
-        axes.text(left + (right - left) * start / width, y[i], names[i], fontsize=SMALL,
-                  va="center_baseline")  # fmt: skip
+        axes.text(
+            left + (right - left) * start / width,
+            y[i],
+            names[i],
+            fontsize=SMALL,
+            va="center_baseline",
+        )

@@ -82,8 +82,10 @@ def moderate(values: FloatArray, design: FloatArray) -> Moderated:
     df = float(design.shape[0] - design.shape[1])
     variance = (residuals * residuals).sum(axis=1) / df
     if not np.median(variance) > 0:
-        raise InputError("more than half of the genes do not vary among the samples",
-                         remedy="Leave out genes that are not expressed.")  # fmt: skip
+        raise InputError(
+            "more than half of the genes do not vary among the samples",
+            remedy="Leave out genes that are not expressed.",
+        )
     # The last coefficient is the last row of the triangular system alone.
     effect = projected[:, -1] / triangle[-1, -1]
     with warnings.catch_warnings():
@@ -95,6 +97,12 @@ def moderate(values: FloatArray, design: FloatArray) -> Moderated:
     t = effect * abs(triangle[-1, -1]) / np.sqrt(posterior)
     p = 2 * stats.t.sf(np.abs(t), min(df + df_prior, df * len(values)))
     return Moderated(
-        effect, values.mean(axis=1), t, p, stats.false_discovery_control(p), df, df_prior,
+        effect,
+        values.mean(axis=1),
+        t,
+        p,
+        stats.false_discovery_control(p),
+        df,
+        df_prior,
         float(np.mean(prior)),
-    )  # fmt: skip
+    )

@@ -32,8 +32,16 @@ from decode_zoo.studies.traits.design import Design, make_design
 from decode_zoo.studies.traits.moderated import Moderated, moderate
 from decode_zoo.tables import write_file
 
-__all__ = ["FILES", "RegulatorGenes", "StudiedGenes", "TraitStudy", "check_extras", "shared_genes",
-           "study_traits", "tested_rows"]  # fmt: skip
+__all__ = [
+    "FILES",
+    "RegulatorGenes",
+    "StudiedGenes",
+    "TraitStudy",
+    "check_extras",
+    "shared_genes",
+    "study_traits",
+    "tested_rows",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -82,8 +90,10 @@ class TraitStudy:
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
-        return (f"TraitStudy({self.design.trait}: {len(self.design.persons)} persons, "
-                f"{len(self.expression)} genes, {len(self.regulators)} regulators)")  # fmt: skip
+        return (
+            f"TraitStudy({self.design.trait}: {len(self.design.persons)} persons, "
+            f"{len(self.expression)} genes, {len(self.regulators)} regulators)"
+        )
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write tables, summary and page (`FILES`) into a new folder, all or none.
@@ -115,8 +125,14 @@ class TraitStudy:
         pictures = draw(self)
         for name in _PICTURES:
             (folder / name).write_bytes(svg_file(pictures[Path(name).stem]))
-        section = section_of("traits", f"{self.design.trait}: expression, prediction, regulators",
-                             self._facts(), (), _PICTURES, tables)  # fmt: skip
+        section = section_of(
+            "traits",
+            f"{self.design.trait}: expression, prediction, regulators",
+            self._facts(),
+            (),
+            _PICTURES,
+            tables,
+        )
         write_summary(folder, section, self.summary)
         page = render(self, pictures)
         # A name from the command line may hold bytes that are no text.
@@ -232,9 +248,11 @@ def study_traits(
     related = actual.q <= fdr
     explained = found.rows[related] if regulator_genes == "de" else found.rows
     if not explained.size:
-        raise UsageError(f"No gene's expression is related to {trait} (FDR {fdr:g}), so scores "
-                         "cannot be averaged over such genes.",
-                         remedy="Average over all genes, or raise the FDR.")  # fmt: skip
+        raise UsageError(
+            f"No gene's expression is related to {trait} (FDR {fdr:g}), so scores "
+            "cannot be averaged over such genes.",
+            remedy="Average over all genes, or raise the FDR.",
+        )
     features, scores = _regulator_scores(model, design.persons, explained, progress)
     regulation = moderate(scores, design.matrix)
     tested = holdout.tested_rows(model.manifest, bound.features)
@@ -246,8 +264,10 @@ def study_traits(
         "symbol": [table.symbols[row] for row in found.rows],
     }
     lengths = np.array([table.rna_lengths[row] for row in found.rows], np.float64)
-    regulators = {"name": features["regulator"].tolist(),
-                  "class": features["class"].astype(str).tolist()}  # fmt: skip
+    regulators = {
+        "name": features["regulator"].tolist(),
+        "class": features["class"].astype(str).tolist(),
+    }
     summary = {
         "format_version": FORMAT_VERSION,
         "trait": trait,
@@ -261,20 +281,35 @@ def study_traits(
             "of_table": len(persons),
             "without_value": list(design.incomplete),
         },
-        "genes": {"n": found.rows.size, "chosen": found.chosen,
-                  "tested_on": None if tested is None else int(np.isin(found.rows, tested).sum()),
-                  **found.lost},
+        "genes": {
+            "n": found.rows.size,
+            "chosen": found.chosen,
+            "tested_on": None if tested is None else int(np.isin(found.rows, tested).sum()),
+            **found.lost,
+        },
         "expression": _told(actual, fdr),
         "predicted": _told(forecast, fdr),
-        "regulators": {**_told(regulation, fdr), "score": "signed mean over genes",
-                       "genes": regulator_genes, "n_genes": explained.size},
+        "regulators": {
+            **_told(regulation, fdr),
+            "score": "signed mean over genes",
+            "genes": regulator_genes,
+            "n_genes": explained.size,
+        },
         "concordance": _concordance(
-            actual, forecast, measured, predicted, design.matrix, lengths, related, permutations,
-            resamples, seed,
+            actual,
+            forecast,
+            measured,
+            predicted,
+            design.matrix,
+            lengths,
+            related,
+            permutations,
+            resamples,
+            seed,
         ),
         "seed": seed,
         "provenance": provenance(command, **model.provenance(bound, backend), **(facts or {})),
-    }  # fmt: skip
+    }
     return TraitStudy(
         design,
         _table(labels, actual, mean=actual.mean + median),
@@ -291,8 +326,10 @@ def _check_call(
     if isinstance(genes, str):
         raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
     if regulator_genes not in get_args(RegulatorGenes):
-        raise UsageError(f"Scores are averaged over {' or '.join(get_args(RegulatorGenes))} genes, "
-                         f"not {regulator_genes!r}.")  # fmt: skip
+        raise UsageError(
+            f"Scores are averaged over {' or '.join(get_args(RegulatorGenes))} genes, "
+            f"not {regulator_genes!r}."
+        )
     if not 0 < fdr < 1:
         raise UsageError(f"The FDR must be between 0 and 1, not {fdr}.")
     if min(permutations, resamples) < 1:
@@ -308,9 +345,10 @@ def _shared_persons(model: Model, expression: pd.DataFrame, persons: pd.DataFram
         raise InputError(
             f"no person of the table is both in the model ({model.outputs[0]}, …) and in the "
             f"expression matrix ({expression.columns[0]}, …); its first is {persons.index[0]}",
-            path=persons.attrs.get("path"), remedy="Persons are matched by name: outputs of the "
+            path=persons.attrs.get("path"),
+            remedy="Persons are matched by name: outputs of the "
             "model, columns of the matrix, and the first column of the table.",
-        )  # fmt: skip
+        )
     return shared
 
 
@@ -378,10 +416,13 @@ def shared_genes(
     if places.size < _FEWEST_GENES:
         raise InputError(
             f"{places.size} genes {chosen} have features and expression that varies; at least "
-            f"{_FEWEST_GENES} are needed", path=expression.attrs.get("path"),
+            f"{_FEWEST_GENES} are needed",
+            path=expression.attrs.get("path"),
             remedy="Does the matrix hold genes of the chromosomes that the model was tested on? "
-            "Otherwise name the genes." if genes is None else "Name more genes.",
-        )  # fmt: skip
+            "Otherwise name the genes."
+            if genes is None
+            else "Name more genes.",
+        )
     lost = {
         "chosen_without_expression": int(wanted.sum() - kept.sum()),
         "constant": int((kept & ~varies).sum()),
@@ -399,8 +440,10 @@ def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
     """
     rows = holdout.tested_rows(model.manifest, bound.features)
     if rows is None:
-        raise UsageError(f"Model {model.id} does not say which genes it was tested on.",
-                         remedy="Name the genes to study.")  # fmt: skip
+        raise UsageError(
+            f"Model {model.id} does not say which genes it was tested on.",
+            remedy="Name the genes to study.",
+        )
     return rows
 
 
@@ -430,10 +473,16 @@ def _told(result: Moderated, fdr: float) -> dict[str, Any]:
 def _table(
     labels: Mapping[str, Sequence[str]], result: Moderated, mean: FloatArray | None = None
 ) -> pd.DataFrame:
-    return pd.DataFrame({
-        **labels, "effect": result.effect, "mean": result.mean if mean is None else mean,
-        "t": result.t, "p": result.p, "q": result.q,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            **labels,
+            "effect": result.effect,
+            "mean": result.mean if mean is None else mean,
+            "t": result.t,
+            "p": result.p,
+            "q": result.q,
+        }
+    )
 
 
 def _concordance(

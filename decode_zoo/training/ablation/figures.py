@@ -44,18 +44,29 @@ def draw_outputs(found: Ablation) -> Figure:
     median = (table["kind"] == "median").to_numpy()
     rho = table[list(_NAMES)].to_numpy(np.float64)
     page = Page.make(
-        SINGLE, _HEIGHT + AXIS, title="Spearman's rho by output",
+        SINGLE,
+        _HEIGHT + AXIS,
+        title="Spearman's rho by output",
         lines=[f"{(~median).sum():,} outputs and the median,", f"{found.genes['test']:,} genes"],
         key=_KEY,
-    )  # fmt: skip
+    )
     axes = page.axes(MARGIN + _LEFT, page.top, SINGLE - 2 * MARGIN - _LEFT, _HEIGHT)
     places = np.arange(len(_NAMES))
     axes.plot(places, rho[~median].T, color=_LINE, linewidth=0.4, rasterized=True)
     for values, colour, marker, size in (
-        (rho[~median], _FOLD, "o", 5), (rho[median], _MEDIAN, "D", 12)
-    ):  # fmt: skip
-        axes.scatter(np.tile(places, len(values)), values.ravel(), s=size, c=colour, marker=marker,
-                     linewidths=0, zorder=2, rasterized=True)  # fmt: skip
+        (rho[~median], _FOLD, "o", 5),
+        (rho[median], _MEDIAN, "D", 12),
+    ):
+        axes.scatter(
+            np.tile(places, len(values)),
+            values.ravel(),
+            s=size,
+            c=colour,
+            marker=marker,
+            linewidths=0,
+            zorder=2,
+            rasterized=True,
+        )
     means = rho[~median].mean(axis=0)
     axes.hlines(means, places - 0.2, places + 0.2, color="black", linewidth=1.2, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.5)
@@ -72,11 +83,17 @@ def draw_outputs(found: Ablation) -> Figure:
 def draw_differences(found: Ablation) -> Figure:
     """Draw the difference of each pair of variants, of fold changes and of the median."""
     table = found.comparisons
-    names = [f"{_NAMES[a]} − {_NAMES[b]}"
-             for a, b in zip(table["first"], table["second"], strict=True)]  # fmt: skip
+    names = [
+        f"{_NAMES[a]} − {_NAMES[b]}" for a, b in zip(table["first"], table["second"], strict=True)
+    ]
     height = 2 * ROW * len(names)
-    page = Page.make(DOUBLE, height + AXIS, title="Differences of rho",
-                     lines=["95% intervals over genes"], key=_KEY)  # fmt: skip
+    page = Page.make(
+        DOUBLE,
+        height + AXIS,
+        title="Differences of rho",
+        lines=["95% intervals over genes"],
+        key=_KEY,
+    )
     left = MARGIN + 0.06 + widest(names, TEXT)
     axes = page.axes(left, page.top, DOUBLE - MARGIN - 0.1 - left, height)
     ends = []

@@ -44,11 +44,13 @@ class PermutedDataset(Dataset):
         bound = self.bound
         return {
             side: bound.features.matrix(
-                self.rows[self.order[side][part]], side, columns=columns,
+                self.rows[self.order[side][part]],
+                side,
+                columns=columns,
                 pad=bound.kernels[side] - 1,
             )
             for side, columns in bound.columns.items()
-        }  # fmt: skip
+        }
 
 
 def permute(dataset: Dataset, sides: Sequence[Side], seed: int) -> PermutedDataset:

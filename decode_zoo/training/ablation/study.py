@@ -114,9 +114,12 @@ class Ablation:
             "so that its p is far too small. Neither knows the chance that is in training, which "
             "more networks a variant (--repeats) average out, and in the exchange: try another "
             "--seed before you believe a small difference.",
-        )  # fmt: skip
+        )
         return Findings(
-            "ablation", "What RNA and promoter inputs are worth", facts, notes,
+            "ablation",
+            "What RNA and promoter inputs are worth",
+            facts,
+            notes,
             {
                 "variants": ("Rank correlation by variant", self.variants),
                 "comparisons": ("Differences between variants", self.comparisons),
@@ -141,7 +144,7 @@ class Ablation:
                 "seed": self.seed,
                 **numbers,
             },
-        )  # fmt: skip
+        )
 
 
 def ablate(
@@ -181,25 +184,33 @@ def ablate(
         raise UsageError("There must be one resample at least.")
     test = dataset.split.test
     if len(test) < _FEWEST:
-        raise InputError(f"{len(test)} genes are left to test on; it takes {_FEWEST}",
-                         remedy="Give more genes, or test on other chromosomes.")  # fmt: skip
+        raise InputError(
+            f"{len(test)} genes are left to test on; it takes {_FEWEST}",
+            remedy="Give more genes, or test on other chromosomes.",
+        )
     predicted = {name: _predict(name, dataset, retrain, seed, checkpoints) for name in VARIANTS}
     kinds = [output.kind for output in dataset.outputs]
     medians = np.array([kind == "median" for kind in kinds])
     _log.info("%d resamples of %d genes", resamples, len(test))
     rho = correlate(predicted, dataset.targets.values[test], resamples=resamples, seed=seed)
     outputs = pd.DataFrame(
-        {"output": list(dataset.targets.names), "kind": kinds,
-         **{name: values[0] for name, values in rho.items()}}
-    )  # fmt: skip
+        {
+            "output": list(dataset.targets.names),
+            "kind": kinds,
+            **{name: values[0] for name, values in rho.items()},
+        }
+    )
     genes = {part: len(getattr(dataset.split, part)) for part in PARTS}
     return Ablation(summarise(rho, medians), compare(rho, medians), outputs, genes, resamples, seed)
 
 
 def _predict(
-    name: str, dataset: Dataset, retrain: Callable[[Dataset], Network], seed: int,
+    name: str,
+    dataset: Dataset,
+    retrain: Callable[[Dataset], Network],
+    seed: int,
     checkpoints: Checkpoints | None,
-) -> FloatArray:  # fmt: skip
+) -> FloatArray:
     """Predict test genes after training on a variant, unless that is done."""
     place = checkpoints and replace(checkpoints, settings={**checkpoints.settings, "variant": name})
     if place and (kept := place.load(seed)):
