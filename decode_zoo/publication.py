@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -383,7 +383,7 @@ def _alone(zoo: Path) -> Iterator[None]:
     staged = zoo / f"{_LOCK}.{own}"
     try:
         staged.mkdir(exist_ok=True)
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         text = f"process {os.getpid()} on {platform.node()}, {now}"
         (staged / own).write_text(text, encoding="utf-8")
         while not _take(lock, staged, own):

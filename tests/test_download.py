@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,7 @@ def test_retry_after_is_kept_to(store: Store, server: Server, how: str) -> None:
 
 
 def test_retry_after_is_read_as_seconds_or_a_date() -> None:
-    soon = datetime.now(timezone.utc) + timedelta(seconds=100)
+    soon = datetime.now(UTC) + timedelta(seconds=100)
     for text in (format_datetime(soon, usegmt=True), format_datetime(soon)):
         assert 97 < download._seconds(text) <= 100
     assert 97 < download._seconds(f"{soon:%a, %d %b %Y %H:%M:%S} -0000") <= 100
