@@ -151,8 +151,10 @@ def study_coexpression(
             permutations,
             resamples,
             seed,
-            lambda part, k=k: progress(round(1000 * (k + part)), 1000 * len(plans)),
-        )  # type: ignore[misc]
+            lambda part, k=k: progress(  # type: ignore[misc]
+                round(1000 * (k + part)), 1000 * len(plans)
+            ),
+        )
         for k, plan in enumerate(plans)
     ]
     asked = None if pairs is None else pd.concat([_look_up(t, pairs) for t in tissues])
