@@ -36,10 +36,10 @@ from conversion.person_models import (
     targets_of,
 )
 from decode_zoo.evaluation import Evaluation, evaluate
+from decode_zoo.files import atomic_path
 from decode_zoo.layout import SIDES
 from decode_zoo.metrics import auroc, column_correlation
 from decode_zoo.model import Model
-from decode_zoo.output import atomic_path
 from decode_zoo.training.baselines import fit_ridge, log_sums
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network

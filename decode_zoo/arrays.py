@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from decode_zoo.errors import InputError
-from decode_zoo.inputfile import check_expansion, open_input
+from decode_zoo.files import check_expansion, open_input
 
 __all__ = [
     "CSR_PARTS",

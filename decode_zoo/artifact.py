@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from decode_zoo.digest import sha256_of, sha256_of_stream
 from decode_zoo.display import brief
 from decode_zoo.errors import InputError
-from decode_zoo.plainfile import open_plain
+from decode_zoo.files import open_plain, sha256_of, sha256_of_stream
 
 __all__ = [
     "FOLDERS",

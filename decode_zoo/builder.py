@@ -20,11 +20,11 @@ from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_r
 from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet, Rows
+from decode_zoo.files import atomic_dir
 from decode_zoo.genesets import TargetFile, read_targets
 from decode_zoo.genome import Genome
 from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Layout, Side
-from decode_zoo.output import atomic_dir
 from decode_zoo.pooling import SitePieces
 from decode_zoo.sites import SiteFile, Track, read_sites
 from decode_zoo.textfile import read_table

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from decode_zoo.artifact import FOLDERS, Artifact, check_id
 from decode_zoo.download import is_partial, leftovers
 from decode_zoo.errors import ArtifactError, InputError, VerificationError
-from decode_zoo.plainfile import entries_of, open_plain
+from decode_zoo.files import entries_of, open_plain
 from decode_zoo.store import Store
 
 __all__ = ["STATES", "CachedFile", "clean", "removable", "survey"]

@@ -23,7 +23,7 @@ from decode_zoo import __version__
 from decode_zoo.attribution import By, Summary
 from decode_zoo.errors import UsageError
 from decode_zoo.explainer import Explainer
-from decode_zoo.output import atomic_path, check_files
+from decode_zoo.files import atomic_path, check_files
 from decode_zoo.provenance import plain, provenance_path
 from decode_zoo.records import parse_json
 from decode_zoo.scorefiles import Selection, format_of

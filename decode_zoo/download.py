@@ -31,7 +31,7 @@ from urllib.parse import urljoin, urlsplit
 from decode_zoo import __version__
 from decode_zoo.artifact import FileEntry
 from decode_zoo.display import masked
-from decode_zoo.plainfile import open_plain
+from decode_zoo.files import open_plain
 from decode_zoo.process import has_ended, machine
 from decode_zoo.registry import is_this_machine
 

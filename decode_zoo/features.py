@@ -41,10 +41,9 @@ from decode_zoo.arrays import (
     write_arrays,
 )
 from decode_zoo.bins import covered_bases
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
+from decode_zoo.files import read_at_most, sha256_of
 from decode_zoo.genes import GeneIndex
-from decode_zoo.inputfile import read_at_most
 from decode_zoo.layout import LONGEST, SIDES, Layout, Side
 from decode_zoo.names import track_fault
 from decode_zoo.pooling import PooledRows, SitePieces, head_bases, take_columns, total_bases

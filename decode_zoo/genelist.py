@@ -11,7 +11,7 @@ from typing import BinaryIO, TextIO
 
 from decode_zoo.display import printable
 from decode_zoo.errors import InputError
-from decode_zoo.inputfile import MAX_BYTES, check_expansion, open_input, unpack
+from decode_zoo.files import MAX_BYTES, check_expansion, open_input, unpack
 
 __all__ = ["GeneList", "read_gene_list"]
 

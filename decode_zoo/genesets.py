@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.annotation import Annotation
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, UsageError
+from decode_zoo.files import sha256_of
 from decode_zoo.genes import GeneIndex
 from decode_zoo.intervals import ranges
 from decode_zoo.names import track_fault

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decode_zoo.errors import InputError, VerificationError
-from decode_zoo.inputfile import read_at_most
+from decode_zoo.files import read_at_most
 from decode_zoo.shapes import GENES, Array, Node, Shape, trace
 
 __all__ = ["MAX_GRAPH_BYTES", "Graph", "read_graph"]

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from decode_zoo.artifact import check_id
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, VerificationError
 from decode_zoo.expression import Output
 from decode_zoo.families import FAMILIES, Config
-from decode_zoo.inputfile import read_at_most
+from decode_zoo.files import read_at_most, sha256_of
 from decode_zoo.layout import LONGEST, SIDES, Layout, Side
 from decode_zoo.names import output_fault, track_fault
 from decode_zoo.provenance import plain

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.arrays import read_arrays
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import (
     ArtifactError,
     DecodeZooError,
@@ -25,6 +24,7 @@ from decode_zoo.errors import (
 )
 from decode_zoo.families import FAMILIES, Network
 from decode_zoo.features import FeatureSet
+from decode_zoo.files import sha256_of
 from decode_zoo.genes import Resolution
 from decode_zoo.graph import Graph, read_graph
 from decode_zoo.inputs import BoundFeatures, bind

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from decode_zoo.digest import sha256_of
+from decode_zoo.files import sha256_of
 
 __all__ = ["origin_of", "plain", "provenance", "provenance_path"]
 

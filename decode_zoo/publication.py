@@ -29,12 +29,10 @@ from decode_zoo.cards import BEGIN, END, feature_facts, model_facts, with_facts
 from decode_zoo.display import printable
 from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
-from decode_zoo.inputfile import read_at_most
+from decode_zoo.files import atomic_dir, check_folder, entries_of, read_at_most
 from decode_zoo.layout import SIDES
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.model import Model, load_features
-from decode_zoo.output import atomic_dir, check_folder
-from decode_zoo.plainfile import entries_of
 from decode_zoo.pooling import total_bases
 from decode_zoo.process import has_ended, machine, started
 from decode_zoo.registry import Origin, Registry, load_registry, write_registry
@@ -50,7 +48,7 @@ _PARITY_GENES = 64
 _PATIENCE = 10.0  # seconds
 _LOCK = ".decode-zoo-publish"
 _HOLDER = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})-([0-9]{1,20})")
-# What `output` stages files and folders under.
+# What `files` stages files and folders under.
 _STAGED = re.compile(r"\.decode-zoo-[0-9a-f]{32}\.tmp")
 
 

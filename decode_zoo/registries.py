@@ -25,8 +25,7 @@ from urllib.parse import urljoin, urlsplit
 from decode_zoo.display import masked
 from decode_zoo.download import NoSourceError, Sink, first_of, make_folder, receive
 from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
-from decode_zoo.output import atomic_path
-from decode_zoo.plainfile import open_plain
+from decode_zoo.files import atomic_path, open_plain
 from decode_zoo.registry import Origin, Registry, check_mirror, load_registry, parse_registry
 from decode_zoo.yamltext import LIMIT
 

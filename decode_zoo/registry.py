@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from decode_zoo.artifact import Artifact, FileEntry, check_id, check_versioned
 from decode_zoo.display import brief, masked
 from decode_zoo.errors import ArtifactError, InputError
-from decode_zoo.inputfile import read_at_most
-from decode_zoo.output import atomic_path
+from decode_zoo.files import atomic_path, read_at_most
 from decode_zoo.yamltext import LIMIT, parse
 
 __all__ = [

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError
+from decode_zoo.files import sha256_of
 from decode_zoo.genome import Genome
 from decode_zoo.layout import Side
 from decode_zoo.textfile import read_columns, read_table

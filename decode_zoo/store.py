@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from decode_zoo.artifact import Artifact, FileEntry, difference
-from decode_zoo.digest import sha256_of_stream
 from decode_zoo.display import masked
 from decode_zoo.download import (
     NoSourceError,
@@ -30,6 +29,7 @@ from decode_zoo.download import (
     transfer,
 )
 from decode_zoo.errors import ArtifactError, VerificationError
+from decode_zoo.files import sha256_of_stream
 from decode_zoo.registries import join_registries, registry_places
 from decode_zoo.registry import Registry, load_registry
 

@@ -21,7 +21,7 @@ from decode_zoo.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-from decode_zoo.output import atomic_path, check_files, discard_stdout
+from decode_zoo.files import atomic_path, check_files, discard_stdout
 from decode_zoo.provenance import plain, provenance_path
 
 __all__ = ["check_output", "print_table", "suffix_of", "text_rows", "write_file", "write_table"]

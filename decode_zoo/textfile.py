@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from decode_zoo.errors import InputError
-from decode_zoo.inputfile import read_bytes
+from decode_zoo.files import read_bytes
 
 __all__ = ["read_columns", "read_table", "read_text"]
 
@@ -28,7 +28,7 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
     Raises
     ------
     InputError
-        As `inputfile.read_bytes` does, or if the file holds what no text has.
+        As `files.read_bytes` does, or if the file holds what no text has.
     """
     data = read_bytes(path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -17,9 +17,9 @@ import pytest
 
 import decode_zoo as dz
 from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.features import MAX_HEADER_BYTES, FeatureSet
+from decode_zoo.files import sha256_of
 from decode_zoo.layout import LONGEST, Layout
 from decode_zoo.manifest import MAX_MANIFEST_BYTES, Manifest
 from decode_zoo.records import parse_json

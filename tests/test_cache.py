@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from decode_zoo import cache as cache_module
+from decode_zoo import files
 from decode_zoo import parcel as parcel_module
-from decode_zoo import plainfile
 from decode_zoo.artifact import Artifact, FileEntry, hash_file
 from decode_zoo.cache import clean, removable, survey
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
@@ -159,7 +159,7 @@ def test_cache_that_cannot_be_read_is_told(call, store, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(plainfile.os, "scandir", refuse)
+    monkeypatch.setattr(files.os, "scandir", refuse)
     code, _, err = call("cache", "ls")
     assert code == 3
     assert "DECODE_ZOO_CACHE" in err
@@ -800,7 +800,7 @@ def test_file_exchanged_after_it_was_looked_at_is_refused(store, carried, monkey
                 os.mkfifo(path)
         return status
 
-    monkeypatch.setattr(plainfile.os, "lstat", exchange)
+    monkeypatch.setattr(files.os, "lstat", exchange)
     monkeypatch.setattr(os.path, "lexists", lambda path: True)
     with pytest.raises(VerificationError, match=r"weights\.npz: "):
         unpack(store, carried)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import decode_zoo as dz
-from decode_zoo import inputfile
+from decode_zoo import files
 from decode_zoo.cli import main
 from decode_zoo.cli.options import counted, statuses
 from decode_zoo.errors import UsageError
@@ -45,7 +45,7 @@ def python(code: str, *args: object, **kwargs) -> subprocess.CompletedProcess[st
 
 STRUCK = """
 import os, signal
-import decode_zoo.builder, decode_zoo.output
+import decode_zoo.builder, decode_zoo.files
 def strike(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     for _ in range(1000): pass
@@ -57,7 +57,7 @@ remove = shutil.rmtree
 def removing(*args, **kwargs):
     strike()
     remove(*args, **kwargs)
-decode_zoo.output.shutil.rmtree = removing
+decode_zoo.files.shutil.rmtree = removing
 """
 TABLE = """
 import click, pandas
@@ -380,7 +380,7 @@ def test_a_list_that_may_not_be_read_is_bad_input_as_one_that_is_not_there(
     def refuse(path, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(inputfile, "open_plain", refuse)
+    monkeypatch.setattr(files, "open_plain", refuse)
     code, _, err = call(verb, *MODEL, genes, "-o", tmp_path / "x.html" if verb == "report" else "-")
     assert code == 4
     assert "genes.tsv: cannot be read (Permission denied)\nCheck" in err

@@ -205,7 +205,7 @@ def test_every_error_has_its_code(call, monkeypatch, error, code, message):
     def fail(cls):
         raise error
 
-    monkeypatch.setattr("decode_zoo.output.discard_stdout", lambda: None)
+    monkeypatch.setattr("decode_zoo.files.discard_stdout", lambda: None)
     monkeypatch.setattr(Store, "default", classmethod(fail))
     found, out, err = call("ls")
     assert (found, out) == (code, "")

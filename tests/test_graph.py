@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decode_zoo as dz
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import VerificationError
+from decode_zoo.files import sha256_of
 from decode_zoo.graph import MAX_GRAPH_BYTES, read_graph
 from decode_zoo.manifest import fingerprint_of
 from decode_zoo.runtime import OnnxBackend

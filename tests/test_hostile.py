@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo import inputfile
+from decode_zoo import files
 from decode_zoo.arrays import read_arrays, stored_csr, write_arrays
 from decode_zoo.cli import _run
 from decode_zoo.errors import InputError, UsageError, VerificationError
@@ -56,7 +56,7 @@ LISTS = ("predict", "explain", "report")
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch):
     """Bombs of a megabyte are as good as those of a gigabyte; nothing may hang."""
-    monkeypatch.setattr(inputfile, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "_FREE_BYTES", 1 << 20)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.alarm(60)
@@ -267,13 +267,13 @@ def test_a_pipe_of_the_shell_is_read(tmp_path):
 
 
 def test_real_limits_let_real_files_through_and_stop_a_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputfile, "_FREE_BYTES", 256 << 20)
+    monkeypatch.setattr(files, "_FREE_BYTES", 256 << 20)
     path = tmp_path / "x.bed.gz"
     path.write_bytes(bomb(32 << 20))  # a thousandfold, but small
-    assert len(inputfile.read_bytes(path)) == 32 << 20
+    assert len(files.read_bytes(path)) == 32 << 20
     path.write_bytes(bomb(300 << 20))
     with pytest.raises(InputError, match=r"250 times its size.*bomb") as error:
-        inputfile.read_bytes(path)
+        files.read_bytes(path)
     assert error.value.remedy
 
 
@@ -282,7 +282,7 @@ def test_a_file_of_terabytes_is_refused_by_its_size(tmp_path):
     with open(path, "wb") as file:
         file.truncate(1 << 40)  # sparse
     with pytest.raises(InputError, match="more than 4 GiB"):
-        inputfile.read_bytes(path)
+        files.read_bytes(path)
 
 
 def test_a_list_of_too_many_genes_is_refused(tmp_path, monkeypatch):
@@ -794,7 +794,7 @@ def test_pipes_in_a_bundle_do_not_wait(call, copied_bundle, name):
 
 def test_positions_that_leave_their_gene_are_refused(copied_set):
     """Even with matching hashes: no index may reach past an array."""
-    from decode_zoo.digest import sha256_of
+    from decode_zoo.files import sha256_of
 
     path, header = copied_set / "sites.npz", copied_set / "features.json"
     good = read_arrays(path)

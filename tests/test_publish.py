@@ -48,10 +48,10 @@ with _alone(Path(sys.argv[1])):
 # Publish, and be killed where a function is called for the next time but some.
 KILLED = """
 import os, shutil, signal, sys
-from decode_zoo import output, publication
+from decode_zoo import files, publication
 from decode_zoo.cli import _run
 from decode_zoo.store import Store
-*place, name = "publication.{at}".replace("publication.output", "output").split(".")
+*place, name = "publication.{at}".replace("publication.files", "files").split(".")
 left, owner = {after}, eval(".".join(place))
 real = getattr(owner, name)
 def die(*args, **named):
@@ -350,7 +350,7 @@ def test_a_failing_disk_leaves_no_half_of_a_publication(call, bundle, zoo, monke
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("decode_zoo.output.discard_stdout", lambda: None)
+    monkeypatch.setattr("decode_zoo.files.discard_stdout", lambda: None)
     monkeypatch.setattr(publication, at, fail)
     code, _, err = call("publish", bundle, "--to", zoo)
     assert code == 2
@@ -446,7 +446,7 @@ def test_a_lock_whose_process_number_lives_again_is_taken_over(call, bundle, zoo
 @pytest.mark.fault
 @pytest.mark.parametrize(
     "at",
-    ["shutil.copyfile", "entry_for", "write_registry", "_sweep", "os.rename", "output.os.replace"],
+    ["shutil.copyfile", "entry_for", "write_registry", "_sweep", "os.rename", "files.os.replace"],
 )
 def test_a_publisher_that_is_killed_does_not_block_the_zoo(call, bundle, sites, zoo, at):
     """Really killed, at each step; whoever publishes next sweeps up after it."""

@@ -19,8 +19,8 @@ import pytest
 from decode_zoo import download
 from decode_zoo import store as store_module
 from decode_zoo.artifact import Artifact, FileEntry
-from decode_zoo.digest import sha256_of_stream
 from decode_zoo.errors import ArtifactError, VerificationError
+from decode_zoo.files import sha256_of_stream
 from decode_zoo.registry import Registry, write_registry
 from decode_zoo.store import Store, builtin_registry_path, bundled_root, cache_root
 from tests.server import Server

@@ -20,7 +20,7 @@ import pytest
 
 from decode_zoo import tables
 from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.output import atomic_dir, atomic_path
+from decode_zoo.files import atomic_dir, atomic_path
 from decode_zoo.provenance import provenance, provenance_path
 from decode_zoo.tables import check_output, write_table
 
@@ -183,7 +183,7 @@ def test_force_keeps_the_card(tmp_path: Path, mark: str) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from decode_zoo.output import atomic_dir
+from decode_zoo.files import atomic_dir
 rename = os.rename
 def die(source, destination):
     rename(source, destination)

@@ -33,10 +33,10 @@ from benchmarks.accuracy.predictions import (
     read_predictions,
     side_by_side,
 )
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import UsageError
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.features import FeatureSet
+from decode_zoo.files import sha256_of
 from decode_zoo.layout import Side
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig

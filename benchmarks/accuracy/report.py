@@ -19,8 +19,8 @@ from benchmarks.accuracy.plan import CONTROLS, Plan
 from benchmarks.accuracy.predictions import PARTS, Predictions
 from decode_zoo.errors import InputError
 from decode_zoo.expression import MEDIAN, PSEUDOCOUNT
+from decode_zoo.files import atomic_path
 from decode_zoo.layout import SIDES
-from decode_zoo.output import atomic_path
 from decode_zoo.training.dataset import Dataset
 
 FloatArray = npt.NDArray[np.float64]

@@ -105,7 +105,7 @@ def _refused(error: OSError) -> int:
 
     import click
 
-    from decode_zoo.output import discard_stdout
+    from decode_zoo.files import discard_stdout
 
     where = f"{error.filename}: " if error.filename is not None else ""
     click.echo(f"Error: {where}{error.strerror or error}.", err=True)

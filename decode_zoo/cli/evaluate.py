@@ -82,7 +82,7 @@ def evaluate(  # one parameter an option
     import decode_zoo as dz
     from decode_zoo.cohort.codes import read_codes
     from decode_zoo.evaluation.comparison import donor_concordance, fill_evaluation
-    from decode_zoo.output import atomic_dir
+    from decode_zoo.files import atomic_dir
 
     if (against is None) != (against_expression is None):
         raise UsageError("--against and --against-expression go together.")

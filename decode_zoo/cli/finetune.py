@@ -246,7 +246,7 @@ def _id_of(output: Path) -> str:
 
 
 def _hashes(*files: Path | None) -> dict[str, str]:
-    from decode_zoo.digest import sha256_of
+    from decode_zoo.files import sha256_of
 
     return {file.name: sha256_of(file) for file in files if file is not None}
 

@@ -133,7 +133,7 @@ def ablation(  # one parameter an option
       decode-zoo study ablation tpm.tsv --scale tpm --features hg38-open-v2 -o tissues
       decode-zoo study ablation cohort --base gtex-tissue-v1 -o persons
     """  # noqa: D301
-    from decode_zoo.output import atomic_dir
+    from decode_zoo.files import atomic_dir
     from decode_zoo.provenance import plain, provenance
     from decode_zoo.studies.findings import check_extras
     from decode_zoo.training import import_keras
@@ -245,7 +245,7 @@ def _from_scratch(
 def _from_base(base: str, targets: Targets, settings: tuple[str, ...], repeats: int) -> Recipe:
     """Fine-tune as 'decode-zoo finetune' does."""
     import decode_zoo as dz
-    from decode_zoo.digest import sha256_of
+    from decode_zoo.files import sha256_of
     from decode_zoo.training.finetune import base_network, finetune_network
     from decode_zoo.training.settings import read_finetune
     from decode_zoo.training.transfer import cohort_dataset

@@ -116,8 +116,8 @@ def coexpression(  # one parameter an option
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.cohort.folder import EXPRESSION
+    from decode_zoo.files import atomic_dir
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of
     from decode_zoo.studies.coexpression import study_coexpression
     from decode_zoo.studies.findings import check_extras

@@ -134,9 +134,9 @@ def enrich(  # one parameter an option
           --list-above exac.tsv pLI 0.99 -o constrained
     """  # noqa: D301
     import decode_zoo as dz
+    from decode_zoo.files import atomic_dir
     from decode_zoo.genelist import read_gene_list
     from decode_zoo.genesets import read_gmt
-    from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of, provenance
     from decode_zoo.studies.enrichment import (
         ListedGenes,

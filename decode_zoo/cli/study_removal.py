@@ -81,8 +81,8 @@ def knockout(
       decode-zoo study knockout --model gtex-tissue-v1 genes.tsv --double HNF4A,CEBPA -o pair
     """  # noqa: D301
     import decode_zoo as dz
+    from decode_zoo.files import atomic_dir
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of
     from decode_zoo.studies.findings import check_extras
     from decode_zoo.studies.removal import study_knockout
@@ -175,7 +175,7 @@ def pair(
       decode-zoo study pair LAPTM5,CD53 --model lcl-person-v1 --model gtex-heart-person-v1 -o pair
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.output import atomic_dir
+    from decode_zoo.files import atomic_dir
     from decode_zoo.studies.findings import check_extras
     from decode_zoo.studies.removal import study_pair
 
@@ -234,8 +234,8 @@ def disrupt(
       decode-zoo study disrupt --model gtex-tissue-v1 genes.tsv --outputs Liver -o places
     """  # noqa: D301
     import decode_zoo as dz
+    from decode_zoo.files import atomic_dir
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of
     from decode_zoo.studies.findings import check_extras
     from decode_zoo.studies.removal import study_disruption

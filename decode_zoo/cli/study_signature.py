@@ -97,8 +97,8 @@ def signature(
       decode-zoo study signature --gmt perturbations.gmt -o ranks.tsv
     """  # noqa: D301
     import decode_zoo as dz
+    from decode_zoo.files import atomic_dir
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of, provenance, provenance_path
     from decode_zoo.studies.findings import check_extras
     from decode_zoo.studies.signature import (

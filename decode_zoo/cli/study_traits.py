@@ -97,8 +97,8 @@ def traits(
     from decode_zoo.cohort import read_persons
     from decode_zoo.cohort.codes import read_codes
     from decode_zoo.cohort.folder import EXPRESSION, PERSONS
+    from decode_zoo.files import atomic_dir
     from decode_zoo.genelist import read_gene_list
-    from decode_zoo.output import atomic_dir
     from decode_zoo.provenance import origin_of
     from decode_zoo.studies.traits import check_extras, study_traits
 

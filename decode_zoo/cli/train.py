@@ -131,7 +131,7 @@ def train(  # one parameter an option
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.artifact import check_versioned
-    from decode_zoo.digest import sha256_of
+    from decode_zoo.files import sha256_of
     from decode_zoo.training import import_keras
     from decode_zoo.training.dataset import Selection
     from decode_zoo.training.entry import check_entry

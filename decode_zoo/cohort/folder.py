@@ -10,10 +10,9 @@ from pathlib import Path
 from decode_zoo.cohort.page import render
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality, measure_quality
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
-from decode_zoo.output import atomic_dir
+from decode_zoo.files import atomic_dir, sha256_of
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.tables import write_file
 

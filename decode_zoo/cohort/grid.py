@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, MissingExtraError
-from decode_zoo.inputfile import open_input
+from decode_zoo.files import open_input
 from decode_zoo.textfile import read_text
 
 __all__ = ["Grid", "read_grid", "separator_of"]

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.evaluation.agreement import Evaluation, evaluate
 from decode_zoo.evaluation.donors import DonorConcordance, compare_donors
 from decode_zoo.evaluation.page import render
 from decode_zoo.expression import MEDIAN, Targets
+from decode_zoo.files import sha256_of
 from decode_zoo.holdout import tested_rows
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model

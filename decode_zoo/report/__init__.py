@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.output import atomic_path, check_files
+from decode_zoo.files import atomic_path, check_files
 from decode_zoo.provenance import provenance, provenance_path
 
 if TYPE_CHECKING:

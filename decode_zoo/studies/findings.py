@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 
 from decode_zoo.errors import InputError, MissingExtraError
-from decode_zoo.inputfile import read_at_most
-from decode_zoo.output import atomic_dir
+from decode_zoo.files import atomic_dir, read_at_most
 from decode_zoo.provenance import plain
 from decode_zoo.records import from_plain, parse_json
 from decode_zoo.tables import write_file

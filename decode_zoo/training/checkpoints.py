@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from decode_zoo.arrays import read_arrays, write_arrays
 from decode_zoo.errors import InputError
-from decode_zoo.output import atomic_path
+from decode_zoo.files import atomic_path
 
 __all__ = ["Checkpoints", "Progress"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from decode_zoo.artifact import Artifact, FileEntry, check_versioned, entry_for
 from decode_zoo.cards import BEGIN, END, model_facts, with_facts
 from decode_zoo.errors import InputError
-from decode_zoo.inputfile import read_at_most
+from decode_zoo.files import read_at_most
 from decode_zoo.manifest import Manifest
 from decode_zoo.publication import CARD
 from decode_zoo.registry import load_registry

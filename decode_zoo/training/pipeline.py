@@ -17,17 +17,16 @@ import pandas as pd
 import decode_zoo
 from decode_zoo.arrays import write_arrays
 from decode_zoo.artifact import check_id
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Targets
 from decode_zoo.families import Config, Network, family_of
 from decode_zoo.features import FeatureSet
+from decode_zoo.files import atomic_dir, sha256_of
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest, fingerprint_of
 from decode_zoo.metrics import score, summarise
 from decode_zoo.model import Model
 from decode_zoo.network import DecodeConfig, DecodeNetwork
-from decode_zoo.output import atomic_dir
 from decode_zoo.perceptron import PerceptronConfig
 from decode_zoo.runtime import NumpyBackend
 from decode_zoo.training import import_converters, import_keras

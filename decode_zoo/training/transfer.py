@@ -17,13 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.digest import sha256_of
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import Targets
+from decode_zoo.files import atomic_dir, atomic_path, check_files, sha256_of
 from decode_zoo.manifest import Manifest
 from decode_zoo.metrics import score
 from decode_zoo.model import Model
-from decode_zoo.output import atomic_dir, atomic_path, check_files
 from decode_zoo.perceptron import PerceptronNetwork
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.checkpoints import Checkpoints

@@ -22,10 +22,10 @@ from scipy import stats
 from decode_zoo import holdout
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import make_targets
+from decode_zoo.files import atomic_dir
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.metrics import interval_95
 from decode_zoo.model import Model
-from decode_zoo.output import atomic_dir
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.studies.findings import SUMMARY, section_of, write_summary
 from decode_zoo.studies.traits.design import Design, make_design
