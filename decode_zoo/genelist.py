@@ -13,7 +13,7 @@ from decode_zoo.display import printable
 from decode_zoo.errors import InputError
 from decode_zoo.files import MAX_BYTES, check_expansion, open_input, unpack
 
-__all__ = ["GeneList", "read_gene_list"]
+__all__ = ["GeneList", "is_gene_column", "read_gene_list"]
 
 _MAX_LINE = 1_000_000
 # Enough to see that a line is a list of genes.
@@ -97,11 +97,11 @@ def read_gene_list(source: str | os.PathLike[str] | TextIO | BinaryIO) -> GeneLi
                 continue
             if top and cell.startswith("#"):
                 # '# genes of the screen' is prose, '#gene_id' the header.
-                if not headed and _is_column(cell[1:]) and not cell[1:2].isspace():
+                if not headed and is_gene_column(cell[1:]) and not cell[1:2].isspace():
                     separator, headed = guess, True
                 continue
             separator = guess
-            if not top or headed or not (cell == "" or _is_column(cell)):
+            if not top or headed or not (cell == "" or is_gene_column(cell)):
                 if top and not headed:
                     genes.beside = _other_cells(line, separator)
                 genes.append(cell)
@@ -227,7 +227,7 @@ def _other_cells(line: bytes, separator: str) -> tuple[str, ...]:
     return tuple(cell.decode(errors="replace").strip(" \"'") for cell in cells)
 
 
-def _is_column(cell: str) -> bool:
+def is_gene_column(cell: str) -> bool:
     """Tell whether a cell is a well-known column name."""
     if cell == "IDS":  # iduronate 2-sulfatase: the one symbol that reads as a column name
         return False

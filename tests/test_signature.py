@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -469,13 +470,56 @@ def test_bad_tables_are_refused_by_line(tmp_path, line, message):
         read_signature(path)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Gene.symbol,logFC,P.Value",
+        '"","log2FoldChange","padj"',
+        "logFC,FDR",
+        "names,avg_log2FC,pvals",
+    ],
+)
+def test_common_names_of_the_three_columns_are_known(tmp_path, header):
+    path = tmp_path / "t.csv"
+    path.write_text(header + table_text().removeprefix("gene\tlogFC\tp").replace("\t", ","))
+    assert read_signature(path, "up").genes == tuple(f"G{i}" for i in range(10))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        # GEO2R, sleuth, DESeq2, limma, Seurat, a flag, percentages, Entrez numbers
+        ("Gene.symbol,adj.P.Val,P.Value,logFC", "CRP,0.01,0.001,12.8", "column 2 is 'adj.P.Val'"),
+        ("target_id,pval,qval,b", "CRP,0.001,0.01,2.5", "column 2 is 'pval'"),
+        (",baseMean,log2FoldChange,pvalue", "CRP,7,2.5,0.01", "column 2 is 'baseMean'"),
+        ("logFC,AveExpr,P.Value", "CRP,2.5,7,0.01", "column 3 is 'AveExpr', which names no p"),
+        (",p_val,avg_log2FC", "CRP,0.001,2.5", "column 2 is 'p_val', which names no log2"),
+        ("gene,log2FoldChange,significant", "CRP,2.5,1", "column 3 is 'significant'"),
+        ("gene,logFC_pct", "CRP,-35.4%", "column 2 is 'logFC_pct'"),
+        ("gene,log2FC,p", "CRP,much,0.1", "'much' in column 2 is no log2 fold change"),
+        ("gene,entrez", "CRP,1401", "column 2 is 'entrez'"),
+        ("what,logFC", "CRP,2.5", "column 1 is 'what', which names no gene"),
+        ("ALB,-3,0.01", "CRP,2.5,0.01", "is a table without a header"),
+        ("gene,logFC,p", "CRP,0.5,0.01", "between 0 and 1, as p-values are"),
+    ],
+)
+def test_tables_with_other_columns_are_refused(tmp_path, header, row, message):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{header}\n{row}\n")
+    for direction in ("both", "up"):
+        with pytest.raises(InputError, match=f"line [12]: .*{re.escape(message)}") as caught:
+            read_signature(path, direction)
+        assert caught.value.remedy
+
+
 @pytest.mark.fault
 def test_tables_without_a_signature_are_refused(tmp_path):
     path = tmp_path / "t.tsv"
-    path.write_text("gene\tlogFC\tp\n" + "".join(f"G{i}\t1\t0.9\n" for i in range(50)))
+    path.write_text("gene\tlogFC\tp\n" + "".join(f"G{i}\t2\t0.9\n" for i in range(50)))
     with pytest.raises(InputError, match="none changes at a false discovery rate below"):
         read_signature(path)
-    path.write_text("gene\tlogFC\n" + "".join(f"G{i}\t0\n" for i in range(50)))
+    path.write_text("gene\tlogFC\n" + "".join(f"G{i}\t2\n" for i in range(9)))
     with pytest.raises(InputError, match="none is among a tenth"):
         read_signature(path)
     path.write_text("TP53\nALB\n")
@@ -605,6 +649,7 @@ def test_from_standard_input_to_standard_output(call, files, monkeypatch):
         (["missing.txt"], 4, "missing.txt"),
         (["--gmt", "empty.gmt"], 4, "holds no gene sets"),
         (["few.txt"], 4, "has 2, 2 are given"),
+        (["geo2r.tsv", "--direction", "up"], 4, "column 2 is 'adj.P.Val'"),
         (["genes.txt", "--background", "genes.txt"], 4, "20 known genes, 1000 are needed"),
         (["genes.txt", "--model", "nobody-v1"], 3, "nobody-v1"),
     ],
@@ -615,6 +660,7 @@ def test_bad_calls_say_why_and_write_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.gmt").write_text("")
     (tmp_path / "few.txt").write_text("ALB\nTTR\n")
+    (tmp_path / "geo2r.tsv").write_text("Gene.symbol\tadj.P.Val\tlogFC\nALB\t0.01\t2.5\n")
     if "few.txt" in arguments:
         arguments = [*arguments, "--background", "background.txt"]
     found, _, err = call("study", "signature", *arguments, "-o", "ranks.tsv")

@@ -78,9 +78,9 @@ def signature(
 ) -> None:
     """Rank the regulators that account for a list of genes.
 
-    LIST has a gene a line, or is a table without a header or with one: gene, log2 fold change and,
-    optionally, p; '-' is stdin (a list). Of a table, the genes with a false discovery rate below
-    0.05, or without p the tenth that changes most, are taken; 600 at most.
+    LIST has a gene a line, or is a table whose header names a gene, a log2 fold change and,
+    optionally, a p-value, in this order; '-' is stdin (a list). Of a table, the genes with a false
+    discovery rate below 0.05, or without p the tenth that changes most, are taken; 600 at most.
 
     A regulator ranks high if its sites are in the genes more than their RNA length, the number of
     bound factors, open chromatin and expression let expect; if its own gene is among them; and if
@@ -93,7 +93,7 @@ def signature(
     \b
     Examples:
       decode-zoo study signature genes.txt -o my-genes
-      decode-zoo study signature limma.tsv --direction up -o up.tsv
+      decode-zoo study signature table.tsv --direction up -o up.tsv
       decode-zoo study signature --gmt perturbations.gmt -o ranks.tsv
     """  # noqa: D301
     import decode_zoo as dz
