@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.attribution import Attribution, By, Resolution, Summary
-from decode_zoo.cells import Cells
 from decode_zoo.cores import one_core, share_out
-from decode_zoo.deeplift import Rule, Scores, rule_for
+from decode_zoo.deeplift import Labelled, Rule, Scores, rule_for
 from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.expression import Output
-from decode_zoo.inputs import BoundFeatures
+from decode_zoo.inputs import BoundFeatures, Cells
 from decode_zoo.layout import SIDES
 
 if TYPE_CHECKING:
@@ -37,31 +37,16 @@ _SUMMED = 20_000_000
 
 @dataclass(frozen=True, repr=False)
 class Explainer:
-    """Explains rows of a feature set, some at a time. Made by `Explainer.make`.
-
-    Attributes
-    ----------
-    model : Model
-    bound : BoundFeatures
-    resolution : Resolution
-    chosen : ndarray of int64
-        Numbers of the outputs.
-    rule : Rule
-    references : tuple of Cells
-    positions : bool
-        Whether inputs are bins rather than position sums.
-    background : tuple of str
-        Genes whose mean is the reference; empty for the manifest's.
-    """
+    """Explains rows of a feature set, some at a time. Made by `Explainer.make`."""
 
     model: Model
     bound: BoundFeatures
     resolution: Resolution
-    chosen: IntArray
+    chosen: IntArray  # numbers of the outputs
     rule: Rule
     references: tuple[Cells, ...]
-    positions: bool
-    background: tuple[str, ...] = ()
+    positions: bool  # whether inputs are bins rather than position sums
+    background: tuple[str, ...] = ()  # genes whose mean is the reference; none for the manifest's
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -87,89 +72,49 @@ class Explainer:
         outputs: Sequence[str],
         background: Sequence[str] | None = None,
     ) -> Explainer:
-        """Prepare to explain.
+        """Prepare to explain; genes of the `background` are found among the bound features'.
 
-        Parameters
-        ----------
-        model : Model
-        bound : BoundFeatures
-        by : {"class", "regulator", "track", "position"}
-        outputs : sequence of str
-        background : sequence of str, optional
-            Genes of the feature set whose mean is the reference; by default a gene without sites
-            and with the RNA length that the model's manifest says.
-
-        Raises
-        ------
-        UsageError
-            If `by` is unknown, or the background empty.
-        InputError
-            If genes of the background have no features.
+        Without one the reference is a gene without sites, of the RNA length in the manifest. Raises
+        UsageError if `by` is unknown or the background empty, InputError if genes of it have no
+        features.
         """
-        manifest, network = model.manifest, model.network
-        chosen = np.array([model.outputs.index(name) for name in outputs], np.int64)
-        exact = manifest.pooling == "exact"
-        positions = by == "position" or not exact
-        wanted = network.select(chosen)
+        manifest = model.manifest
+        chosen = model.numbers_of(outputs)
+        positions = by == "position" or manifest.pooling != "exact"
         with one_core():
-            rule = rule_for(wanted, positions=positions)
+            rule = rule_for(model.network.select(chosen), positions=positions)
         if background is None:
-            references = [
-                Cells.without_sites(
-                    {side: frozen.background for side, frozen in manifest.inputs.items()},
-                    bound.n_tracks,
-                    manifest.layout.bin,
-                    None if positions else bound.kernels,
-                )
-            ]
+            rows = np.zeros(0, np.int64)
+            cells = Cells.without_sites(
+                {side: frozen.background for side, frozen in manifest.inputs.items()},
+                bound.n_tracks,
+                manifest.layout.bin,
+                None if positions else bound.kernels,
+            )
         else:
-            names = [] if isinstance(background, str) else list(background)
-            if not names:
-                raise UsageError("Give a list of genes as background, with one gene at least.")
-            asked = model.rows_of(names, bound)
-            if asked.lost:
-                listed = ", ".join(f"{name} ({why})" for name, why in [*asked.lost.items()][:10])
-                raise InputError(
-                    f"{len(asked.lost)} genes of the background have no features: {listed}",
-                    remedy="Leave them out.",
-                )
-            rows = asked.rows
+            rows = _background_rows(model, bound, background)
             cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
-            references = [cells.row(i) for i in range(rows.size)]
         return cls(
             model,
             bound,
             Resolution.make(manifest, by),
             chosen,
             rule,
-            tuple(references),
+            tuple(cells.row(i) for i in range(len(cells))),
             positions,
-            () if background is None else tuple(bound.features.rows.ids[row] for row in rows),
+            tuple(bound.features.rows.ids[row] for row in rows),
         )
 
     def explain(self, rows: IntArray) -> Attribution:
         """Explain rows of the feature set.
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-
-        Returns
-        -------
-        Attribution
-            Independent, to the bit, of which other rows are asked for, and in what order.
-
-        Raises
-        ------
-        VerificationError
-            If scores or predictions are not finite.
+        Scores are independent, to the bit, of which other rows are asked for, and in what order.
+        Raises VerificationError if scores or predictions are not finite.
         """
-        features = self.bound.features
         n_outputs, stride = self.chosen.size, self._stride
-        cells = self._cells(rows)
         counts, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         scores, sums = [np.zeros((0, n_outputs), np.float32)], [np.zeros((0, n_outputs))]
-        for block in share_out(self._scores, self._blocks(cells)):
+        for block in share_out(self._scores, self._blocks(rows)):
             counts.append(np.diff(block.indptr))
             labels.append(block.labels)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -180,17 +125,16 @@ class Explainer:
         predicted = self.model.predict_rows(rows, self.bound, backend)[:, self.chosen]
         with one_core():
             reference = self.rule.reference(self.references)
-        finite = [np.isfinite(part).all() for part in scores]
-        finite += [np.isfinite(part).all() for part in (*sums, reference)]
-        if not all(finite):
+        parts: list[npt.NDArray[np.floating]] = [*scores, *sums, reference]
+        if not all(np.isfinite(part).all() for part in parts):
             raise VerificationError(
                 f"The weights of model {self.model.id} give scores that are not finite."
             )
-        table = features.rows
+        table = self.bound.features.rows
         return Attribution(
             genes=pd.DataFrame(
                 {
-                    f"{features.layout.level}_id": [table.ids[row] for row in rows],
+                    f"{self.bound.features.layout.level}_id": [table.ids[row] for row in rows],
                     "symbol": [table.symbols[row] for row in rows],
                 }
             ),
@@ -212,36 +156,22 @@ class Explainer:
     ) -> Summary:
         """Explain rows and add their scores up, some rows at a time.
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        progress : callable
-            Is told how many rows are done, and of how many.
-
-        Returns
-        -------
-        Summary
-
-        Raises
-        ------
-        UsageError
-            If there is no row.
+        `progress` is told how many rows are done, and of how many.
         """
-        size = max(1, _SUMMED // (len(self.resolution.features) * self.chosen.size))
-        total: Summary | None = None
-        for start in range(0, rows.size, size):
-            part = Summary.of(self.explain(rows[start : start + size]))
-            total = part if total is None else total + part
-            progress(min(start + size, rows.size), rows.size)
-        if total is None:
+        if not rows.size:
             raise UsageError("There is no gene to explain.")
-        return total
+        size = max(1, _SUMMED // (len(self.resolution.features) * self.chosen.size))
 
-    def _cells(self, rows: IntArray) -> Cells:
-        return self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
+        def parts() -> Iterator[Summary]:
+            for start in range(0, rows.size, size):
+                yield Summary.of(self.explain(rows[start : start + size]))
+                progress(min(start + size, rows.size), rows.size)
 
-    def _blocks(self, cells: Cells) -> Iterator[Cells]:
+        return reduce(add, parts())
+
+    def _blocks(self, rows: IntArray) -> Iterator[Cells]:
         """Cut rows into blocks of one row at least; how does not show in the scores."""
+        cells = self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
         sizes = np.diff(cells.indptr) + sum(cells.places.size for cells in self.references)
         start = total = 0
         for row, size in enumerate(sizes.tolist()):
@@ -253,12 +183,11 @@ class Explainer:
             yield cells.part(start, len(cells))
 
     def _scores(self, cells: Cells) -> Scores:
-        labels = self._labels(cells)
-        return self.rule.scores(cells, labels, self.references, self._reference_labels).not_zero()
+        return self.rule.scores(self._labelled(cells), self._references).not_zero()
 
     @cached_property
-    def _reference_labels(self) -> list[IntArray]:
-        return [self._labels(reference) for reference in self.references]
+    def _references(self) -> list[Labelled]:
+        return [self._labelled(cells) for cells in self.references]
 
     @cached_property
     def _stride(self) -> int:
@@ -268,6 +197,19 @@ class Explainer:
         longest = max(int(self.bound.features.n_bins(side).max(initial=0)) for side in SIDES)
         return 1 + max(longest, *(int(cells.places.max(initial=0)) for cells in self.references))
 
-    def _labels(self, cells: Cells) -> IntArray:
+    def _labelled(self, cells: Cells) -> Labelled:
         features = self.resolution.of_channel[cells.channels] * self._stride
-        return features + cells.places if self.resolution.by == "position" else features
+        return cells, features + cells.places if self.resolution.by == "position" else features
+
+
+def _background_rows(model: Model, bound: BoundFeatures, names: Sequence[str]) -> IntArray:
+    if isinstance(names, str) or not len(names):
+        raise UsageError("Give a list of genes as background, with one gene at least.")
+    asked = model.rows_of(names, bound)
+    if asked.lost:
+        listed = ", ".join(f"{name} ({why})" for name, why in [*asked.lost.items()][:10])
+        raise InputError(
+            f"{len(asked.lost)} genes of the background have no features: {listed}",
+            remedy="Leave them out.",
+        )
+    return asked.rows

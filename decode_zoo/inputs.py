@@ -1,4 +1,4 @@
-"""A feature set as a network's inputs: the right tracks, in the right order, found by name."""
+"""A network's inputs: the right tracks of a feature set, found by name, and what is not zero."""
 
 from __future__ import annotations
 
@@ -10,81 +10,135 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.cells import Cells, first_channels
 from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import PooledRows
 
-__all__ = ["BoundFeatures", "bind"]
+__all__ = ["BoundFeatures", "Cells", "bind", "first_channels"]
 
-FloatArray = npt.NDArray[np.float32]
-
-# Of tracks that are missing on a side.
-_LISTED = 100
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+# How many missing tracks an error names on each side.
+_LISTED = 100
+
+
+def first_channels(n_tracks: Mapping[Side, int]) -> dict[Side, int]:
+    """Return the number of each side's mask channel; the channels of its tracks follow."""
+    return {"promoter": 0, "rna": 1 + n_tracks["promoter"]}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Inputs of some rows that are not zero. Entries of one channel and place add up."""
+
+    indptr: IntArray  # (n_rows + 1,); row i owns entries indptr[i]:indptr[i + 1]
+    channels: IntArray  # (n,), numbered through both sides (`first_channels`)
+    places: IntArray  # (n,), bin, or which position sum
+    bases: FloatArray  # (n,)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.indptr.size - 1
+
+    def rows(self) -> IntArray:
+        """Return the row of each entry, shape (n,)."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
+
+    def part(self, start: int, stop: int) -> Cells:
+        """Return rows ``start:stop``."""
+        indptr = self.indptr[start : stop + 1]
+        own = slice(indptr[0], indptr[-1])
+        return Cells(indptr - indptr[0], self.channels[own], self.places[own], self.bases[own])
+
+    def row(self, i: int) -> Cells:
+        """Return one row."""
+        return self.part(i, i + 1)
+
+    @classmethod
+    def gather(cls, n_rows: int, parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> Cells:
+        """Put together entries from several sources, each (rows, channels, places, bases)."""
+        rows, channels, places, bases = map(np.concatenate, zip(*parts, strict=True))
+        order = np.argsort(rows, kind="stable")
+        counts = np.bincount(rows, minlength=n_rows)
+        return cls(
+            np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            channels[order].astype(np.int64),
+            places[order].astype(np.int64),
+            bases[order].astype(np.float64),
+        )
+
+    @classmethod
+    def without_sites(
+        cls,
+        bases: Mapping[Side, float],
+        n_tracks: Mapping[Side, int],
+        width: int,
+        kernels: Mapping[Side, int] | None,
+    ) -> Cells:
+        """Make one row of which the mask channels only are filled.
+
+        `bases` are the lengths of promoter window and RNA, `width` is that of a bin. With `kernels`
+        places are position sums for kernels of these widths, without they are bins.
+        """
+        parts = []
+        for side, channel in first_channels(n_tracks).items():
+            if kernels is None:
+                edges = np.arange(0, bases[side], width)
+                amounts = np.minimum(bases[side] - edges, width)
+            else:
+                amounts = np.maximum(bases[side] - width * np.arange(kernels[side]), 0)
+            places = np.arange(amounts.size)
+            parts.append((np.zeros_like(places), np.full_like(places, channel), places, amounts))
+        return cls.gather(1, parts)
 
 
 @dataclass(frozen=True)
 class BoundFeatures:
-    """A feature set seen through a network's inputs. Made by `bind`.
-
-    Attributes
-    ----------
-    features : FeatureSet
-    columns : Mapping of Side to ndarray of int64, shape (n_tracks,)
-        Column of each of the network's tracks; one past the last for a track that is missing.
-    kernels : Mapping of Side to int
-        Composite kernel widths of the network's branches, in bins.
-    missing : Mapping of Side to tuple of str
-        Tracks that the feature set lacks; they count as without sites.
-    """
+    """A feature set seen through a network's inputs. Made by `bind`."""
 
     features: FeatureSet = field(repr=False)
+    # Column of each of the network's tracks; one past the last for a track that is missing.
     columns: Mapping[Side, IntArray] = field(repr=False)
-    kernels: Mapping[Side, int]
-    missing: Mapping[Side, tuple[str, ...]]
-
-    def pooled(self, rows: IntArray) -> dict[Side, PooledRows]:
-        """Position sums of some rows, in bases."""
-        return {
-            side: self.features.pooled_rows(rows, side, self.kernels[side], columns)
-            for side, columns in self.columns.items()
-        }
-
-    def full(self, rows: IntArray) -> dict[Side, npt.NDArray[Any]]:
-        """Full matrices of some rows in bases, padded by kernel - 1 empty bins on the right."""
-        return {
-            side: self.features.matrix(rows, side, columns=columns, pad=self.kernels[side] - 1)
-            for side, columns in self.columns.items()
-        }
+    kernels: Mapping[Side, int]  # composite widths of the network's branches, in bins
+    missing: Mapping[Side, tuple[str, ...]]  # tracks that count as without sites
 
     @property
     def n_tracks(self) -> dict[Side, int]:
         """How many tracks the network has on each side."""
         return {side: columns.size for side, columns in self.columns.items()}
 
+    def pooled(self, rows: IntArray) -> dict[Side, PooledRows]:
+        """Return position sums of some rows, in bases."""
+        return {
+            side: self.features.pooled_rows(rows, side, self.kernels[side], columns)
+            for side, columns in self.columns.items()
+        }
+
+    def full(self, rows: IntArray) -> dict[Side, npt.NDArray[Any]]:
+        """Return full matrices in bases, padded by kernel - 1 empty bins on the right."""
+        return {
+            side: self.features.matrix(rows, side, columns=columns, pad=self.kernels[side] - 1)
+            for side, columns in self.columns.items()
+        }
+
     def sum_cells(self, rows: IntArray) -> Cells:
-        """Position sums of some rows that are not zero; places are the sums' numbers."""
+        """Return position sums of some rows; places are the sums' numbers."""
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         pooled = self.pooled(rows)
         for side, channel in first_channels(self.n_tracks).items():
-            row, k = np.nonzero(pooled[side].masks)
-            parts.append((row, np.full_like(row, channel), k, pooled[side].masks[row, k]))
+            masks = pooled[side].masks
+            row, k = np.nonzero(masks)
+            parts.append((row, np.full_like(row, channel), k, masks[row, k]))
             for number, matrix in enumerate(pooled[side].sums):
-                entries = matrix.tocoo()
-                parts.append(
-                    (
-                        entries.row,
-                        1 + channel + entries.col,
-                        np.full(entries.nnz, number),
-                        entries.data,
-                    )
-                )
+                found = matrix.tocoo()
+                places = np.full(found.nnz, number)
+                parts.append((found.row, 1 + channel + found.col, places, found.data))
         return Cells.gather(rows.size, parts)
 
     def bin_cells(self, rows: IntArray) -> Cells:
-        """Bins of some rows that are not zero (needs the feature set's positions)."""
+        """Return bins of some rows (needs the feature set's positions)."""
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         for side, channel in first_channels(self.n_tracks).items():
             row, bins, bases = self.features.binned_mask(rows, side)
@@ -111,22 +165,9 @@ def bind(
 ) -> BoundFeatures:
     """Match a feature set's tracks to a network's inputs, by name.
 
-    Parameters
-    ----------
-    features : FeatureSet
-    tracks : Mapping of Side to sequence of str
-        The network's tracks, in channel order.
-    kernels : Mapping of Side to int
-        Composite kernel widths of its branches, in bins.
-    layout : Layout
-        Genome, bins and window that it needs; gene and transcript level are alike to it.
-    fill_missing : bool
-        Take missing tracks as without sites.
-
-    Raises
-    ------
-    InputError
-        If the layout is another one, tracks are missing and not to be filled, or all are missing.
+    `tracks` are the network's, in channel order, `layout` is what it needs; gene and transcript
+    level are alike to it. Raises InputError if the layout is another one, all tracks are missing,
+    or some are and not to be filled.
     """
     wanted = replace(layout, level=features.layout.level)
     if features.layout != wanted:
@@ -143,30 +184,24 @@ def bind(
         columns[side] = np.array([place.get(name, len(place)) for name in tracks[side]], np.int64)
     absent, total = (sum(map(len, names.values())) for names in (missing, tracks))
     if absent == total or (absent and not fill_missing):
+        listed = [_listed(side, names) for side, names in missing.items() if names]
         raise InputError(
             f"{absent} of the model's {total} tracks are not in the feature set:\n"
-            + _listing(missing),
+            + "\n".join(listed),
             remedy=_remedy(missing, features, every=absent == total),
         )
     return BoundFeatures(features, columns, kernels, missing)
 
 
-def _listing(missing: Mapping[Side, Sequence[str]]) -> str:
-    def named(names: Sequence[str]) -> str:
-        more = len(names) - _LISTED
-        return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-    return "\n".join(
-        textwrap.fill(
-            f"{side} ({len(names)}): {named(names)}",
-            100,
-            initial_indent="  ",
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for side, names in missing.items()
-        if names
+def _listed(side: Side, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return textwrap.fill(
+        f"{side} ({len(names)}): {', '.join(names[:_LISTED])}{more}",
+        100,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

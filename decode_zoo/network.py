@@ -43,21 +43,8 @@ class DecodeConfig:
     Source: Tasaki et al. 2020, Methods, 'Deep learning model', and the hyper-parameters that the
     authors released with their tissue model (decode_tissue_gene_params.json).
 
-    Attributes
-    ----------
-    rna_channels, promoter_channels : int
-        Channels of each convolution.
-    rna_kernel, promoter_kernel : int
-        Width of each convolution in bins.
-    rna_layers, promoter_layers : int
-        Number of convolutions.
-    conv_relu : bool
-        ReLU after each convolution (ConvRelu; published: no). Position sums are then no longer
-        exact, and the network must see full matrices.
-    full_relu : bool
-        ReLU after each fully connected layer (FullRelu; published: yes).
-    dense_layers, dense_width : int
-        Fully connected layers before the output layer.
+    Kernels are widths in bins. With `conv_relu` position sums are no longer exact, and the network
+    must see full matrices.
     """
 
     rna_channels: int = 160
@@ -66,9 +53,9 @@ class DecodeConfig:
     promoter_channels: int = 120
     promoter_kernel: int = 1
     promoter_layers: int = 5
-    conv_relu: bool = False
-    full_relu: bool = True
-    dense_layers: int = 2
+    conv_relu: bool = False  # ReLU after each convolution (ConvRelu)
+    full_relu: bool = True  # ReLU after each fully connected layer (FullRelu)
+    dense_layers: int = 2  # before the output layer
     dense_width: int = 160
 
     def __post_init__(self) -> None:
@@ -112,16 +99,7 @@ class DecodeConfig:
 
 
 def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
-    """Fold a chain of linear convolutions into one.
-
-    Parameters
-    ----------
-    kernels : list of ndarray, each of shape (width, channels_in, channels_out)
-
-    Returns
-    -------
-    ndarray of float64, shape (Σ (width - 1) + 1, first channels_in, last channels_out)
-    """
+    """Fold a chain of linear convolutions, each (width, channels_in, channels_out), into one."""
     folded = kernels[0].astype(np.float64)
     for kernel in kernels[1:]:
         out = np.zeros((len(folded) + len(kernel) - 1, folded.shape[1], kernel.shape[2]))
@@ -135,20 +113,7 @@ def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
 def _check_arrays(
     weights: Mapping[str, npt.NDArray[np.floating]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Refuse arrays that are not those of a network.
-
-    Parameters
-    ----------
-    weights : Mapping of str to ndarray
-    shapes : Mapping of str to tuple of int
-        Of the arrays that there should be.
-
-    Raises
-    ------
-    VerificationError
-        If others are there or they have other shapes, are no finite floating-point numbers, or are
-        negative variances.
-    """
+    """Refuse other arrays than these, other shapes, and what is not finite or cannot be."""
     found = {name: array.shape for name, array in weights.items()}
     wrong = sorted(
         name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)
@@ -169,36 +134,16 @@ def _check_arrays(
 
 @dataclass(frozen=True)
 class FoldedNetwork:
-    """The network as a few matrices; takes position sums in bases, gives outputs in their units.
+    """The network as a few matrices; takes position sums in bases, gives outputs in their units."""
 
-    Attributes
-    ----------
-    first : dict of Side to ndarray of float64, shape (kernel, channels, width)
-        From position sums to the first hidden layer, before its ReLU.
-    bias : ndarray of float64, shape (width,)
-        Of the first hidden layer.
-    layers : tuple of (weights, bias)
-        The layers behind it, each preceded by a ReLU (unless the network has none).
-    relu : bool
-    """
-
+    # From position sums to the first hidden layer before its ReLU, (kernel, channels, width).
     first: dict[Side, FloatArray]
-    bias: FloatArray
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
-    relu: bool
+    bias: FloatArray  # of the first hidden layer
+    layers: tuple[tuple[FloatArray, FloatArray], ...]  # weights and biases of those behind it
+    relu: bool  # whether a ReLU stands before each of them
 
     def forward(self, sums: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
-        """Predict.
-
-        Parameters
-        ----------
-        sums : Mapping of Side to ndarray, shape (n, kernel, channels)
-            Position sums in bases (`FeatureSet.pooled`), channel 0 the mask.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, n_outputs)
-        """
+        """Predict from position sums of shape (n, kernel, channels), channel 0 the mask."""
         hidden = self.bias
         for side, matrix in self.first.items():
             values = sums[side]
@@ -211,31 +156,19 @@ class FoldedNetwork:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The arrays of a trained network, and what surrounds them; families say what they compute.
+    """The arrays of a trained network, and what surrounds them; families say what they compute."""
 
-    Attributes
-    ----------
-    config : DecodeConfig or PerceptronConfig
-        Hyper-parameters.
-    weights : Mapping of str to ndarray of float32
-        By ``layer/variable``, as in weights.npz.
-    input_scale : Mapping of Side to ndarray of float64, shape (channels,)
-        Inputs in bases are divided by it.
-    output_scale : ndarray of float64, shape (n_outputs,)
-        The last layer's outputs are multiplied by it.
-    """
-
-    config: Any
-    weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)
-    input_scale: Mapping[Side, FloatArray] = field(repr=False)
-    output_scale: FloatArray = field(repr=False)
+    config: Any  # DecodeConfig or PerceptronConfig
+    weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)  # by layer/variable
+    input_scale: Mapping[Side, FloatArray] = field(repr=False)  # divides inputs in bases
+    output_scale: FloatArray = field(repr=False)  # multiplies the last layer's outputs
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
         _check_arrays(self.weights, self.expected_shapes())
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every array by name."""
+        """Return the shape of every array by name."""
         raise TypeError(f"{type(self).__name__} is no family of networks")
 
     def _array(self, name: str) -> FloatArray:
@@ -260,7 +193,7 @@ class DecodeNetwork(TrainedNetwork):
     config: DecodeConfig
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every array by name."""
+        """Return the shape of every array by name."""
         config, shapes = self.config, dict[str, tuple[int, ...]]()
         for side, layers, kernel, width in self._branches():
             channels = len(self.input_scale[side])
@@ -286,7 +219,7 @@ class DecodeNetwork(TrainedNetwork):
         )
 
     def _affine(self, i: int) -> tuple[FloatArray, FloatArray]:
-        """Batch normalisation i as a factor and a shift."""
+        """Return batch normalisation i as a factor and a shift."""
         factor = self._array(f"norm{i}/gamma") / np.sqrt(
             self._array(f"norm{i}/moving_variance") + BATCH_NORM_EPSILON
         )
@@ -295,16 +228,9 @@ class DecodeNetwork(TrainedNetwork):
     def forward(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
         """Run the graph as it is written, layer by layer, in float64.
 
-        Parameters
-        ----------
-        inputs : Mapping of Side to ndarray, shape (n, bins, channels)
-            In bases, channel 0 the mask. Either full matrices with kernel - 1 empty bins on the
-            right, or position sums; for linear convolutions both give the same.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, n_outputs)
-            In the outputs' units.
+        Inputs are of shape (n, bins, channels) in bases, channel 0 the mask: either full matrices
+        with kernel - 1 empty bins on the right, or position sums; for linear convolutions both give
+        the same. Outputs are of shape (n, n_outputs), in their units.
         """
         branches = []
         for side in BRANCHES:
@@ -326,7 +252,7 @@ class DecodeNetwork(TrainedNetwork):
         return hidden * self.output_scale
 
     def kernels(self, side: Side) -> list[FloatArray]:
-        """Kernels of a branch's convolutions, each of shape (width, channels_in, channels_out)."""
+        """Return the convolutions of a branch, each of shape (width, channels_in, channels_out)."""
         layers = {"rna": self.config.rna_layers, "promoter": self.config.promoter_layers}[side]
         return [self._array(f"{side}_conv{i}/kernel") for i in range(layers)]
 
@@ -336,7 +262,7 @@ class DecodeNetwork(TrainedNetwork):
         return {"rna": rows[:rna], "promoter": rows[rna:]}
 
     def dense_layers(self) -> list[tuple[FloatArray, FloatArray]]:
-        """Weights and biases of the dense layers, each norm folded into the layer behind it.
+        """Return weights and biases of the dense layers, norms folded into the layers behind them.
 
         The last layer gives the outputs in their units.
         """

@@ -24,25 +24,13 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PerceptronConfig:
-    """Hyper-parameters.
+    """Hyper-parameters."""
 
-    Attributes
-    ----------
-    encoder_width : int
-        Linear channels that the tracks of each side are brought down to.
-    dense_layers, dense_width : int
-        Fully connected layers with ReLU before the output layer.
-    members : int
-        Networks of which the prediction is the mean.
-    limit : float
-        Largest z-score; what lies above is cut off.
-    """
-
-    encoder_width: int = 128
-    dense_layers: int = 2
+    encoder_width: int = 128  # linear channels that the tracks of each side are brought down to
+    dense_layers: int = 2  # with ReLU, before the output layer
     dense_width: int = 768
-    members: int = 1
-    limit: float = 6.0
+    members: int = 1  # networks of which the prediction is the mean
+    limit: float = 6.0  # largest z-score; what lies above is cut off
 
     def __post_init__(self) -> None:
         """Refuse networks that cannot be built."""
@@ -87,21 +75,11 @@ class PerceptronConfig:
 
 @dataclass(frozen=True)
 class Standardisation:
-    """From position sums in bases to z-scores of their square roots.
+    """From position sums in bases to z-scores of their square roots."""
 
-    Attributes
-    ----------
-    scale : ndarray of float64, shape (channels,)
-        In bases: the variance of the square roots.
-    centre : ndarray of float64, shape (channels,)
-        Their mean, in standard deviations.
-    limit : float
-        Largest z-score.
-    """
-
-    scale: FloatArray
-    centre: FloatArray
-    limit: float
+    scale: FloatArray  # (channels,) in bases: the variance of the square roots
+    centre: FloatArray  # (channels,) their mean, in standard deviations
+    limit: float  # largest z-score
 
     def __call__(self, sums: npt.NDArray[np.floating]) -> FloatArray:
         """Standardise sums in bases, shape (…, channels); negative ones count as none."""
@@ -110,18 +88,10 @@ class Standardisation:
         return scores
 
     def slopes(self, sums: FloatArray, reference: FloatArray) -> FloatArray:
-        """Slope between a reference and sums: DeepLIFT's rescale rule for this step.
+        """Return slopes between a reference and sums, in z-scores a base (DeepLIFT's rescale rule).
 
-        Parameters
-        ----------
-        sums, reference : ndarray of float64
-            In bases; shapes that broadcast to (…, channels).
-
-        Returns
-        -------
-        ndarray of float64
-            In z-scores a base. Zero where both are the same: then no score depends on it, but for
-            sites that move within a gene, which a sum does not see.
+        Zero where both are the same: then no score depends on it, but for sites that move within a
+        gene, which a sum does not see. Shapes broadcast to (…, channels).
         """
         change = sums - reference
         moved = self(sums) - self(reference)
@@ -132,16 +102,12 @@ class Standardisation:
 class Member:
     """One of the networks whose mean is the prediction, in float64.
 
-    Attributes
-    ----------
-    encoders : dict of Side to ndarray, shape (channels, encoder_width)
-    layers : tuple of (weights, bias)
-        Dense layers; the first sees the encoders' channels in the order of `network.BRANCHES`, a
-        ReLU stands before each of the others. The last gives the outputs in their units.
+    The first layer sees the encoders' channels in the order of `network.BRANCHES`, a ReLU stands
+    before each of the others, the last gives the outputs in their units.
     """
 
-    encoders: dict[Side, FloatArray]
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
+    encoders: dict[Side, FloatArray]  # (channels, encoder_width)
+    layers: tuple[tuple[FloatArray, FloatArray], ...]  # weights and biases
 
     def forward(self, scores: Mapping[Side, FloatArray]) -> FloatArray:
         """Predict from z-scores of shape (n, channels)."""
@@ -153,29 +119,15 @@ class Member:
 
 @dataclass(frozen=True)
 class FoldedPerceptron:
-    """The network in float64, with the outputs' scale in the last layers.
-
-    Attributes
-    ----------
-    inputs : Mapping of Side to Standardisation
-    members : tuple of Member
-    """
+    """The network in float64, with the outputs' scale in the last layers."""
 
     inputs: Mapping[Side, Standardisation]
     members: tuple[Member, ...]
 
     def forward(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> FloatArray:
-        """Predict.
+        """Predict from inputs of shape (n, bins, channels) in bases, channel 0 the mask.
 
-        Parameters
-        ----------
-        inputs : Mapping of Side to ndarray, shape (n, bins, channels)
-            In bases, channel 0 the mask: full matrices or position sums, which give the same.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, n_outputs)
-            In the outputs' units.
+        Full matrices and position sums give the same: outputs in their units, (n, n_outputs).
         """
         scores = {
             side: standardise(inputs[side].sum(axis=1, dtype=np.float64))
@@ -187,7 +139,7 @@ class FoldedPerceptron:
 
 @dataclass(frozen=True)
 class PerceptronNetwork(TrainedNetwork):
-    """A trained perceptron; its attributes are those of `TrainedNetwork`.
+    """A trained perceptron.
 
     ``weights`` holds ``rna/centre`` and ``promoter/centre``; of each member ``member0/rna``,
     ``member0/promoter`` (encoders), ``member0/dense0/kernel``, …, ``member0/outputs/bias``. Batch
@@ -198,16 +150,14 @@ class PerceptronNetwork(TrainedNetwork):
     config: PerceptronConfig
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every array by name."""
+        """Return the shape of every array by name."""
         config, shapes = self.config, dict[str, tuple[int, ...]]()
         for side in BRANCHES:
             shapes[f"{side}/centre"] = (len(self.input_scale[side]),)
         for member in range(config.members):
             for side in BRANCHES:
-                shapes[f"member{member}/{side}"] = (
-                    len(self.input_scale[side]),
-                    config.encoder_width,
-                )
+                rows = len(self.input_scale[side])
+                shapes[f"member{member}/{side}"] = (rows, config.encoder_width)
             width = len(BRANCHES) * config.encoder_width
             for name, outputs in self._layers():
                 shapes[f"member{member}/{name}/kernel"] = (width, outputs)
@@ -216,7 +166,7 @@ class PerceptronNetwork(TrainedNetwork):
         return shapes
 
     def _layers(self) -> list[tuple[str, int]]:
-        """Dense layers by name, and their widths."""
+        """Return the dense layers by name, and their widths."""
         dense = [(f"dense{i}", self.config.dense_width) for i in range(self.config.dense_layers)]
         return [*dense, ("outputs", len(self.output_scale))]
 
@@ -226,10 +176,9 @@ class PerceptronNetwork(TrainedNetwork):
 
     def fold(self) -> FoldedPerceptron:
         """Return what the arrays mean, ready to be used again and again."""
+        limit = self.config.limit
         standardisation = {
-            side: Standardisation(
-                self.input_scale[side], self._array(f"{side}/centre"), self.config.limit
-            )
+            side: Standardisation(self.input_scale[side], self._array(f"{side}/centre"), limit)
             for side in BRANCHES
         }
         members = tuple(self._member(f"member{i}/") for i in range(self.config.members))

@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from decode_zoo.cells import Cells, first_channels
-from decode_zoo.deeplift import ConvolutionRule, FoldedRule, slopes
-from decode_zoo.deeplift.dense import DenseLayers, product
-from decode_zoo.deeplift.tangent import Tangent
+from decode_zoo.deeplift import ConvolutionRule, DenseLayers, FoldedRule, Tangent, product, slopes
+from decode_zoo.inputs import Cells, first_channels
 from decode_zoo.layout import SIDES
 from decode_zoo.network import DecodeConfig
 from tests.oracle import brute_force, deep_explainer, padded
@@ -92,12 +90,8 @@ def scored(network, genes, references):
     inputs, others = cells_of(genes), cells_of(references)
     longest = 1 + max(inputs.places.max(), others.places.max())
     several = [others.row(i) for i in range(len(others))]
-    found = rule_of(network).scores(
-        inputs,
-        inputs.channels * longest + inputs.places,
-        several,
-        [cells.channels * longest + cells.places for cells in several],
-    )
+    labelled = [(cells, cells.channels * longest + cells.places) for cells in (inputs, *several)]
+    found = rule_of(network).scores(labelled[0], labelled[1:])
     row = np.repeat(np.arange(len(inputs)), np.diff(found.indptr))
     channel, place = np.divmod(found.labels, longest)
     dense = np.zeros((len(inputs), longest, sum(CHANNELS), len(network.output_scale)))
@@ -252,7 +246,7 @@ def test_position_sums_give_the_scores_of_bins_added_up(config):
     inputs, others = (cells_of(x, config.kernels) for x in (genes, references))
     several = [others.row(i) for i in range(2)]
     found = FoldedRule(network.fold(), positions=False).scores(
-        inputs, inputs.channels, several, [cells.channels for cells in several]
+        (inputs, inputs.channels), [(cells, cells.channels) for cells in several]
     )
     for i in range(3):
         own = slice(*found.indptr[i : i + 2])
@@ -270,7 +264,7 @@ def test_a_row_does_not_depend_on_its_neighbours(config):
     inputs, rule = cells_of(genes), rule_of(network)
 
     def scores(cells):
-        return rule.scores(cells, cells.channels, [references], [references.channels])
+        return rule.scores((cells, cells.channels), [(references, references.channels)])
 
     whole, order = scores(inputs), np.array([3, 0, 4])
     chosen = scores(cells_of({side: x[order] for side, x in genes.items()}))
@@ -296,11 +290,11 @@ def test_empty_rows_and_no_rows(config):
     network = tame_network(config)
     empty = {side: 0 * x for side, x in made_genes(config, 3).items()}
     cells, reference = cells_of(empty), cells_of(made_genes(config, 4))
-    found = rule_of(network).scores(cells, cells.channels, [reference], [reference.channels])
+    found = rule_of(network).scores((cells, cells.channels), [(reference, reference.channels)])
     expected = (network.forward(empty) - network.forward(made_genes(config, 4)))[0]
     np.testing.assert_allclose(found.sums()[0], expected, rtol=0, atol=1e-12)
     none = Cells(np.zeros(1, np.int64), *np.zeros((2, 0), np.int64), np.zeros(0))
-    found = rule_of(network).scores(none, none.channels, [reference], [reference.channels])
+    found = rule_of(network).scores((none, none.channels), [(reference, reference.channels)])
     assert found.sums().shape == (0, 2)
 
 
@@ -318,7 +312,7 @@ def test_entries_of_one_place_add_up(config):
         np.concatenate([0.25 * whole.bases, 0.75 * whole.bases]),
     )
     a, b = (
-        rule_of(network).scores(cells, cells.channels, [reference], [reference.channels])
+        rule_of(network).scores((cells, cells.channels), [(reference, reference.channels)])
         for cells in (whole, split)
     )
     np.testing.assert_array_equal(a.labels, b.labels)

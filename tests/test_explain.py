@@ -326,8 +326,7 @@ def test_backgrounds_by_position_stay_within_memory(model):
     explainer = model.explainer(
         by="position", outputs=["Liver"], features=features, background=GENES[:3]
     )
-    cells = explainer._cells(np.arange(64))
-    blocks = list(explainer._blocks(cells))
+    blocks = list(explainer._blocks(np.arange(64)))
     assert sum(map(len, blocks)) == 64
     theirs = sum(reference.places.size for reference in explainer.references)
     assert max(len(block) for block in blocks) * theirs <= 100_000

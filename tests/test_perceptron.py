@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.cells import Cells
 from decode_zoo.deeplift import PerceptronRule
 from decode_zoo.errors import UsageError, VerificationError
+from decode_zoo.inputs import Cells
 from decode_zoo.layout import SIDES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from tests.oracle import deep_explainer, padded
@@ -127,7 +127,7 @@ def test_scores_add_up_whatever_the_background(seed, n_references, positions):
     rule, gene = PerceptronRule(network.fold(), positions=positions), random_bins(rng)
     references = [random_bins(rng, density=0.2) for _ in range(n_references)]
     x, backgrounds = cells_of(gene), [cells_of(r) for r in references]
-    scores = rule.scores(x, x.channels, backgrounds, [r.channels for r in backgrounds])
+    scores = rule.scores((x, x.channels), [(r, r.channels) for r in backgrounds])
     mean = np.mean([network.forward(r) for r in references], axis=0)
     np.testing.assert_allclose(rule.reference(backgrounds)[None], mean, atol=1e-9)
     difference = network.forward(gene) - mean
@@ -161,7 +161,7 @@ def test_scores_are_those_of_the_definition(positions):
     x, r = cells_of(gene), cells_of(reference)
     labels = [c.channels * 10 + c.places for c in (x, r)]
     rule = PerceptronRule(folded, positions=positions)
-    scores = rule.scores(x, labels[0], [r], [labels[1]])
+    scores = rule.scores((x, labels[0]), [(r, labels[1])])
     first = 0
     for side in SIDES:
         for place, channel in np.ndindex(6, CHANNELS[side]):
@@ -184,9 +184,9 @@ def test_scores_do_not_depend_on_neighbours(positions):
         ),
     )
     rule = PerceptronRule(network.fold(), positions=positions)
-    every = rule.scores(together, together.channels, [reference], [reference.channels])
+    every = rule.scores((together, together.channels), [(reference, reference.channels)])
     for i, gene in enumerate(genes):
-        alone = rule.scores(gene, gene.channels, [reference], [reference.channels])
+        alone = rule.scores((gene, gene.channels), [(reference, reference.channels)])
         own = slice(every.indptr[i], every.indptr[i + 1])
         np.testing.assert_array_equal(every.values[own], alone.values)
 
@@ -213,7 +213,7 @@ def test_scores_equal_shap(members, dense_layers):
     for gene in genes:
         x, expected = cells_of(gene), explain(gene)
         labels = [cells.channels * longest + cells.places for cells in (x, *others)]
-        found = rule.scores(x, labels[0], others, labels[1:])
+        found = rule.scores((x, labels[0]), list(zip(others, labels[1:], strict=True)))
         ours = np.zeros((starts[-1] * longest, 4))
         ours[found.labels] = found.values
         by_channel = ours.reshape(starts[-1], longest, 4).swapaxes(0, 1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.cells import first_channels
 from decode_zoo.genesets import TARGETS
+from decode_zoo.inputs import first_channels
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.studies.removal.hidden import HiddenNetwork
 from decode_zoo.studies.removal.knockout import Knockout

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from decode_zoo.cells import Cells
 from decode_zoo.errors import UsageError
 from decode_zoo.families import Network
+from decode_zoo.inputs import Cells
 from decode_zoo.layout import SIDES
 from decode_zoo.network import BRANCHES, DecodeNetwork, FoldedNetwork
 from decode_zoo.perceptron import FoldedPerceptron, Standardisation

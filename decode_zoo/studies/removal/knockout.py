@@ -16,11 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.attribution import Resolution
-from decode_zoo.cells import Cells
 from decode_zoo.cores import one_core, share_out
 from decode_zoo.errors import UsageError
 from decode_zoo.expression import Output
-from decode_zoo.inputs import BoundFeatures
+from decode_zoo.inputs import BoundFeatures, Cells
 from decode_zoo.model import Model
 from decode_zoo.studies.removal.hidden import HiddenNetwork, Precision
 
