@@ -28,6 +28,8 @@ FEATURES = "hg38-open-v2"
 # All genes that are detected anywhere: users ask for silent ones too.
 MIN_TPM = 0.0
 BINDING = ("tf", "tf_target", "rbp", "rbp_other", "mirna")
+# The enhancer links are ENCODE-rE2G's, not GeneHancer's: an error that the published manifests hold
+# for good (ERRATA in publish.py). To be mended with the next version of the models.
 SOURCES = (
     "GTEx expression by tissue, v4 to v7, merged (see card)",
     "ENCODE ChIP-seq peaks: HepG2 consensus; uniform peaks of K562, GM12878, HeLa-S3, HUVEC, "

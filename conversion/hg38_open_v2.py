@@ -22,7 +22,8 @@ from decode_zoo.genesets import TargetFile
 from decode_zoo.genome import Genome
 from decode_zoo.sites import SiteFile, Track, describe_tracks, find_site_files
 
-# File, how its names are made up, source. All but the last call genes by symbol.
+# File, how its names are made up, source. All but the last call genes by symbol. The last source
+# is wrong (the links are ENCODE-rE2G's) and frozen with hg38-open-v2: see ERRATA in publish.py.
 TARGETS = (
     ("chea_2016.symbols.gmt.gz", "{regulator}_{}_{}_{cell}_{species}", "ChEA 2016 (ChEA3)"),
     ("encode_chipseq_2015.symbols.gmt.gz", "{regulator}_{cell}_{}", "ENCODE ChIP-seq 2015 (ChEA3)"),

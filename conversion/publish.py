@@ -8,6 +8,7 @@ rewritten. A test keeps both in step with the artifacts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from decode_zoo.artifact import Artifact, entry_for
@@ -41,6 +42,27 @@ FEATURE_SETS = {
     },
 }
 DEFAULT_MODEL = "gtex-tissue-v1"
+# What published files, which never change, say wrongly.
+_LINKS = (
+    "The enhancer links of the TFEA.ChIP targets are ENCODE-rE2G's (TFEA.ChIP 1.19.2), not "
+    "GeneHancer's as the {file} says. rE2G uses no expression matrix."
+)
+ERRATA = {
+    "hg38-open-v2": _LINKS.format(file="description of its tracks in features.json"),
+    **dict.fromkeys(
+        (
+            "de-prior-v1",
+            "gtex-blood-person-v1",
+            "gtex-brain-person-v1",
+            "gtex-heart-person-v1",
+            "gtex-liver-person-v1",
+            "gtex-tissue-chromatin-v1",
+            "gtex-tissue-v1",
+            "lcl-person-v1",
+        ),
+        _LINKS.format(file="list of sources in manifest.json"),
+    ),
+}
 
 
 def read_manifest(model_id: str) -> Manifest:
@@ -57,7 +79,10 @@ def make_registry() -> Registry:
     for folder in sorted((ROOT / "zoo/models").iterdir()):
         manifest = read_manifest(folder.name)
         artifacts[manifest.id] = model_artifact(manifest, entry_for(folder))
-    return Registry(artifacts, (), DEFAULT_MODEL)
+    with_errata = {
+        name: replace(artifact, erratum=ERRATA.get(name)) for name, artifact in artifacts.items()
+    }
+    return Registry(with_errata, (), DEFAULT_MODEL)
 
 
 def cards() -> dict[Path, str]:

@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,6 +87,8 @@ class Artifact:
         Id of the feature set a model reads; None for feature sets.
     files : mapping of str to FileEntry
         File name to what the file must be; at least one.
+    erratum : str or None
+        What its files, which never change, say wrongly. No part of its meaning.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Artifact:
     citation: str
     features: str | None
     files: Mapping[str, FileEntry]
+    erratum: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse values that are missing or unsafe as parts of a path."""
@@ -104,6 +107,8 @@ class Artifact:
             raise InputError(f"kind: must be one of {', '.join(FOLDERS)}, got {self.kind!r}")
         for key in ("title", "license", "citation"):
             _check_text(getattr(self, key), key)
+        if self.erratum is not None:
+            _check_text(self.erratum, "erratum")
         if self.features is not None:
             if self.kind != "model":
                 raise InputError("features: only a model names the feature set that it reads")

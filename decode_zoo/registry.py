@@ -357,6 +357,8 @@ def write_registry(registry: Registry, path: str | os.PathLike[str]) -> None:
         }
         if artifact.features is not None:
             entry["features"] = artifact.features
+        if artifact.erratum is not None:
+            entry["erratum"] = artifact.erratum
         entry["files"] = {
             name: {"sha256": file.sha256, "size": file.size}
             for name, file in sorted(artifact.files.items())
@@ -408,7 +410,10 @@ def _registry(document: object) -> Registry:
 
 
 def _artifact(key: str, value: object, where: str) -> Artifact:
-    entry = _mapping(value, where, ("kind", "title", "license", "citation", "files"), ("features",))
+    required = ("kind", "title", "license", "citation", "files")
+    entry = _mapping(value, where, required, ("features", "erratum"))
+    if entry.get("erratum", "") is None:
+        raise InputError(f"{where}.erratum: must be text and not empty")
     files = {}
     for name, file in _mapping(entry["files"], f"{where}.files", (), None).items():
         file_where = f"{where}.files.{name}"

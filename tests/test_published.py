@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -337,3 +339,16 @@ def test_fine_tuning_kept_to_the_split_of_the_base(shared, name):
     assert "8" not in set(chroms)
     for part in ("training", "validation", "test"):
         assert len(getattr(dataset.split, part)) == manifest.training["genes"][part]
+
+
+def test_errata_are_told_and_are_no_part_of_an_artifacts_meaning(
+    call: Callable[..., tuple[object, str, str]],
+) -> None:
+    registry = load_registry(ROOT / "registry.yaml")
+    told = registry.artifacts["hg38-open-v2"]
+    assert "ENCODE-rE2G" in str(told.erratum)
+    assert replace(told, erratum=None) == told
+    assert f"erratum     {told.erratum}\n" in call("info", "hg38-open-v2")[1]
+    for name, artifact in registry.artifacts.items():
+        card = (ROOT / f"model_cards/{name}.md").read_text(encoding="utf-8")
+        assert ("## Erratum" in card) == (artifact.erratum is not None), name

@@ -32,7 +32,7 @@ def is_hepg2(track: Track) -> bool:
 
 
 def is_tfea(track: Track) -> bool:
-    """Tell whether a track's targets were linked through enhancers (TFEA.ChIP, GeneHancer)."""
+    """Tell whether a track's targets were linked through enhancers (TFEA.ChIP, ENCODE-rE2G)."""
     return "TFEA" in track.source
 
 

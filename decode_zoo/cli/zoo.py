@@ -104,6 +104,8 @@ def info(source: str) -> None:
         else:
             lines += describe(dz.load_features(artifact.id, store=store))
         lines.append(f"cite        {artifact.citation}")
+        if artifact.erratum is not None:
+            lines.append(f"erratum     {artifact.erratum}")
     for line in lines:
         click.echo(line)
 
