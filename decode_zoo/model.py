@@ -26,11 +26,18 @@ from decode_zoo.families import FAMILIES, Network
 from decode_zoo.features import FeatureSet
 from decode_zoo.files import sha256_of
 from decode_zoo.genes import Resolution
-from decode_zoo.graph import Graph, read_graph
 from decode_zoo.inputs import BoundFeatures, bind
 from decode_zoo.layout import Side
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
-from decode_zoo.runtime import BLOCK, Backend, BackendName, Device, NumpyBackend, open_backend
+from decode_zoo.runtime import (
+    BLOCK,
+    Backend,
+    BackendName,
+    Device,
+    NumpyBackend,
+    OnnxBackend,
+    open_backend,
+)
 from decode_zoo.store import Store
 
 if TYPE_CHECKING:
@@ -183,40 +190,32 @@ class Model:
         key = (backend, device)
         if key not in self._backends:
             path = self.locate("model.onnx")
-            graph = path if backend == "numpy" else self._graph(path)
-            opened = open_backend(self.network, graph, backend=backend, device=device)
+            opened = open_backend(self.network, path, backend=backend, device=device)
+            if isinstance(opened, OnnxBackend):
+                self._check_graph(opened, path)
             self._check_agreement(opened)
             self._backends[key] = opened
         return self._backends[key]
 
-    def _graph(self, path: Path) -> Graph:
-        """Read the graph; refuse one that is not the manifest's, before anything runs it."""
-        graph = read_graph(path)
-
-        def differ(what: str, found: object, expected: object) -> VerificationError:
-            return VerificationError(
-                f"{graph.path} has other {what} than the manifest of {self.id}: {found} instead of "
-                f"{expected}.",
-                remedy="The bundle is mixed up; fetch it again.",
-            )
-
-        named = graph.output_names
-        if named is not None and list(named) != self.outputs:
+    def _check_graph(self, opened: OnnxBackend, path: Path) -> None:
+        """Refuse a graph whose names and shapes are not the manifest's."""
+        facts: list[tuple[str, object, object]] = []
+        if opened.outputs is not None and list(opened.outputs) != self.outputs:
+            named = opened.outputs
             pairs = [*zip(named, self.outputs, strict=False), (len(named), len(self.outputs))]
-            raise differ("outputs", *next(pair for pair in pairs if pair[0] != pair[1]))
+            facts.append(("outputs", *next(pair for pair in pairs if pair[0] != pair[1])))
         for key, expected in (("id", self.id), ("fingerprint", self.manifest.fingerprint)):
-            if graph.metadata.get(key, expected) != expected:
-                raise differ(key, graph.metadata[key][:80], expected)
-        columns = {side: 1 + len(frozen.tracks) for side, frozen in self.manifest.inputs.items()}
-        for side, number in columns.items():
-            if graph.inputs[side][-1] != number:
-                raise differ(f"{side} channels", graph.inputs[side][-1], number)
-        if graph.outputs["prediction"][-1] != len(self.outputs):
-            raise differ("outputs", graph.outputs["prediction"][-1], len(self.outputs))
-        steps = sorted(self.manifest.network.nonlinear(columns))
-        if sorted(graph.nonlinear) != steps:
-            raise differ("steps that are not linear", _steps(graph.nonlinear), _steps(steps))
-        return graph
+            facts.append((key, opened.metadata.get(key, expected)[:80], expected))
+        for side, frozen in self.manifest.inputs.items():
+            facts.append((f"{side} channels", opened.channels[side], 1 + len(frozen.tracks)))
+        facts.append(("outputs", opened.n_outputs, len(self.outputs)))
+        for what, found, wanted in facts:
+            if found != wanted:
+                raise VerificationError(
+                    f"{path} has other {what} than the manifest of {self.id}: {found} instead of "
+                    f"{wanted}.",
+                    remedy="The bundle is mixed up; fetch it again.",
+                )
 
     def _check_agreement(self, backend: Backend) -> None:
         """Refuse a graph that does not compute what weights.npz says.
@@ -596,10 +595,6 @@ class Model:
             "missing_tracks": {side: list(names) for side, names in bound.missing.items()},
             "backend": backend.name,
         }
-
-
-def _steps(steps: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{operator} of {width}" for operator, width in steps) or "none"
 
 
 def _hint(found: Resolution, queries: Sequence[str], features: FeatureSet) -> str | None:

@@ -90,13 +90,6 @@ class DecodeConfig:
             f"sum, {self.dense_layers} × [Dense({self.dense_width}), ReLU, BatchNorm]"
         )
 
-    def nonlinear(self, channels: Mapping[Side, int]) -> tuple[tuple[str, int], ...]:
-        """List the steps that are not linear, as a graph has them (`graph.Graph.nonlinear`)."""
-        convolutions = [("Relu", self.rna_channels)] * self.rna_layers
-        convolutions += [("Relu", self.promoter_channels)] * self.promoter_layers
-        dense = [("Relu", self.dense_width)] * self.dense_layers
-        return (*(convolutions if self.conv_relu else ()), *(dense if self.full_relu else ()))
-
 
 def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
     """Fold a chain of linear convolutions, each (width, channels_in, channels_out), into one."""

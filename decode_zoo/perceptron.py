@@ -66,12 +66,6 @@ class PerceptronConfig:
             "ReLU], outputs}, mean"
         )
 
-    def nonlinear(self, channels: Mapping[Side, int]) -> tuple[tuple[str, int], ...]:
-        """List the steps that are not linear, as a graph has them (`graph.Graph.nonlinear`)."""
-        steps = ("Relu", "Sqrt", "Min")
-        inputs = [(step, channels[side]) for side in BRANCHES for step in steps]
-        return (*inputs, *[("Relu", self.dense_width)] * (self.dense_layers * self.members))
-
 
 @dataclass(frozen=True)
 class Standardisation:

@@ -30,6 +30,7 @@ from decode_zoo.display import printable
 from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
 from decode_zoo.files import atomic_dir, check_folder, entries_of, read_at_most
+from decode_zoo.graph import check_with_onnx
 from decode_zoo.layout import SIDES
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.model import Model, load_features
@@ -180,7 +181,10 @@ def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -
         raise InputError(
             error.message, path=folder / "manifest.json", remedy=error.remedy
         ) from None
-    findings = [f"{len(files)} files, as the manifest names them"]
+    findings = [
+        f"{len(files)} files, as the manifest names them",
+        check_with_onnx(folder / "model.onnx"),
+    ]
     for name in get_args(BackendName):
         if name != "auto":
             backend = model.backend(name, "cpu")

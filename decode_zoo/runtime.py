@@ -1,12 +1,13 @@
-"""Back ends that run a model: ONNX Runtime (CPU, CUDA) and NumPy.
+"""Backends that run a model: ONNX Runtime (CPU, CUDA) and NumPy.
 
 Matrix libraries choose their kernels by shape, so the last bits of a gene's prediction could
-depend on how many genes are asked for. Every back end therefore runs blocks of one fixed shape,
+depend on how many genes are asked for. Every backend therefore runs blocks of one fixed shape,
 filled up with empty rows: the same gene gives the same bits whatever its neighbours.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ import numpy.typing as npt
 from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.families import Network
-from decode_zoo.graph import Graph, read_graph
-from decode_zoo.layout import Side
+from decode_zoo.graph import read_graph
+from decode_zoo.layout import SIDES, Side
 from decode_zoo.quiet import quiet
 
 __all__ = [
@@ -43,10 +44,9 @@ BackendName = Literal["auto", "onnxruntime", "numpy"]
 # Genes in a block: enough to keep matrix products busy, few enough that one gene costs little.
 BLOCK = 256
 
+_CUDA = "CUDAExecutionProvider"
 # The two packages overwrite each other: one must go before the other comes.
 _GPU_REMEDY = "Install it with: pip uninstall -y onnxruntime; pip install 'decode-zoo[gpu]'"
-
-
 _BROKEN_REMEDY = (
     "Install it anew: pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'decode-zoo[cpu]'"
 )
@@ -58,22 +58,10 @@ class Backend(Protocol):
     name: str
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
-        """Predict one block.
+        """Predict one block, in the outputs' units: float32, shape (n, n_outputs).
 
-        Parameters
-        ----------
-        block : Mapping of Side to ndarray of float32, shape (n, bins, channels)
-            In bases, channel 0 the mask.
-
-        Returns
-        -------
-        ndarray of float32, shape (n, n_outputs)
-            In the outputs' units.
-
-        Raises
-        ------
-        VerificationError
-            If the network cannot be run, or gives values that are not finite.
+        The block has float32 arrays of shape (n, bins, channels), in bases, channel 0 the mask.
+        Raises VerificationError if the network cannot be run or gives values that are not finite.
         """
         ...
 
@@ -96,15 +84,11 @@ class NumpyBackend:
 
 
 class OnnxBackend:
-    """The network in ONNX Runtime.
+    """The network of a model.onnx in ONNX Runtime.
 
-    Parameters
-    ----------
-    graph : Graph or Path
-        model.onnx; it is read and checked (`graph.read_graph`) before a session is made.
-    device : {"cpu", "cuda"}
-        With ``cuda`` everything must run there: ONNX Runtime would otherwise fall back to the CPU
-        and only log it.
+    On ``cuda`` everything must run there: ONNX Runtime would otherwise fall back to the CPU and
+    only log it. DeviceError is raised if CUDA cannot be had, VerificationError if the file is not
+    the graph of a model.
 
     Attributes
     ----------
@@ -112,34 +96,28 @@ class OnnxBackend:
     providers : tuple of str
         What the session really uses, in ONNX Runtime's names; the CPU's is always among them, for
         it runs what no other provider can. With ``cuda`` there is no such part.
+    metadata : Mapping of str to str
+        The graph's.
     outputs : tuple of str or None
-        Names of the outputs, in column order, as the graph's metadata have them; None if they do
-        not tell.
-
-    Raises
-    ------
-    DeviceError
-        If CUDA was asked for and cannot be had.
-    MissingExtraError
-        If ONNX Runtime is not installed (on the CPU).
-    VerificationError
-        If the file is not the graph of a model.
+        Names of the outputs, in column order, as the metadata have them; None if they do not.
+    channels : Mapping of Side to int
+        Columns of the inputs.
+    n_outputs : int
+        Columns of the prediction.
     """
 
-    def __init__(self, graph: Graph | Path, device: Literal["cpu", "cuda"]) -> None:
+    def __init__(self, path: Path, device: Literal["cpu", "cuda"]) -> None:
         ort = _onnxruntime_for(device)
-        graph = read_graph(graph) if isinstance(graph, Path) else graph
-        self.outputs = graph.output_names
+        content = read_graph(path)
         options = ort.SessionOptions()
         # The default asks the machine, not the process, and fails where cpusets or a batch
         # system allow fewer cores than there are.
         options.intra_op_num_threads = allowed_cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        if device == "cpu":
-            providers: list[Any] = ["CPUExecutionProvider"]
-        else:
-            if "CUDAExecutionProvider" not in ort.get_available_providers():
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device == "cuda":
+            if _CUDA not in ort.get_available_providers():
                 raise DeviceError(
                     "CUDA was asked for, but this ONNX Runtime has no CUDA provider "
                     f"(it has {', '.join(ort.get_available_providers())}).",
@@ -148,27 +126,36 @@ class OnnxBackend:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             # TF32 would change predictions in the third digit; exhaustive search would re-tune
             # for seconds at the first block.
-            providers = [
-                ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})
-            ]
+            providers = [(_CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]
         try:
-            self._session = ort.InferenceSession(graph.content, options, providers=providers)
+            self._session = ort.InferenceSession(content, options, providers=providers)
         except Exception as error:  # ONNX Runtime raises several unrelated types
             if device == "cuda":
-                OnnxBackend(graph, "cpu")  # a graph that the CPU refuses too is to blame itself
+                OnnxBackend(path, "cpu")  # a graph that the CPU refuses too is to blame itself
                 raise DeviceError(f"CUDA was asked for, but cannot be used: {error}") from error
             raise VerificationError(
-                f"{graph.path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}",
+                f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}",
                 remedy="It is damaged (fetch or export it again), or ONNX Runtime is too old for "
                 "it (pip install -U onnxruntime).",
             ) from error
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        if device == "cuda" and "CUDAExecutionProvider" not in self.providers:
+        if device == "cuda" and _CUDA not in self.providers:
             raise DeviceError(
                 f"CUDA was asked for, but the session uses {', '.join(self.providers)}."
             )
         self.name = f"onnxruntime-{device}"
-        self._path = graph.path
+        self._path = path
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.outputs = _output_names(self.metadata, path)
+        inputs = _columns(self._session.get_inputs(), 3, path)
+        outputs = _columns(self._session.get_outputs(), 2, path)
+        if set(inputs) != set(SIDES) or set(outputs) != {"prediction"}:
+            raise VerificationError(
+                f"{path} is not the graph of a model: it turns {', '.join(inputs) or 'nothing'} "
+                f"into {', '.join(outputs)}, not promoter and rna into prediction."
+            )
+        self.channels: Mapping[Side, int] = {side: inputs[side] for side in SIDES}
+        self.n_outputs = outputs["prediction"]
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
         """Predict one block (see `Backend`)."""
@@ -176,13 +163,43 @@ class OnnxBackend:
             (outputs,) = self._session.run(["prediction"], dict(block))
         except Exception as error:  # ONNX Runtime raises several unrelated types
             failed = f"{self._path} cannot be run by {self.name}: {error}"
-            raise (DeviceError if self.name.endswith("cuda") else VerificationError)(
-                failed
-            ) from error
+            kind = DeviceError if self.name.endswith("cuda") else VerificationError
+            raise kind(failed) from error
         predicted: FloatArray = np.asarray(outputs, np.float32)
         if not np.isfinite(predicted).all():
             raise VerificationError(f"{self._path} gives values that are not finite.")
         return predicted
+
+
+def _output_names(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | None:
+    if "outputs" not in metadata:
+        return None
+    try:
+        names = json.loads(metadata["outputs"])
+    except (ValueError, RecursionError):
+        names = None
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise VerificationError(f"{path}: 'outputs' in its metadata is no list of names.")
+    return tuple(names)
+
+
+def _columns(arrays: Any, rank: int, path: Path) -> dict[str, int]:
+    """Return the last dimension of each array, by name; the others must be of any size."""
+    found = {}
+    for array in arrays:
+        *free, columns = array.shape or [None]
+        if (
+            array.type != "tensor(float)"
+            or len(free) != rank - 1
+            or any(isinstance(size, int) for size in free)
+            or not isinstance(columns, int)
+        ):
+            raise VerificationError(
+                f"{path} is not the graph of a model: '{array.name[:60]}' is a {array.type} of "
+                f"shape {array.shape}, not 32-bit numbers for any number of genes and bins."
+            )
+        found[array.name[:60]] = columns
+    return found
 
 
 def import_onnxruntime() -> Any:
@@ -190,16 +207,8 @@ def import_onnxruntime() -> Any:
 
     Current builds tell their maker of sessions some seconds after one is made, and keep a device
     id and the events not sent yet in the user's home. Only the environment turns that off, and
-    only before the import.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If it is not installed, or what is left of it cannot run anything.
+    only before the import. Raises ImportError if it is not installed, or what is left of it cannot
+    run anything.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -230,34 +239,17 @@ def _onnxruntime_for(device: Device) -> Any:
 
 def open_backend(
     network: Network,
-    graph: Graph | Path,
+    graph: Path,
     *,
     backend: BackendName = "auto",
     device: Device = "auto",
 ) -> Backend:
-    """Open the back end that was asked for, or the best there is.
+    """Open the backend that was asked for, or the best there is.
 
-    Parameters
-    ----------
-    network : DecodeNetwork or PerceptronNetwork
-        For NumPy.
-    graph : Graph or Path
-        model.onnx, for ONNX Runtime.
-    backend : {"auto", "onnxruntime", "numpy"}
-        ``auto`` takes ONNX Runtime if it is installed.
-    device : {"auto", "cpu", "cuda"}
-        ``auto`` takes CUDA if ONNX Runtime has it and a session can be made on it.
-
-    Raises
-    ------
-    MissingExtraError
-        If ONNX Runtime was asked for (not on CUDA) and is not installed.
-    DeviceError
-        If CUDA was asked for and cannot be had.
-    VerificationError
-        If model.onnx is not the graph of a model.
-    UsageError
-        If CUDA is asked of NumPy, or ONNX Runtime was asked for and its installation is broken.
+    `network` is for NumPy, `graph` (model.onnx) for ONNX Runtime. The backend ``auto`` takes ONNX
+    Runtime if it is installed, the device ``auto`` takes CUDA if a session can be made on it.
+    Raises UsageError (MissingExtraError, if ONNX Runtime is not installed) for what cannot be
+    asked for, and DeviceError and VerificationError as `OnnxBackend` does.
     """
     for what, value, allowed in (
         ("back end", backend, get_args(BackendName)),
@@ -280,7 +272,7 @@ def open_backend(
         if not isinstance(error, MissingExtraError):
             _log.warning("%s NumPy is used instead. %s", error.message, error.remedy)
         return NumpyBackend(network)
-    if device == "auto" and "CUDAExecutionProvider" in ort.get_available_providers():
+    if device == "auto" and _CUDA in ort.get_available_providers():
         try:
             with quiet():
                 return OnnxBackend(graph, "cuda")

@@ -1,4 +1,4 @@
-"""Graphs are looked at before a session is made: what a network does not need is refused."""
+"""Graphs are looked at before a session is made, and must be the network of the bundle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from hypothesis import strategies as st
 import decode_zoo as dz
 from decode_zoo.errors import VerificationError
 from decode_zoo.files import sha256_of
-from decode_zoo.graph import MAX_GRAPH_BYTES, read_graph
+from decode_zoo.graph import MAX_GRAPH_BYTES, check_with_onnx, read_graph
 from decode_zoo.manifest import fingerprint_of
 from decode_zoo.runtime import OnnxBackend
 from tests.fuzz.targets import shrink
 
 onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
 Change = Callable[[Any], object]
 
 
@@ -49,23 +49,38 @@ def changed(graph, tmp_path) -> Callable[[Change], Path]:
     return write
 
 
-def test_the_published_graph_says_what_the_manifest_says(model, graph):
-    found = read_graph(graph)
-    assert found.output_names == tuple(model.outputs)
-    assert found.metadata["id"] == model.id
-    for side, shape in found.inputs.items():
-        assert shape == ("batch", f"{side}_bins", 1 + len(model.manifest.inputs[side].tracks))
-    assert found.outputs == {"prediction": ("batch", 54)}
+@pytest.fixture
+def bundle(model, tmp_path) -> Callable[..., dz.Model]:
+    """A bundle with a changed graph or manifest that vouches for it: only its sense is wrong."""
+
+    def write(change: Change | None = None, **values: object) -> dz.Model:
+        folder = tmp_path / "m"
+        folder.mkdir()
+        for name in ("manifest.json", "weights.npz", "model.onnx"):
+            shutil.copy(model.locate(name), folder / name)
+        if change is not None:
+            content = onnx.load(str(folder / "model.onnx"))
+            change(content)
+            (folder / "model.onnx").write_bytes(content.SerializeToString())
+        manifest = json.loads((folder / "manifest.json").read_bytes()) | values
+        manifest["files"]["model.onnx"] = sha256_of(folder / "model.onnx")
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return dz.load(folder)
+
+    return write
 
 
-def test_the_reader_agrees_with_onnx(graph):
+def test_the_published_graph_is_read_as_it_is_and_says_what_the_manifest_says(model, graph):
+    assert read_graph(graph) == graph.read_bytes()
+    found = OnnxBackend(graph, "cpu")
     content = onnx.load(str(graph))
-    found = read_graph(graph)
     assert found.metadata == {item.key: item.value for item in content.metadata_props}
-    assert found.content == graph.read_bytes()
+    assert found.outputs == tuple(model.outputs)
+    assert (found.channels, found.n_outputs) == ({"promoter": 760, "rna": 476}, 54)
+    assert "valid ONNX" in check_with_onnx(graph)
 
 
-# -- hostile graphs --------------------------------------------------------------------------------
+# -- refused before a session is made --------------------------------------------------------------
 
 
 def external(m):
@@ -75,334 +90,66 @@ def external(m):
     array.external_data.add(key="location", value="../../../../etc/passwd")
 
 
-def external_without_a_flag(m):
-    m.graph.initializer[2].external_data.add(key="location", value="weights.bin")
+def attribute(kind: str) -> Change:
+    """Put something into a node that may hold arrays in its turn."""
 
-
-def custom_operator(m):
-    m.graph.node[3].domain = "com.example"
-
-
-def custom_domain(m):
-    m.opset_import.add(domain="com.microsoft", version=1)
-
-
-def operator(name: str) -> Change:
     def change(m):
-        m.graph.node[3].op_type = name
+        found = m.graph.node[3].attribute.add(
+            name="x", type=getattr(onnx.AttributeProto, kind.upper())
+        )
+        {
+            "graph": lambda: setattr(found.g, "name", "inner"),
+            "graphs": lambda: found.graphs.add(),
+            "tensor": lambda: found.t.dims.extend([2**40]),
+            "tensors": lambda: found.tensors.add(),
+            "sparse_tensor": lambda: found.sparse_tensor.dims.extend([2**40]),
+        }[kind]()
 
     return change
 
 
-def opset(version: int) -> Change:
-    def change(m):
-        m.opset_import[0].version = version
-
-    return change
-
-
-def two_opsets(m):
-    m.opset_import.add(domain="ai.onnx", version=18)
-
-
-def function(m):
-    m.functions.add(name="Conv", domain="")
-
-
-def training_steps(m):
-    m.training_info.add()
-
-
-def sparse_array(m):
-    m.graph.sparse_initializer.add().dims.extend([10**9, 10**9])
-
-
-def subgraph(m):
-    attribute = m.graph.node[3].attribute.add(name="body", type=onnx.AttributeProto.GRAPH)
-    attribute.g.name = "inner"
-
-
-def array_in_a_node(m):
-    attribute = m.graph.node[3].attribute.add(name="value", type=onnx.AttributeProto.TENSOR)
-    attribute.t.dims.extend([2**40])
-
-
-def array_dims(*dims: int) -> Change:
-    def change(m):
-        m.graph.initializer[2].dims[:] = dims
-
-    return change
-
-
-def array_of_texts(m):
-    m.graph.initializer[0].data_type = onnx.TensorProto.STRING
-
-
-def array_in_fields(m):
-    array = m.graph.initializer[0]
-    array.ClearField("raw_data")
-    array.float_data.extend([1.0] * 476)
-
-
-def large_padding(m):
-    conv = next(node for node in m.graph.node if node.op_type == "Conv")
-    conv.attribute.add(name="pads", type=onnx.AttributeProto.INTS, ints=[0, 10**12, 0, 10**12])
-
-
-def many_nodes(m):
-    for _ in range(2000):
-        m.graph.node.add(op_type="Relu", input=["rna"], output=["x"])
-
-
-def renamed_input(m):
-    m.graph.input[0].name = "dna"
-
-
-def weights_as_inputs(m):
-    m.graph.initializer[0].name = "rna"
-
-
-def one_more_input(m):
-    m.graph.input.add().CopyFrom(m.graph.input[0])
-    m.graph.input[-1].name = "secret"
-
-
-def one_more_output(m):
-    m.graph.output.add().CopyFrom(m.graph.output[0])
-    m.graph.output[-1].name = "secret"
-
-
-def input_of_doubles(m):
-    m.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
-
-
-def fixed_batch(m):
-    m.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7
-
-
-def open_channels(m):
-    m.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "channels"
-
-
-def flat_output(m):
-    del m.graph.output[0].type.tensor_type.shape.dim[0]
-
-
-def no_graph(m):
-    m.ClearField("graph")
-
-
-def one_key_twice(m):
-    m.metadata_props.add(key="id", value="other-v1")
-
-
-# Steps put behind the network; what it gives is 'pre' there.
-
-
-def behind(*steps: tuple[object, ...], **arrays: object) -> Change:
-    """Add steps (operator, inputs, output, attributes) that end in the prediction."""
-
-    def change(m):
-        from onnx import helper, numpy_helper
-
-        m.graph.node[-1].output[0] = "pre"
-        for name, values in arrays.items():
-            m.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-        for operator, inputs, output, *attributes in steps:
-            node = helper.make_node(operator, inputs.split(), [output], **dict(*attributes))
-            m.graph.node.append(node)
-
-    return change
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.zeros(shape, np.float32)
-
-
-END = ("Add", "pre last", "prediction")
-BOMBS = {
-    "an outer product of arrays": (
-        behind(
-            ("Add", "a b", "large"),
-            ("ReduceSum", "large axes", "last"),
-            END,
-            a=floats(9000, 1),
-            b=floats(1, 9000),
-            axes=[0, 1],
-        ),
-        "is of neither",
-    ),
-    "an outer product with the genes": (
-        behind(
-            ("Unsqueeze", "pre axis", "deep"),
-            ("Add", "deep a", "large"),
-            ("ReduceSum", "large axis", "last", {"keepdims": 0}),
-            END,
-            a=floats(1, 1, 9000),
-            axis=[2],
-        ),
-        "more numbers than",
-    ),
-    "genes doubled twenty times": (
-        behind(
-            ("Concat", "pre pre", "c0", {"axis": 0}),
-            *(("Concat", f"c{i} c{i}", f"c{i + 1}", {"axis": 0}) for i in range(19)),
-            ("Add", "pre c19", "prediction"),
-        ),
-        "not used as a network would",
-    ),
-    "columns doubled twenty times": (
-        behind(
-            ("Concat", "pre pre", "c0", {"axis": 1}),
-            *(("Concat", f"c{i} c{i}", f"c{i + 1}", {"axis": 1}) for i in range(19)),
-            ("ReduceSum", "c19 axis", "last", {"keepdims": 1}),
-            END,
-            axis=[1],
-        ),
-        "more numbers than",
-    ),
-    "genes against genes": (
-        behind(
-            ("Unsqueeze", "pre first", "a"),
-            ("Unsqueeze", "pre second", "b"),
-            ("Add", "a b", "large"),
-            ("ReduceSum", "large first", "last", {"keepdims": 0}),
-            END,
-            first=[0],
-            second=[1],
-        ),
-        "mixes genes",
-    ),
-    "bins against bins": (
-        behind(
-            ("Unsqueeze", "rna one", "a"),
-            ("Unsqueeze", "rna two", "b"),
-            ("Add", "a b", "large"),
-            ("ReduceSum", "large all", "last", {"keepdims": 0}),
-            END,
-            one=[1],
-            two=[2],
-            all=[1, 2, 3],
-        ),
-        "mixes genes, or bins",
-    ),
-    "a sum over genes": (
-        behind(("ReduceSum", "pre axis", "last", {"keepdims": 1}), END, axis=[0]),
-        "mixes genes",
-    ),
-    "a square": (behind(("Mul", "pre pre", "prediction")), "not used as a network would"),
-    "a quotient": (behind(("Div", "pre pre", "prediction")), "not used as a network would"),
-    "a division by the genes": (
-        behind(("Div", "a pre", "prediction"), a=floats(54)),
-        "not used as a network would",
-    ),
-    "a bound that depends on the genes": (
-        behind(("Min", "pre pre", "prediction")),
-        "not used as a network would",
-    ),
-    "a matrix made of the genes": (
-        behind(("MatMul", "a pre", "prediction"), a=floats(54, 54)),
-        "not used as a network would",
-    ),
-    "a convolution with steps": (
-        lambda m: m.graph.node[3].attribute[0].ints.__setitem__(0, 2),
-        "not used as a network",
-    ),
-    "padding": (
-        lambda m: m.graph.node[3].attribute.add(
-            name="pads", type=onnx.AttributeProto.INTS, ints=[0, 50, 0, 50]
-        ),
-        "not used as a network would",
-    ),
-    "padding by name": (
-        lambda m: m.graph.node[3].attribute.add(
-            name="auto_pad", type=onnx.AttributeProto.STRING, s=b"SAME_UPPER"
-        ),
-        "attribute that is not allowed, 'auto_pad'",
-    ),
-    "an attribute twice": (
-        lambda m: m.graph.node[3].attribute.append(m.graph.node[3].attribute[0]),
-        "two attributes",
-    ),
-    "a result of nothing": (behind(("Relu", "ghost", "last"), END), "which nothing makes"),
-    "a result twice": (behind(("Relu", "pre", "pre"), END), "one new result"),
-    "an array in place of a result": (
-        behind(END, value5=floats(54), last=floats(54)),
-        "one new result",
-    ),
-    "an array twice": (
-        lambda m: m.graph.initializer.append(m.graph.initializer[0]),
-        "two arrays",
-    ),
-    "two results of one node": (
-        lambda m: m.graph.node[3].output.append("more"),
-        "one new result",
-    ),
-    "columns that nodes do not make": (
-        lambda m: setattr(m.graph.output[0].type.tensor_type.shape.dim[1], "dim_value", 55),
-        "do not make a prediction of 55 columns",
-    ),
-    "no prediction": (
-        lambda m: m.graph.node[-1].output.__setitem__(0, "pre"),
-        "do not make a prediction",
-    ),
-    "a node of megabytes": (
-        lambda m: setattr(m.graph.node[3], "doc_string", "x" * (1 << 20)),
-        "more than 4096 bytes",
-    ),
-}
-
-
-HOSTILE = BOMBS | {
+HOSTILE: dict[str, tuple[Change, str]] = {
     "weights in another file": (external, "another file"),
-    "weights in another file, unflagged": (external_without_a_flag, "another file"),
-    "a custom operator": (custom_operator, "custom operator"),
-    "a custom domain": (custom_domain, "another maker"),
-    "a loop": (operator("Loop"), "not allowed, 'Loop'"),
-    "a branch": (operator("If"), "not allowed"),
-    "an operator that makes large arrays": (operator("Expand"), "not allowed"),
-    "a random operator": (operator("RandomNormal"), "not allowed"),
-    "an unknown operator": (operator("Frobnicate"), "not allowed"),
-    "an old operator set": (opset(7), r"operator set is \[7\]"),
-    "a future operator set": (opset(99), r"operator set is \[99\]"),
-    "two operator sets": (two_opsets, "operator set is"),
-    "a function of its own": (function, "functions"),
-    "training steps": (training_steps, "training steps"),
-    "a sparse array": (sparse_array, "sparse"),
-    "a subgraph": (subgraph, "graph inside"),
-    "an array in a node": (array_in_a_node, "arrays or a graph inside"),
-    "an array of terabytes": (array_dims(1 << 20, 1 << 20), "not as long as its shape"),
-    "an array of negative size": (array_dims(-1, 476), "not of plain numbers"),
-    "an array of negative sizes": (array_dims(-160, -476, 1, 2), "not of plain numbers"),
-    "an array of fifty dimensions": (array_dims(*[1] * 50), "not of plain numbers"),
-    "an array of a thousand dimensions": (array_dims(*[1] * 1000), "more parts"),
-    "an array of texts": (array_of_texts, "not of plain numbers"),
-    "an array in other fields": (array_in_fields, "not as long as its shape"),
-    "padding of terabytes": (large_padding, "out of range"),
-    "thousands of nodes": (many_nodes, "nodes"),
-    "another input": (renamed_input, "not the graph of a model: it turns dna"),
-    "weights that callers may replace": (weights_as_inputs, "not the graph of a model"),
-    "one more input": (one_more_input, "not the graph of a model"),
-    "one more output": (one_more_output, "not the graph of a model"),
-    "an input of doubles": (input_of_doubles, "32-bit"),
-    "a fixed number of genes": (fixed_batch, "any number of genes"),
-    "any number of channels": (open_channels, "has the shape"),
-    "an output of one dimension": (flat_output, "has the shape"),
-    "no graph": (no_graph, "no ONNX model"),
-    "one key twice": (one_key_twice, "twice"),
+    "weights in another file, unflagged": (
+        lambda m: m.graph.initializer[2].external_data.add(key="location", value="weights.bin"),
+        "another file",
+    ),
+    "a custom operator": (
+        lambda m: setattr(m.graph.node[3], "domain", "com.example"),
+        "not of the ONNX standard",
+    ),
+    "a custom domain": (
+        lambda m: m.opset_import.add(domain="com.microsoft", version=1),
+        "not of the ONNX standard",
+    ),
+    "a function of its own": (lambda m: m.functions.add(name="Conv", domain=""), "functions"),
+    "training steps": (lambda m: m.training_info.add(), "training steps"),
+    "a sparse array": (
+        lambda m: m.graph.sparse_initializer.add().dims.extend([10**9, 10**9]),
+        "sparse",
+    ),
+    **{
+        f"{kind} in a node": (attribute(kind), "arrays or a graph inside")
+        for kind in ("graph", "graphs", "tensor", "tensors", "sparse_tensor")
+    },
+    "an array of ten thousand dimensions": (
+        lambda m: m.graph.initializer[2].dims.extend([1] * 10_000),
+        "cannot be loaded",
+    ),
+    "ten thousand nodes": (
+        lambda m: m.graph.node.extend([m.graph.node[3]] * 10_000),
+        "more parts than",
+    ),
 }
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_graph_is_refused_before_a_session_is_made(changed, case, monkeypatch):
-    def forbidden(*args, **kwargs):
-        raise AssertionError("a session was made")
-
     change, words = HOSTILE[case]
     path = changed(change)
-    ort = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(ort, "InferenceSession", forbidden)
+    if case != "an array of ten thousand dimensions":  # packed: that is ONNX Runtime's to refuse
+        monkeypatch.setattr(ort, "InferenceSession", None)
     with pytest.raises(VerificationError, match=words) as error:
         OnnxBackend(path, "cpu")
     assert str(path) in error.value.message
@@ -410,18 +157,14 @@ def test_a_graph_is_refused_before_a_session_is_made(changed, case, monkeypatch)
 
 
 BYTES = {
-    "empty": b"",
-    "text": b"hello, world",
     "a field of type 7": b"\x0f",
     "a group": b"\x0b\x0c",
     "field 0": b"\x02\x00",
     "a length past the end": b"\x3a\xff\xff\xff\xff\x0f",
     "a number without end": b"\xff" * 12,
     "a number where bytes belong": b"\x08\x08\x38\x01",
-    "bytes where a number belongs": b"\x0a\x01x\x3a\x00",
     "a key of more than 32 bits": b"\x08\x08\xba\x80\x80\x80\x80\x01\x00",
     "ten million fields": b"\x10\x01" * 10_000_000,
-    "two graphs": b"\x08\x08\x3a\x00\x3a\x00",
 }
 
 
@@ -452,15 +195,11 @@ def test_a_pipe_is_no_graph(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def small(graph, tmp_path_factory) -> bytes:
+def small(graph) -> bytes:
     """The published graph with little in its arrays, so that changes hit what matters."""
     content = onnx.load(str(graph))
     shrink(content.graph)
-    data = content.SerializeToString()
-    path = tmp_path_factory.mktemp("small") / "model.onnx"
-    path.write_bytes(data)
-    assert read_graph(path).output_names
-    return data
+    return content.SerializeToString()
 
 
 @pytest.mark.fault
@@ -475,69 +214,135 @@ def test_no_change_of_a_graph_does_anything_but_fail_cleanly(small, tmp_path_fac
     path = tmp_path_factory.mktemp("fuzz") / "model.onnx"
     path.write_bytes(bytes(mutated))
     try:
-        found = read_graph(path)
-        assert set(found.inputs) == {"promoter", "rna"}
-        assert found.output_names is None or found.output_names
+        found = OnnxBackend(path, "cpu")
+        assert set(found.channels) == {"promoter", "rna"}
+        assert found.outputs is None or found.outputs
     except VerificationError as error:
-        assert len(str(error)) < 2000  # noqa: PT017
+        assert str(path) in str(error)  # noqa: PT017
 
 
-# -- the graph and its manifest --------------------------------------------------------------------
+# -- refused by what the open session says ---------------------------------------------------------
 
 
-@pytest.fixture
-def bundle(model, tmp_path) -> Callable[..., dz.Model]:
-    """A bundle with a changed graph or manifest that vouches for it: only its sense is wrong."""
+def value(kind: str, place: int, **changes: object) -> Change:
+    """Change an input or output, or what it is of."""
 
-    def write(change: Change | None = None, **values: object) -> dz.Model:
-        folder = tmp_path / "m"
-        folder.mkdir()
-        for name in ("manifest.json", "weights.npz", "model.onnx"):
-            shutil.copy(model.locate(name), folder / name)
-        if change is not None:
-            content = onnx.load(str(folder / "model.onnx"))
-            change(content)
-            (folder / "model.onnx").write_bytes(content.SerializeToString())
-        manifest = json.loads((folder / "manifest.json").read_bytes()) | values
-        manifest["files"]["model.onnx"] = sha256_of(folder / "model.onnx")
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        return dz.load(folder)
-
-    return write
-
-
-def tell(key: str, value: str) -> Change:
     def change(m):
-        kept = [item for item in m.metadata_props if item.key != key]
-        del m.metadata_props[:]
-        m.metadata_props.extend(kept)
-        m.metadata_props.add(key=key, value=value)
+        found = getattr(m.graph, kind)[place]
+        for key, item in changes.items():
+            *path, last = key.split("__")
+            owner = found if last == "name" else found.type.tensor_type
+            for part in path:
+                owner = owner.shape.dim[int(part)]
+            setattr(owner, last, item)
 
     return change
 
 
-def resize(m, old: int, new: int) -> None:
+def one_more(kind: str) -> Change:
+    def change(m):
+        array = onnx.numpy_helper.from_array(np.zeros((1, 1), np.float32), "constant")
+        m.graph.initializer.append(array)
+        values = getattr(m.graph, kind)
+        values.add().CopyFrom(values[0])
+        values[-1].name = "secret"
+        if kind == "output":
+            m.graph.node.add(op_type="Identity", input=["constant"], output=["secret"])
+
+    return change
+
+
+def renamed(m):
+    for part in (*m.graph.input, *m.graph.node):
+        if part in m.graph.input:
+            part.name = part.name.replace("rna", "dna")
+        else:
+            part.input[:] = ["dna" if name == "rna" else name for name in part.input]
+
+
+def flat_output(m):
+    m.graph.node[-1].output[0] = "pre"
+    axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
+    m.graph.initializer.append(axes)
+    m.graph.node.add(op_type="ReduceSum", input=["pre", "axes"], output=["prediction"])
+    m.graph.node[-1].attribute.add(name="keepdims", type=onnx.AttributeProto.INT, i=0)
+    del m.graph.output[0].type.tensor_type.shape.dim[1]
+
+
+ODD: dict[str, tuple[Change, str]] = {
+    "no graph": (lambda m: m.ClearField("graph"), "cannot be loaded by ONNX Runtime"),
+    "an unknown operator": (
+        lambda m: setattr(m.graph.node[3], "op_type", "Frobnicate"),
+        "cannot be loaded by ONNX Runtime",
+    ),
+    "a future operator set": (
+        lambda m: setattr(m.opset_import[0], "version", 99),
+        "cannot be loaded by ONNX Runtime",
+    ),
+    "an array of terabytes": (
+        lambda m: m.graph.initializer[2].dims.__setitem__(slice(None), [1 << 20, 1 << 20]),
+        "cannot be loaded by ONNX Runtime",
+    ),
+    "another input": (renamed, "it turns .*dna.* into prediction"),
+    "one more input": (one_more("input"), "it turns .*secret"),
+    "one more output": (one_more("output"), "'secret' is a tensor"),
+    "weights that callers may replace": (
+        lambda m: setattr(m.graph.initializer[0], "name", "rna"),
+        "model.onnx",
+    ),
+    "an input of doubles": (
+        value("input", 0, elem_type=onnx.TensorProto.DOUBLE),
+        r"cannot be loaded by|is a tensor\(double\)",
+    ),
+    "a fixed number of genes": (value("input", 0, **{"0__dim_value": 7}), "any number of genes"),
+    "any number of channels": (value("input", 0, **{"2__dim_param": "x"}), "any number of genes"),
+    "an output of one dimension": (flat_output, "'prediction' is a tensor.*of shape"),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("case", ODD)
+def test_a_graph_that_is_not_of_a_model_is_refused(changed, case):
+    change, words = ODD[case]
+    path = changed(change)
+    with pytest.raises(VerificationError, match=words) as error:
+        OnnxBackend(path, "cpu")
+    assert str(path) in error.value.message
+
+
+@pytest.mark.fault
+def test_a_graph_that_onnx_refuses_is_not_valid(changed):
+    path = changed(lambda m: setattr(m.graph.node[3], "op_type", "Frobnicate"))
+    with pytest.raises(VerificationError, match="is not valid ONNX"):
+        check_with_onnx(path)
+
+
+# -- refused by what it computes -------------------------------------------------------------------
+
+
+def tell(key: str, text: str) -> Change:
+    def change(m):
+        kept = [item for item in m.metadata_props if item.key != key]
+        del m.metadata_props[:]
+        m.metadata_props.extend(kept)
+        m.metadata_props.add(key=key, value=text)
+
+    return change
+
+
+def resize(old: int, new: int) -> Change:
     """Change one size wherever it occurs, so that the graph still fits together."""
-    for array in m.graph.initializer:
-        if old in array.dims:
-            array.dims[:] = [new if size == old else size for size in array.dims]
-            array.raw_data = bytes(4 * int(np.prod(array.dims)))
-    for value in (*m.graph.input, *m.graph.output):
-        size = value.type.tensor_type.shape.dim[-1]
-        size.dim_value = new if size.dim_value == old else size.dim_value
 
+    def change(m):
+        for array in m.graph.initializer:
+            if old in array.dims:
+                array.dims[:] = [new if size == old else size for size in array.dims]
+                array.raw_data = bytes(4 * int(np.prod(array.dims)))
+        for end in (*m.graph.input, *m.graph.output):
+            size = end.type.tensor_type.shape.dim[-1]
+            size.dim_value = new if size.dim_value == old else size.dim_value
 
-def more_channels(m):
-    resize(m, 476, 477)
-
-
-def fewer_outputs(m):
-    resize(m, 54, 53)
-
-
-def other_weights(m):
-    array = max(m.graph.initializer, key=lambda item: len(item.raw_data))
-    array.raw_data = np.frombuffer(array.raw_data, np.float32)[::-1].tobytes()
+    return change
 
 
 @pytest.mark.fault
@@ -547,8 +352,8 @@ def other_weights(m):
         (tell("outputs", '["a"]'), "other outputs"),
         (tell("id", "other-v1"), "other id"),
         (tell("fingerprint", "0" * 64), "other fingerprint"),
-        (more_channels, "other rna channels"),
-        (fewer_outputs, "other outputs"),
+        (resize(476, 477), "other rna channels"),
+        (resize(54, 53), "other outputs"),
     ],
 )
 def test_a_graph_of_another_manifest_is_refused(bundle, change, words):
@@ -557,87 +362,69 @@ def test_a_graph_of_another_manifest_is_refused(bundle, change, words):
     assert "mixed up" in str(error.value)
 
 
-@pytest.mark.fault
-def test_a_graph_with_other_weights_is_refused_without_any_features(bundle):
-    with pytest.raises(VerificationError, match=r"graph and the weights .* different networks"):
-        bundle(other_weights).backend("onnxruntime", "cpu")
+def behind(*steps: tuple[object, ...], **arrays: object) -> Change:
+    """Put steps (operator, inputs, output, attributes) behind the network, which gives 'pre'."""
+
+    def change(m):
+        m.graph.node[-1].output[0] = "pre"
+        for name, values in arrays.items():
+            m.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+        for operator, inputs, output, *attributes in steps:
+            node = onnx.helper.make_node(operator, inputs.split(), [output], **dict(*attributes))
+            m.graph.node.append(node)
+
+    return change
 
 
-def added(m, *, weight: float) -> None:
+def other_weights(m):
+    array = max(m.graph.initializer, key=lambda item: len(item.raw_data))
+    array.raw_data = np.frombuffer(array.raw_data, np.float32)[::-1].tobytes()
+
+
+def added(weight: float) -> Change:
     """Add the bases of one track, however little each counts."""
-    behind(
+    return behind(
         ("ReduceSum", "rna bins", "sums", {"keepdims": 0}),
         ("MatMul", "sums w", "last"),
-        END,
+        ("Add", "pre last", "prediction"),
         bins=[1],
         w=(np.arange(476)[:, None] == 77) * np.full((1, 54), weight, np.float32),
-    )(m)
+    )
 
 
 def waker(m) -> None:
     """Let a hidden unit sleep but for genes with a great many sites."""
     arrays = {array.name: array for array in m.graph.initializer}
-    for name, value in (("array13", -2e3), ("array16", 1.0)):
+    for name, number in (("array13", -2e3), ("array16", 1.0)):
         values = np.frombuffer(arrays[name].raw_data, np.float32).copy()
-        values[0] = value
+        values[0] = number
         arrays[name].raw_data = values.tobytes()
 
 
-@pytest.mark.fault
-@pytest.mark.parametrize("weight", [1e-2, 1e-4])
-def test_a_graph_that_adds_a_little_to_the_network_is_refused(bundle, weight):
-    with pytest.raises(VerificationError, match="of different networks"):
-        bundle(lambda m: added(m, weight=weight)).backend("onnxruntime", "cpu")
-
-
-@pytest.mark.fault
-def test_a_graph_that_differs_for_large_genes_only_is_refused(bundle):
-    with pytest.raises(VerificationError, match="of different networks"):
-        bundle(waker).backend("onnxruntime", "cpu")
-
-
-MORE_STEPS = {
-    "a unit that wakes on large sums": behind(
-        ("ReduceSum", "rna both", "sum", {"keepdims": 0}),
-        ("Add", "sum low", "over"),
-        ("Relu", "over", "unit"),
-        ("Mul", "unit little", "some"),
-        ("Unsqueeze", "some one", "last"),
-        END,
-        both=[1, 2],
-        low=np.float32([-1e5]),
-        little=np.float32([1e-4]),
-        one=[1],
-    ),
+OTHERS: dict[str, Change] = {
+    "other weights": other_weights,
+    "a track more": added(1e-2),
+    "a little of a track more": added(1e-4),
+    "a unit that wakes for large genes": waker,
     "one more ReLU": behind(("Relu", "pre", "prediction")),
-    "a square root": behind(("Sqrt", "pre", "prediction")),
     "a bound": behind(("Min", "pre high", "prediction"), high=np.float32(1.0)),
     "one ReLU less": lambda m: setattr(m.graph.node[22], "op_type", "Identity"),
-    "a square root for a ReLU": lambda m: setattr(m.graph.node[22], "op_type", "Sqrt"),
 }
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("case", MORE_STEPS)
-def test_a_graph_bends_where_its_family_does_and_nowhere_else(bundle, case, monkeypatch):
-    opened = bundle(MORE_STEPS[case])
-    ort = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(ort, "InferenceSession", None)  # it must not come to that
-    with pytest.raises(VerificationError, match="has other steps that are not linear"):
-        opened.backend("onnxruntime", "cpu")
-
-
-def test_where_a_graph_bends_is_what_its_configuration_says(model, graph):
-    config = model.manifest.network
-    channels = {"rna": 3, "promoter": 4}
-    assert read_graph(graph).nonlinear == config.nonlinear(channels) == (("Relu", 160),) * 2
-    bent = replace(config, conv_relu=True, full_relu=False, rna_channels=7, promoter_layers=1)
-    assert bent.nonlinear(channels) == (("Relu", 7), ("Relu", 7), ("Relu", 120))
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_graph_that_is_not_the_network_is_refused_without_any_features(bundle, case):
+    with pytest.raises(VerificationError, match=r"graph and the weights .* different networks"):
+        bundle(OTHERS[case]).backend("onnxruntime", "cpu")
 
 
 def test_the_published_graph_agrees_whatever_genes_are_made_up(model):
     for _ in range(30):
         model._check_agreement(model.backend("onnxruntime", "cpu"))
+
+
+# -- fingerprints ----------------------------------------------------------------------------------
 
 
 @pytest.mark.fault

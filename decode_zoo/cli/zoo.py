@@ -217,11 +217,13 @@ def _registered(store: Store, name: str) -> Artifact:
 def test(models: Sequence[str], features_source: str | None) -> None:
     """Recompute a model's known answers with each installed back end."""
     import decode_zoo as dz
+    from decode_zoo.graph import check_with_onnx
 
     installed = importlib.util.find_spec("onnxruntime") is not None
     own = dz.load_features(features_source) if features_source else None
     for name in models:
         model = dz.load(name)
+        click.echo(f"{model.id}: {check_with_onnx(model.locate('model.onnx'))}", err=True)
         genes = len(model.manifest.known_answers.genes)
         for backend in ("numpy", "onnxruntime") if installed else ("numpy",):
             opened = model.backend(backend)
