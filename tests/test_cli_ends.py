@@ -17,7 +17,7 @@ import pytest
 import decode_zoo as dz
 from decode_zoo import files
 from decode_zoo.cli import main
-from decode_zoo.cli.options import counted, statuses
+from decode_zoo.cli.runner import counted, statuses
 from decode_zoo.errors import UsageError
 from decode_zoo.store import Store
 from tests.test_hostile import VALID

@@ -323,11 +323,11 @@ def test_who_is_in_model_and_matrix_is_told(call, measured, tmp_path):
 
 def test_genes_held_out_one_by_one_are_told_as_such(measured, tmp_path, monkeypatch):
     pytest.importorskip("jinja2")
-    from decode_zoo.cli.evaluate import _evaluated
+    from decode_zoo.cli.learn import evaluated
 
     measured.to_csv(tmp_path / "x.tsv", sep="\t")
     model = dz.load("gtex-tissue-v1")
     monkeypatch.setitem(model.manifest.training["selection"], "test", [])
     monkeypatch.setitem(model.manifest.training, "test_genes", list(measured.index[:9]))
-    found, chosen = _evaluated(model, tmp_path / "x.tsv", "log2tpm", None, 0)
+    found, chosen = evaluated(model, tmp_path / "x.tsv", "log2tpm", None, 0, {})
     assert (len(found.genes), chosen) == (9, "held out of training")

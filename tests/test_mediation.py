@@ -339,7 +339,7 @@ def test_command(call, cohort, tmp_path, genes, measured):
 @pytest.mark.usefixtures("extras")
 def test_faults_end_with_a_code_and_leave_nothing(call, cohort, tmp_path, genes):
     for pair, regulators, expected, message in (
-        (genes[:1], "SPI1", 2, "--pair names two genes"),
+        (genes[:1], "SPI1", 2, "no pair of genes"),
         (["nobody", genes[0]], "SPI1", 2, "not in hg38-open-v2"),
         (genes, "nobody", 4, "none of the regulators"),
     ):

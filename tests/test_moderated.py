@@ -140,7 +140,7 @@ def test_pylimma_is_asked_for_only_when_it_is_needed(monkeypatch):
 
 def test_import_of_studies_is_free_of_optional_packages():
     code = (
-        "import sys, decode_zoo.studies.traits, decode_zoo.cli.study;"
+        "import sys, decode_zoo.studies.traits, decode_zoo.cli.group;"
         "print({'pylimma', 'statsmodels', 'matplotlib', 'jinja2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

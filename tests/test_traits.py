@@ -341,11 +341,6 @@ def test_names_of_persons_and_traits_stay_texts(model, cohort):
 
 
 def run(call, tmp_path, cohort, *more, trait="part"):
-    from decode_zoo.cli import group
-    from decode_zoo.cli.study import study
-
-    if "study" not in group.cli.commands:
-        group.cli.add_command(study)
     matrix, table = cohort
     matrix.to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
     table.to_csv(tmp_path / "p.tsv", sep="\t", index_label="person")

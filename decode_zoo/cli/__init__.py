@@ -57,17 +57,14 @@ def _run(arguments: list[str]) -> int:
     import click
 
     from decode_zoo.cli.group import cli
-    from decode_zoo.cli.outlet import patient_streams
+    from decode_zoo.cli.runner import patient_streams
     from decode_zoo.errors import DecodeZooError
 
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in own
     if debug:  # taken anywhere, not only before the verb
-        arguments = [
-            "--debug",
-            *(word for word in own if word != "--debug"),
-            *arguments[len(own) :],
-        ]
+        kept = [word for word in own if word != "--debug"]
+        arguments = ["--debug", *kept, *arguments[len(own) :]]
     with patient_streams():
         try:
             cli(arguments, prog_name="decode-zoo", standalone_mode=False)
@@ -100,7 +97,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _refused(error: OSError) -> int:
-    """Say what the operating system refused, and whose fault that is: exit code 2 or 4."""
+    """Print what the operating system refused; return 2 for a disk that is full, else 4."""
     import errno
 
     import click

@@ -11,24 +11,22 @@ import sys
 import click
 
 import decode_zoo
+from decode_zoo.cli import data, learn, predict, study_relation, study_removal
 from decode_zoo.cli.cache import cache
-from decode_zoo.cli.cohort import cohort
 from decode_zoo.cli.doctor import doctor
-from decode_zoo.cli.evaluate import evaluate
-from decode_zoo.cli.explain import explain
-from decode_zoo.cli.features import features
-from decode_zoo.cli.finetune import finetune
-from decode_zoo.cli.predict import predict
 from decode_zoo.cli.publish import publish
-from decode_zoo.cli.report import report
-from decode_zoo.cli.study import study
-from decode_zoo.cli.train import train
 from decode_zoo.cli.zoo import fetch, info, ls, test, verify
 
-__all__ = ["cli"]
+__all__ = ["cli", "study"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    }
+)
 @click.version_option(decode_zoo.__version__, prog_name="decode-zoo")
 @click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
 def cli(debug: bool) -> None:
@@ -45,16 +43,33 @@ def cli(debug: bool) -> None:
     )
 
 
+@cli.group()
+def study() -> None:
+    """Ask models what regulators do: take their sites away, relate them to lists and to traits."""
+
+
+for part in (
+    study_relation.coexpression,
+    study_relation.enrich,
+    study_relation.mediation,
+    study_relation.signature,
+    study_relation.traits,
+    study_removal.ablation,
+    study_removal.disrupt,
+    study_removal.knockout,
+    study_removal.pair,
+):
+    study.add_command(part)
+
 for command in (
-    predict,
-    explain,
-    report,
-    features,
-    train,
-    cohort,
-    finetune,
-    evaluate,
-    study,
+    predict.predict,
+    predict.explain,
+    predict.report,
+    data.features,
+    data.cohort,
+    learn.train,
+    learn.finetune,
+    learn.evaluate,
     ls,
     info,
     fetch,

@@ -67,7 +67,7 @@ def ls() -> None:
 def info(source: str) -> None:
     """Say what a model or feature set is, how good, and where it comes from."""
     import decode_zoo as dz
-    from decode_zoo.cli.features import describe
+    from decode_zoo.cli.data import describe
     from decode_zoo.model import is_folder
     from decode_zoo.store import Store
 

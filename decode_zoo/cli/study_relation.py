@@ -1,0 +1,677 @@
+"""``decode-zoo study coexpression | mediation | enrich | signature | traits``: what relates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from decode_zoo.cli import runner
+from decode_zoo.cli.runner import FILE, NAMES, POSITIVE, SOURCE, Verb, counted, flag, note, option
+from decode_zoo.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from decode_zoo.model import Asked
+    from decode_zoo.studies.enrichment import EnrichmentStudy
+    from decode_zoo.studies.findings import Format
+    from decode_zoo.studies.signature import SignatureStudy
+    from decode_zoo.studies.signature.lists import Direction
+    from decode_zoo.studies.traits import TraitStudy
+
+_OPEN_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+_SIDES: dict[str, Literal["promoter", "rna"]] = {"tf": "promoter", "rna": "rna"}
+_genes = option(FILE, "--genes", "Genes to study (default: those that the model was tested on).")
+
+
+@click.command(cls=Verb)
+@option(
+    SOURCE,
+    "--model model_ids",
+    "Model of persons: id in the registry, or a folder with a bundle. Repeatable.",
+    required=True,
+    multiple=True,
+)
+@option(
+    FILE,
+    "--expression expressions",
+    "What was measured of these persons; one a model, in the same order.",
+    required=True,
+    multiple=True,
+    metavar="DIR|FILE",
+)
+@_genes
+@flag("--all-genes", "Study all genes that were measured.")
+@option(FILE, "--pairs", "Pairs of genes to look up as well: two columns, separated by tabs.")
+@option(
+    _OPEN_SHARE,
+    "--threshold",
+    "Pairs whose measured rho exceeds it, in either direction, are strongly co-expressed.",
+    default=0.7,
+)
+@option(
+    SOURCE,
+    "--tissue-model",
+    "Model of tissues, the rival that knows no person.",
+    default="gtex-tissue-v1",
+)
+@option(
+    POSITIVE,
+    "--permutations",
+    "How often scores are dealt to other genes, for comparison.",
+    default=100,
+)
+@option(POSITIVE, "--resamples", "How often genes are drawn again, for intervals.", default=200)
+@runner.seed
+@runner.table_format
+@runner.new_folder
+def coexpression(
+    model_ids: tuple[str, ...],
+    expressions: tuple[Path, ...],
+    genes: Path | None,
+    all_genes: bool,
+    pairs: Path | None,
+    tissue_model: str,
+    table_format: Format,
+    output: Path,
+    **settings: Any,
+) -> Path:
+    """Tell co-expressed genes from others by what is predicted of them.
+
+    Two genes are co-expressed if they rise and fall together over persons (Spearman's rho). Are
+    pairs with a high measured rho told from others by their predicted rho? Beside it: predictions
+    dealt to other genes, the same from predicted tissues, which know no person, and how alike two
+    genes are by RNA length and number of bound tracks.
+
+    --expression is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons
+    of log2(TPM + 0.25); persons are matched by name. Of two models, genes in one tissue are also
+    compared with genes in the other, over the donors of both (first two fields of GTEx names).
+
+    The folder holds separation, pairs (those of strongest prediction), with --pairs asked_pairs,
+    density, summary.json and index.html.
+
+    \b
+    Example:
+      decode-zoo study coexpression --model lcl-person-v1 --expression cohort -o coexpression
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.studies.coexpression import study_coexpression
+
+    if len(model_ids) != len(expressions):
+        raise UsageError(
+            f"{counted(len(model_ids), '--model')} and "
+            f"{counted(len(expressions), '--expression')} are given.",
+            remedy="Give one --expression for each --model, in the same order.",
+        )
+    files = [runner.measured(path) for path in expressions]
+    listed = runner.read_genes(genes, all_genes, needed=False)
+    with runner.study_folder("comparing", output, table_format) as (folder, advance):
+        found = study_coexpression(
+            [dz.load(name) for name in model_ids],
+            [dz.read_expression(file) for file in files],
+            dz.load(tissue_model),
+            genes=listed,
+            all_genes=all_genes,
+            pairs=None if pairs is None else _read_pairs(pairs),
+            progress=advance,
+            **settings,
+            **runner.origin(requested_models=model_ids, expression=files, genes=genes, pairs=pairs),
+        )
+        found.fill(folder, table_format)
+    for item in found.numbers["comparisons"]:
+        noun = "donor" if "donors" in item else "person"
+        strong = item["pairs"]["negative"] + item["pairs"]["positive"]
+        note(
+            f"{item['comparison']}: {counted(item[f'{noun}s']['n'], noun)}, "
+            f"{counted(item['genes']['n'], 'gene')} {item['genes']['chosen']}, "
+            f"{strong:,} of {item['pairs']['n']:,} pairs strongly co-expressed"
+        )
+        for row in item["scores"]:
+            if row["auroc"] == row["auroc"]:  # there are such pairs
+                note(
+                    f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} "
+                    f"({row['low']:.3f} to {row['high']:.3f}), dealt to other genes "
+                    f"{row['dealt']:.3f} (p = {row['p']:.2g})"
+                )
+    for text in found.numbers["left_out"]:
+        note(f"left out: {text}")
+    return output
+
+
+def _read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Read pairs of genes."""
+    pairs = [(one, two) for _, one, two in runner.read_two_columns(path, "does not name two genes")]
+    if not pairs:
+        raise InputError("names no pairs of genes", path=path, remedy=runner.TWO_CELLS)
+    return pairs
+
+
+@click.command(cls=Verb)
+@click.argument("expression", type=FILE)
+@option(runner.TWO_GENES, "--pair", "The two genes.", required=True)
+@option(
+    SOURCE,
+    "--regulators",
+    "Regulators to regress out, by symbol or gene id.",
+    required=True,
+    metavar="NAME,…|FILE",
+)
+@option(
+    SOURCE,
+    "--features features_source",
+    "Feature set whose TFs and RBPs are what random sets are drawn from.",
+    default="hg38-open-v2",
+)
+@option(POSITIVE, "--draws", "Random sets.", default=1000)
+@runner.seed
+@runner.table_format
+@runner.new_folder
+def mediation(
+    expression: Path,
+    pair: tuple[str, str],
+    regulators: str,
+    features_source: str,
+    draws: int,
+    seed: int,
+    table_format: Format,
+    output: Path,
+) -> Path:
+    """Test whether regulators account for the co-expression of two genes.
+
+    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons of
+    log2(TPM + 0.25). No model is used: the measured expression of the regulators is regressed out
+    of that of both genes, and what is left of their squared correlation is compared with what as
+    many random regulators leave.
+
+    The folder holds regulators (each alone), random_sets, histogram.svg, summary.json and
+    index.html.
+
+    \b
+    Example:
+      decode-zoo study mediation cohort --pair LAPTM5,CD53 --regulators SPI1,RUNX3 -o mediation
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.studies.mediation import study_mediation
+
+    matrix = runner.measured(expression)
+    listed = Path(regulators) if Path(regulators).is_file() else None
+    with runner.study_folder("", output, table_format) as (folder, _):
+        names = runner.read_genes(listed) or NAMES.convert(regulators, None, None)
+        found = study_mediation(
+            dz.read_expression(matrix),
+            pair,
+            [name for name in names if name],
+            dz.load_features(features_source),
+            draws=draws,
+            seed=seed,
+            **runner.origin(expression=matrix, regulators=listed),
+        )
+        found.fill(folder, table_format)
+    numbers, random = found.numbers, found.numbers["random_sets"]
+    for name, status in numbers["left_out"].items():
+        note(f"left out: {name} ({status})")
+    low, high = random["interval_95"]
+    note(
+        f"{' and '.join(numbers['pair'])}, {counted(numbers['persons'], 'person')}: "
+        f"R2 {numbers['r2']:.3f}, given {counted(random['size'], 'regulator')} "
+        f"{numbers['r2_left']:.3f}; given as many of {random['of_regulators']:,} others "
+        f"{random['mean']:.3f} ({low:.3f} to {high:.3f}), p = {numbers['p']:.2g}"
+    )
+    return output
+
+
+@click.command(cls=Verb)
+@runner.model
+@runner.genes
+@runner.all_genes
+@option(
+    FILE,
+    "--scores",
+    "Take scores that 'decode-zoo explain --summary' wrote (TSV), instead of explaining.",
+)
+@runner.outputs
+@option(FILE, "--gmt gmts", "Gene sets (GMT); may be repeated.", multiple=True)
+@option(
+    FILE, "--list lists", "A list of genes, such as essential ones; may be repeated.", multiple=True
+)
+@option(
+    (FILE, runner.TEXT, float),
+    "--list-above tables",
+    "The genes of a table (TSV) with more than X in COLUMN; may be repeated.",
+    multiple=True,
+    metavar="FILE COLUMN X",
+)
+@option(NAMES, "--classes", "Regulators to rank: TF+RBP (together), TF, RBP (default: all three).")
+@option(
+    POSITIVE,
+    "--top",
+    "How many regulators count as the most important (default: a tenth).",
+    metavar="K",
+)
+@option(POSITIVE, "--min-size", "Fewest regulators of a gene set.", default=10)
+@option(POSITIVE, "--max-size", "Most regulators of a gene set.", default=500)
+@option(POSITIVE, "--permutations", "Random gene sets of each size.", default=10_000)
+@option(click.IntRange(0, 2**63 - 1), "--seed", "Of those.", default=0)
+@runner.table_format
+@runner.new_folder
+def enrich(
+    model_id: str,
+    genes: Path | None,
+    all_genes: bool,
+    scores: Path | None,
+    outputs: list[str] | None,
+    gmts: tuple[Path, ...],
+    lists: tuple[Path, ...],
+    tables: tuple[tuple[Path, str, float], ...],
+    classes: list[str] | None,
+    table_format: Format,
+    output: Path,
+    **settings: Any,
+) -> Path:
+    """Find what the regulators that a model uses most have in common.
+
+    Importance of a TF or RBP is its mean absolute score over GENES (first column; '-' is stdin;
+    default: the genes that the model was tested on), by output: logarithms, standardised over
+    regulators, averaged over outputs, by default the fold changes. Along that ranking gene sets
+    are analysed (pre-ranked GSEA), and compared with its top (hypergeometric test); lists of genes
+    are compared by Wilcoxon's and Fisher's tests. Only genes that are regulators with sites count.
+
+    A regulator that binds many genes, or has many tracks, is important for that alone: columns
+    'given_sites' hold what is left at equal numbers of both.
+
+    The folder holds importance.tsv, gsea.tsv, overrepresented.tsv, lists.tsv, pictures,
+    summary.json and index.html.
+
+    \b
+    Examples:
+      decode-zoo study enrich --model gtex-tissue-v1 --gmt kegg.gmt.gz -o kegg
+      decode-zoo explain --model gtex-tissue-v1 genes.tsv --summary -o scores.tsv
+      decode-zoo study enrich --model gtex-tissue-v1 --scores scores.tsv --list essential.txt \\
+          --list-above exac.tsv pLI 0.99 -o constrained
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.genelist import read_gene_list
+    from decode_zoo.genesets import read_gmt
+    from decode_zoo.model import Asked
+    from decode_zoo.studies import enrichment
+    from decode_zoo.studies.traits.study import tested_rows
+
+    if (genes is not None) + all_genes + (scores is not None) > 1:
+        raise UsageError("Give either a file of genes, or --all-genes, or --scores.")
+    if not (gmts or lists or tables):
+        raise UsageError(
+            "There is nothing to compare regulators with.",
+            remedy="Give --gmt, --list or --list-above.",
+        )
+    scope = enrichment.Scope(None if classes is None else tuple(classes), **settings)
+    scope.check()
+    names = [_stem(path) for path in gmts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"Two files of gene sets are named {twice[0]!r}.", remedy="Rename one.")
+
+    needed = ["gseapy"] if gmts else []
+    with runner.study_folder("explaining", output, table_format, *needed) as (folder, advance):
+        libraries = {name: read_gmt(path) for name, path in zip(names, gmts, strict=True)}
+        listed = [
+            enrichment.ListedGenes(_stem(path), tuple(read_gene_list(path))) for path in lists
+        ]
+        listed += [enrichment.read_listed_above(*table) for table in tables]
+        queries = runner.read_genes(genes)
+        model = dz.load(model_id)
+        bound, asked = model.bind(), None
+        facts = model.provenance(bound, model.backend("numpy"))
+        if scores is not None:
+            found = enrichment.read_scores(scores)
+            facts["scores"] = scores
+        else:
+            if queries is not None or all_genes:
+                asked = model.rows_of(queries, bound)
+            else:
+                asked = Asked(tested_rows(model, bound), {}, None)
+            found = enrichment.mean_scores(model, asked.rows, outputs, advance)
+            facts |= {
+                "genes": "given" if queries is not None else "all" if all_genes else "tested on",
+                "explained": asked.rows.size,
+                "not_explained": asked.lost,
+            }
+        study = enrichment.study_enrichment(
+            model,
+            found,
+            libraries=libraries,
+            lists=listed,
+            outputs=outputs,
+            scope=scope,
+            provenance=runner.record(
+                requested_model=model_id,
+                gene_list=genes,
+                gene_sets=gmts,
+                lists=[*lists, *(path for path, _, _ in tables)],
+                **facts,
+            ),
+        )
+        study.findings().fill(folder, table_format)
+    _note_enrichment(study, asked)
+    if asked is not None:
+        runner.note_beside(queries, model.features)
+    return output
+
+
+def _stem(path: Path) -> str:
+    """Name a list after its file."""
+    return "standard input" if str(path) == "-" else path.name.partition(".")[0] or path.name
+
+
+def _note_enrichment(study: EnrichmentStudy, asked: Asked | None) -> None:
+    """Print what was left out, what was compared, and what came of it."""
+    numbers = study.numbers
+    if asked is not None:
+        lost = f", {len(asked.lost)} not" if asked.lost else ""
+        note(f"{counted(asked.rows.size, 'gene')} explained{lost}")
+        if asked.hint:
+            note(asked.hint)
+    left = numbers["regulators"]
+    others = [f"{n} {kind}" for kind, n in left["of_other_classes"].items()]
+    if unnamed := left["without_gene"]:
+        others.append(f"{len(unnamed)} without a gene of that name ({', '.join(unnamed)})")
+    if left["without_sites"]:
+        others.append(f"{len(left['without_sites'])} without sites")
+    if others:
+        note(f"left out of {left['scored']} regulators: {', '.join(others)}")
+    for name, told in numbers["rankings"].items():
+        note(
+            f"{name}: {told['n']} genes ranked, {told['explained_by_sites'] or 0:.0%} of their "
+            "ranks explained by numbers of genes bound and of tracks"
+        )
+    for name, told in {**numbers["libraries"], **numbers["lists"]}.items():
+        if told["unknown"]:
+            note(
+                f"{name}: {told['unknown']} of {told['names']} names are unknown genes, such as "
+                f"{', '.join(told['such_as'][:3])}"
+            )
+    for row in study.lists.to_dict("records"):
+        compared = "not compared"
+        if row["n"] and row["n_others"]:
+            compared = (
+                f"AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
+                f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})"
+            )
+        total = row["n"] + row["n_others"]
+        note(f"{row['list']} ({row['n']} of {total} {row['classes']}): {compared}")
+    if len(study.gsea):
+        along, given = ((study.gsea[q] <= 0.05).sum() for q in ("q", "q_given_sites"))
+        top = (study.overrepresented["q"] <= 0.05).sum()
+        note(
+            f"gene sets of q ≤ 0.05: {along} of {len(study.gsea)} along the ranking, "
+            f"{given} given sites, {top} at its top"
+        )
+
+
+@click.command(cls=Verb)
+@click.argument("genes", metavar="[LIST]", required=False, type=FILE)
+@option(FILE, "--gmt", "Many signatures (GMT) at once.")
+@option(
+    click.Choice(["both", "up", "down"]),
+    "--direction",
+    "Which genes of a table to take.",
+    default="both",
+)
+@option(
+    click.Choice(list(_SIDES)),
+    "--regulators",
+    "Rank TFs and cofactors, or RBPs and miRNA families.",
+    default="tf",
+)
+@option(
+    FILE,
+    "--background",
+    "All genes that could have been in the signature (default: those of a table, else all "
+    "that code for proteins).",
+)
+@option(
+    SOURCE,
+    "--model model_id",
+    "Model of fold changes, with whose features genes are compared.",
+    default="gtex-tissue-v1",
+)
+@option(
+    runner.OUTPUT,
+    "-o --output",
+    "Ranks alone as .tsv, .tsv.gz, .csv or .parquet; else a new folder.",
+    required=True,
+    metavar="FILE|DIR",
+)
+@runner.table_format
+@flag("--force", "Replace an existing file (never a folder).")
+def signature(
+    genes: Path | None,
+    gmt: Path | None,
+    direction: Direction,
+    regulators: str,
+    background: Path | None,
+    model_id: str,
+    output: Path,
+    table_format: Format,
+    force: bool,
+) -> Path | None:
+    """Rank the regulators that account for a list of genes.
+
+    LIST has a gene a line, or is a table whose header names a gene, a log2 fold change and,
+    optionally, a p-value, in this order; '-' is stdin (a list). Of a table, the genes with a false
+    discovery rate below 0.05, or without p the tenth that changes most, are taken; 600 at most.
+
+    A regulator ranks high if its sites are in the genes more than their RNA length, the number of
+    bound factors, open chromatin and expression let expect; if its own gene is among them; and if
+    the model predicts the same for its own gene as for them. The table of ranks has the columns
+    signature, regulator, rank, score, p and q (under random sets of genes).
+
+    A folder holds ranks.tsv, details.tsv (evidence), explained.tsv (how well each output of the
+    model tells the genes from others), genes.tsv, pictures, summary.json and index.html.
+
+    \b
+    Examples:
+      decode-zoo study signature genes.txt -o my-genes
+      decode-zoo study signature table.tsv --direction up -o up.tsv
+      decode-zoo study signature --gmt perturbations.gmt -o ranks.tsv
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.studies.signature import read_signature, read_signatures, study_signatures
+    from decode_zoo.studies.signature.study import COLUMNS
+    from decode_zoo.tables import check_output, write_table
+
+    source = gmt if genes is None else genes
+    if source is None or (genes is not None and gmt is not None):
+        raise UsageError("Give either a list of genes or --gmt FILE.")
+    if gmt is not None and direction != "both":
+        raise UsageError(
+            f"Sets of a GMT file do not say which genes go {direction}.",
+            remedy="Leave out --direction.",
+        )
+
+    def study() -> tuple[SignatureStudy, dict[str, object]]:
+        signatures = [read_signature(source, direction)] if gmt is None else read_signatures(source)
+        others = runner.read_genes(background)
+        model = dz.load(model_id)
+        bound = model.bind()
+        found = study_signatures(
+            signatures, bound.features, model, side=_SIDES[regulators], background=others
+        )
+        return found, runner.record(
+            requested_model=model_id,
+            genes=genes,
+            gmt=gmt,
+            direction=direction,
+            regulators=regulators,
+            background=background,
+            **model.provenance(bound, model.backend("auto")),
+        )
+
+    if _is_table(output):
+        if table_format == "parquet" and output.suffix.lower() != ".parquet":
+            raise UsageError(
+                f"{output} is a table of its own format.",
+                remedy="--format is for folders; end the name in .parquet.",
+            )
+        check_output(output, force)
+        found, facts = study()
+        write_table(found.ranks, output, provenance=facts, force=force, id_columns=COLUMNS[:2])
+    else:
+        with runner.study_folder("", output, table_format) as (folder, _):
+            found, facts = study()
+            found.findings(facts).fill(folder, table_format)
+    _note_signatures(found)
+    return None if str(output) == "-" else output
+
+
+def _is_table(output: Path) -> bool:
+    """Tell by its name whether an output is one table; '-' is standard output."""
+    from decode_zoo.tables import suffix_of
+
+    try:
+        return str(output) == "-" or bool(suffix_of(output))
+    except UsageError:
+        return False
+
+
+def _note_signatures(study: SignatureStudy) -> None:
+    """Print how many genes were used, and the regulators that rank first."""
+    given, used, unknown, outside = study.genes[["given", "used", "unknown", "outside"]].sum()
+    several = f"{counted(len(study.genes), 'signature')}, " if len(study.genes) > 1 else ""
+    note(
+        f"{several}{given:,} gene{'' if given == 1 else 's'} given, {used:,} used, {unknown:,} "
+        f"unknown, {outside:,} not in the background of {study.n_background:,}"
+    )
+    if study.skipped:
+        few = [f"{name} ({counted(n, 'gene')})" for name, n in study.skipped.items()]
+        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        note(
+            f"{counted(len(few), 'signature')} left out, with too few or too many genes: "
+            f"{', '.join(few[:5])}{more}"
+        )
+    for name in study.names[:5]:
+        note(f"{name}: {', '.join(study.of(name)[0].head(5)['regulator'])}")
+    if len(study.names) > 5:
+        note(f"… and {len(study.names) - 5} signatures more")
+
+
+@click.command(cls=Verb)
+@runner.model
+@click.argument("expression", type=FILE)
+@option(FILE, "--persons", "TSV: names of persons, then their traits.")
+@runner.codes
+@option(runner.TEXT, "--trait", "Column of --persons to study.", required=True)
+@option(NAMES, "--covariates", "Columns of --persons that effects are adjusted for.")
+@_genes
+@flag("--all-genes", "Study all genes of EXPRESSION.")
+@option(
+    click.Choice(["all", "de"]),
+    "--regulator-genes",
+    "Average a regulator's scores over all of these genes, or those related to the trait.",
+    default="all",
+)
+@option(
+    _OPEN_SHARE, "--fdr", "Largest false discovery rate of what counts as related.", default=0.05
+)
+@option(
+    POSITIVE, "--permutations", "How often persons are dealt out anew, for comparison.", default=200
+)
+@runner.seed
+@runner.new_folder
+def traits(
+    model_id: str,
+    expression: Path,
+    persons: Path | None,
+    codes: Path | None,
+    trait: str,
+    covariates: list[str] | None,
+    genes: Path | None,
+    all_genes: bool,
+    output: Path,
+    **settings: Any,
+) -> Path:
+    """Relate a trait to expression, its prediction, and regulators.
+
+    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons of
+    log2(TPM + 0.25), with --persons; MODEL predicts the same persons. Persons are matched by name;
+    those who are not in model, matrix and --persons, or lack a value, are left out and counted.
+
+    A trait of numbers, or of brackets such as 50-59, which stand for their middles, is a slope; one
+    of two levels is the second, in alphabetical order, against the first. Each gene has a linear
+    model of its own, with variances moderated as in limma.
+
+    The folder holds expression.tsv, predicted.tsv and regulators.tsv (effect, mean, t, p, q),
+    summary.json with the concordance of expression and prediction, and traits.html.
+
+    \b
+    Example:
+      decode-zoo study traits --model ./my-cohort-v1 cohort --trait sex --covariates age -o sex
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.cohort import read_persons
+    from decode_zoo.cohort.codes import read_codes
+    from decode_zoo.cohort.folder import PERSONS
+    from decode_zoo.studies.traits import study_traits
+
+    matrix_file = runner.measured(expression)
+    if persons is None and expression.is_dir():
+        persons = expression / PERSONS
+    if persons is None:
+        raise UsageError("A matrix needs a table of persons.", remedy="--persons FILE")
+    listed = runner.read_genes(genes, all_genes, needed=False)
+    with runner.study_folder("explaining", output, "tsv", "pylimma") as (folder, advance):
+        matrix, table = dz.read_expression(matrix_file), read_persons(persons)
+        if codes is not None:
+            known = read_codes(codes)
+            matrix, table = matrix.rename(columns=known), table.rename(index=known)
+        study = study_traits(
+            dz.load(model_id),
+            matrix,
+            table,
+            trait,
+            covariates=covariates or (),
+            genes=[str(name) for name in matrix.index] if all_genes else listed,
+            progress=advance,
+            **settings,
+            **runner.origin(
+                requested_model=model_id,
+                expression=matrix_file,
+                persons=persons,
+                genes=genes,
+                codes=codes,
+            ),
+        )
+        study.fill(folder)
+    _note_traits(study)
+    return output
+
+
+def _note_traits(study: TraitStudy) -> None:
+    """Print who and what was studied, and what came of it."""
+    summary = study.summary
+    persons, genes, found = summary["persons"], summary["genes"], summary["concordance"]
+    note(
+        f"{counted(persons['n'], 'person')} (the model has {persons['of_model']}, the "
+        f"matrix {persons['of_expression']}, the table {persons['of_table']}; "
+        f"{len(persons['without_value'])} without a value), "
+        f"{counted(genes['n'], 'gene')} {genes['chosen']}"
+    )
+    if genes["tested_on"] is not None and genes["tested_on"] < genes["n"]:
+        note(
+            f"the model was tested on {genes['tested_on']:,} of these genes; of the others it may "
+            "know the expression"
+        )
+    for name, coding in summary["coding"].items():
+        note(f"{name}: {coding}")
+    low, high = found["interval_95"]
+    others, chance = found["other_persons"], found["random_traits"]
+    if others["p"] is not None:
+        note(
+            f"t statistics of expression and prediction: Spearman's rho {found['spearman']:.3f} "
+            f"({low:.3f} to {high:.3f}); with other persons {others['mean']:.3f} "
+            f"(p = {others['p']:.2g}), with random traits {chance['mean']:.3f} "
+            f"(p = {chance['p']:.2g}), at equal RNA length {found['spearman_given_rna_length']:.3f}"
+        )
+    note(
+        f"related at FDR {summary['fdr']:g}: {summary['expression']['related']} genes by "
+        f"expression, {summary['predicted']['related']} by prediction, "
+        f"{summary['regulators']['related']} of {summary['regulators']['n']} regulators"
+    )
