@@ -48,18 +48,14 @@ _EMPTY_STRINGS = ("", "unknown", "unassigned_transcript")
 
 @dataclass(frozen=True)
 class Annotation:
-    """Gene models as flat arrays, one row a gene (or a transcript).
+    """Gene models as flat arrays, one row a gene (or a transcript), n rows and m exons.
 
     Attributes
     ----------
     level : {"gene", "transcript"}
         What a row is.
-    ids : ndarray of str, shape (n,)
-        Gene or transcript ids without version; unique.
-    gene_ids : ndarray of str, shape (n,)
-        Gene of each row (equal to `ids` at gene level).
-    symbols, biotypes : ndarray of str, shape (n,)
-        Gene symbol and gene type; empty where the file has none.
+    ids, gene_ids, symbols, biotypes : ndarray of str, shape (n,)
+        Without version; `ids` are unique, and equal to `gene_ids` at gene level.
     chroms : ndarray of int64, shape (n,)
         Chromosome codes of the genome.
     strands : ndarray of int8, shape (n,)

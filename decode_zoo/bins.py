@@ -35,18 +35,9 @@ Boundary = Literal["clip", "within"]
 class Regions:
     """Stretches of genome that map onto local coordinates, sorted by start.
 
-    Attributes
-    ----------
-    starts, ends : ndarray of int64, shape (m,)
-        Half-open, on the genome's linear axis (plus one span for the minus strand if stranded).
-    rows : ndarray of int64, shape (m,)
-        The gene or transcript it belongs to.
-    reverse : ndarray of bool, shape (m,)
-        Whether transcription runs against the axis.
-    bases : ndarray of int64, shape (m,)
-        Local coordinate of its 5' edge.
-    stranded : bool
-        Whether a site must be on the same strand.
+    `starts` and `ends` are half-open on the genome's linear axis (plus one span for the minus
+    strand if stranded), `rows` the gene or transcript, `reverse` whether transcription runs against
+    the axis, `bases` the local coordinate of the 5' edge; all of shape (m,).
     """
 
     starts: IntArray
@@ -59,13 +50,9 @@ class Regions:
 
 @dataclass(frozen=True)
 class Pieces:
-    """Parts of sites that lie in regions, in local coordinates.
+    """Parts of sites that lie in regions, in local coordinates, as columns of shape (n,).
 
     Sorted by (row, track, start); disjoint and not touching within a row and track.
-
-    Attributes
-    ----------
-    rows, tracks, starts, ends : ndarray of int64, shape (n,)
     """
 
     rows: IntArray
@@ -92,26 +79,10 @@ def _regions(
 def promoter_regions(
     annotation: Annotation, genome: Genome, upstream: int, downstream: int, *, stranded: bool
 ) -> Regions:
-    """Windows of ``-upstream .. +downstream`` bases around each start site.
+    """Return windows of ``-upstream .. +downstream`` bases around each start site, one a row.
 
     The start site itself is local coordinate ``upstream``. A window that runs off its chromosome
-    is clipped; the bins outside are empty, and the others keep their places.
-
-    Parameters
-    ----------
-    annotation : Annotation
-        Start sites and strands of n rows.
-    genome : Genome
-        Chromosome lengths and the axis.
-    upstream, downstream : int
-        Bases before the start site, and from it on.
-    stranded : bool
-        Whether sites must be on the gene's strand.
-
-    Returns
-    -------
-    Regions
-        One for each row.
+    is clipped; the bins outside are empty, and the others keep their positions.
     """
     reverse = annotation.strands < 0
     left = np.where(reverse, annotation.tss + 1 - downstream, annotation.tss - upstream)
@@ -125,22 +96,7 @@ def promoter_regions(
 
 
 def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Regions:
-    """Exons, placed end to end along the spliced RNA.
-
-    Parameters
-    ----------
-    annotation : Annotation
-        Exons and strands of n rows.
-    genome : Genome
-        The axis.
-    stranded : bool
-        Whether sites must be on the RNA's strand.
-
-    Returns
-    -------
-    Regions
-        One for each exon; local coordinate 0 is the 5' end of the RNA.
-    """
+    """Return the exons, end to end along the spliced RNA; local coordinate 0 is its 5' end."""
     lengths = annotation.exon_ends - annotation.exon_starts
     counts = np.diff(annotation.exon_indptr)
     rows = np.repeat(np.arange(len(annotation), dtype=np.int64), counts)
@@ -167,21 +123,8 @@ def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Re
 def clip_sites(sites: Sites, regions: Regions, genome: Genome, boundary: Boundary) -> Pieces:
     """Cut sites at the borders of regions and express them in local coordinates.
 
-    Parameters
-    ----------
-    sites : Sites
-        Sites of one file; overlapping sites of a track count once.
-    regions : Regions
-        Promoter windows or exons.
-    genome : Genome
-        The axis both lie on.
-    boundary : {"clip", "within"}
-        Whether a site that crosses a region's border counts with the part inside, or not at all.
-
-    Returns
-    -------
-    Pieces
-        ``tracks`` are the codes of `sites`.
+    Overlapping sites of a track count once. A site that crosses a region's border counts with the
+    part inside ("clip") or not at all ("within").
     """
     position = genome.offsets[sites.chroms]
     if regions.stranded:
@@ -228,19 +171,9 @@ def _canonical(
 def covered_bases(
     starts: IntArray, ends: IntArray, width: int
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Spread local intervals over bins.
+    """Spread local intervals, half-open and not empty, over bins of some width.
 
-    Parameters
-    ----------
-    starts, ends : ndarray of int64, shape (n,)
-        Half-open, not empty.
-    width : int
-        Bin width in bases.
-
-    Returns
-    -------
-    interval, bin, bases : ndarray of int64, shape (k,)
-        One entry for each interval and bin that share bases, and how many.
+    Returns (interval, bin, bases) with an entry for each interval and bin that share bases.
     """
     first, last = starts // width, (ends - 1) // width
     counts = last - first + 1

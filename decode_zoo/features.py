@@ -85,16 +85,8 @@ _ARRAYS: Mapping[str, frozenset[str]] = {
 class Rows:
     """The genes (or transcripts) of a feature set, as columns of n entries.
 
-    Attributes
-    ----------
-    ids, gene_ids, symbols, biotypes, chroms : list of str
-        Identifiers without version; chromosome names without ``chr``.
-    strands : list of int
-        +1 or -1.
-    tss : list of int
-        0-based position of the start site.
-    rna_lengths : list of int
-        Spliced length in nt.
+    Identifiers are without version, chromosome names without ``chr``; strands are +1 or -1; `tss`
+    is the 0-based position of the start site, `rna_lengths` the spliced length in nt.
     """
 
     ids: list[str]
@@ -177,10 +169,8 @@ class FeatureSet:
         Version of decode-zoo that built it.
     locate : callable
         File name → path of a file of this set.
-    sha256 : str
-        Of features.json.
-    array_sha256 : Mapping[str, str]
-        Of the files with arrays, as features.json names them.
+    sha256, array_sha256
+        Of features.json, and of the files with arrays as features.json names them.
     """
 
     layout: Layout
@@ -241,18 +231,7 @@ class FeatureSet:
 
     @classmethod
     def open(cls, locate: Callable[[str], Path]) -> FeatureSet:
-        """Open a feature set whose files a function finds (see `load`).
-
-        Parameters
-        ----------
-        locate : callable
-            File name → path.
-
-        Raises
-        ------
-        InputError
-            If features.json does not describe a feature set, or one of a newer format.
-        """
+        """Open a feature set whose files a function finds: file name → path (see `load`)."""
         path = locate("features.json")
         content = read_at_most(path, MAX_HEADER_BYTES)
         try:
@@ -319,13 +298,7 @@ class FeatureSet:
         return [track.name for track in self.side_tracks[_checked(side)]]
 
     def row(self, gene: str) -> int:
-        """Row of a gene given by id, symbol or alias.
-
-        Raises
-        ------
-        UsageError
-            If there is no such gene.
-        """
+        """Return the row of a gene by id, symbol or alias; raise UsageError if there is none."""
         found = self.index.resolve([gene])
         if found.rows[0] < 0:
             raise UsageError(f"Gene '{gene}' is not in this feature set ({found.status[0]}).")
@@ -508,31 +481,17 @@ class FeatureSet:
         return out[:, :, np.concatenate(([0], 1 + columns))]
 
     def binned(self, rows: IntArray, side: Side) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-        """Covered bases of some rows, only where there are any (needs sites.npz).
+        """Return covered bases of some rows, only where there are any (needs sites.npz).
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        side : {"promoter", "rna"}
-
-        Returns
-        -------
-        row, bin, track, bases : ndarray of int64, shape (k,)
-            ``row`` counts within `rows`, in ascending order. Two sites of a track in one bin make
-            two entries, to be added up.
+        Four arrays (row, bin, track, bases): ``row`` counts within `rows`, in ascending order. Two
+        sites of a track in one bin make two entries, to be added up.
         """
         pieces = self.pieces(side).take(rows)
         interval, bins, bases = covered_bases(pieces.starts, pieces.ends, self.layout.bin)
         return pieces.rows()[interval], bins, pieces.tracks[interval], bases
 
     def binned_mask(self, rows: IntArray, side: Side) -> tuple[IntArray, IntArray, IntArray]:
-        """Mask channel of some rows: the bins that exist, and their widths.
-
-        Returns
-        -------
-        row, bin, bases : ndarray of int64, shape (k,)
-            As those of `binned`.
-        """
+        """Return the bins of some rows and their widths: (row, bin, bases) as in `binned`."""
         first, last = self._extent(_checked(side))
         filled = np.flatnonzero(last[rows] > first[rows])
         row, bins, bases = covered_bases(first[rows[filled]], last[rows[filled]], self.layout.bin)
@@ -656,16 +615,7 @@ class FeatureSet:
     def pooled_rows(
         self, rows: IntArray, side: Side, kernel: int, columns: IntArray | None = None
     ) -> PooledRows:
-        """Position sums of some rows, sparse.
-
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        side : {"promoter", "rna"}
-        kernel : int
-        columns : ndarray of int64, optional
-            As for `matrix`.
-        """
+        """Return position sums of some rows, sparse; `columns` as for `matrix`."""
         sums = (matrix[rows].astype(np.float32) for matrix in self.sums(side, kernel))
         return PooledRows(
             self.mask_sums(side, kernel)[rows],
@@ -673,13 +623,7 @@ class FeatureSet:
         )
 
     def columns(self, side: Side, tracks: Sequence[str]) -> IntArray:
-        """Columns of named tracks, shape (len(tracks),).
-
-        Raises
-        ------
-        UsageError
-            If some are missing; it lists them.
-        """
+        """Return the columns of named tracks; raise UsageError, which lists them, if some lack."""
         place = {name: i for i, name in enumerate(self.tracks(side))}
         missing = [name for name in tracks if name not in place]
         if missing:
@@ -701,16 +645,8 @@ class FeatureSet:
     ) -> None:
         """Write the set's files into an existing folder; the same set gives the same bytes.
 
-        Parameters
-        ----------
-        folder : Path
-            An empty folder.
-        pieces : Mapping[Side, SitePieces]
-            Sites of both sides.
-        clipped : ndarray of int64, shape (m, 3)
-            Rows whose window leaves the chromosome: row, first and last local base inside it.
-        exons : tuple of ndarray of int64
-            As `exons` returns them.
+        `clipped` are the rows whose window leaves the chromosome, shape (m, 3): row, first and last
+        local base inside it. `exons` are as the method of that name returns them.
         """
         positions: dict[str, npt.NDArray[Any]] = {
             f"exon_{part}": compact(values) for part, values in zip(_EXON_PARTS, exons, strict=True)

@@ -27,20 +27,8 @@ _VERSIONED = re.compile(
 
 
 def strip_version(gene_id: str) -> str:
-    """Remove the version of an Ensembl or RefSeq accession.
+    """Remove the version of an Ensembl or RefSeq accession; `_PAR_Y` stays, other names too.
 
-    Parameters
-    ----------
-    gene_id : str
-        An accession or any other name.
-
-    Returns
-    -------
-    str
-        The accession without its version, `_PAR_Y` kept; other names unchanged.
-
-    Examples
-    --------
     >>> strip_version("ENSG00000182378.13_PAR_Y")
     'ENSG00000182378_PAR_Y'
     >>> strip_version("RP11-34P13.7")
@@ -66,18 +54,9 @@ _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*"
 class Resolution:
     """What each query was found to mean, in query order.
 
-    Attributes
-    ----------
-    rows : numpy.ndarray of int64, shape (n_queries,)
-        Row of the gene in the index, -1 where there is no value to give.
-    gene_ids : list of str
-        The resolved gene id without version, or the query as given if there is none.
-    symbols : list of str
-        The gene's symbol, '' if there is none.
-    status : list of str
-        `ok`, `unknown_gene`, `ambiguous_symbol`, or `duplicate_of:<gene_id>` for a later
-        query of a gene already seen. Models add `no_features`, for a gene that they know
-        but the feature set lacks.
+    `rows` are the genes' rows in the index (int64, -1 where there is none), `gene_ids` the ids
+    without version or the query as given. `status` is `ok`, `unknown_gene`, `ambiguous_symbol`, or
+    `duplicate_of:<gene_id>` for a later query of a gene already seen; models add `no_features`.
     """
 
     rows: npt.NDArray[np.int64]
@@ -88,20 +67,10 @@ class Resolution:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GeneIndex:
-    """The genes of a feature set, findable by id, symbol and alias.
+    """The genes of a feature set, findable by id, symbol and alias (see `from_columns`).
 
-    Build it with `from_columns`, which checks and normalises.
-
-    Attributes
-    ----------
-    ids : tuple of str, shape (n_genes,)
-        Unique gene ids without version.
-    symbols : tuple of str, shape (n_genes,)
-        Symbols, '' where a gene has none; several genes may share one.
-    biotypes : tuple of str, shape (n_genes,)
-        Biotypes, '' where unknown.
-    aliases : Mapping of str to str
-        Other names (former symbols, Entrez or RefSeq ids) to gene ids.
+    Ids are unique and without version. Symbols and biotypes are '' where a gene has none; several
+    genes may share a symbol. Aliases are former symbols, Entrez or RefSeq ids.
     """
 
     ids: tuple[str, ...]
@@ -117,21 +86,10 @@ class GeneIndex:
         biotypes: Iterable[object] | None = None,
         aliases: Mapping[str, str] | None = None,
     ) -> GeneIndex:
-        """Build an index from columns of equal length.
+        """Build an index from columns of equal length; raise InputError if an id occurs twice.
 
-        Parameters
-        ----------
-        ids : iterable of str
-            Gene ids, with or without version.
-        symbols, biotypes : iterable, optional
-            One entry a gene; anything that is not text (None, NaN) counts as ''.
-        aliases : Mapping of str to str, optional
-            Other names to gene ids; those of genes not in `ids` are ignored.
-
-        Raises
-        ------
-        InputError
-            If the columns differ in length or an id occurs twice.
+        What is not text among symbols and biotypes counts as ''. Aliases of genes that are not in
+        `ids` are ignored.
         """
         names = tuple(map(strip_version, ids))
         index = cls(
@@ -210,26 +168,9 @@ class GeneIndex:
     def resolve(self, queries: Sequence[str]) -> Resolution:
         """Find the gene that each query means: by id, else symbol, else alias.
 
-        Ids match whatever their version; symbols match case-sensitively. Of several
-        genes with the symbol, the only protein-coding one is meant, else the only one
-        that is no Y copy of a pseudo-autosomal gene.
-
-        Parameters
-        ----------
-        queries : sequence of str, length n_queries
-            Gene ids, symbols and aliases, mixed as they come.
-
-        Returns
-        -------
-        Resolution
-            One entry a query. Duplicates keep their row.
-
-        Raises
-        ------
-        UsageError
-            If `queries` is a single string.
-        InputError
-            If a query is not a string.
+        Ids match whatever their version; symbols match case-sensitively. Of several genes with the
+        symbol, the only protein-coding one is meant, else the only one that is no Y copy of a
+        pseudo-autosomal gene. Duplicates keep their row.
         """
         if isinstance(queries, (str, bytes)):
             raise UsageError("Genes were given as one string.", remedy="Pass a list of strings.")
@@ -261,18 +202,7 @@ class GeneIndex:
     def hint(self, resolution: Resolution, queries: Sequence[str]) -> str | None:
         """Guess in one line why many genes are unknown.
 
-        Parameters
-        ----------
-        resolution : Resolution
-            What `resolve` returned.
-        queries : sequence of str
-            What it was asked.
-
-        Returns
-        -------
-        str or None
-            A line for the user, None if fewer than one query in ten is unknown and none of them
-            is several genes.
+        None if fewer than one query in ten is unknown and none of them is several genes.
         """
         unknown = [
             query.strip()

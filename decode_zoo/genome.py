@@ -1,8 +1,7 @@
 """Chromosomes: their names, their lengths, and one axis through all of them.
 
-Every overlap in this package is computed on a single *linear* axis that lays
-the chromosomes end to end, so one sorted search serves a whole genome instead
-of one per chromosome.
+Every overlap is computed on a single *linear* axis that lays the chromosomes end to end, so that
+one sorted search serves a whole genome.
 """
 
 from __future__ import annotations
@@ -23,63 +22,35 @@ __all__ = ["Genome", "canonical_name", "read_chrom_sizes"]
 
 IntArray = npt.NDArray[np.int64]
 
-# GRCh38 primary assembly (GCA_000001405.15): sequence lengths.
-_HG38 = {
-    "1": 248956422,
-    "2": 242193529,
-    "3": 198295559,
-    "4": 190214555,
-    "5": 181538259,
-    "6": 170805979,
-    "7": 159345973,
-    "8": 145138636,
-    "9": 138394717,
-    "10": 133797422,
-    "11": 135086622,
-    "12": 133275309,
-    "13": 114364328,
-    "14": 107043718,
-    "15": 101991189,
-    "16": 90338345,
-    "17": 83257441,
-    "18": 80373285,
-    "19": 58617616,
-    "20": 64444167,
-    "21": 46709983,
-    "22": 50818468,
-    "X": 156040895,
-    "Y": 57227415,
-    "M": 16569,
-}
-
-# The versions of RefSeq accessions tell GRCh38 from its neighbours (GRCh37 has NC_000001.10).
-_HG38_ACCESSIONS = {
-    "NC_000001.11": "1",
-    "NC_000002.12": "2",
-    "NC_000003.12": "3",
-    "NC_000004.12": "4",
-    "NC_000005.10": "5",
-    "NC_000006.12": "6",
-    "NC_000007.14": "7",
-    "NC_000008.11": "8",
-    "NC_000009.12": "9",
-    "NC_000010.11": "10",
-    "NC_000011.10": "11",
-    "NC_000012.12": "12",
-    "NC_000013.11": "13",
-    "NC_000014.9": "14",
-    "NC_000015.10": "15",
-    "NC_000016.10": "16",
-    "NC_000017.11": "17",
-    "NC_000018.10": "18",
-    "NC_000019.10": "19",
-    "NC_000020.11": "20",
-    "NC_000021.9": "21",
-    "NC_000022.11": "22",
-    "NC_000023.11": "X",
-    "NC_000024.10": "Y",
-    "NC_012920.1": "M",
-}
+# GRCh38 primary assembly (GCA_000001405.15): name, length, RefSeq accession. The versions of the
+# accessions tell GRCh38 from its neighbours (GRCh37 has NC_000001.10).
+_HG38 = """\
+1 248956422 NC_000001.11
+2 242193529 NC_000002.12
+3 198295559 NC_000003.12
+4 190214555 NC_000004.12
+5 181538259 NC_000005.10
+6 170805979 NC_000006.12
+7 159345973 NC_000007.14
+8 145138636 NC_000008.11
+9 138394717 NC_000009.12
+10 133797422 NC_000010.11
+11 135086622 NC_000011.10
+12 133275309 NC_000012.12
+13 114364328 NC_000013.11
+14 107043718 NC_000014.9
+15 101991189 NC_000015.10
+16 90338345 NC_000016.10
+17 83257441 NC_000017.11
+18 80373285 NC_000018.10
+19 58617616 NC_000019.10
+20 64444167 NC_000020.11
+21 46709983 NC_000021.9
+22 50818468 NC_000022.11
+X 156040895 NC_000023.11
+Y 57227415 NC_000024.10
+M 16569 NC_012920.1
+"""
 
 # NCBI RefSeq accessions of human chromosomes (NC_000067 is one of the mouse).
 _REFSEQ = re.compile(r"NC_0000(0[1-9]|1\d|2[0-4])\.\d+|NC_012920\.\d+")
@@ -95,18 +66,9 @@ _LONGEST_CHROMOSOME, _LONGEST_GENOME = 1 << 32, 1 << 40
 
 
 def canonical_name(name: str) -> str:
-    """Name of a chromosome without naming style: ``chr1``, ``1``, ``NC_000001.11`` → ``1``.
+    """Return a chromosome's Ensembl-style name: ``chr1``, ``1``, ``NC_000001.11`` → ``1``.
 
-    Parameters
-    ----------
-    name : str
-        A sequence name in UCSC, Ensembl or NCBI RefSeq style.
-
-    Returns
-    -------
-    str
-        The Ensembl-style name; the mitochondrion is ``M``. Unknown names are returned as they
-        are (less a leading ``chr``).
+    The mitochondrion is ``M``. Unknown names are returned as they are, less a leading ``chr``.
     """
     match = _REFSEQ.fullmatch(name)
     if match:
@@ -148,7 +110,12 @@ class Genome:
                 f"No chromosome sizes are built in for genome '{build}' (only hg38).",
                 remedy="Give a two-column file of chromosome sizes with --chrom-sizes.",
             )
-        return cls(build, _HG38, _HG38_ACCESSIONS)
+        rows = [line.split() for line in _HG38.splitlines()]
+        return cls(
+            build,
+            {name: int(length) for name, length, _ in rows},
+            {accession: name for name, _, accession in rows},
+        )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -196,20 +163,7 @@ class Genome:
         return self._codes.get(name, self._codes.get(canonical_name(name), -1))
 
     def refuse_other_builds(self, names: Iterable[str], path: str | os.PathLike[str]) -> None:
-        """Check that the sequence names of a file are not another build's.
-
-        Parameters
-        ----------
-        names : iterable of str
-            Sequence names, as in the file.
-        path : path-like
-            The file, for the message.
-
-        Raises
-        ------
-        InputError
-            If one is a RefSeq accession of a chromosome of this assembly in another version.
-        """
+        """Raise InputError if a name is a RefSeq accession of another build of this genome."""
         for name in names:
             if self._is_of_other_build(name):
                 chrom = canonical_name(name)

@@ -16,17 +16,9 @@ IntArray = npt.NDArray[np.int64]
 
 
 def tested_rows(manifest: Manifest, features: FeatureSet) -> IntArray | None:
-    """Find the rows that a model was tested on, by chromosome or gene by gene.
+    """Return the rows that a model was tested on, by chromosome or gene by gene, in their order.
 
-    Parameters
-    ----------
-    manifest : Manifest
-    features : FeatureSet
-
-    Returns
-    -------
-    ndarray of int64, or None
-        In their order; None if the manifest does not say.
+    None if the manifest does not tell.
     """
     training, rows = manifest.training, features.rows
     selection = training.get("selection")

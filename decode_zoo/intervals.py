@@ -11,33 +11,16 @@ IntArray = npt.NDArray[np.int64]
 
 
 def ranges(starts: IntArray, counts: IntArray) -> IntArray:
-    """Concatenate ``arange(start, start + count)`` of every pair.
-
-    Parameters
-    ----------
-    starts, counts : ndarray of int64, shape (n,)
-
-    Returns
-    -------
-    ndarray of int64, shape (counts.sum(),)
-    """
+    """Concatenate ``arange(start, start + count)`` of every pair; shape (counts.sum(),)."""
     before = np.cumsum(counts) - counts
     inside = np.arange(int(counts.sum()), dtype=np.int64)
     return inside + np.repeat(starts - before, counts).astype(np.int64, copy=False)
 
 
 def merge(starts: IntArray, ends: IntArray) -> tuple[IntArray, IntArray]:
-    """Union of half-open intervals; those that overlap or abut become one.
+    """Return the union of half-open intervals, sorted; those that overlap or abut become one.
 
-    Parameters
-    ----------
-    starts, ends : ndarray of int64, shape (n,)
-        Intervals in any order; empty ones (start == end) are ignored.
-
-    Returns
-    -------
-    starts, ends : ndarray of int64, shape (m,)
-        Sorted, pairwise disjoint and not touching.
+    Intervals come in any order, and empty ones (start == end) are ignored.
     """
     filled = ends > starts
     if not filled.all():
@@ -56,19 +39,10 @@ def merge(starts: IntArray, ends: IntArray) -> tuple[IntArray, IntArray]:
 def overlap_pairs(
     starts: IntArray, ends: IntArray, region_starts: IntArray, region_ends: IntArray
 ) -> tuple[IntArray, IntArray]:
-    """Every pair of an interval and a region that share at least one base.
+    """Return every pair of an interval and a region that share at least one base, by interval.
 
-    Parameters
-    ----------
-    starts, ends : ndarray of int64, shape (n,)
-        Intervals in any order.
-    region_starts, region_ends : ndarray of int64, shape (m,)
-        Regions sorted by start; they may overlap or nest.
-
-    Returns
-    -------
-    interval, region : ndarray of int64, shape (k,)
-        Indices of the pairs, ordered by interval.
+    Intervals come in any order; regions are sorted by start and may overlap or nest. The pairs are
+    two arrays of indices, (interval, region).
     """
     # Regions that start before the interval's end form a prefix; among them those whose running
     # maximum of ends has passed its start form a suffix. Nesting leaves a few false candidates.

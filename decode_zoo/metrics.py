@@ -43,17 +43,10 @@ def interval_95(values: npt.ArrayLike) -> list[float]:
 def auroc(
     scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """Area under the ROC curve, with its 95% interval (DeLong et al. 1988, doi 10.2307/2531595).
+    """Compute the area under the ROC curve and its 95% interval (DeLong 1988, doi 10.2307/2531595).
 
-    Parameters
-    ----------
-    scores : ndarray, shape (n,)
-    positive : ndarray of bool, shape (n,)
-
-    Returns
-    -------
-    area, low, high : float
-        NaN if there are no positives, or nothing else; no interval if there is one of either.
+    All three are NaN without positives or without negatives; with one of either there is no
+    interval.
     """
     cases, controls = scores[positive], scores[~positive]
     m, n = len(cases), len(controls)
@@ -71,18 +64,9 @@ def auroc(
 
 
 def score(predicted: FloatArray, observed: FloatArray, names: Sequence[str]) -> pd.DataFrame:
-    """Compare predictions with observations.
+    """Compare predictions with observations, both of shape (n_genes, n_outputs).
 
-    Parameters
-    ----------
-    predicted, observed : ndarray of float64, shape (n_genes, n_outputs)
-    names : sequence of str
-        Output names.
-
-    Returns
-    -------
-    DataFrame
-        One row an output: ``output, n, spearman, pearson, rmse``.
+    Returns one row an output: ``output, n, spearman, pearson, rmse``.
     """
     ranks = stats.rankdata(predicted, axis=0), stats.rankdata(observed, axis=0)
     return pd.DataFrame(
@@ -97,14 +81,7 @@ def score(predicted: FloatArray, observed: FloatArray, names: Sequence[str]) -> 
 
 
 def summarise(scores: pd.DataFrame) -> dict[str, float]:
-    """Mean over outputs of the fold changes' rho, and the rho of the median.
-
-    Returns
-    -------
-    dict
-        ``fold_change_spearman`` (of all outputs but the median), ``median_spearman`` (NaN if there
-        is no median), ``n_genes``.
-    """
+    """Return the mean rho of fold changes over outputs, and that of the median (NaN if none)."""
     is_median = scores["output"] == MEDIAN
     return {
         "fold_change_spearman": float(scores.loc[~is_median, "spearman"].mean()),

@@ -17,14 +17,9 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SitePieces:
-    """Sites of one side, grouped by row.
+    """Sites of one side, grouped by row: row i owns entries ``indptr[i]:indptr[i + 1]``.
 
-    Attributes
-    ----------
-    indptr : ndarray of int64, shape (n_rows + 1,)
-        Row i owns entries ``indptr[i]:indptr[i + 1]``.
-    tracks, starts, ends : ndarray of int64, shape (n,)
-        Track index and local half-open interval, sorted by track, then start.
+    Entries are a track index and a local half-open interval, sorted by track, then start.
     """
 
     indptr: IntArray
@@ -50,14 +45,10 @@ class SitePieces:
 
 @dataclass(frozen=True)
 class PooledRows:
-    """Position sums of some rows of one side, kept sparse until they are needed.
+    """Position sums of some rows of one side in bases, kept sparse until they are needed.
 
-    Attributes
-    ----------
-    masks : ndarray of int64, shape (n, kernel)
-        Sums of the mask channel, in bases.
-    sums : tuple of csr_array of float32, each of shape (n, n_tracks)
-        Sums of the tracks (`FeatureSet.sums`), in bases.
+    `masks` are the sums of the mask channel, shape (n, kernel); `sums` those of the tracks, one
+    matrix of shape (n, n_tracks) a position (`FeatureSet.sums`).
     """
 
     masks: IntArray

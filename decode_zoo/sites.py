@@ -40,20 +40,8 @@ _REGULATOR_COLUMNS = ("regulator", "factor")
 class Track:
     """One experiment's sites of one regulator in one cell type.
 
-    Attributes
-    ----------
-    name : str
-        Unique within its side; models match their inputs by it.
-    regulator : str
-        TF, RBP or miRNA family.
-    kind : str
-        Class of the regulator: ``tf``, ``histone``, ``open``, ``rbp``, ``mirna``, …
-    cell : str
-        Cell type, empty if not known.
-    source : str
-        Where the sites come from.
-    sha256 : str
-        Of the file that held them.
+    `name` is unique within its side, and models match their inputs by it; `kind` is the class of
+    the regulator (``tf``, ``histone``, ``open``, ``rbp``, ``mirna``, …); `sha256` that of the file.
     """
 
     name: str
@@ -66,17 +54,7 @@ class Track:
 
 @dataclass(frozen=True)
 class SiteFile:
-    """A file of sites and what is said of it.
-
-    Attributes
-    ----------
-    path : Path
-        BED3, BED6 or narrowPeak file, plain or gzip.
-    track : Track
-        Description; with `by_name` its name and regulator are those of each line's name column.
-    by_name : bool
-        Whether the name column holds the regulator, so that one file carries many tracks.
-    """
+    """A file of sites and its track; with `by_name`, the name column tells the regulators."""
 
     path: Path
     track: Track
@@ -85,18 +63,9 @@ class SiteFile:
 
 @dataclass(frozen=True)
 class Sites:
-    """Sites of one file.
+    """Sites of one file: the track of each (a code), chromosome code, 0-based half-open interval.
 
-    Attributes
-    ----------
-    tracks : tuple of Track
-        The tracks in the file, in the order of their codes.
-    codes : ndarray of int64, shape (n,)
-        Track of each site.
-    chroms, starts, ends : ndarray of int64, shape (n,)
-        Chromosome code and 0-based half-open interval.
-    strands : ndarray of int8, shape (n,)
-        +1, -1, or 0 where strand was not read.
+    Strands are +1, -1, or 0 where they were not read. All columns have shape (n,).
     """
 
     tracks: tuple[Track, ...]
@@ -270,27 +239,11 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
 
 
 def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
-    """Read the sites of one file.
+    """Read the sites of one file; those on sequences that the genome lacks are left out.
 
-    Parameters
-    ----------
-    file : SiteFile
-        What to read.
-    genome : Genome
-        Sites on sequences that it lacks are left out.
-    stranded : bool
-        Whether to read column 6; every site must then have a strand.
-
-    Returns
-    -------
-    Sites
-
-    Raises
-    ------
-    InputError
-        If a line is not BED, has no strand where one is needed, reaches past its chromosome's
-        end, a chromosome is another build's, or no line at all lies on the genome's chromosomes.
-        A file without lines is a track without sites, which is warned of.
+    With `stranded`, every site must have a strand in column 6. A line that is no BED, a site past
+    its chromosome's end, a chromosome of another build and a file without any line on the genome
+    are an InputError; a file without lines is a track without sites, which is warned of.
     """
     names: tuple[str, ...] = ("chrom", "start", "end")
     places: tuple[int, ...] = (0, 1, 2)
