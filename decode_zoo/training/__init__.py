@@ -14,13 +14,7 @@ __all__ = ["import_converters", "import_keras"]
 
 
 def import_keras() -> Any:
-    """Import Keras on TensorFlow, quietly.
-
-    Raises
-    ------
-    MissingExtraError
-        If TensorFlow is not installed.
-    """
+    """Import Keras on TensorFlow, quietly; raise MissingExtraError without TensorFlow."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules and "keras" in sys.modules:
@@ -37,17 +31,7 @@ def import_keras() -> Any:
 
 
 def import_converters() -> tuple[Any, Any]:
-    """Import what turns a Keras network into a checked ONNX graph.
-
-    Returns
-    -------
-    tf2onnx, onnx : module
-
-    Raises
-    ------
-    MissingExtraError
-        If they, or ONNX Runtime to check the graph with, are not installed.
-    """
+    """Import tf2onnx and onnx, and see that ONNX Runtime is there to check the graph with."""
     try:
         import_onnxruntime()
         import onnx

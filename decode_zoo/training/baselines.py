@@ -34,16 +34,10 @@ def bound_counts(dataset: Dataset, part: npt.NDArray[np.int64]) -> FloatArray:
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """A fitted ridge regression.
+    """A fitted ridge regression on standardised features.
 
-    Attributes
-    ----------
-    alpha : float
-        Penalty, chosen on validation genes.
-    mean, scale : ndarray of float64, shape (n_features,)
-        Standardisation, from training genes.
-    coefficients : ndarray of float64, shape (n_features, n_outputs)
-    intercept : ndarray of float64, shape (n_outputs,)
+    `alpha` was chosen on validation genes; `mean` and `scale`, shape (n_features,), are those of
+    training genes. Coefficients have shape (n_features, n_outputs).
     """
 
     alpha: float
@@ -62,13 +56,7 @@ def fit_ridge(
 ) -> RidgeFit:
     """Fit a ridge regression for each penalty, keep the one with the least validation error.
 
-    Parameters
-    ----------
-    x, x_val : ndarray of float64, shape (n, n_features)
-    y, y_val : ndarray of float64, shape (n, n_outputs)
-        In units of the output scales.
-    alphas : sequence of float
-        Penalties to try, on standardised features.
+    `y` and `y_val` are in units of the output scales, shape (n, n_outputs).
     """
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1.0

@@ -16,21 +16,12 @@ FloatArray = npt.NDArray[np.float64]
 def normal_scores(
     values: npt.NDArray[np.floating], training: npt.NDArray[np.floating]
 ) -> FloatArray:
-    """Say where values lie among those of training genes, in standard deviations of a normal.
+    """Return where values lie among those of training genes, in standard deviations of a normal.
 
     Fold changes have heavy tails: with squared errors a few genes of extreme expression would
-    decide what a network learns. Ranks are what predictions are judged by.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, n_outputs)
-    training : ndarray, shape (n_training, n_outputs)
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n_outputs)
-        Quantiles of the normal distribution at (rank - 1/2) / n_training; equal values share the
-        mean of their ranks, and what lies beyond the training genes is at their end.
+    decide what a network learns. Ranks are what predictions are judged by. The scores are quantiles
+    of the normal distribution at (rank - 1/2) / n_training; equal values share the mean of their
+    ranks, and what lies beyond the training genes is at their end.
     """
     count = len(training)
     places = np.empty(values.shape)
@@ -43,12 +34,7 @@ def normal_scores(
 
 @dataclass(frozen=True)
 class Calibration:
-    """A line for each output, from what a network says to the outputs' units.
-
-    Attributes
-    ----------
-    slope, intercept : ndarray of float64, shape (n_outputs,)
-    """
+    """A line for each output, from what a network predicts to the outputs' units."""
 
     slope: FloatArray
     intercept: FloatArray
@@ -57,10 +43,7 @@ class Calibration:
     def fit(cls, predicted: FloatArray, observed: FloatArray) -> Calibration:
         """Fit by least squares, so that a predicted change is as large as it is on average.
 
-        Parameters
-        ----------
-        predicted, observed : ndarray of float64, shape (n_genes, n_outputs)
-            Of genes that the network was not trained on: it knows the others too well.
+        The genes must not be those that the network was trained on: it knows them too well.
         """
         centre, mean = predicted.mean(axis=0), observed.mean(axis=0)
         x = predicted - centre

@@ -23,17 +23,7 @@ _LOG = "log"
 
 @dataclass(frozen=True)
 class Progress:
-    """A network after some epochs.
-
-    Attributes
-    ----------
-    history : dict of str to list of float
-        Losses by epoch.
-    seconds : float
-        What they took.
-    arrays : dict of str to ndarray
-        All that the next epoch depends on.
-    """
+    """A network after some epochs: its losses, and all arrays that the next epoch depends on."""
 
     history: dict[str, list[float]]
     seconds: float
@@ -44,13 +34,8 @@ class Progress:
 class Checkpoints:
     """A folder with a file a network, named by its seed and by all else that decides it.
 
-    Attributes
-    ----------
-    folder : Path
-        Made when there is something to keep.
-    settings : Mapping of str to Any
-        All but the seed that decides a network, as JSON can hold it; other settings, or other data,
-        have other files.
+    Other `settings`, or other data, have other files. The folder is made when there is something to
+    keep.
     """
 
     folder: Path

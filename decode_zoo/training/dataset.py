@@ -55,25 +55,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Genes with features and expression. Made by `make_dataset`.
+    """Genes with features and expression, n of them. Made by `make_dataset`.
 
-    Attributes
-    ----------
-    selection : Selection
-        How tracks and genes were chosen.
-    targets : Targets
-        Of the genes that are in the feature set, n of them.
-    rows : ndarray of int64, shape (n,)
-        Their rows in the feature set.
-    split : Split
-        Rows of `targets`.
-    tracks : Mapping of Side to tuple of str
-        Names of the tracks, in channel order; channel 0 is the mask channel, before them.
-    scale : Mapping of Side to ndarray of float64, shape (1 + n_tracks,)
-        Largest bin value over training genes, in bases; networks divide their inputs by it.
-    bound : BoundFeatures
-        The feature set, seen through these tracks.
-    outputs : tuple of Output
+    `rows` are the genes' rows in the feature set, `split` rows of `targets`. `tracks` are named in
+    channel order; channel 0 is the mask channel, before them. `scale`, shape (1 + n_tracks,) a
+    side, is the largest bin value over training genes in bases: networks divide their inputs by it.
     """
 
     selection: Selection
@@ -132,22 +118,10 @@ def make_dataset(
 ) -> Dataset:
     """Join features and targets, split, and freeze what inputs are.
 
-    Parameters
-    ----------
-    features : FeatureSet
-        At gene level, with positions (sites.npz): the largest bin scales the inputs.
-    targets : Targets
-    kernels : Mapping of Side to int
-        Composite kernel widths of the network's branches in bins.
-    selection : Selection, optional
-
-    Raises
-    ------
-    InputError
-        If no gene has both, the split leaks, or no track is left on a side.
-    UsageError
-        If the rows of the feature set are transcripts, or a chromosome to test on, or a kind of
-        track, is not there.
+    The feature set must be at gene level and have positions (sites.npz): the largest bin scales the
+    inputs. `kernels` are the composite kernel widths of the network's branches in bins. Raises
+    InputError if no gene has both, the split leaks, or no track is left on a side; UsageError if a
+    chromosome to test on, or a kind of track, is not there.
     """
     selection = selection or Selection()
     targets, rows, split = _split_genes(features, targets, selection)
@@ -179,28 +153,9 @@ def make_dataset_like(
 ) -> Dataset:
     """Join features and targets as `make_dataset` does, with the tracks and scales of a model.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Of the model that goes on learning.
-    features : FeatureSet
-        With all its tracks; at gene level.
-    targets : Targets
-    selection : Selection
-        Its split; which tracks, the model knows.
-    split : Mapping of str to str, optional
-        Part (training, validation or test) of each gene that is to be used, in place of the
-        chromosomes of `selection`.
-    validation : collection of str, optional
-        Genes for validation, of those that `selection` does not test on or leave out, in place of
-        a random part.
-
-    Raises
-    ------
-    InputError
-        If no gene has both, the split leaks, or a track is missing.
-    UsageError
-        If the rows of the feature set are transcripts, or a chromosome to test on is not there.
+    `split` names the part (training, validation or test) of each gene that is to be used, in place
+    of the chromosomes of `selection`; `validation` the validation genes among those that
+    `selection` does not test on or leave out, in place of a random part.
     """
     if split is None:
         targets, rows, parts = _split_genes(features, targets, selection)

@@ -17,20 +17,9 @@ __all__ = ["build_network"]
 def build_network(config: DecodeConfig, channels: dict[Side, int], n_outputs: int) -> keras.Model:
     """Build the network for sequences of any length.
 
-    Source: Tasaki et al. 2020, Methods, 'Deep learning model'.
-
-    Parameters
-    ----------
-    config : DecodeConfig
-    channels : dict of Side to int
-        Input channels of each side, mask channel included.
-    n_outputs : int
-
-    Returns
-    -------
-    keras.Model
-        Inputs ``rna`` and ``promoter`` of shape (batch, bins, channels), already scaled; output of
-        shape (batch, n_outputs) in units of the output scales.
+    Source: Tasaki et al. 2020, Methods, 'Deep learning model'. Inputs ``rna`` and ``promoter`` have
+    shape (batch, bins, channels), mask channel included, and are scaled; the output of shape
+    (batch, n_outputs) is in units of the output scales.
     """
     keras = import_keras()
 

@@ -56,18 +56,9 @@ To be written: where expression and sites come from, under which licences, and w
 
 
 def check_entry(id: str, title: str, license: str, citation: str, features: str) -> None:
-    """Refuse a model that could not be published, before it is trained.
+    """Raise InputError for a model that could not be published, before it is trained.
 
-    Parameters
-    ----------
-    id, title, license, citation : str
-    features : str
-        Id of the feature set that it is trained on.
-
-    Raises
-    ------
-    InputError
-        Its message begins with the name of what is wrong.
+    The message begins with the name of what is wrong.
     """
     check_versioned(id)
     Artifact(id, "model", title, license, citation, features, _NO_FILES)
@@ -82,14 +73,8 @@ def check_entry(id: str, title: str, license: str, citation: str, features: str)
 def write_card(bundle: Path, former: Path, *, personal: bool = False) -> None:
     """Write the card of a bundle: its facts, and prose that is there already or to be written.
 
-    Parameters
-    ----------
-    bundle : Path
-        A folder with a whole bundle, as yet without card.
-    former : Path
-        The folder that it replaces; the prose on the card in there is kept.
-    personal : bool
-        Whether its outputs are persons; a new card then warns of it.
+    The prose of the card in `former`, the folder that the bundle replaces, is kept. A new card of a
+    `personal` model, whose outputs are people, warns of it.
     """
     manifest = Manifest.read(lambda name: bundle / name)
     try:

@@ -33,13 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def keras_function(network: Network) -> Any:
-    """Wrap the network in TensorFlow so that it takes bases and gives the outputs' units.
-
-    Returns
-    -------
-    tf.function
-        ``(rna, promoter) → prediction``, all float32, batch and bins of any length.
-    """
+    """Return a tf.function (rna, promoter) → prediction, from bases to the outputs' units."""
     import_keras()
     import tensorflow as tf
 
@@ -102,19 +96,6 @@ def export_onnx(network: Network, path: Path, metadata: Mapping[str, str]) -> No
 
     Inputs ``rna`` (batch, rna_bins, channels) and ``promoter`` (batch, promoter_bins, channels) in
     bases; output ``prediction`` (batch, outputs) in the outputs' units.
-
-    Parameters
-    ----------
-    network : DecodeNetwork or PerceptronNetwork
-    path : Path
-        Where to write the graph.
-    metadata : Mapping of str to str
-        Goes into the graph's metadata.
-
-    Raises
-    ------
-    MissingExtraError
-        If tf2onnx is not installed.
     """
     tf2onnx, onnx = import_converters()
     function = keras_function(network)
@@ -198,31 +179,12 @@ def check_parity(
 ) -> dict[str, float]:
     """Compare the implementations of a network, and position sums with full matrices.
 
-    Parameters
-    ----------
-    network : DecodeNetwork or PerceptronNetwork
-    graph : Path
-        Its ONNX graph.
-    full : Mapping of Side to ndarray of float32, shape (m, bins + kernel - 1, channels)
-        Full matrices of genes, in bases.
-    pooled : Mapping of Side to ndarray of float32, shape (n, kernel, channels), optional
-        Position sums of genes, in bases; None for a network that does not pool.
-    same : ndarray of int64, shape (m,)
-        Which of `pooled` the genes of `full` are.
-    tolerance : float
-        Largest difference between Keras, ONNX Runtime and NumPy that is let through.
-
-    Returns
-    -------
-    dict of str to float
-        Largest difference of each comparison, relative to the output's standard deviation (over
-        training genes: `DecodeNetwork.output_scale`).
-
-    Raises
-    ------
-    VerificationError
-        If Keras, ONNX Runtime and NumPy differ by more than the tolerance, or full matrices from
-        sums by more than 1e-4 in float32 or 1e-10 in float64.
+    `full` are matrices of m genes, shape (m, bins + kernel - 1, channels) a side; `pooled` position
+    sums of n genes, shape (n, kernel, channels), None for a network that does not pool; `same` says
+    which of `pooled` the genes of `full` are. Returns the largest difference of each comparison
+    relative to the output's standard deviation over training genes. Raises VerificationError if
+    Keras, ONNX Runtime and NumPy differ by more than the tolerance, or full matrices from sums by
+    more than 1e-4 in float32 or 1e-10 in float64.
     """
     function, onnx = keras_function(network), OnnxBackend(graph, "cpu")
 

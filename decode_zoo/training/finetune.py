@@ -91,13 +91,7 @@ class FinetuneFit:
 
 
 def base_network(base: Model, fit: FinetuneFit) -> PerceptronNetwork:
-    """Return the network to start from.
-
-    Raises
-    ------
-    UsageError
-        If the model is no perceptron, or has fewer layers than are to be frozen.
-    """
+    """Return the network to start from; raise UsageError if it cannot be fine-tuned so."""
     network = base.network
     if not isinstance(network, PerceptronNetwork):
         raise UsageError(
@@ -121,16 +115,9 @@ def finetune_network(
 ) -> tuple[PerceptronNetwork, tuple[Repeat, ...]]:
     """Fine-tune one member a seed, and join them.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        With the base's tracks (`dataset.make_dataset_like`), and the new outputs.
-    network : PerceptronNetwork
-        The base.
-    fit : FinetuneFit
-    checkpoints : Checkpoints, optional
-        Where each epoch is kept. Training goes on after the last one that is there, and comes to
-        the same weights as if it had never stopped.
+    The dataset has the base's tracks (`dataset.make_dataset_like`) and the new outputs. With
+    checkpoints, training goes on after the last epoch that is there, and comes to the same weights
+    as if it had never stopped.
     """
     folded = network.fold()
     repeats = tuple(_fit_members(dataset, folded.inputs, folded.members, fit, checkpoints))
@@ -199,10 +186,7 @@ def _train(
 ) -> Progress:
     """Train until the validation loss has not improved for some epochs.
 
-    Raises
-    ------
-    UsageError
-        If that loss is no finite number any more.
+    Raises UsageError if that loss is no finite number any more.
     """
     model.optimizer.build(model.trainable_variables)
     # Weights, the states of dropout's random numbers, and moments: with the order of the genes,
@@ -298,17 +282,9 @@ class _Tuned:
     """A member of the base on its way: its frozen bottom, and where its upper layers start.
 
     Dropout takes a unit for its mean. So, while it trains, each layer sees the one below as
-    z-scores over training genes; afterwards they are folded into the layer.
-
-    Attributes
-    ----------
-    member : Member
-        Of the base.
-    fit : FinetuneFit
-    units : list of (mean, deviation)
-        Of what each layer above the encoders sees, over training genes, as the base has it.
-    outputs : (kernel, bias)
-        Output layer to start from, on the z-scores of the last hidden layer.
+    z-scores over training genes; afterwards they are folded into the layer. `units` are the (mean,
+    deviation) of what each layer above the encoders sees; `outputs` the (kernel, bias) to start
+    from, on the z-scores of the last hidden layer.
     """
 
     member: Member

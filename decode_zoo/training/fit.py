@@ -55,20 +55,10 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Repeat:
-    """One trained network.
+    """One trained network: weights by ``layer/variable``, losses by epoch.
 
-    Attributes
-    ----------
-    seed : int
-    weights : dict of str to ndarray of float32
-        By ``layer/variable``.
-    validation_loss : float
-        Mean squared error, in units of the output scales, at the best epoch.
-    best_epoch : int
-        Counted from 1.
-    history : dict of str to list of float
-        Losses by epoch.
-    seconds : float
+    The validation loss is the mean squared error at the best epoch (counted from 1), in units of
+    the output scales.
     """
 
     seed: int
@@ -89,19 +79,7 @@ class Repeat:
 
 
 def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iterator[Repeat]:
-    """Train one network a seed.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    network : DecodeConfig
-    fit : FitConfig
-
-    Yields
-    ------
-    Repeat
-        In the order of the seeds.
-    """
+    """Train one network a seed, in the order of the seeds."""
     keras = import_keras()
     import tensorflow as tf
 

@@ -31,15 +31,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Membership:
-    """How well persons that a model was fitted to are told from others.
+    """How well samples that a model was fitted to are told from others.
 
-    Attributes
-    ----------
-    fitted, held_out : int
-        Persons of each kind.
-    trained_genes, other_genes : tuple of float
-        Area under the ROC curve and its 95% interval, by expression of genes that the model was
-        trained on, and of genes that it was not; 0.5 gives nothing away.
+    `trained_genes` and `other_genes` are the area under the ROC curve and its 95% interval, by
+    expression of genes that the model was trained on and of genes that it was not; 0.5 gives
+    nothing away.
     """
 
     fitted: int
@@ -51,21 +47,9 @@ class Membership:
 def check_membership(
     dataset: Dataset, network: PerceptronNetwork, fit: FinetuneFit
 ) -> Membership | None:
-    """Fine-tune once more, without a fifth of the persons, and try to tell them from the others.
+    """Fine-tune once more, without a fifth of the samples, and try to tell them from the others.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        With all persons.
-    network : PerceptronNetwork
-        The base.
-    fit : FinetuneFit
-        Its first seed is used.
-
-    Returns
-    -------
-    Membership or None
-        None if there are too few persons to hold some out.
+    Takes the first seed. None if there are too few samples to hold some out.
     """
     persons = len(dataset.outputs) - 1
     count = max(round(_HELD_OUT * persons), _FEWEST)

@@ -97,12 +97,7 @@ class PerceptronFit:
 def standardisation_of(dataset: Dataset, limit: float) -> dict[Side, Standardisation]:
     """Measure means and variances of the roots of position sums, over training genes.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        With kernels of width 1.
-    limit : float
-        Largest z-score.
+    `limit` is the largest z-score. The dataset must have kernels of width 1.
     """
     sums = position_sums(dataset, dataset.split.training)
     found = {}
@@ -118,14 +113,10 @@ def standardisation_of(dataset: Dataset, limit: float) -> dict[Side, Standardisa
 
 
 def track_groups(dataset: Dataset, side: Side) -> IntArray:
-    """Sort inputs into groups that stand or fall together.
+    """Return the group of each input, shape (channels,): groups stand or fall together.
 
     Tracks of a class are one group a cell; those of gene-level targets one a source, for each of
     them comes from many cells. The mask channel is alone.
-
-    Returns
-    -------
-    ndarray of int64, shape (channels,)
     """
     known = {track.name: track for track in dataset.features.side_tracks[side]}
     keys = [("", "")]
@@ -147,21 +138,10 @@ def fit_members(
     config: PerceptronConfig,
     fit: PerceptronFit,
 ) -> Iterator[Repeat]:
-    """Train one member a seed.
+    """Train one member a seed, in the order of the seeds.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    inputs : Mapping of Side to Standardisation
-        Of the dataset (`standardisation_of`).
-    config : PerceptronConfig
-    fit : PerceptronFit
-
-    Yields
-    ------
-    Repeat
-        In the order of the seeds; its weights are those of `PerceptronNetwork`, without the
-        member's number. The last epoch's are kept: by then the learning rate has come to nothing.
+    The weights are those of `PerceptronNetwork`, without the member's number. The last epoch's are
+    kept: by then the learning rate has come to nothing.
     """
     keras = import_keras()
     import tensorflow as tf

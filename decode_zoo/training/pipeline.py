@@ -68,20 +68,8 @@ _PACKAGES = ("numpy", "scipy", "keras", "tensorflow", "tf2onnx", "onnx", "onnxru
 class Description:
     """What a bundle says of itself that no computation can tell.
 
-    Attributes
-    ----------
-    id : str
-        Of the model; checked as the registry does.
-    title, license, citation : str
-    sources : tuple of str
-    features_id : str
-        Id (or name of the folder) of the feature set.
-    data : Mapping of str to str
-        sha256 of the files that were trained on, by name.
-    command : tuple of str
-        How it was made.
-    commit : str
-        Of the code, if it was run from a repository.
+    `features_id` is the id of the feature set or the name of its folder, `data` the sha256 of the
+    files that were trained on by name, `commit` that of the code if it was run from a repository.
     """
 
     id: str
@@ -101,16 +89,9 @@ class Description:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network, and how it came about.
+    """A trained network, all repeats that were trained, and which of them it is.
 
-    Attributes
-    ----------
-    network : DecodeNetwork or PerceptronNetwork
-    fit : FitConfig, PerceptronFit or FinetuneFit
-    repeats : tuple of Repeat
-        All that were trained.
-    kept : Mapping of str to Any
-        Which of them the network is: ``best_seed``, or ``mean_of_seeds``.
+    `kept` has ``best_seed`` or ``mean_of_seeds``.
     """
 
     network: Network
@@ -120,14 +101,7 @@ class Fitted:
 
 
 def fit_network(dataset: Dataset, config: Config, fit: FitConfig | PerceptronFit) -> Fitted:
-    """Train a network of the family that the hyper-parameters are of.
-
-    Raises
-    ------
-    UsageError
-        If the two configurations are of different families, or there are not as many seeds as
-        members.
-    """
+    """Train a network of the family that the hyper-parameters are of."""
     if isinstance(config, DecodeConfig) and isinstance(fit, FitConfig):
         repeats = tuple(fit_repeats(dataset, config, fit))
         best = best_repeat(repeats)
@@ -183,38 +157,12 @@ def train_bundle(
 ) -> Model:
     """Train a network on a feature set and write a model bundle, with a card to be filled in.
 
-    Parameters
-    ----------
-    features : FeatureSet
-        With positions (sites.npz).
-    targets : Targets
-    folder : path-like
-        Where to write the bundle; appears whole or not at all.
-    description : Description
-    network : DecodeConfig or PerceptronConfig, optional
-        The published network if not given.
-    fit : FitConfig or PerceptronFit, optional
-        Of the same family.
-    selection : Selection, optional
-    tolerance : float
-        Largest difference between Keras, ONNX Runtime and NumPy, in standard deviations of an
-        output. Published models keep to 1e-5; small data can give networks whose rounding errors
-        in float32 alone are larger, so that more is let through here, with a warning.
-    force : bool
-        Replace an existing bundle.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    VerificationError
-        If the exported graph does not agree with the network.
-    UsageError
-        If the folder cannot be written; known before training starts.
-    MissingExtraError
-        If what training and export need is not installed; likewise.
+    `network` and `fit` are the published ones if not given, and of one family. `tolerance` is the
+    largest difference between Keras, ONNX Runtime and NumPy in standard deviations of an output:
+    published models keep to 1e-5; small data can give networks whose rounding errors in float32
+    alone are larger, so that more is let through here, with a warning. What training needs, and
+    that the folder can be written, is checked before it starts; VerificationError if the exported
+    graph does not agree with the network.
     """
     import_keras()
     import_converters()
@@ -235,24 +183,11 @@ def write_bundle(
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Export a network: weights, graph, manifest. The same training gives the same bytes.
+    """Export a network to an empty folder: weights, graph, manifest.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing, empty folder.
-    dataset : Dataset
-    fitted : Fitted
-    description : Description
-    tolerance : float
-        See `train_bundle`.
-
-    Raises
-    ------
-    VerificationError
-        If the graph does not agree with the network; nothing must then be published.
-    InputError
-        If nobody could open the bundle, e.g. for want of genes with known answers.
+    The same training gives the same bytes. Raises VerificationError if the graph does not agree
+    with the network (see `train_bundle`), InputError if nobody could open the bundle, e.g. for want
+    of genes with known answers.
     """
     network, config = fitted.network, fitted.network.config
     names = [output.name for output in dataset.outputs]

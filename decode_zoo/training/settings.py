@@ -25,17 +25,7 @@ _BY_REPEATS = ("members", "seeds")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What describes the training of a family.
-
-    Attributes
-    ----------
-    config : type
-        What the network is.
-    fit : type
-        How it is trained.
-    repeats : int
-        Networks to train unless told otherwise.
-    """
+    """Configuration and fit of a family, and how many networks to train unless told otherwise."""
 
     config: type[Config]
     fit: type[FitConfig | PerceptronFit]
@@ -58,24 +48,12 @@ def default_settings(family: str) -> dict[str, Value]:
 def read_settings(
     family: str, texts: Sequence[str] = (), repeats: int | None = None
 ) -> tuple[Config, FitConfig | PerceptronFit]:
-    """Make the hyper-parameters of a training.
+    """Make the hyper-parameters of a training from texts ``NAME=VALUE``.
 
-    Parameters
-    ----------
-    family : str
-        Of `RECIPES`.
-    texts : sequence of str
-        ``NAME=VALUE`` each, with a name of `default_settings`, whose default decides what the value
-        must be: a whole number, a number, or ``true`` or ``false``.
-    repeats : int, optional
-        Networks to train, with the seeds 1, 2, …: candidates of which the best is kept, or, in
-        families that have members, the members of one.
-
-    Raises
-    ------
-    UsageError
-        If there is no such setting (the message lists those that there are), a value is of another
-        type or out of range, or a name is there twice.
+    Names are those of `default_settings`, whose default decides what a value must be. `repeats`
+    networks have the seeds 1, 2, …: candidates of which the best is kept or, in families that have
+    members, the members of one. Raises UsageError, which lists the settings, for a wrong name or
+    value.
     """
     recipe, given = RECIPES[family], _parse(f"the family {family}", texts, default_settings(family))
     number = recipe.repeats if repeats is None else repeats
@@ -91,15 +69,7 @@ def read_settings(
 
 
 def read_finetune(texts: Sequence[str] = (), repeats: int = 1) -> FinetuneFit:
-    """Make the hyper-parameters of fine-tuning, as `read_settings` does.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        ``NAME=VALUE`` each, with the names of `FinetuneFit`.
-    repeats : int
-        Members to train, with the seeds 1, 2, ….
-    """
+    """Make the hyper-parameters of fine-tuning, as `read_settings` does."""
     defaults = {name: value for name, value in vars(FinetuneFit()).items() if name != "seeds"}
     given: dict[str, Any] = _parse("fine-tuning", texts, defaults)
     return FinetuneFit(**given, seeds=tuple(range(1, repeats + 1)))

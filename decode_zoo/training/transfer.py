@@ -100,21 +100,8 @@ def cohort_dataset(
 ) -> Dataset:
     """Join a cohort's targets with the inputs of a model.
 
-    Parameters
-    ----------
-    base : Model
-    targets : Targets
-    split : Mapping of str to str, optional
-        Part (training, validation or test) of each gene that is to be used. If not given, genes
-        are split as the base's were: by its chromosomes to test on, and by its own genes for
-        validation.
-
-    Raises
-    ------
-    InputError
-        If there are too few genes for validation, or none that the feature set has.
-    UsageError
-        If the base's chromosomes to test on are not in the cohort, or it has none.
+    Without `split` (the part of each gene that is to be used), genes are split as the base's were:
+    by its chromosomes to test on, and by its own genes for validation.
     """
     own = base.manifest.training["selection"]
     if split is None and not own["test"]:
@@ -172,41 +159,11 @@ def finetune_bundle(
     tolerance: float = 1e-4,
     force: bool = False,
 ) -> Model:
-    """Fine-tune a model on a cohort and write a bundle, with a card to be filled in.
+    """Fine-tune a perceptron on a cohort and write a bundle, with a card to be filled in.
 
     Until the bundle is whole, what has been trained is kept beside it (`unfinished_folder`); the
-    same call goes on after the last epoch that is there. No byte leaves the machine.
-
-    Parameters
-    ----------
-    base : Model
-        A perceptron.
-    targets : Targets
-        Of the cohort: an output a person, and the median.
-    folder : path-like
-        Where to write the bundle; appears whole or not at all.
-    description : Description
-    fit : FinetuneFit, optional
-    transfer : Transfer, optional
-    split : Mapping of str to str, optional
-        See `cohort_dataset`.
-    tolerance : float
-        See `pipeline.train_bundle`.
-    force : bool
-        Replace an existing bundle.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    UsageError
-        If the base cannot be fine-tuned or the folder cannot be written; known before training.
-    InputError
-        If too few genes, or no person, would be left.
-    MissingExtraError
-        If what training and export need is not installed; likewise.
+    same call goes on after the last epoch that is there. No byte leaves the machine. What training
+    needs, and that the folder can be written, is checked before it starts.
     """
     import_keras()
     import_converters()

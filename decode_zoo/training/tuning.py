@@ -29,24 +29,9 @@ def search_fit(
 ) -> FinetuneFit:
     """Try settings, the given ones first, and return the best.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    network : PerceptronNetwork
-        The base.
-    fit : FinetuneFit
-        Each trial trains one member, with its first seed.
-    trials : int
-        In all; those in the journal count.
-    journal : Path
-        Where trials are kept; a search goes on where it was.
-    study : str
-        Of the journal, this search; another base or other data must have another name.
-
-    Raises
-    ------
-    MissingExtraError
-        If Optuna is not installed.
+    Each trial trains one member with the first seed of `fit`; those in the journal count towards
+    `trials`, and a search goes on where it was. Another base or other data must have another
+    `study`.
     """
     try:
         import optuna
