@@ -27,20 +27,11 @@ _FEWEST = 3
 class Evaluation:
     """What `evaluate` finds.
 
-    Attributes
-    ----------
-    outputs : DataFrame
-        One row an output: ``output, n, spearman, pearson, rmse``; and of fold changes ``others``
-        (mean rho of this prediction with the measurements of the other outputs), ``rna_length``
-        and ``bound_tracks`` (rho of the measurement with these alone).
-    genes : DataFrame
-        One row a gene: ``gene_id, pearson, p, q`` over the fold changes.
-    matrix : DataFrame
-        Spearman's rho of each prediction (row) with each measurement (column), fold changes only.
-    predicted, measured : DataFrame
-        Genes × outputs that were compared.
-    summary : dict
-        Means, intervals and shares.
+    `outputs` has one row an output: ``output, n, spearman, pearson, rmse``; and of fold changes
+    ``others`` (mean rho of this prediction with the measurements of the other outputs),
+    ``rna_length`` and ``bound_tracks`` (rho of the measurement with these alone). `genes` has
+    ``gene_id, pearson, p, q`` over the fold changes; `matrix` Spearman's rho of each prediction
+    (row) with each measurement (column).
     """
 
     outputs: pd.DataFrame
@@ -60,22 +51,11 @@ def evaluate(
     resamples: int = 200,
     seed: int = 0,
 ) -> Evaluation:
-    """Compare predictions with measurements.
+    """Compare predictions with measurements, both of shape (n_genes, n_outputs) in one order.
 
-    Parameters
-    ----------
-    predicted, measured : DataFrame, shape (n_genes, n_outputs)
-        Same genes and outputs in the same order; the median, if there is one, has its usual name.
-    rna_lengths, bound_tracks : array-like, shape (n_genes,)
-        Lengths of RNAs and numbers of tracks with sites, which need no model.
-    resamples : int
-        Bootstrap samples of genes for the interval of the mean.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        If genes or outputs differ, or there are fewer than three genes.
+    `rna_lengths` and `bound_tracks` (numbers of tracks with sites), of shape (n_genes,), need no
+    model and are the controls. `resamples` bootstrap samples of genes give the interval of the
+    mean.
     """
     if not (predicted.index.equals(measured.index) and predicted.columns.equals(measured.columns)):
         raise ValueError("predictions and measurements are of other genes or outputs")
@@ -132,17 +112,7 @@ def evaluate(
 
 
 def cross_spearman(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Spearman's rho of each column of one matrix with each of another; NaN of constants.
-
-    Parameters
-    ----------
-    a : ndarray, shape (n, p)
-    b : ndarray, shape (n, q)
-
-    Returns
-    -------
-    ndarray of float64, shape (p, q)
-    """
+    """Return Spearman's rho of the columns of (n, p) with those of (n, q); NaN of constants."""
     unit = []
     for values in (a, b):
         ranks = stats.rankdata(values, axis=0)
@@ -153,17 +123,9 @@ def cross_spearman(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def gene_agreement(predicted: FloatArray, measured: FloatArray) -> pd.DataFrame:
-    """Pearson's correlation over outputs of each gene, with two-sided p and its FDR.
+    """Return Pearson's correlation over outputs of each gene, with two-sided p and its FDR, q.
 
-    Parameters
-    ----------
-    predicted, measured : ndarray, shape (n_genes, n_outputs)
-
-    Returns
-    -------
-    DataFrame
-        ``pearson, p, q``; q by Benjamini and Hochberg. NaN of genes that do not vary, or if there
-        are fewer than three outputs.
+    NaN of genes that do not vary, or if there are fewer than three outputs.
     """
     count = predicted.shape[1]
     r = column_correlation(predicted.T, measured.T)

@@ -28,13 +28,7 @@ FORMAT_VERSION = 1
 
 
 def held_out_genes(model: Model) -> list[str]:
-    """List the genes that a model was tested on, by chromosome or one by one.
-
-    Raises
-    ------
-    UsageError
-        If it does not say.
-    """
+    """Return the genes that a model was tested on; raise UsageError if it does not tell."""
     rows = tested_rows(model.manifest, model.features)
     if rows is None:
         raise UsageError(
@@ -48,23 +42,7 @@ def held_out_genes(model: Model) -> list[str]:
 def evaluate_model(
     model: Model, targets: Targets, genes: Sequence[str], *, resamples: int = 200, seed: int = 0
 ) -> Evaluation:
-    """Compare a model's predictions with measured expression.
-
-    Parameters
-    ----------
-    model : Model
-    targets : Targets
-        Measured: fold changes and median.
-    genes : sequence of str
-        Those to compare; of which there must be features and a measurement.
-    resamples, seed : int
-        See `agreement.evaluate`.
-
-    Raises
-    ------
-    InputError
-        If nothing is in both.
-    """
+    """Compare a model's predictions with measured expression on genes that have features."""
     measured = pd.DataFrame(targets.values, targets.gene_ids, list(targets.names))
     outputs = [name for name in targets.names if name in set(model.outputs)]
     if not set(outputs) - {MEDIAN}:
@@ -114,21 +92,7 @@ def fill_evaluation(
     command: Sequence[str],
     donors: Mapping[str, DonorConcordance] | None = None,
 ) -> None:
-    """Write tables, summary and page into a folder.
-
-    Parameters
-    ----------
-    found : Evaluation
-    model : Model
-    folder : Path
-        Of `output.atomic_dir`, say.
-    genes : str
-        Which genes they are, in words.
-    inputs : sequence of Path
-        Files that were read.
-    command : sequence of str
-    donors : Mapping of str to DonorConcordance, optional
-    """
+    """Write tables, summary and page into a folder; `genes` describes in words which genes."""
     facts = {name: asdict(each) for name, each in (donors or {}).items()}
     record = provenance(
         command,

@@ -20,15 +20,10 @@ _FIELDS = re.compile(r"[-.]")
 
 @dataclass(frozen=True)
 class DonorConcordance:
-    """Correlation over genes of two tissues' fold changes, by pairs of samples.
+    """Mean correlation over genes of two tissues' fold changes, in pairs of one donor and of two.
 
-    Attributes
-    ----------
-    genes, same_pairs, other_pairs : int
-    same, others : float
-        Mean rho of pairs of one donor, and of two.
-    area : tuple of float
-        Area under the ROC curve by which the former are told from the latter, and its interval.
+    `area` is that under the ROC curve by which the former are told from the latter, and its
+    interval.
     """
 
     genes: int
@@ -47,19 +42,9 @@ def donor_of(sample: str) -> str:
 def compare_donors(
     one: pd.DataFrame, other: pd.DataFrame, donors: Mapping[str, str] | None = None
 ) -> DonorConcordance:
-    """Compare two tissues (paper, Figure 4b).
+    """Compare two tissues' fold changes (paper, Figure 4b), of shape (n_genes, n_samples).
 
-    Parameters
-    ----------
-    one, other : DataFrame, shape (n_genes, n_samples)
-        Fold changes, predicted or measured, by gene id and sample.
-    donors : Mapping of str to str, optional
-        Donor of each sample (default: `donor_of`).
-
-    Raises
-    ------
-    InputError
-        If they share no donor, or fewer than three genes.
+    The donor of a sample is that of `donors`, or the first two fields of its GTEx name.
     """
     genes = one.index.intersection(other.index)
     if len(genes) < 3:

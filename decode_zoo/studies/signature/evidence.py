@@ -41,16 +41,7 @@ _BLOCK = 256
 
 
 def orthonormal(columns: FloatArray) -> FloatArray:
-    """Orthonormal basis of confounders, their squares and cubes, and a constant.
-
-    Parameters
-    ----------
-    columns : ndarray of float64, shape (n_genes, n_confounders)
-
-    Returns
-    -------
-    ndarray of float64, shape (n_genes, rank)
-    """
+    """Return an orthonormal basis of confounders, their squares and cubes, and a constant."""
     spread = columns.std(axis=0)
     z = (columns - columns.mean(axis=0))[:, spread > 0] / spread[spread > 0]
     powers = np.hstack([np.ones((len(z), 1)), z, z**2, z**3])
@@ -60,14 +51,7 @@ def orthonormal(columns: FloatArray) -> FloatArray:
 
 
 def adjusted(columns: npt.NDArray[Any], basis: FloatArray) -> npt.NDArray[Any]:
-    """Free columns of what a basis explains; their type is kept, their mean is 0.
-
-    Parameters
-    ----------
-    columns : ndarray, shape (n_genes, n)
-    basis : ndarray of float64, shape (n_genes, rank)
-        From `orthonormal`.
-    """
+    """Free columns of what a basis explains; their type is kept, their mean is 0."""
     own = basis.astype(columns.dtype)
     return np.asarray(columns - own @ (own.T @ columns))
 
@@ -76,13 +60,7 @@ def adjusted(columns: npt.NDArray[Any], basis: FloatArray) -> npt.NDArray[Any]:
 class Contrasts:
     """Sets of genes, as what their membership is beyond confounders.
 
-    Attributes
-    ----------
-    values : ndarray of float32, shape (n_genes, n_sets)
-        Mean 0, variance 1.
-    skewness : ndarray of float64, shape (n_sets,)
-    sizes : ndarray of int64, shape (n_sets,)
-    members : ndarray of bool, shape (n_genes, n_sets)
+    `values`, shape (n_genes, n_sets), have mean 0 and variance 1.
     """
 
     values: npt.NDArray[np.float32]
@@ -91,18 +69,10 @@ class Contrasts:
     members: BoolArray
 
     def tests(self, columns: npt.NDArray[np.float32], basis: FloatArray) -> FloatArray:
-        """Standard normal scores of the covariance of each set with each column.
+        """Return standard normal scores of the covariance of each set with each column.
 
-        Parameters
-        ----------
-        columns : ndarray of float32, shape (n_genes, n_columns)
-            What tracks bind, not yet adjusted.
-        basis : ndarray of float64, shape (n_genes, rank)
-
-        Returns
-        -------
-        ndarray of float64, shape (n_sets, n_columns)
-            Positive where members are bound more; 0 for a column that confounders explain.
+        `columns` is what tracks bind, not yet adjusted. Scores, shape (n_sets, n_columns), are
+        positive where members are bound more, and 0 for a column that confounders explain.
         """
         found = np.zeros((self.values.shape[1], columns.shape[1]))
         for start in range(0, columns.shape[1], _BLOCK):
@@ -115,13 +85,7 @@ class Contrasts:
 
 
 def contrasts(members: BoolArray, basis: FloatArray) -> Contrasts:
-    """Free membership in sets of confounders.
-
-    Parameters
-    ----------
-    members : ndarray of bool, shape (n_genes, n_sets)
-    basis : ndarray of float64, shape (n_genes, rank)
-    """
+    """Free membership in sets, shape (n_genes, n_sets), of confounders."""
     values, skewness = _standard(adjusted(members.astype(np.float32), basis))
     return Contrasts(values, skewness, members.sum(axis=0), members)
 
@@ -150,15 +114,10 @@ def _normal(standard: FloatArray, skewness: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, repr=False)
 class Matches:
-    """How alike genes of regulators and sets are in predicted expression.
+    """How alike genes of regulators and sets are in predicted expression; (n_sets, n_regulators).
 
-    Attributes
-    ----------
-    cosine : ndarray of float64, shape (n_sets, n_regulators)
-        Between the mean of a set, without the regulator's own gene, and the regulator's gene, over
-        outputs that are made independent.
-    z : ndarray of float64, shape (n_sets, n_regulators)
-        Standard normal for random sets.
+    `cosine` is between the mean of a set, without the regulator's own gene, and the regulator's
+    gene, over outputs that are made independent; `z` is standard normal for random sets.
     """
 
     cosine: FloatArray
@@ -170,14 +129,7 @@ def likeness(
 ) -> Matches:
     """Compare what models predict for sets with what they predict for regulators' own genes.
 
-    Parameters
-    ----------
-    profiles : ndarray of float32, shape (n_genes, n_outputs)
-        Predicted log2 fold changes.
-    own : ndarray of int64, shape (n_regulators,)
-        Row of each regulator's gene.
-    sets : Contrasts
-    basis : ndarray of float64, shape (n_genes, rank)
+    `profiles` are predicted log2 fold changes, `own` the row of each regulator's gene.
     """
     centred = profiles - profiles.mean(axis=0)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -200,16 +152,7 @@ def likeness(
 def cauchy(p: FloatArray, groups: Sequence[int], n_groups: int) -> FloatArray:
     """Combine p-values by groups of columns; they may depend on each other (Liu and Xie 2020).
 
-    Parameters
-    ----------
-    p : ndarray of float64, shape (n_sets, n_columns)
-    groups : sequence of int, length n_columns
-    n_groups : int
-
-    Returns
-    -------
-    ndarray of float64, shape (n_sets, n_groups)
-        0.5 for a group without columns: nothing is known.
+    0.5 for a group without columns: nothing is known.
     """
     bounded = np.clip(p, 1e-300, _LARGEST_P)
     # tan loses all digits next to its pole, where it is 1 / (pi p).

@@ -21,25 +21,10 @@ __all__ = ["Reference", "read_reference"]
 class Reference:
     """What signatures of perturbed TFs have in common.
 
-    Attributes
-    ----------
-    format_version : int
-    set_size : float
-        Typical number of their genes.
-    background : int
-        Genes that they were compared with.
-    weights : Mapping[str, float]
-        Of ``binding``, ``own`` and ``match``.
-    usual_frequency : float
-        Share of signatures that a gene is in.
-    usual_spread : float
-        Spread of a track's scores over signatures.
-    tracks : Mapping[str, tuple of float]
-        Track → mean and spread of its scores.
-    regulators : Mapping[str, str]
-        TF → gene id, '' without; those without a track are ranked by their other evidence.
-    frequencies : Mapping[str, float]
-        Gene id of a regulator → share of signatures that it is in.
+    Typical number of their genes (`set_size`), genes that they were compared with (`background`),
+    weights of ``binding``, ``own`` and ``match``, share of signatures that a gene is in, spread of
+    a track's scores over signatures. By track, mean and spread of its scores; by TF, its gene id
+    ('' without), and by that id the share of signatures that the gene is in.
     """
 
     format_version: int
@@ -55,13 +40,7 @@ class Reference:
 
 @lru_cache(maxsize=1)
 def read_reference() -> Reference:
-    """Read the reference that the package carries.
-
-    Raises
-    ------
-    VerificationError
-        If the installation is damaged.
-    """
+    """Read the reference that the package carries."""
     path = Path(__file__).with_name("reference.json.gz")
     try:
         found = from_plain(Reference, parse_json(gzip.decompress(path.read_bytes())))

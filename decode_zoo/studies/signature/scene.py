@@ -41,25 +41,11 @@ _KINDS: Mapping[Side, frozenset[str]] = {
 class Scene:
     """The genes that signatures are compared with, and what is known of them.
 
-    Attributes
-    ----------
-    rows : ndarray of int64, shape (n_genes,)
-        Rows of the feature set.
-    basis : ndarray of float64, shape (n_genes, rank)
-        Confounders.
-    bound : ndarray of float32, shape (n_genes, n_tracks)
-        Roots of covered bases; 1 for a target gene of which no positions are known.
-    tracks : tuple of Track
-    profiles : ndarray of float32, shape (n_genes, n_outputs)
-        Predicted log2 fold changes.
-    regulators : tuple of str
-        Names, in alphabetical order.
-    track_of : ndarray of int64, shape (n_tracks,)
-        Regulator of each track.
-    genes : tuple of str
-        Id of each regulator's own gene, '' without.
-    own : ndarray of int64, shape (n_regulators,)
-        Row of that gene in this scene, -1 without.
+    `basis`, shape (n_genes, rank), are confounders; `bound`, (n_genes, n_tracks), roots of covered
+    bases, 1 for a target gene of which no positions are known; `profiles`, (n_genes, n_outputs),
+    predicted log2 fold changes. Regulators are in alphabetical order; `track_of` is the regulator
+    of each track, `genes` the id of each regulator's own gene ('' without), `own` its row here (-1
+    without).
     """
 
     rows: IntArray
@@ -74,15 +60,7 @@ class Scene:
 
 
 def choose_background(features: FeatureSet, genes: Iterable[str] | None) -> IntArray:
-    """Rows of the genes that signatures are compared with: by default all that code for proteins.
-
-    Raises
-    ------
-    InputError
-        If too few are known.
-    UsageError
-        If the feature set is not at gene level.
-    """
+    """Return the rows of the genes to compare with: by default all that code for proteins."""
     if features.layout.level != "gene":
         raise UsageError(
             f"{features.name} is at {features.layout.level} level.",
@@ -116,24 +94,7 @@ def make_scene(
     side: Side,
     reference: Reference,
 ) -> Scene:
-    """Gather what tracks bind, what the model predicts, and the confounders of both.
-
-    Parameters
-    ----------
-    features : FeatureSet
-    model : Model
-    predicted : DataFrame
-        Its predictions for the rows.
-    rows : ndarray of int64, shape (n_genes,)
-        The background.
-    side : {"promoter", "rna"}
-    reference : Reference
-
-    Raises
-    ------
-    UsageError
-        If the model predicts no fold changes.
-    """
+    """Gather what tracks bind, what the model predicts, and the confounders of both, by row."""
     kinds = {output.name: output.kind for output in model.manifest.outputs}
     folds = [name for name, kind in kinds.items() if kind == "fold_change"]
     if len(folds) < 2:

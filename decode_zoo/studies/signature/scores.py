@@ -28,15 +28,9 @@ IntArray = npt.NDArray[np.int64]
 class Evidence:
     """What speaks for each regulator, by signature.
 
-    Attributes
-    ----------
-    sizes : ndarray of int64, shape (n_sets,)
-    binding : ndarray of float64, shape (n_sets, n_tracks)
-        Standard normal for random sets.
-    own : ndarray of bool, shape (n_sets, n_regulators)
-        Whether its own gene is a member.
-    match : Matches
-        Of regulators with a gene, in their order.
+    `binding`, shape (n_sets, n_tracks), is standard normal for random sets; `own`, (n_sets,
+    n_regulators), whether its own gene is a member; `match` is of the regulators with a gene, in
+    their order.
     """
 
     sizes: IntArray
@@ -46,13 +40,7 @@ class Evidence:
 
 
 def gather(scene: Scene, members: npt.NDArray[np.bool_]) -> Evidence:
-    """Test all tracks and regulators against sets.
-
-    Parameters
-    ----------
-    scene : Scene
-    members : ndarray of bool, shape (n_genes, n_sets)
-    """
+    """Test all tracks and regulators against sets of genes, (n_genes, n_sets)."""
     sets: Contrasts = contrasts(members, scene.basis)
     genic = scene.own >= 0
     own = np.zeros((members.shape[1], len(scene.regulators)), bool)

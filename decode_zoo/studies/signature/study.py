@@ -46,24 +46,13 @@ SIGNIFICANT = 0.05
 class SignatureStudy:
     """What came of a study.
 
-    Attributes
-    ----------
-    ranks : DataFrame
-        `COLUMNS`, regulators of each signature from the first rank on.
-    details : DataFrame
-        The same rows: ``signature``, ``regulator``, what ``binding``, ``own_gene`` and ``match``
-        add to the score; ``own_gene_in`` (whether the regulator's gene is in the signature),
-        ``cosine`` (the match), ``tracks`` (how many), ``best_track`` and its ``z``.
-    explained : DataFrame
-        ``signature``, ``output``, ``auroc`` of the prediction for membership, ``p``, ``q``, and
-        ``spearman`` with log2 fold changes where these are known.
-    genes : DataFrame
-        ``signature``, ``given``, ``used``, ``unknown``, ``outside`` (known, not in the
-        background).
-    skipped : Mapping[str, int]
-        Signatures with too few or too many genes → how many they had.
-    n_background : int
-    side : {"promoter", "rna"}
+    `ranks` has `COLUMNS`, regulators of each signature from the first rank on. `details`, the same
+    rows, has what ``binding``, ``own_gene`` and ``match`` add to the score; ``own_gene_in``
+    (whether the regulator's gene is in the signature), ``cosine`` (the match), ``tracks`` (how
+    many), ``best_track`` and its ``z``. `explained` has ``auroc`` of each output's prediction for
+    membership, ``p``, ``q``, and ``spearman`` with log2 fold changes where these are known. `genes`
+    counts those ``given``, ``used``, ``unknown`` and ``outside`` (known, not in the background);
+    `skipped` are signatures with too few or too many.
     """
 
     ranks: pd.DataFrame
@@ -87,13 +76,7 @@ class SignatureStudy:
         )
 
     def findings(self, provenance: Mapping[str, Any]) -> Findings:
-        """Tables, pictures of the first signatures, and how to read them.
-
-        Parameters
-        ----------
-        provenance : Mapping
-            How the study came about, for the summary.
-        """
+        """Return tables, pictures of the first signatures, and how to read them."""
         from decode_zoo.studies.signature import figures
 
         names, first = self.names, self.names[0]
@@ -176,30 +159,10 @@ def study_signatures(
     background: Iterable[str] | None = None,
     reference: Reference | None = None,
 ) -> SignatureStudy:
-    """Rank regulators by how well they account for each signature.
+    """Rank regulators (TFs, or RBPs and miRNA families) by how well they account for signatures.
 
-    Parameters
-    ----------
-    signatures : sequence of Signature
-    features : FeatureSet
-        At gene level.
-    model : Model
-        Predicts fold changes; its own feature set is used for that.
-    side : {"promoter", "rna"}
-        Rank TFs, or RBPs and miRNA families.
-    background : iterable of str, optional
-        Genes to compare with: those that could have been in the signatures. By default, the genes
-        of the table that a single signature comes from, else all protein-coding genes.
-    reference : Reference, optional
-        The package's own if not given.
-
-    Raises
-    ------
-    InputError
-        If no signature has five genes of the background, or all have more than half of it, or the
-        background is too small.
-    UsageError
-        If the feature set is not at gene level, or the model predicts no fold changes.
+    The background is genes that could have been in the signatures: by default those of the table
+    that a single signature comes from, else all protein-coding genes.
     """
     known = reference or read_reference()
     found = [features.index.resolve(list(signature.genes)) for signature in signatures]

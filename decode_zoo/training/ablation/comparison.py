@@ -31,18 +31,9 @@ def correlate(
 ) -> Rho:
     """Correlate predictions with observations over genes, and over resamples of the genes.
 
-    Parameters
-    ----------
-    predicted : Mapping of str to ndarray, shape (n_genes, n_outputs)
-    observed : ndarray, shape (n_genes, n_outputs)
-    resamples : int
-    seed : int
-
-    Returns
-    -------
-    dict of str to ndarray, shape (1 + resamples, n_outputs)
-        By prediction; the first row is of the genes as they are. 0 where a prediction or the
-        observation does not vary: it then says nothing of the order.
+    Returns arrays of shape (1 + resamples, n_outputs) by prediction; the first row is of the genes
+    as they are. 0 where a prediction or the observation does not vary: it then says nothing of the
+    order.
     """
     rng, n = np.random.default_rng(seed), len(observed)
     drawn = [np.arange(n), *(rng.integers(n, size=n) for _ in range(resamples))]
@@ -56,21 +47,7 @@ def correlate(
 
 
 def summarise(rho: Rho, medians: BoolArray) -> pd.DataFrame:
-    """Tell how good each prediction is.
-
-    Parameters
-    ----------
-    rho : dict of str to ndarray, shape (1 + resamples, n_outputs)
-        Of `correlate`.
-    medians : ndarray of bool, shape (n_outputs,)
-        Which outputs are medians; the others are fold changes.
-
-    Returns
-    -------
-    DataFrame
-        One row a prediction: ``variant``; ``rho`` (mean over fold changes) and ``median_rho``, both
-        with the ends of their 95% intervals.
-    """
+    """Return each prediction's ``rho`` (mean over fold changes), ``median_rho``, 95% ranges."""
     return pd.DataFrame(
         {
             "variant": name,
@@ -84,20 +61,10 @@ def summarise(rho: Rho, medians: BoolArray) -> pd.DataFrame:
 def compare(rho: Rho, medians: BoolArray) -> pd.DataFrame:
     """Compare each prediction with each other one.
 
-    Parameters
-    ----------
-    rho : dict of str to ndarray, shape (1 + resamples, n_outputs)
-        Of `correlate`.
-    medians : ndarray of bool, shape (n_outputs,)
-
-    Returns
-    -------
-    DataFrame
-        One row a pair: ``first``, ``second``; ``difference`` of the mean rho of fold changes, first
-        less second; ``higher``, in how many of them the first is better; ``p`` of Wilcoxon's
-        signed-rank test of their rho, two-sided, ``p_bonferroni`` and ``q`` (Benjamini and
-        Hochberg) over the pairs; ``median_difference``. Differences have the ends of their 95%
-        intervals over genes.
+    One row a pair: ``difference`` of the mean rho of fold changes, first less second; ``higher``,
+    in how many of them the first is better; ``p`` of Wilcoxon's signed-rank test of their rho,
+    two-sided, ``p_bonferroni`` and ``q`` (Benjamini and Hochberg) over the pairs;
+    ``median_difference``. Differences have the ends of their 95% intervals over genes.
     """
     differences = {(a, b): rho[a] - rho[b] for a, b in combinations(rho, 2)}
     p = np.array([_paired_p(values[0, ~medians]) for values in differences.values()])

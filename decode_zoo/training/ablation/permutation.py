@@ -21,10 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 class PermutedDataset(Dataset):
     """A data set whose genes see the inputs of others, on some sides. Made by `permute`.
 
-    Attributes
-    ----------
-    order : Mapping of Side to ndarray of int64, shape (n,)
-        Row of `targets` whose inputs each row sees.
+    `order` is the row of `targets` whose inputs each row sees.
     """
 
     order: Mapping[Side, IntArray] = field(default_factory=dict)
@@ -58,15 +55,7 @@ def permute(dataset: Dataset, sides: Sequence[Side], seed: int) -> PermutedDatas
 
     Several sides move together: each gene then sees all inputs of one other gene. Inputs keep their
     distribution; what they tell of the gene is lost. As in any permutation, one gene of a part, on
-    average, keeps its own.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    sides : sequence of Side
-        Whose inputs move.
-    seed : int
-        The same seed moves inputs in the same way, whatever the sides.
+    average, keeps its own. A seed moves inputs in the same way, whatever the sides.
     """
     shuffled = np.arange(len(dataset.rows))
     rng = np.random.default_rng(seed)

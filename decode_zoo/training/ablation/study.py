@@ -45,19 +45,10 @@ _FEWEST = 20  # genes to test on
 
 @dataclass(frozen=True, repr=False)
 class Ablation:
-    """What came of an ablation.
+    """What came of an ablation: tables of `comparison.summarise` and `comparison.compare`.
 
-    Attributes
-    ----------
-    variants : DataFrame
-        One row a variant, see `comparison.summarise`.
-    comparisons : DataFrame
-        One row a pair of variants, see `comparison.compare`.
-    outputs : DataFrame
-        One row an output: ``output``, ``kind``, and rho of each variant on test genes.
-    genes : dict of str to int
-        Part of the split → how many.
-    resamples, seed : int
+    `outputs` has one row an output: ``output``, ``kind``, and rho of each variant on test genes;
+    `genes` the number of genes in each part of the split.
     """
 
     variants: pd.DataFrame
@@ -81,13 +72,7 @@ class Ablation:
         return "RNA" if row["difference_high"] < 0 else "cannot be told"
 
     def findings(self, numbers: Mapping[str, Any]) -> Findings:
-        """Lay out what was found, with pictures.
-
-        Parameters
-        ----------
-        numbers : Mapping of str to Any
-            What else the summary is to say, ``provenance`` among it.
-        """
+        """Lay out what was found, with pictures; `numbers` is what else the summary is to hold."""
         from decode_zoo.training.ablation.figures import draw_differences, draw_outputs
 
         table = self.variants.set_index("variant").to_dict("index")
@@ -157,26 +142,9 @@ def ablate(
 ) -> Ablation:
     """Train on intact inputs and on exchanged ones, and compare on test genes.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Of fold changes and their median.
-    retrain : callable
-        Trains a network on a data set, always with the same settings and seeds.
-    seed : int
-        Of the exchange and of the resamples; the network's seeds are its own.
-    resamples : int
-        Bootstrap samples of genes.
-    checkpoints : Checkpoints, optional
-        Where predictions of variants that are done are kept; they are not trained again. The
-        settings must hold all that decides them, but the seed.
-
-    Raises
-    ------
-    UsageError
-        If outputs are no fold changes, or there is no resample.
-    InputError
-        If there are too few genes to test on.
+    `retrain` trains a network on a data set, always with the same settings and seeds; `seed` is of
+    the exchange and of the resamples. Predictions of variants that are done are kept in
+    `checkpoints`, whose settings must hold all that decides them but the seed.
     """
     if dataset.targets.unit:
         raise UsageError("Scores of genes are no fold changes, over which variants are compared.")
