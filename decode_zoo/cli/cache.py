@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from decode_zoo.cli.runner import Verbs, flag, note, option
 from decode_zoo.display import megabytes, printable
 from decode_zoo.errors import ArtifactError, UsageError
 
@@ -35,21 +36,15 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _ids = click.argument("artifact_ids", metavar="[ID]...", nargs=-1)
 
 
-class _Age(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A number of minutes, hours, days or weeks, in seconds."""
-
-    name = "age"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        match = re.fullmatch(r"([0-9]{1,6})([mhdw])", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no age; give e.g. 12h, 30d or 8w.", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+def _seconds(age: str) -> float:
+    """Read a number of minutes, hours, days or weeks."""
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", age)
+    if match is None:
+        raise click.BadParameter(f"{age!r} is no age; give e.g. 12h, 30d or 8w.")
+    return float(match[1]) * _UNITS[match[2]]
 
 
-@click.group()
+@click.group(cls=Verbs)
 def cache() -> None:
     """Look after the files that were fetched, or carry them to another site."""
 
@@ -93,16 +88,16 @@ def ls() -> None:
 
 @cache.command()
 @_ids
-@click.option(
+@option(
+    _seconds,
     "--older-than",
-    type=_Age(),
+    "Also good files that were fetched longer ago, e.g. 12h, 30d, 8w.",
     metavar="AGE",
-    help="Also good files that were fetched longer ago, e.g. 12h, 30d, 8w.",
 )
-@click.option("--all", "everything", is_flag=True, help="All that decode-zoo put there.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@flag("--all everything", "All that decode-zoo put there.")
+@flag("--dry-run", "Only print what would be removed.")
 def clean(
-    artifact_ids: Sequence[str], older_than: float | None, everything: bool, dry_run: bool
+    artifact_ids: tuple[str, ...], older_than: float | None, everything: bool, dry_run: bool
 ) -> None:
     """Remove what nobody can use from the cache; with options or ids, more.
 
@@ -133,17 +128,17 @@ def clean(
     for file in removed:
         click.echo(f"{printable(str(file.path))}\t{megabytes(file.size)}\t{file.state}")
     verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{_amount(removed)} {verb} from {store.cache}.", err=True)
+    note(f"{_amount(removed)} {verb} from {store.cache}.")
     for state, reason in _REASONS.items():
         left = [file for file in there if file.state == state and file not in removed]
         if left:
-            click.echo(f"Left: {_amount(left)} {reason}.", err=True)
+            note(f"Left: {_amount(left)} {reason}.")
 
 
 @cache.command()
 @click.argument("folder", metavar="DIR", type=click.Path())
 @_ids
-def export(folder: str, artifact_ids: Sequence[str]) -> None:
+def export(folder: str, artifact_ids: tuple[str, ...]) -> None:
     """Copy verified files into a new folder, to be carried to another site.
 
     It is laid out as a mirror, with a registry.yaml. There: decode-zoo cache import DIR, or
@@ -160,9 +155,9 @@ def export(folder: str, artifact_ids: Sequence[str]) -> None:
     for place, size in done.files:
         click.echo(f"{place}\t{megabytes(size)}")
     total = sum(size for _, size in done.files)
-    click.echo(f"{len(done.files)} files, {megabytes(total)} in {folder}.", err=True)
+    note(f"{len(done.files)} files, {megabytes(total)} in {folder}.")
     if done.left_out:
-        click.echo(f"Not here, so not in it: {', '.join(done.left_out)}.", err=True)
+        note(f"Not here, so not in it: {', '.join(done.left_out)}.")
 
 
 @cache.command(name="import")
@@ -182,18 +177,17 @@ def import_(folder: Path) -> None:
     done = unpack(store, folder)
     for place, size in done.files:
         click.echo(f"{place}\t{megabytes(size)}")
-    click.echo(
+    note(
         f"{len(done.files)} files verified and taken into {cache}, "
-        f"{len(done.here)} verified and here already.",
-        err=True,
+        f"{len(done.here)} verified and here already."
     )
     if done.lacking:
-        click.echo(f"Not in it, and not here: {', '.join(done.lacking)}.", err=True)
+        note(f"Not in it, and not here: {', '.join(done.lacking)}.")
     if done.left_out:
         names = ", ".join(map(printable, done.left_out[:10])) + ", …" * (len(done.left_out) > 10)
-        click.echo(f"Not in the registry, so not looked at: {names}.", err=True)
+        note(f"Not in the registry, so not looked at: {names}.")
     if done.remedy:
-        click.echo(done.remedy, err=True)
+        note(done.remedy)
 
 
 def _check_not_id(store: Store, folder: str) -> None:

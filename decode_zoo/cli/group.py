@@ -11,11 +11,8 @@ import sys
 import click
 
 import decode_zoo
-from decode_zoo.cli import data, learn, predict, study_relation, study_removal
+from decode_zoo.cli import data, learn, predict, study_relation, study_removal, zoo
 from decode_zoo.cli.cache import cache
-from decode_zoo.cli.doctor import doctor
-from decode_zoo.cli.publish import publish
-from decode_zoo.cli.zoo import fetch, info, ls, test, verify
 
 __all__ = ["cli", "study"]
 
@@ -70,13 +67,13 @@ for command in (
     learn.train,
     learn.finetune,
     learn.evaluate,
-    ls,
-    info,
-    fetch,
-    verify,
-    test,
-    doctor,
+    zoo.ls,
+    zoo.info,
+    zoo.fetch,
+    zoo.verify,
+    zoo.test,
+    zoo.doctor,
+    zoo.publish,
     cache,
-    publish,
 ):
     cli.add_command(command)

@@ -1,23 +1,36 @@
-"""``decode-zoo ls | info | fetch | verify | test``: what is in the zoo, and is it whole."""
+"""``decode-zoo ls | info | fetch | verify | test | publish | doctor``: what is here, and whole."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from decode_zoo.cli import runner
+from decode_zoo.cli.runner import Verb, flag, note, option
 from decode_zoo.display import megabytes
-from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
+from decode_zoo.errors import (
+    ArtifactError,
+    DecodeZooError,
+    InputError,
+    UsageError,
+    VerificationError,
+)
 
 if TYPE_CHECKING:
     from decode_zoo.artifact import Artifact
     from decode_zoo.manifest import Manifest
     from decode_zoo.store import Store
 
-__all__ = ["fetch", "info", "ls", "test", "verify"]
+_DIR = click.Path(path_type=Path)
 
 
 def _size(artifact: Artifact) -> str:
@@ -36,12 +49,12 @@ def _place(store: Store, artifact: Artifact) -> str:
 
 
 def _registry_of(store: Store, name: str) -> str:
-    """Say who vouches for a name: decode-zoo, or a registry of the user's own."""
+    """Return who vouches for a name: decode-zoo, or a registry of the user's own."""
     origin = store.registry.origins.get(name)
     return "decode-zoo" if origin is None else origin.place
 
 
-@click.command()
+@click.command(cls=Verb)
 def ls() -> None:
     """List models and feature sets.
 
@@ -56,79 +69,79 @@ def ls() -> None:
     for name in sorted({*registry.artifacts, *registry.same_as}):
         artifact = registry.resolve(name)
         title = artifact.title if name == artifact.id else f"the same as {artifact.id}"
-        click.echo(
-            f"{name}\t{artifact.kind}\t{_size(artifact)}\t{_place(store, artifact)}"
-            f"\t{_registry_of(store, name)}\t{title}"
-        )
+        place, registered = _place(store, artifact), _registry_of(store, name)
+        click.echo("\t".join((name, artifact.kind, _size(artifact), place, registered, title)))
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("source", metavar="ID|DIR")
 def info(source: str) -> None:
-    """Say what a model or feature set is, how good, and where it comes from."""
+    """Describe a model or feature set: what it is, how good, and where it comes from."""
     import decode_zoo as dz
     from decode_zoo.cli.data import describe
     from decode_zoo.model import is_folder
     from decode_zoo.store import Store
 
     folder, store = Path(source), Store.default()
-    if is_folder(source, store):
-        if (folder / "manifest.json").is_file():
-            manifest = dz.load(folder).manifest
-            lines = [
-                f"{manifest.id}: {manifest.title}",
-                f"licence     {manifest.license}",
-                *_describe_model(manifest),
-                f"cite        {manifest.citation}",
-            ]
-        elif (folder / "features.json").is_file():
-            lines = describe(dz.load_features(folder))
-        else:
-            raise InputError(
-                "holds neither a model (manifest.json) nor a feature set (features.json)",
-                path=folder,
-            )
+    if not is_folder(source, store):
+        lines = _describe_artifact(store, store.registry.resolve(source))
+    elif (folder / "manifest.json").is_file():
+        lines = _describe_model(dz.load(folder).manifest)
+    elif (folder / "features.json").is_file():
+        lines = iter(describe(dz.load_features(folder)))
     else:
-        artifact = store.registry.resolve(source)
-        place = _place(store, artifact)
-        lines = [
-            f"{artifact.id}: {artifact.title}",
-            f"licence     {artifact.license}",
-            f"size        {_size(artifact)} ({place})",
-            f"registry    {_registry_of(store, artifact.id)}",
-        ]
-        if place == "to fetch":
-            lines.append(f"more        once it is here: {store.way_to_get(artifact.id)}")
-        elif artifact.kind == "model":
-            lines += _describe_model(dz.load(artifact.id, store=store).manifest)
-        else:
-            lines += describe(dz.load_features(artifact.id, store=store))
-        lines.append(f"cite        {artifact.citation}")
-        if artifact.erratum is not None:
-            lines.append(f"erratum     {artifact.erratum}")
+        raise InputError(
+            "holds neither a model (manifest.json) nor a feature set (features.json)", path=folder
+        )
     for line in lines:
         click.echo(line)
 
 
+def _describe_artifact(store: Store, artifact: Artifact) -> Iterator[str]:
+    import decode_zoo as dz
+    from decode_zoo.cli.data import describe
+
+    place = _place(store, artifact)
+    yield f"{artifact.id}: {artifact.title}"
+    yield f"licence     {artifact.license}"
+    yield f"size        {_size(artifact)} ({place})"
+    yield f"registry    {_registry_of(store, artifact.id)}"
+    if place == "to fetch":
+        yield f"more        once it is here: {store.way_to_get(artifact.id)}"
+    elif artifact.kind == "model":
+        yield from _describe_contents(dz.load(artifact.id, store=store).manifest)
+    else:
+        yield from describe(dz.load_features(artifact.id, store=store))
+    yield f"cite        {artifact.citation}"
+    if artifact.erratum is not None:
+        yield f"erratum     {artifact.erratum}"
+
+
 def _describe_model(manifest: Manifest) -> Iterator[str]:
+    yield f"{manifest.id}: {manifest.title}"
+    yield f"licence     {manifest.license}"
+    yield from _describe_contents(manifest)
+    yield f"cite        {manifest.citation}"
+
+
+def _describe_contents(manifest: Manifest) -> Iterator[str]:
     yield f"family      {manifest.family}"
     yield f"features    {manifest.features['id']} ({manifest.layout.genome})"
     for side, frozen in manifest.inputs.items():
         regulators = len({track.regulator for track in frozen.tracks})
         yield f"{side:11} {len(frozen.tracks)} tracks of {regulators} regulators"
     for part, values in manifest.metrics.items():
-        yield (
-            f"{part:11} Spearman's rho {manifest.spearman_text(part)}, {values['n_genes']} genes"
-        )
+        rho = manifest.spearman_text(part)
+        yield f"{part:11} Spearman's rho {rho}, {values['n_genes']} genes"
     names = ", ".join(output.name for output in manifest.outputs)
     yield f"outputs     {len(manifest.outputs)}: {names}"
     for source in manifest.sources:
         yield f"source      {source}"
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("artifact_ids", metavar="ID...", nargs=-1, required=True)
-def fetch(artifact_ids: Sequence[str]) -> None:
+def fetch(artifact_ids: tuple[str, ...]) -> None:
     """Download artifacts into the cache and verify them.
 
     Exit codes: 3 if nobody has a file; 5 if there is something else in its place, in the cache or
@@ -142,10 +155,10 @@ def fetch(artifact_ids: Sequence[str]) -> None:
             click.echo(str(path))
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("artifact_ids", metavar="ID...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every artifact that is here.")
-def verify(artifact_ids: Sequence[str], everything: bool) -> None:
+@flag("--all everything", "Every artifact that is here.")
+def verify(artifact_ids: tuple[str, ...], everything: bool) -> None:
     """Hash the files that are here again and compare with the registry; change nothing.
 
     Exit codes: 5 if a file is not the published one, else 3 if one may not be read or a folder is
@@ -157,35 +170,32 @@ def verify(artifact_ids: Sequence[str], everything: bool) -> None:
     if everything == bool(artifact_ids):
         raise UsageError("Give either ids or --all.")
     artifacts = [_registered(store, name) for name in artifact_ids or store.registry.artifacts]
-    bad: list[str] = []
-    closed: list[str] = []
+    damaged: Counter[str] = Counter()
+    unreadable: Counter[str] = Counter()
     absent: list[str] = []
-    for _, artifact in sorted({artifact.id: artifact for artifact in artifacts}.items()):
-        good, spoilt, unread = 0, 0, 0
+    for id_, artifact in sorted({artifact.id: artifact for artifact in artifacts}.items()):
+        good = 0
         for name in artifact.files:
             try:
-                good += store.check(artifact.id, name) is not None
-            except VerificationError as error:
-                spoilt += 1
-                click.echo(f"Error: {error}", err=True)
-            except ArtifactError as error:
-                unread += 1
-                click.echo(f"Error: {error}", err=True)
+                good += store.check(id_, name) is not None
+            except (VerificationError, ArtifactError) as error:
+                note(f"Error: {error}")
+                wrong = damaged if isinstance(error, VerificationError) else unreadable
+                wrong[id_] += 1
         parts = [f"{good} of {len(artifact.files)} files here, verified"] if good else []
-        parts += [f"{spoilt} damaged"] if spoilt else []
-        parts += [f"{unread} unreadable"] if unread else []
-        click.echo(f"{artifact.id}\t{', '.join(parts) or 'not here'}")
-        bad += [artifact.id] * spoilt
-        closed += [artifact.id] * unread
-        absent += [artifact.id] if not parts else []
-    if bad:
+        parts += [f"{damaged[id_]} damaged"] if id_ in damaged else []
+        parts += [f"{unreadable[id_]} unreadable"] if id_ in unreadable else []
+        click.echo(f"{id_}\t{', '.join(parts) or 'not here'}")
+        if not parts:
+            absent.append(id_)
+    if damaged:
         raise VerificationError(
-            f"{len(bad)} of the files here are not the published ones "
-            f"({', '.join(dict.fromkeys(bad))})."
+            f"{damaged.total()} of the files here are not the published ones "
+            f"({', '.join(damaged)})."
         )
-    if closed:
+    if unreadable:
         raise ArtifactError(
-            f"{len(closed)} of the files here cannot be read ({', '.join(dict.fromkeys(closed))})."
+            f"{unreadable.total()} of the files here cannot be read ({', '.join(unreadable)})."
         )
     if absent and not everything:
         raise ArtifactError(
@@ -206,24 +216,21 @@ def _registered(store: Store, name: str) -> Artifact:
         raise
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("models", metavar="ID|DIR...", nargs=-1, required=True)
-@click.option(
-    "--features",
-    "features_source",
-    metavar="ID|DIR",
-    help="The feature set that the models were trained on, if it is elsewhere.",
+@option(
+    runner.SOURCE,
+    "--features features_source",
+    "The feature set that the models were trained on, if it is elsewhere.",
 )
-def test(models: Sequence[str], features_source: str | None) -> None:
+def test(models: tuple[str, ...], features_source: str | None) -> None:
     """Recompute a model's known answers with each installed back end."""
     import decode_zoo as dz
-    from decode_zoo.graph import check_with_onnx
 
     installed = importlib.util.find_spec("onnxruntime") is not None
-    own = dz.load_features(features_source) if features_source else None
+    own = runner.load_own(features_source)
     for name in models:
         model = dz.load(name)
-        click.echo(f"{model.id}: {check_with_onnx(model.locate('model.onnx'))}", err=True)
         genes = len(model.manifest.known_answers.genes)
         for backend in ("numpy", "onnxruntime") if installed else ("numpy",):
             opened = model.backend(backend)
@@ -232,3 +239,106 @@ def test(models: Sequence[str], features_source: str | None) -> None:
                 f"{model.id}\t{opened.name}\t{genes} genes\tlargest difference {off:.1e} "
                 "of an output's scale"
             )
+
+
+@click.command(cls=Verb)
+@click.argument("folder", metavar="DIR", type=_DIR)
+@option(
+    _DIR,
+    "--to zoo",
+    "Folder to publish in, as a mirror serves it (default: check only).",
+    metavar="ZOO_DIR",
+)
+@option(str, "--title", "What a feature set is, in a line.")
+@option(str, "--license license_id", "Licence of a feature set, e.g. CC-BY-4.0.")
+@option(str, "--citation", "What to cite for a feature set.")
+def publish(
+    folder: Path, zoo: Path | None, title: str | None, license_id: str | None, citation: str | None
+) -> None:
+    """Check a model bundle or feature set, and lay it out for a mirror.
+
+    DIR holds the bundle and its card, CARD.md. Its files, known answers and implementations are
+    compared; then it appears under ZOO_DIR whole or not at all, with its entry in
+    ZOO_DIR/registry.yaml. An id never changes its meaning: other content needs the next version.
+
+    Whoever names that registry in DECODE_ZOO_REGISTRY, as a file or as a URL, has what it lists.
+    """
+    from decode_zoo.publication import Prose, inspect, lay_out, zoo_registry
+    from decode_zoo.registry import Origin, load_registry
+    from decode_zoo.store import Store, builtin_registry_path
+
+    prose = Prose(title, license_id, citation) if title and license_id and citation else None
+    if prose is None and (title or license_id or citation):
+        raise UsageError("A feature set needs --title, --license and --citation, all three.")
+    store = Store.default()
+    if zoo is not None:
+        place = zoo.absolute()
+        origin = Origin(str(place / "registry.yaml"), (str(place),))
+        store = replace(store, registry=store.registry.joined(zoo_registry(zoo), origin))
+    publication = inspect(folder, store, prose)
+    for finding in publication.findings:
+        click.echo(finding)
+    artifact = publication.artifact
+    if zoo is None:
+        click.echo(f"{artifact.id} can be published: decode-zoo publish {folder} --to ZOO_DIR")
+        return
+    new = lay_out(publication, folder, zoo, load_registry(builtin_registry_path()))
+    click.echo(f"{artifact.id} {'is' if new else 'was already'} in {zoo / artifact.folder}")
+    verb = f"predict --model {artifact.id}" if artifact.kind == "model" else f"info {artifact.id}"
+    registry = (zoo / "registry.yaml").absolute()
+    named = registry.as_uri() if re.search(r"[,\s]", str(registry)) else registry
+    click.echo(f"Use it with: DECODE_ZOO_REGISTRY={named} decode-zoo {verb}")
+
+
+@click.command(cls=Verb)
+@flag("--json as_json", "Print one JSON object.")
+def doctor(as_json: bool) -> None:
+    """Examine this installation: versions, back ends, threads, cache, mirrors, files.
+
+    Every installed back end recomputes the default model's known answers. Nothing is changed,
+    nothing fetched but the registries in DECODE_ZOO_REGISTRY; passwords in URLs are not printed.
+
+    Exit codes: 0 healthy (warnings allowed), else that of the worst problem, in this order: 5 a
+    file or an answer is wrong, 6 there is a GPU and it cannot be used, 3 the cache, a mirror or
+    the default model cannot be had, 4 the registry is not valid, 2 packages do not fit together,
+    1 a check broke.
+    """
+    import decode_zoo
+    from decode_zoo.doctor import examine, exit_code, summary
+
+    checks = examine()
+    code, verdict = exit_code(checks), summary(checks)
+    if as_json:
+        document = {
+            "format_version": 1,
+            "decode_zoo": decode_zoo.__version__,
+            "healthy": code == 0,
+            "exit_code": code,
+            "summary": verdict,
+            "checks": [check.as_json() for check in checks],
+        }
+        click.echo(json.dumps(document, indent=1))
+    else:
+        wide = max(len(check.name) for check in checks if len(check.name) <= 24)
+        margin = " " * (len("problem  ") + wide + 2)
+        for check in checks:
+            head = f"{check.state:9}{check.name:{wide}}  "
+            if len(check.name) > wide:  # a mirror's URL has a line of its own
+                head = f"{head.rstrip()}\n{margin}"
+            click.echo(head + _filled(check.found, margin))
+            if check.remedy and check.state != "ok":
+                click.echo(f"{margin}-> {_filled(check.remedy, margin + '   ')}")
+        if code == 0:
+            click.echo(verdict)
+    if code:
+        error = DecodeZooError(verdict)
+        error.exit_code = code
+        raise error
+
+
+def _filled(text: str, margin: str) -> str:
+    """Break a text into lines that stand under each other."""
+    lines = textwrap.wrap(
+        text, max(40, 110 - len(margin)), break_long_words=False, break_on_hyphens=False
+    )
+    return f"\n{margin}".join(lines)
