@@ -6,9 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from decode_zoo import Model
 
 # TensorFlow's start-up chatter would bury the test report.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+TOY = Path(__file__).parent / "data/toy"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -36,6 +41,39 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def shared() -> Path:
     """The folder of raw data beside the checkout; for tests marked ``shared``."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def toy() -> Path:
+    """The folder of the toy zoo (`tests.toy`); not to be written to."""
+    return TOY
+
+
+@pytest.fixture(scope="session")
+def toy_models() -> dict[str, Model]:
+    """The models of the toy zoo by family, ``decode`` and ``perceptron``."""
+    import decode_zoo as dz
+
+    features = dz.load_features(TOY / "features/toy-sites-v1")
+
+    def opened(folder: Path) -> Model:
+        return dz.Model.open(lambda name: folder / name, lambda _: features)
+
+    names = ("decode", "perceptron")
+    return {name: opened(TOY / f"models/toy-{name}-v1") for name in names}
+
+
+@pytest.fixture(scope="session", params=["decode", "perceptron"])
+def toy_model(request: pytest.FixtureRequest, toy_models: dict[str, Model]) -> Model:
+    """A model of the toy zoo; a test that takes it runs with one of each family."""
+    return toy_models[request.param]
+
+
+@pytest.fixture
+def toy_zoo(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the toys be found by their ids, in Python and on the command line."""
+    monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(toy / "registry.yaml"))
+    return toy
 
 
 @pytest.fixture(scope="session", autouse=True)
