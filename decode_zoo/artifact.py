@@ -45,15 +45,7 @@ FOLDERS = {"model": "models", "features": "features"}
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a published file must be.
-
-    Parameters
-    ----------
-    sha256 : str
-        64 lowercase hexadecimal digits.
-    size : int
-        Bytes, at most 1 TiB.
-    """
+    """What a published file must be: 64 lowercase hexadecimal digits, and bytes."""
 
     sha256: str
     size: int
@@ -62,8 +54,7 @@ class FileEntry:
         """Refuse a hash or size that no file can have."""
         if not (isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256)):
             raise InputError(
-                "sha256: must be 64 lowercase hexadecimal digits (in quotes if all are 0 to 9), "
-                f"got {brief(self.sha256)}"
+                f"sha256: must be 64 lowercase hexadecimal digits, got {brief(self.sha256)}"
             )
         if type(self.size) is not int or not 0 <= self.size <= _LARGEST:
             raise InputError(
@@ -75,29 +66,17 @@ class FileEntry:
 class Artifact:
     """One published model bundle or feature set.
 
-    Parameters
-    ----------
-    id : str
-        Carries the version (``gtex-tissue-decode-v1``) and never changes its meaning.
-    kind : str
-        ``model`` or ``features``.
-    title, license, citation : str
-        For people; none may be empty.
-    features : str or None
-        Id of the feature set a model reads; None for feature sets.
-    files : mapping of str to FileEntry
-        File name to what the file must be; at least one.
-    erratum : str or None
-        What its files, which never change, say wrongly. No part of its meaning.
+    The id carries the version (``gtex-tissue-decode-v1``) and never changes its meaning.
     """
 
     id: str
-    kind: str
+    kind: str  # 'model' or 'features'
     title: str
     license: str
     citation: str
-    features: str | None
-    files: Mapping[str, FileEntry]
+    features: str | None  # id of the feature set that a model reads
+    files: Mapping[str, FileEntry]  # by name, at least one
+    # What its files, which never change, say wrongly; no part of its meaning.
     erratum: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,7 +98,11 @@ class Artifact:
             )
         seen: dict[str, str] = {}
         for name in self.files:
-            _check_file_name(name)
+            if not _is_file_name(name):
+                raise InputError(
+                    f"files: {brief(name)} is no file name (letters, digits, '.', '_', '-', first "
+                    "a letter or digit, last no '.', at most 100; no folders, no name of a device)"
+                )
             # On many disks the two would be one file.
             if (other := seen.setdefault(name.lower(), name)) != name:
                 raise InputError(f"files: {other!r} and {name!r} differ only in capitals")
@@ -131,23 +114,7 @@ class Artifact:
 
 
 def hash_file(path: str | os.PathLike[str]) -> FileEntry:
-    """Hash and measure a file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Returns
-    -------
-    FileEntry
-        Its SHA-256 and size in bytes.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
+    """Hash and measure a file."""
     return FileEntry(sha256_of(path), os.path.getsize(path))
 
 
@@ -158,19 +125,10 @@ def difference(
     follow: bool = False,
     digest: Callable[[BinaryIO, int], str] = sha256_of_stream,
 ) -> str | None:
-    """Say how a file differs from what is published; None if it does not.
+    """Return in words how a file differs from what is published; None if it does not.
 
-    Its size is looked at first, and no more than that is read.
-
-    Parameters
-    ----------
-    path : path-like
-    entry : FileEntry
-        What it must be.
-    follow : bool
-        Take a link for what it leads to; otherwise it is no ordinary file.
-    digest : callable
-        Gives the SHA-256 of so many bytes of an open file.
+    Its size is looked at first, and no more than that is read. A link is no ordinary file, unless
+    `follow`. `digest` gives the SHA-256 of so many bytes of an open file.
     """
     try:
         with open_plain(path, follow=follow) as file:
@@ -186,23 +144,10 @@ def difference(
 
 
 def entry_for(folder: str | os.PathLike[str]) -> dict[str, FileEntry]:
-    """Describe the files of an artifact on disk, for publishing it.
+    """Describe the files of a bundle or feature set on disk, sorted by name, for publishing it.
 
-    Parameters
-    ----------
-    folder : path-like
-        A bundle or feature set.
-
-    Returns
-    -------
-    dict of str to FileEntry
-        The ``files`` of its `Artifact`, sorted by name.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, it is empty, or it holds anything but files
-        with names that a registry accepts.
+    Raises InputError if there is no such folder, it is empty, or it holds anything but files with
+    names that a registry accepts.
     """
     try:
         paths = sorted(Path(folder).iterdir())
@@ -222,20 +167,7 @@ def entry_for(folder: str | os.PathLike[str]) -> dict[str, FileEntry]:
 
 
 def check_id(value: object, where: str = "id") -> None:
-    """Refuse what is no id.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    where : str
-        What it is, for the message.
-
-    Raises
-    ------
-    InputError
-        If it is not one.
-    """
+    """Raise InputError, which begins with `where`, for what is no id."""
     if not (isinstance(value, str) and _ID.fullmatch(value)) or _DEVICE.fullmatch(value):
         raise InputError(
             f"{where}: {brief(value)} is no id (lowercase letters, digits, '-', first no '-'; "
@@ -244,14 +176,9 @@ def check_id(value: object, where: str = "id") -> None:
 
 
 def check_versioned(value: object, where: str = "id") -> None:
-    """Refuse what is no id with its version at the end, as every published one has.
+    """Raise InputError for what is no id with its version at the end, as each published one has.
 
-    Without it, a name could be taken for the newest version of another (parameters as `check_id`).
-
-    Raises
-    ------
-    InputError
-        If it is not one.
+    Without it, a name could be taken for the newest version of another.
     """
     check_id(value, where)
     if not _VERSIONED.fullmatch(str(value)):
@@ -267,14 +194,6 @@ def _is_file_name(name: object) -> bool:
         and _FILE_NAME.fullmatch(name) is not None
         and _DEVICE.fullmatch(name) is None
     )
-
-
-def _check_file_name(name: object) -> None:
-    if not _is_file_name(name):
-        raise InputError(
-            f"files: {brief(name)} is no file name (letters, digits, '.', '_', '-', first a "
-            "letter or digit, last no '.', at most 100; no folders, no name of a device)"
-        )
 
 
 def _check_text(value: object, where: str) -> None:

@@ -25,7 +25,7 @@ from decode_zoo.errors import UsageError
 from decode_zoo.explainer import Explainer
 from decode_zoo.files import atomic_path, check_files
 from decode_zoo.provenance import plain, provenance_path
-from decode_zoo.records import parse_json
+from decode_zoo.schema import parse_json
 from decode_zoo.scorefiles import Selection, format_of
 from decode_zoo.tables import check_output, print_table, suffix_of, text_rows
 

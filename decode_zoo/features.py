@@ -47,7 +47,7 @@ from decode_zoo.genes import GeneIndex
 from decode_zoo.layout import LONGEST, SIDES, Layout, Side
 from decode_zoo.names import track_fault
 from decode_zoo.pooling import PooledRows, SitePieces, head_bases, take_columns, total_bases
-from decode_zoo.records import from_plain, parse_json
+from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.sites import Track
 
 __all__ = ["FeatureSet", "Rows"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.records import parse_json
+from decode_zoo.schema import parse_json
 
 __all__ = [
     "MAX_BYTES",

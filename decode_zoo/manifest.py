@@ -23,7 +23,7 @@ from decode_zoo.files import read_at_most, sha256_of
 from decode_zoo.layout import LONGEST, SIDES, Layout, Side
 from decode_zoo.names import output_fault, track_fault
 from decode_zoo.provenance import plain
-from decode_zoo.records import from_plain, parse_json
+from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.sites import Track
 
 __all__ = [

@@ -14,9 +14,8 @@ from decode_zoo.display import printable
 from decode_zoo.download import TransferError, make_folder, transfer
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.files import atomic_dir, entries_of, kind_of, open_plain
-from decode_zoo.registry import Registry, parse_registry, write_registry
+from decode_zoo.registry import LIMIT, Registry, parse_registry, write_registry
 from decode_zoo.store import Store, unwritable
-from decode_zoo.yamltext import LIMIT
 
 __all__ = ["Parcel", "pack", "unpack"]
 

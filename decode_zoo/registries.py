@@ -26,8 +26,14 @@ from decode_zoo.display import masked
 from decode_zoo.download import NoSourceError, Sink, first_of, make_folder, receive
 from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
 from decode_zoo.files import atomic_path, open_plain
-from decode_zoo.registry import Origin, Registry, check_mirror, load_registry, parse_registry
-from decode_zoo.yamltext import LIMIT
+from decode_zoo.registry import (
+    LIMIT,
+    Origin,
+    Registry,
+    check_mirror,
+    load_registry,
+    parse_registry,
+)
 
 __all__ = ["Kept", "fetch_text", "join_registries", "kept_copy", "read_registry", "registry_places"]
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from decode_zoo.artifact import Artifact, FileEntry, check_id, check_versioned
+from decode_zoo.artifact import Artifact, check_id, check_versioned
 from decode_zoo.display import brief, masked
 from decode_zoo.errors import ArtifactError, InputError
 from decode_zoo.files import atomic_path, read_at_most
-from decode_zoo.yamltext import LIMIT, parse
+from decode_zoo.schema import from_plain, line_of, parse_yaml
 
 __all__ = [
     "FORMAT_VERSION",
+    "LIMIT",
     "Origin",
     "Registry",
     "check_mirror",
@@ -33,19 +34,13 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+# Bytes; a registry of some thousand artifacts.
+LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A registry of the user's own, as what artifacts come from.
-
-    Parameters
-    ----------
-    place : str
-        Its file or URL.
-    mirrors : tuple of str
-        What to fetch its artifacts from.
-    """
+    """A registry of the user's own: its file or URL, and what to fetch its artifacts from."""
 
     place: str
     mirrors: tuple[str, ...]
@@ -53,28 +48,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything that is published.
+    """Everything that is published."""
 
-    Parameters
-    ----------
-    artifacts : mapping of str to Artifact
-        By id, which ends with its version.
-    mirrors : tuple of str
-        Base URLs (https, file; http for this machine) or absolute folders, each laid out like
-        ``zoo/``. Those of the built-in registry, if others were joined to it.
-    default_model : str or None
-        Id of the model to use when none is named.
-    same_as : mapping of str to str
-        Second names, with versions of their own: id to the id of an artifact.
-    origins : mapping of str to Origin
-        For the ids and second names that were joined to it; its own have none.
-    """
-
-    artifacts: Mapping[str, Artifact]
+    artifacts: Mapping[str, Artifact]  # by id, which ends with its version
+    # Base URLs (https, file; http for this machine) or absolute folders, each laid out like zoo/;
+    # those of the built-in registry, if others were joined to it.
     mirrors: tuple[str, ...]
     default_model: str | None = None
-    same_as: Mapping[str, str] = field(default_factory=dict)
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    same_as: Mapping[str, str] = field(default_factory=dict)  # second name to id
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # of joined ids and second names
 
     def __post_init__(self) -> None:
         """Refuse names that contradict each other or are unsafe."""
@@ -93,13 +75,7 @@ class Registry:
             check_id(self.default_model, "default_model")
 
     def check_references(self) -> None:
-        """Refuse references that lead nowhere.
-
-        Raises
-        ------
-        InputError
-            Names the registry, if it is one that was joined to this.
-        """
+        """Raise InputError, which names a joined registry, for references that lead nowhere."""
         for key, artifact in self.artifacts.items():
             if artifact.features is not None:
                 features = self.artifacts.get(artifact.features)
@@ -129,24 +105,9 @@ class Registry:
     def joined(self, other: Registry, origin: Origin) -> Registry:
         """Add what another registry lists; all names that this one resolves keep their meaning.
 
-        Ids and second names may not mean two things, and an id without its version is none: it
-        stands for the newest one of the first registry that has any (see `resolve`).
-
-        Parameters
-        ----------
-        other : Registry
-            May refer to artifacts of this one.
-        origin : Origin
-            Where `other` lies, and what to fetch its artifacts from.
-
-        Returns
-        -------
-        Registry
-
-        Raises
-        ------
-        InputError
-            If both have a name with different meanings.
+        Ids and second names may not mean two things (InputError), and an id without its version is
+        none: it stands for the newest one of the first registry that has any (see `resolve`). The
+        other may refer to artifacts of this one, and its own lie where `origin` says.
         """
         for key in [*other.artifacts, *other.same_as]:
             here = self.artifacts.get(key) or self.same_as.get(key)
@@ -174,26 +135,15 @@ class Registry:
     def resolve(self, artifact_id: str) -> Artifact:
         """Find an artifact by its id, a second name, or an id without its version.
 
-        Parameters
-        ----------
-        artifact_id : str
-            ``gtex-tissue-v1``, or ``gtex-tissue`` for the newest ``gtex-tissue-vN``, in the first
-            of the joined registries that has one: no other can put itself before it.
-
-        Returns
-        -------
-        Artifact
-            Its ``id`` may differ from what was asked for.
-
-        Raises
-        ------
-        ArtifactError
-            If there is no such artifact; names the closest ones.
+        ``gtex-tissue`` stands for the newest ``gtex-tissue-vN`` in the first of the joined
+        registries that has one: no other can put itself before it. Raises ArtifactError, which
+        names the closest ids, if there is no such artifact.
         """
         known = [*self.artifacts, *self.same_as]
         if artifact_id not in known:
             prefix = f"{artifact_id}-v"
-            ranks = {origin: -i for i, origin in enumerate(self._in_order())}
+            in_order = dict.fromkeys([None, *self.origins.values()])
+            ranks = {origin: -i for i, origin in enumerate(in_order)}
             versions = [
                 (ranks[self.origins.get(key)], int(key[len(prefix) :]), key)
                 for key in known
@@ -210,25 +160,9 @@ class Registry:
             artifact_id = max(versions)[-1]
         return self.artifacts[self.same_as.get(artifact_id, artifact_id)]
 
-    def _in_order(self) -> list[Origin | None]:
-        return list(dict.fromkeys([None, *self.origins.values()]))
-
 
 def check_mirror(value: object, where: str = "mirror") -> None:
-    """Refuse what is no mirror.
-
-    Parameters
-    ----------
-    value : object
-        A https URL, a http URL of this machine, a file URL, or an absolute folder.
-    where : str
-        What it is, for the message.
-
-    Raises
-    ------
-    InputError
-        If it is anything else, or holds a password, a query or blanks.
-    """
+    """Raise InputError for what is no mirror: a URL with a password, a query or blanks, too."""
     if isinstance(value, str) and value.isprintable():
         if "://" not in value and os.path.isabs(value):
             return
@@ -267,80 +201,36 @@ def is_this_machine(host: str | None) -> bool:
 
 
 def load_registry(path: str | os.PathLike[str], *, whole: bool = True) -> Registry:
-    """Read a ``registry.yaml``; anything it does not know is an error.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    whole : bool
-        Whether its references must lead to what it lists itself.
-
-    Returns
-    -------
-    Registry
-        What it lists.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is not a valid registry; names the file, the key and its line.
-    """
+    """Read a ``registry.yaml``; anything it does not know is an error (see `parse_registry`)."""
     return parse_registry(read_at_most(path, LIMIT), path, whole=whole)
 
 
 def parse_registry(data: bytes, path: str | os.PathLike[str], *, whole: bool = False) -> Registry:
-    """Read the text of a registry.
+    """Read the text of a registry; `path` is the file or URL that it comes from.
 
-    Parameters
-    ----------
-    data : bytes
-    path : path-like
-        File or URL that it comes from, for messages.
-    whole : bool
-        Whether its references must lead to what it lists itself.
-
-    Returns
-    -------
-    Registry
-
-    Raises
-    ------
-    InputError
-        As `load_registry` does.
+    Raises InputError with file, line and key if it is not valid; if `whole`, also for references
+    that lead to what it does not list itself.
     """
-    line = None
+    document: object = None
+    line = remedy = None
     try:
-        document = parse(data)
-        try:
-            registry = _registry(document.value)
-            if whole:
-                registry.check_references()
-            return registry
-        except InputError as error:
-            line = document.line(error.message.partition(": ")[0])
-            raise
+        document = parse_yaml(data)
+        registry = _registry(document)
+        if whole:
+            registry.check_references()
+        return registry
     except InputError as error:
-        raise InputError(
-            error.message, path=path, line=line or error.line, remedy=error.remedy
-        ) from None
+        message, line, remedy = error.message, error.line, error.remedy
+    except ValueError as error:
+        message = str(error)
+        if "expected text" in message:
+            remedy = "Put it in quotes."
+    line = line or line_of(document, message.partition(": ")[0])
+    raise InputError(message, path=path, line=line, remedy=remedy)
 
 
 def write_registry(registry: Registry, path: str | os.PathLike[str]) -> None:
-    """Write a registry so that equal registries give equal bytes.
-
-    Parameters
-    ----------
-    registry : Registry
-        What to write; artifacts and files are sorted by name.
-    path : path-like
-        Replaced whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
+    """Write a registry, whole or not at all, so that equal registries give equal bytes."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -384,67 +274,42 @@ def write_registry(registry: Registry, path: str | os.PathLike[str]) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+@dataclass(frozen=True)
+class _Document:
+    """What a registry.yaml holds."""
+
+    format_version: int
+    mirrors: tuple[str, ...]
+    artifacts: Mapping[str, dict[str, Any]]
+    default_model: str = ""
+
+
 def _registry(document: object) -> Registry:
-    root = _mapping(document, "", ("format_version",), None)
-    if type(root["format_version"]) is not int or root["format_version"] != FORMAT_VERSION:
+    if not isinstance(document, dict):
+        raise InputError("the registry: must be a mapping of keys to values", line=1)
+    version = document.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
         raise InputError(
-            f"format_version: must be {FORMAT_VERSION}, got {root['format_version']!r}",
+            f"format_version: must be {FORMAT_VERSION}, got {version!r}",
             remedy="A newer registry needs a newer decode-zoo: pip install -U decode-zoo",
         )
-    _mapping(root, "", ("format_version", "mirrors", "artifacts"), ("default_model",))
-    if not isinstance(root["mirrors"], list):
-        raise InputError("mirrors: must be a list")
-    if root.get("default_model", "") is None:
-        raise InputError("default_model: must be text and not empty")
+    found = from_plain(_Document, document)
     artifacts: dict[str, Artifact] = {}
     same_as: dict[str, str] = {}
-    for key, value in _mapping(root["artifacts"], "artifacts", (), None).items():
+    for key, entry in found.artifacts.items():
         where = f"artifacts.{key}"
-        if "same_as" in _mapping(value, where, (), None):
-            target = _mapping(value, where, ("same_as",), ())["same_as"]
-            check_id(target, f"{where}.same_as")
-            same_as[key] = target
+        if "same_as" in entry:
+            same_as[key] = from_plain(_Second, entry, where).same_as
+        elif "id" in entry:
+            raise InputError(f"{where}.id: unknown key 'id'")
         else:
-            artifacts[key] = _artifact(key, value, where)
-    return Registry(artifacts, tuple(root["mirrors"]), root.get("default_model"), same_as)
+            check_id(key, where)
+            artifacts[key] = from_plain(Artifact, {"features": None, **entry, "id": key}, where)
+    return Registry(artifacts, found.mirrors, found.default_model or None, same_as)
 
 
-def _artifact(key: str, value: object, where: str) -> Artifact:
-    required = ("kind", "title", "license", "citation", "files")
-    entry = _mapping(value, where, required, ("features", "erratum"))
-    if entry.get("erratum", "") is None:
-        raise InputError(f"{where}.erratum: must be text and not empty")
-    files = {}
-    for name, file in _mapping(entry["files"], f"{where}.files", (), None).items():
-        file_where = f"{where}.files.{name}"
-        try:
-            files[name] = FileEntry(**_mapping(file, file_where, ("sha256", "size"), ()))
-        except InputError as error:
-            raise _within(file_where, error) from None
-    try:
-        return Artifact(**{"features": None, **entry, "id": key, "files": files})
-    except InputError as error:
-        raise _within(where, error) from None
+@dataclass(frozen=True)
+class _Second:
+    """A second name of an artifact."""
 
-
-def _within(where: str, error: InputError) -> InputError:
-    """Say which entry of the registry an error is about, unless it already does."""
-    if error.message.startswith(where):
-        return error
-    return InputError(f"{where}.{error.message}", remedy=error.remedy)
-
-
-def _mapping(
-    value: object, where: str, required: tuple[str, ...], optional: tuple[str, ...] | None
-) -> dict[str, Any]:
-    """Check that `value` has the keys it must have; `optional` None allows every other key."""
-    if not isinstance(value, dict):
-        raise InputError(f"{where or 'the registry'}: must be a mapping of keys to values")
-    for key in value:
-        if optional is not None and key not in (*required, *optional):
-            place = f"{where}.{key}" if where else key
-            raise InputError(f"{place[:200]}: unknown key {key[:60]!r}")
-    for key in required:
-        if key not in value:
-            raise InputError(f"{where or 'the registry'}: the key {key!r} is missing")
-    return value
+    same_as: str

@@ -22,7 +22,7 @@ from decode_zoo.features import MAX_HEADER_BYTES, FeatureSet
 from decode_zoo.files import sha256_of
 from decode_zoo.layout import LONGEST, Layout
 from decode_zoo.manifest import MAX_MANIFEST_BYTES, Manifest
-from decode_zoo.records import parse_json
+from decode_zoo.schema import parse_json
 from tests.test_builder import GENES, Peak, build
 
 pytestmark = pytest.mark.fault

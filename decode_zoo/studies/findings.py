@@ -15,7 +15,7 @@ import pandas as pd
 from decode_zoo.errors import InputError, MissingExtraError
 from decode_zoo.files import atomic_dir, read_at_most
 from decode_zoo.provenance import plain
-from decode_zoo.records import from_plain, parse_json
+from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.tables import write_file
 
 if TYPE_CHECKING:

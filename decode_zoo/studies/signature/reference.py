@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from decode_zoo.errors import VerificationError
-from decode_zoo.records import from_plain, parse_json
+from decode_zoo.schema import from_plain, parse_json
 
 __all__ = ["Reference", "read_reference"]
 
