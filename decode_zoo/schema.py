@@ -164,24 +164,24 @@ def parse_yaml(data: bytes) -> Any:
     """
     try:
         text = data.decode("utf-8")
-        events = yaml.parse(text, Loader=_LOADER)
+        events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         next(events)  # the stream begins
         if isinstance(next(events), yaml.StreamEndEvent):
             return None
         found = _value(events, next(events), 0)
         next(events)  # the document ends
-        if not isinstance(more := next(events), yaml.StreamEndEvent):
-            raise InputError(
-                "holds more than one YAML document", line=int(more.start_mark.line) + 1
-            )
+        more = next(events)
+        if not isinstance(more, yaml.StreamEndEvent):
+            raise InputError("holds more than one YAML document", line=_line(more))
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError("is not UTF-8 text", line=line, remedy="Save it as UTF-8.") from None
+        raise InputError(
+            "is not UTF-8 text",
+            line=data.count(b"\n", 0, error.start) + 1,
+            remedy="Save it as UTF-8.",
+        ) from None
     except yaml.MarkedYAMLError as error:
         line = getattr(error.problem_mark, "line", -1) + 1 or None
-        raise InputError(
-            f"not valid YAML: {error.problem}", line=line
-        ) from None
+        raise InputError(f"not valid YAML: {error.problem}", line=line) from None
     except yaml.YAMLError as error:  # of unprintable characters
         raise InputError(f"not valid YAML: {error}") from None
     return found
@@ -199,9 +199,13 @@ def line_of(found: object, place: str) -> int | None:
     return line
 
 
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
 def _value(events: Iterator[Any], event: Any, depth: int) -> Any:
     """Build a value from its first event and those that follow."""
-    line = int(event.start_mark.line) + 1
+    line = _line(event)
     if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
         raise InputError(
             "anchors (&) and aliases (*) are not allowed",
@@ -224,7 +228,7 @@ def _value(events: Iterator[Any], event: Any, depth: int) -> Any:
         return items
     found = _Mapping()
     while not isinstance(event := next(events), yaml.MappingEndEvent):
-        line = int(event.start_mark.line) + 1
+        line = _line(event)
         key = _value(events, event, depth + 1)
         if not isinstance(key, str):
             shown = "a mapping or list" if isinstance(key, (dict, list)) else repr(key)
