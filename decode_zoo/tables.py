@@ -9,45 +9,60 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decode_zoo.errors import MissingExtraError, UsageError
+from decode_zoo.files import FilePath, atomic_path, check_files, discard_stdout
+from decode_zoo.provenance import plain, provenance_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
-from decode_zoo.files import atomic_path, check_files, discard_stdout
-from decode_zoo.provenance import plain, provenance_path
+__all__ = [
+    "check_output",
+    "print_table",
+    "suffix_of",
+    "text_rows",
+    "write_file",
+    "write_hdf5",
+    "write_table",
+    "write_text",
+]
 
-__all__ = ["check_output", "print_table", "suffix_of", "text_rows", "write_file", "write_table"]
+Record = Mapping[str, Any]
 
-_CHUNK_ROWS = 2048
+_BLOCK_ROWS = 1 << 14
 _SUFFIXES = (".tsv", ".txt", ".tsv.gz", ".csv", ".parquet", ".h5ad")
 _NEEDS = {".parquet": "pyarrow", ".h5ad": "anndata"}
 
 
-def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> None:
+# -- outputs -------------------------------------------------------------------------------------
+
+
+def suffix_of(path: FilePath) -> str:
+    """Return the suffix of an output, e.g. ``.tsv.gz``, or raise UsageError."""
+    name = os.path.basename(path).lower()
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix):
+            return suffix
+    raise UsageError(
+        f"Cannot tell the format of {os.fspath(path)} from its name.",
+        remedy=f"End the name of the output in one of: {', '.join(_SUFFIXES)}",
+    )
+
+
+def check_output(path: FilePath | None, force: bool = False) -> None:
     """Refuse an output that could not be written, before the work is done.
 
-    Parameters
-    ----------
-    path : str, os.PathLike or None
-        As for `write_table`.
-    force : bool
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    UsageError
-        If the suffix is not one that can be written, the folder is missing or not
-        writable, or the file or its provenance exists.
-    MissingExtraError
-        If the format needs a package that is not installed.
+    Raises UsageError if its suffix is unknown, the folder is missing or not writable, or the file
+    or its provenance exists and is not to be replaced, MissingExtraError if a package is missing.
     """
     if path is None or os.fspath(path) == "-":
         return
@@ -59,129 +74,51 @@ def check_output(path: str | os.PathLike[str] | None, force: bool = False) -> No
 
 def write_table(
     frame: pd.DataFrame,
-    path: str | os.PathLike[str] | None,
+    path: FilePath | None,
     *,
     provenance: Mapping[str, object],
     force: bool = False,
     units: Mapping[str, str] | None = None,
     id_columns: Sequence[str] = ("gene_id", "symbol", "status"),
 ) -> None:
-    """Write a result table and its provenance, both whole or neither.
+    """Write a result table and its provenance, both whole or neither; '-' or None prints the table.
 
-    The suffix chooses the format: `.tsv`, `.txt`, `.tsv.gz`, `.csv` (six significant
-    digits, empty cells for missing values), `.parquet`, `.h5ad`. The index of the
-    frame is not written.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        The table; its column names are unique.
-    path : str, os.PathLike or None
-        The output; None or '-' prints tab-separated text, without provenance.
-    provenance : Mapping
-        How the table came about, see `provenance`. It goes to
-        `<path>.provenance.json` and into Parquet (schema metadata
-        `decode_zoo.provenance`) and h5ad (`uns['provenance']`) files.
-    force : bool
-        Replace an existing file.
-    units : Mapping of str to str, optional
-        Unit of each output column; recorded in the provenance as `units`, in Parquet
-        as field metadata `unit`, in h5ad as `var['unit']`.
-    id_columns : sequence of str
-        Columns that identify the rows; the others must be numeric in h5ad, where
-        they become X (float32, rows x outputs).
-
-    Raises
-    ------
-    UsageError
-        As for `check_output`, or if the disk or standard output refuses the data.
-    MissingExtraError
-        If the format needs a package that is not installed.
+    The suffix chooses the format (see `write_file`). The provenance goes to
+    ``<path>.provenance.json``, with the units of columns as ``units``. Raises UsageError as
+    `check_output` does, and if the disk or standard output refuses the data.
     """
     if path is None or os.fspath(path) == "-":
         print_table(frame)
         return
     check_output(path, force)
     record = plain({**provenance, **({"units": units} if units else {})})
-    sidecar = Path(os.path.realpath(provenance_path(path)))
+    sidecar, before = Path(os.path.realpath(provenance_path(path))), None
     try:
         before = sidecar.read_bytes() if sidecar.exists() else None
-    except OSError as error:
-        raise _refused(path, error) from error
-    try:
         with atomic_path(path) as table:
             ids = [c for c in id_columns if c in frame.columns]
             write_file(frame, table, record, suffix_of(path), units=units, id_columns=ids)
             with atomic_path(sidecar) as notes:
                 notes.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except BaseException as error:
-        # The provenance is renamed first, so that no table is ever without.
+        # The provenance gets its name first, so that no table is ever without.
         if before is None:
             sidecar.unlink(missing_ok=True)
         elif sidecar.read_bytes() != before:
             with atomic_path(sidecar) as notes:
                 notes.write_bytes(before)
         if isinstance(error, OSError):
-            raise _refused(path, error) from error
+            raise UsageError(
+                f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
+                remedy="Choose another folder with -o, or free some space.",
+            ) from error
         raise
 
 
-def write_file(
-    frame: pd.DataFrame,
-    path: Path,
-    record: Mapping[str, Any],
-    suffix: str,
-    *,
-    units: Mapping[str, str] | None = None,
-    id_columns: Sequence[str],
-) -> None:
-    """Create a file with a table, in the format of a suffix (see `write_table`)."""
-    _WRITERS[suffix](frame, path, record, units or {}, id_columns)
-
-
-def _refused(path: str | os.PathLike[str], error: OSError) -> UsageError:
-    return UsageError(
-        f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
-        remedy="Choose another folder with -o, or free some space.",
-    )
-
-
-def suffix_of(path: str | os.PathLike[str]) -> str:
-    """Return the suffix that tells the format of an output, e.g. ``.tsv.gz``.
-
-    Raises
-    ------
-    UsageError
-        If it is not one that can be written.
-    """
-    name = os.path.basename(path).lower()
-    for suffix in _SUFFIXES:
-        if name.endswith(suffix):
-            return suffix
-    raise UsageError(
-        f"Cannot tell the format of {os.fspath(path)} from its name.",
-        remedy=f"End the name of the output in one of: {', '.join(_SUFFIXES)}",
-    )
-
-
 def print_table(frame: pd.DataFrame, *, header: bool = True) -> bool:
-    """Print a table to standard output, tab-separated.
+    """Print a table to standard output; return False if its reader (head, less) has seen enough.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-    header : bool
-        Whether to print the names of its columns first.
-
-    Returns
-    -------
-    bool
-        False if the reader (head, less) has seen enough.
-
-    Raises
-    ------
-    UsageError
-        If standard output is closed or refuses the data.
+    Raises UsageError if standard output is closed or refuses the data.
     """
     if sys.stdout is None:  # closed by the caller (>&-)
         raise UsageError("Standard output is closed.", remedy="Name an output file with -o.")
@@ -206,99 +143,89 @@ def print_table(frame: pd.DataFrame, *, header: bool = True) -> bool:
     return True
 
 
+# -- formats -------------------------------------------------------------------------------------
+
+
+def write_file(
+    frame: pd.DataFrame,
+    path: Path,
+    record: Record,
+    suffix: str,
+    *,
+    units: Mapping[str, str] | None = None,
+    id_columns: Sequence[str],
+) -> None:
+    """Create a file with a table, without its index, in the format of a suffix.
+
+    Text has six significant digits and empty cells for missing values. Parquet has the provenance
+    (`record`) as schema metadata and units as metadata of fields; h5ad has it in ``uns``, units in
+    ``var``, `id_columns` in ``obs`` and the others, which must be numbers, as ``X`` in float32.
+    """
+    if suffix == ".parquet":
+        _write_parquet(frame, path, record, units or {})
+    elif suffix == ".h5ad":
+        _write_h5ad(frame, path, record, units or {}, id_columns)
+    else:
+        write_text([frame], path, suffix)
+
+
 def text_rows(
     frame: pd.DataFrame, separator: str, *, header: bool = True, digits: int = 6
 ) -> Iterator[str]:
-    """Yield the header and then blocks of rows, quoted as the csv module would."""
-    special = re.compile(f'[{separator}\n\r"]')
-    columns = [_formatter(frame.iloc[:, i], special, digits) for i in range(frame.shape[1])]
-    if header:
-        cells = [_quote(str(name), special) for name in frame.columns]
-        yield separator.join(cells) + "\n"
-    for start in range(0, len(frame), _CHUNK_ROWS):
-        block = [cells_of(slice(start, start + _CHUNK_ROWS)) for cells_of in columns]
-        rows = map(separator.join, zip(*block, strict=True))
-        yield "\n".join(rows) + "\n"
+    """Yield the header and then blocks of rows, quoted as the csv module would.
 
-
-def _formatter(
-    column: pd.Series[Any], special: re.Pattern[str], digits: int
-) -> Callable[[slice], list[str]]:
-    """Return what turns rows of a column into printed cells.
-
-    Formatting column by column with the bare % operator is what makes this several
-    times as fast as `DataFrame.to_csv(float_format=...)`.
+    Column by column, with the bare % operator: several times as fast as `DataFrame.to_csv`.
     """
     import pandas as pd
-    from pandas.api.types import is_float_dtype
 
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        texts = [_quote(str(name), special) for name in column.cat.categories]
-        labels, codes = np.array([*texts, ""], object), column.cat.codes.to_numpy()
-        return lambda rows: labels[codes[rows]].tolist()
-    if is_float_dtype(column.dtype):
-        return partial(_floats, column, f"%.{digits}g")
-    return partial(_others, column, special)
+    special, pattern = re.compile(f'[{separator}\n\r"]'), f"%.{digits}g"
 
+    def quoted(cell: object) -> str:
+        text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+        return text if special.search(text) is None else '"' + text.replace('"', '""') + '"'
 
-def _floats(column: pd.Series[Any], pattern: str, rows: slice) -> list[str]:
-    # Adding zero drops the sign of -0, which depends on the back end.
-    values = column.iloc[rows].to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-    texts = list(map(pattern.__mod__, values.tolist()))
-    for row in np.flatnonzero(np.isnan(values)).tolist():
-        texts[row] = ""
-    return texts
+    def cells(column: pd.Series[Any]) -> list[str]:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            labels = np.array([*map(quoted, column.cat.categories), ""], object)
+            return list(labels[column.cat.codes.to_numpy()])
+        absent = column.isna().to_numpy()
+        if pd.api.types.is_float_dtype(column.dtype):
+            # Adding zero drops the sign of -0, which depends on the back end.
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
+            texts = list(map(pattern.__mod__, values.tolist()))
+        else:
+            texts = list(map(quoted, column.tolist()))
+        for row in np.flatnonzero(absent).tolist():
+            texts[row] = ""
+        return texts
 
-
-def _others(column: pd.Series[Any], special: re.Pattern[str], rows: slice) -> list[str]:
-    part = column.iloc[rows]
-    return [
-        "" if absent else _quote(f"{cell:.6g}" if isinstance(cell, float) else str(cell), special)
-        for cell, absent in zip(part.tolist(), part.isna().tolist(), strict=True)
-    ]
-
-
-def _quote(cell: str, special: re.Pattern[str]) -> str:
-    if special.search(cell) is None:
-        return cell
-    return '"' + cell.replace('"', '""') + '"'
+    if header:
+        yield separator.join(quoted(str(name)) for name in frame.columns) + "\n"
+    for start in range(0, len(frame), _BLOCK_ROWS):
+        block = frame.iloc[start : start + _BLOCK_ROWS]
+        columns = [cells(block.iloc[:, i]) for i in range(block.shape[1])]
+        yield "\n".join(map(separator.join, zip(*columns, strict=True))) + "\n"
 
 
-_Writer = Callable[
-    ["pd.DataFrame", Path, Mapping[str, Any], Mapping[str, str], Sequence[str]], None
-]
-
-
-def _text_writer(separator: str, compressed: bool = False) -> _Writer:
-    def write(
-        frame: pd.DataFrame,
-        path: Path,
-        record: Mapping[str, Any],
-        units: Mapping[str, str],
-        id_columns: Sequence[str],
-    ) -> None:
-        with open(path, "xb") as raw:
-            if compressed:
-                # No name and no time in the header: the same table, the same bytes.
-                with gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
-                    _dump(frame, separator, packed)
-            else:
-                _dump(frame, separator, raw)
-
-    return write
-
-
-def _dump(frame: pd.DataFrame, separator: str, stream: BinaryIO | io.BufferedIOBase) -> None:
-    for text in text_rows(frame, separator):
-        stream.write(text.encode())
+def write_text(
+    frames: Iterable[pd.DataFrame], path: Path, suffix: str, *, header: bool = True, digits: int = 6
+) -> None:
+    """Create a text file with tables one below the other; only the first may have a header."""
+    separator = "," if suffix == ".csv" else "\t"
+    with ExitStack() as stack:
+        stream: Any = stack.enter_context(open(path, "xb"))
+        if suffix.endswith(".gz"):
+            # No name and no time in the header: the same table, the same bytes.
+            packed = gzip.GzipFile("", "wb", compresslevel=4, fileobj=stream, mtime=0)
+            stream = stack.enter_context(packed)
+        for frame in frames:
+            for text in text_rows(frame, separator, header=header, digits=digits):
+                stream.write(text.encode())
+            header = False
 
 
 def _write_parquet(
-    frame: pd.DataFrame,
-    path: Path,
-    record: Mapping[str, Any],
-    units: Mapping[str, str],
-    id_columns: Sequence[str],
+    frame: pd.DataFrame, path: Path, record: Record, units: Mapping[str, str]
 ) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -313,30 +240,24 @@ def _write_parquet(
 
 
 def _write_h5ad(
-    frame: pd.DataFrame,
-    path: Path,
-    record: Mapping[str, Any],
-    units: Mapping[str, str],
-    id_columns: Sequence[str],
+    frame: pd.DataFrame, path: Path, record: Record, units: Mapping[str, str], ids: Sequence[str]
 ) -> None:
     import anndata
     import pandas as pd
     from anndata.io import write_elem
     from anndata.utils import make_index_unique
 
-    from decode_zoo.hdf5 import create_hdf5
-
-    outputs = [name for name in frame.columns if name not in id_columns]
+    outputs = [name for name in frame.columns if name not in ids]
     texts = [name for name in outputs if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
     if texts:
         raise UsageError(
             f"An h5ad file holds numbers only, and column '{texts[0]}' has text.",
             remedy="Write this table as .tsv or .parquet.",
         )
-    ids = frame[list(id_columns)]
-    obs = ids.astype(object).where(ids.notna(), "").astype(str)
+    obs = frame[list(ids)]
+    obs = obs.astype(object).where(obs.notna(), "").astype(str)
     # As a list, for the index must not take the column's name: anndata refuses that.
-    labels = obs.iloc[:, 0].tolist() if id_columns else [str(row) for row in range(len(frame))]
+    labels = obs.iloc[:, 0].tolist() if ids else [str(row) for row in range(len(frame))]
     obs.index = make_index_unique(pd.Index(labels, dtype=str))
     var = pd.DataFrame(
         {"unit": [units.get(name, "") for name in outputs]}, index=pd.Index(outputs, dtype=str)
@@ -348,15 +269,85 @@ def _write_h5ad(
         uns={"provenance": json.dumps(record)},
     )
     table.strings_to_categoricals()
-    with create_hdf5(path) as (file, _):
-        write_elem(file, "/", table, dataset_kwargs={"compression": "gzip"})
+
+    def fill(file: Any) -> Iterator[None]:
+        yield write_elem(file, "/", table, dataset_kwargs={"compression": "gzip"})
+
+    write_hdf5(path, fill)
 
 
-_WRITERS: dict[str, _Writer] = {
-    ".tsv": _text_writer("\t"),
-    ".txt": _text_writer("\t"),
-    ".tsv.gz": _text_writer("\t", compressed=True),
-    ".csv": _text_writer(","),
-    ".parquet": _write_parquet,
-    ".h5ad": _write_h5ad,
-}
+# -- HDF5 ----------------------------------------------------------------------------------------
+
+
+class _Disk(io.FileIO):
+    """A new file that fills up without the HDF5 library's knowledge.
+
+    If a write fails, the library keeps the file open for good, tries again at the end of the
+    process and dies of it (exit code 139), whatever Python makes of the error. Here the first error
+    is kept, and from then on so is what is written, in memory, for the library to read back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+        self.error: OSError | None = None
+        self._late: list[tuple[int, bytes]] = []
+
+    def write(self, data: Any) -> int:
+        """Write all of it, to disk or to memory."""
+        part, start = memoryview(data).cast("B"), self.tell()
+        rest = part
+        try:
+            while rest and self.error is None:
+                rest = rest[os.write(self.fileno(), rest) :]
+        except OSError as error:
+            self.error = error
+        if self.error is not None:
+            self._late.append((start, bytes(part)))
+            self.seek(start + len(part))
+        return len(part)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what was written, wherever it is, and zeros behind it."""
+        view, start = memoryview(buffer).cast("B"), self.tell()
+        n_read = super().readinto(view) or 0
+        view[n_read:] = bytes(len(view) - n_read)
+        for place, part in self._late:
+            first, last = max(place, start), min(place + len(part), start + len(view))
+            if first < last:
+                view[first - start : last - start] = part[first - place : last - place]
+        self.seek(start + len(view))
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file as long as this, unless it is lost already."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return self.tell() if size is None else size
+
+
+def write_hdf5(path: Path, fill: Callable[[Any], Iterable[object]]) -> None:
+    """Create an HDF5 file; `fill` is given it, and yields where the work may be given up.
+
+    In a thread of its own: no signal strikes there, and what Ctrl-C raises within the library's
+    calls to the file would be lost, and the library with it. Raises OSError if the disk is full.
+    """
+    import h5py
+
+    stopped = threading.Event()
+
+    def work() -> None:
+        with _Disk(path) as disk:
+            with h5py.File(disk, "w") as file:
+                for _ in fill(file):
+                    if stopped.is_set() or disk.error is not None:
+                        break
+            if disk.error is not None:
+                raise disk.error
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pool.submit(work).result()
+        finally:
+            stopped.set()

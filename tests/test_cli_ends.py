@@ -102,7 +102,7 @@ def test_a_signal_while_hdf5_writes_leaves_no_half_of_a_file(tmp_path, name, ste
     pytest.importorskip("anndata")
     code = f"""
 import os, signal
-from decode_zoo.hdf5 import Disk
+from decode_zoo.tables import _Disk as Disk
 def struck(self, *args, really=Disk.{step}, calls=[]):
     calls.append(0)
     if len(calls) == {at}: os.kill(os.getpid(), signal.{name})

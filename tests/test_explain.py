@@ -18,11 +18,10 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo import chunks
+from decode_zoo import writer
 from decode_zoo.attribution import Summary
-from decode_zoo.chunks import totals_path, write_attributions
 from decode_zoo.errors import UsageError
-from decode_zoo.scorefiles import Selection
+from decode_zoo.writer import Selection, totals_path, write_attributions
 from tests.test_cli import EXAMPLE, run
 
 MODEL = "gtex-tissue-v1"
@@ -46,7 +45,7 @@ def rows(model, explainer):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(chunks, "_CHUNK", dict.fromkeys(chunks._CHUNK, 3))
+    monkeypatch.setattr(writer, "_CHUNK", dict.fromkeys(writer._CHUNK, 3))
 
 
 def explain(*args, code=0, **kwargs):
@@ -248,20 +247,16 @@ def test_a_kill_between_the_last_steps_is_made_good(
                 raise KeyboardInterrupt
         replace(*args)
 
-    def killed_later(_):
+    def killed_later(*_, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
-        patch.setattr(chunks.shutil, "rmtree", killed_later)
+        patch.setattr(writer.shutil, "rmtree", killed_later)
         with pytest.raises(KeyboardInterrupt):
             write_attributions(explainer, rows, path, Selection(), provenance={})
     assert path.exists() == (renamed == 3)
-    if renamed == 3:  # nothing is left to do but to clear away
-        with pytest.raises(UsageError, match="exists"):
-            write_attributions(explainer, rows, path, Selection(), provenance={})
-    else:
-        write_attributions(explainer, rows, path, Selection(), provenance={})
+    write_attributions(explainer, rows, path, Selection(), provenance={}, force=renamed == 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "o.totals.tsv",
         "o.tsv",
@@ -297,8 +292,8 @@ def test_a_reader_that_has_seen_enough_ends_the_work(explainer, monkeypatch):
     monkeypatch.setattr(
         type(explainer), "explain", lambda self, r: calls.append(r.size) or real(self, r)
     )
-    monkeypatch.setattr(chunks, "print_table", lambda frame, header=True: header)
-    chunks.print_attributions(explainer, np.arange(4000), Selection(top=1))
+    monkeypatch.setattr(writer, "print_table", lambda frame, header=True: header)
+    writer.print_attributions(explainer, np.arange(4000), Selection(top=1))
     assert calls == [0, 1024]
 
 
@@ -508,9 +503,9 @@ def test_transcripts_of_a_gene_stay_in_one_chunk(small_chunks):
         bound=SimpleNamespace(features=features),
         references=[None],
     )
-    cut = list(chunks._chunks(explainer, np.arange(9), Selection(summary=True)))
+    cut = list(writer._chunks(explainer, np.arange(9), Selection(summary=True)))
     assert [[names[row] for row in chunk] for chunk in cut] == [list("bbbb"), list("aacc"), ["d"]]
-    as_asked = list(chunks._chunks(explainer, np.arange(9), Selection()))
+    as_asked = list(writer._chunks(explainer, np.arange(9), Selection()))
     assert [chunk.tolist() for chunk in as_asked] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 

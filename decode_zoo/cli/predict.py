@@ -137,14 +137,13 @@ def explain(
       decode-zoo explain --model gtex-tissue-v1 genes.tsv --summary -o summary.tsv
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo import chunks
-    from decode_zoo.scorefiles import Selection
+    from decode_zoo import writer
 
-    selection = Selection(top, summary)
-    chunks.check_attributions(output, by, selection, force=force)
+    selection = writer.Selection(top, summary)
+    writer.check_attributions(output, by, selection, force=force)
     target = None if str(output) == "-" else output
     if target is not None:
-        runner.check_inputs_kept(chunks.totals_path(target))
+        runner.check_inputs_kept(writer.totals_path(target))
     queries, against = runner.read_genes(genes, all_genes), runner.read_genes(background)
     explainer = dz.load(model_id).explainer(
         by=by,
@@ -155,7 +154,7 @@ def explain(
     )
     asked = explainer.model.rows_of(queries, explainer.bound)
     if target is None:
-        largest = chunks.print_attributions(explainer, asked.rows, selection)
+        largest = writer.print_attributions(explainer, asked.rows, selection)
     else:
         record = runner.record(
             requested_model=model_id,
@@ -164,7 +163,7 @@ def explain(
             **explainer.description(),
         )
         with runner.bar("explaining", asked.rows.size) as bar:
-            largest = chunks.write_attributions(
+            largest = writer.write_attributions(
                 explainer,
                 asked.rows,
                 target,
