@@ -129,9 +129,9 @@ CASES: dict[str, str] = {
     "cache-export": f"cache export @ {DECODE}",
     "cache-import": "cache import :cache-export",
     "publish-card": "publish :train",
-    "publish": "publish data/toy/models/toy-decode-v1 --to @",
-    "publish-sites": "publish data/toy/features/toy-sites-v1 --to @ --title Toy"
+    "publish": "publish data/toy/features/toy-sites-v1 --to @ --title Toy"
     " --license CC0-1.0 --citation nobody",
+    "publish-model": "publish data/toy/models/toy-decode-v1 --to :publish",
     "version": "--version",
 }
 VERBS = """predict|explain|report|features|features build|features info|features merge|train|cohort|
@@ -221,6 +221,7 @@ INTENDED = {
 # What may differ between two runs: when, where and with what it was made.
 PASSING = {"command", "created", "decode_zoo", "builder_version", "revision", "code", "platform"}
 PASSING |= {"python", "packages", "seconds", "elapsed", "finished", "started"}
+MOMENT = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?|\b[\d.]+ (min|s)\b"
 WORDS = {".html", ".svg", ".png", ".md", ".stderr", ".txt"}
 
 
@@ -368,7 +369,7 @@ def cleaned(value: object) -> object:
 def array_parts(name: str, array: np.ndarray) -> tuple[str, str, tuple[int, ...], object]:
     """Return an array as what is compared: name, type, shape and bytes, or texts."""
     array = np.asarray(array)
-    if array.dtype.hasobject:
+    if array.dtype.kind in "OS":
         texts = [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel()]
         return name, "text", array.shape, [cleaned(text) for text in texts]
     return name, str(array.dtype), array.shape, array.tobytes()
@@ -411,7 +412,9 @@ def content(path: Path) -> object:
         return [index, *(array_parts(str(name), frame[name].to_numpy()) for name in frame)], [
             str(kind) for kind in frame.dtypes
         ]
-    return h5_parts(path) if path.suffix == ".h5ad" else data
+    if path.suffix == ".h5ad":
+        return h5_parts(path)
+    return re.sub(MOMENT, b"", data) if path.suffix in WORDS else data
 
 
 def is_words(path: Path) -> bool:
