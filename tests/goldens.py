@@ -220,7 +220,7 @@ INTENDED = {
 }
 # What may differ between two runs: when, where and with what it was made.
 PASSING = {"command", "created", "decode_zoo", "builder_version", "revision", "code", "platform"}
-PASSING |= {"python", "packages", "seconds", "elapsed", "finished", "started"}
+PASSING |= {"free", "python", "packages", "seconds", "elapsed", "finished", "started"}
 MOMENT = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?|\b[\d.]+ (min|s)\b"
 WORDS = {".html", ".svg", ".png", ".md", ".stderr", ".txt"}
 
@@ -363,6 +363,8 @@ def cleaned(value: object) -> object:
             return cleaned(json.loads(value))
         except ValueError:
             return value
+    if isinstance(value, str):
+        return re.sub(r"^[\d.]+ GB; ", "", value)  # disk space, in `doctor`
     return value
 
 
