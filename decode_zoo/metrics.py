@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,15 @@ from scipy import stats
 
 from decode_zoo.expression import MEDIAN
 
-__all__ = ["auroc", "column_correlation", "false_discovery", "interval_95", "score", "summarise"]
+__all__ = [
+    "against_null",
+    "auroc",
+    "column_correlation",
+    "false_discovery",
+    "interval_95",
+    "score",
+    "summarise",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,6 +47,18 @@ def interval_95(values: npt.ArrayLike) -> list[float]:
     every = np.asarray(values, np.float64)
     finite = every[np.isfinite(every)]
     return np.quantile(finite, [0.025, 0.975]).tolist() if finite.size else [np.nan, np.nan]
+
+
+def against_null(values: npt.ArrayLike, found: float) -> dict[str, Any]:
+    """Return mean and 95% range of a number over permutations, and p of its reaching `found`.
+
+    All are NaN if one of the numbers is.
+    """
+    null = np.asarray(values, np.float64)
+    if not (np.isfinite(found) and np.isfinite(null).all()):
+        return {"mean": np.nan, "interval_95": [np.nan, np.nan], "p": np.nan}
+    p = (1 + (null >= found).sum()) / (1 + null.size)
+    return {"mean": float(null.mean()), "interval_95": interval_95(null), "p": float(p)}
 
 
 def auroc(

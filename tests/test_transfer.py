@@ -58,7 +58,7 @@ def test_a_base_that_was_split_by_gene_needs_a_split(base, cohort, tmp_path):  #
     assert len(cohort_dataset(first, cohort, split).split.test) == training["genes"]["test"]
 
     from decode_zoo.evaluation.comparison import held_out_genes
-    from decode_zoo.studies.traits.study import tested_rows
+    from decode_zoo.studies.measured import tested_rows
 
     assert sorted(held_out_genes(first)) == training["test_genes"]
     rows = tested_rows(first, first.bind())

@@ -294,7 +294,7 @@ def enrich(
     from decode_zoo.genesets import read_gmt
     from decode_zoo.model import Asked
     from decode_zoo.studies import enrichment
-    from decode_zoo.studies.traits.study import tested_rows
+    from decode_zoo.studies.measured import tested_rows
 
     if (genes is not None) + all_genes + (scores is not None) > 1:
         raise UsageError("Give either a file of genes, or --all-genes, or --scores.")

@@ -20,8 +20,10 @@ import pandas as pd
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.features import FeatureSet
+from decode_zoo.metrics import interval_95
 from decode_zoo.provenance import provenance
 from decode_zoo.studies.findings import Findings, check_extras
+from decode_zoo.studies.measured import find_pair, first_places, name_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,21 +45,11 @@ _NAMED = 5
 
 
 def left_by_sets(pair: FloatArray, regulators: FloatArray, sets: IntArray) -> FloatArray:
-    """Squared correlation of two genes once sets of regulators are regressed out of both.
+    """Return two genes' squared correlation once sets of regulators are regressed out, (n_sets,).
 
-    Parameters
-    ----------
-    pair : ndarray of float64, shape (2, m)
-        Expression of the two genes in m persons.
-    regulators : ndarray of float64, shape (n, m)
-        Expression of regulators.
-    sets : ndarray of int64, shape (n_sets, k)
-        Rows of `regulators`; each set is independent, and k < m - 1.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_sets,)
-        R2 of the residuals of two linear models with intercept; 0 where nothing is left of a gene.
+    Expression of the pair is (2, m), of regulators (n, m); each row of `sets`, (n_sets, k), has
+    rows of regulators that are independent, and k < m - 1. The linear models have an intercept;
+    0 where nothing is left of a gene.
     """
     centred, genes = _standardised(regulators), _standardised(pair)
     n_sets, k = sets.shape
@@ -77,18 +69,7 @@ def left_by_sets(pair: FloatArray, regulators: FloatArray, sets: IntArray) -> Fl
 
 
 def left_by_each(pair: FloatArray, regulators: FloatArray) -> FloatArray:
-    """Squared correlation of two genes once a single regulator is regressed out of both.
-
-    Parameters
-    ----------
-    pair : ndarray of float64, shape (2, m)
-    regulators : ndarray of float64, shape (n, m)
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        Squared partial correlation.
-    """
+    """Return two genes' squared partial correlation given each single regulator, shape (n,)."""
     return left_by_sets(pair, regulators, np.arange(len(regulators))[:, None])
 
 
@@ -101,46 +82,30 @@ def _standardised(values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Genes with expression that varies.
-
-    Attributes
-    ----------
-    features : FeatureSet
-    values : ndarray of float64, shape (n, m)
-        In the order of the matrix, less each gene's median.
-    places : Mapping of int to int
-        Row of the feature set → row of `values`.
-    varies : ndarray of bool, shape (n,)
-    """
+    """Expression of genes, less each one's median, by row of the feature set."""
 
     features: FeatureSet
-    values: FloatArray
-    places: Mapping[int, int]
-    varies: npt.NDArray[np.bool_]
+    values: FloatArray  # (n, m), in the order of the matrix
+    places: Mapping[int, int]  # row of the feature set → row of values
+    varies: npt.NDArray[np.bool_]  # (n,)
 
     @classmethod
     def of(cls, expression: pd.DataFrame, features: FeatureSet) -> _Measured:
         # This refuses counts, too.
         values = make_targets(expression, scale="log2").values[:, :-1]
-        rows = features.index.resolve([str(name) for name in expression.index]).rows.tolist()
-        # The first of two rows of one gene counts.
-        places = dict(zip(reversed(rows), reversed(range(len(rows))), strict=True))
-        places.pop(-1, None)
+        places = first_places(features, expression.index)
         return cls(features, values, places, np.ptp(values, axis=1) > 0)
 
     def status(self, row: int) -> str:
-        """Say whether a gene's expression can be used."""
         if row not in self.places:
             return "no_expression"
         return "ok" if self.varies[self.places[row]] else "constant"
 
     def take(self, rows: Sequence[int]) -> FloatArray:
-        """Return the expression of some genes, shape (n_rows, m)."""
         return self.values[[self.places[row] for row in rows]]
 
-    def name(self, row: int) -> str:
-        """Return a gene's symbol, or its id if it has none."""
-        return self.features.rows.symbols[row] or self.features.rows.ids[row]
+    def names(self, rows: Sequence[int]) -> list[str]:
+        return [name_of(self.features, row) for row in rows]
 
 
 def study_mediation(
@@ -156,37 +121,13 @@ def study_mediation(
 ) -> Findings:
     """Test whether the correlation of two genes goes with the expression of some regulators.
 
-    Parameters
-    ----------
-    expression : DataFrame, shape (n_genes, n_persons)
-        log2(TPM + 0.25), prepared, by gene id, as `read_expression` gives it.
-    pair : (str, str)
-        Ids or symbols of the two genes.
-    regulators : iterable of str
-        Symbols or ids. Those that are unknown, not measured, or one of the pair are left out, and
-        told.
-    features : FeatureSet
-        Its TFs and RBPs are what random regulators are drawn from.
-    draws : int
-        Random sets of as many regulators as are tested; if there are fewer sets, each is taken.
-    seed : int
-    command, facts
-        For the provenance.
+    `expression` is prepared, genes × persons, as `read_expression` gives it. Regulators that are
+    unknown, not measured, or one of the pair are left out, and told. As many are drawn at random
+    from the TFs and RBPs of `features`, `draws` times, or each set once if there are fewer.
 
-    Returns
-    -------
-    Findings
-
-    Raises
-    ------
-    UsageError
-        If the pair is not one of two genes that are known, or there are as many regulators as
-        persons less three.
-    InputError
-        If a gene of the pair or all regulators are not measured, a regulator is determined by
-        others, or there are too few persons or other regulators.
-    MissingExtraError
-        If a package for the picture or the page is not installed.
+    Raises UsageError if the pair is not one of two genes that are known, or there are as many
+    regulators as persons less three, InputError if genes are not measured, a regulator is
+    determined by others, or there are too few persons or other regulators.
     """
     check_extras()
     if isinstance(regulators, str):
@@ -199,31 +140,17 @@ def study_mediation(
             f"{n_persons} persons are too few; at least {_FEWEST_PERSONS} are needed", path=path
         )
     measured = _Measured.of(expression, features)
-    genes = _pair_rows(pair, measured, path)
+    genes = _measured_pair(pair, measured, path)
     classes = _classes(features)
-    asked = _asked(list(regulators), genes, measured, classes)
-    rows = [int(row) for row in asked["row"][asked["status"] == "ok"]]
-    if not rows:
-        raise InputError(
-            "none of the regulators can be tested: "
-            + ", ".join(
-                f"{name} ({status})"
-                for name, status in zip(asked["asked"], asked["status"], strict=True)
-            ),
-            path=path,
-            remedy="Name regulators whose genes are in the matrix.",
-        )
+    asked, rows = _asked(list(regulators), genes, measured, classes, path)
     if len(rows) >= n_persons - 3:
         raise UsageError(
             f"{len(rows)} regulators are too many for {n_persons} persons: at most "
             f"{n_persons - 4} can be regressed out.",
             remedy="Name fewer regulators.",
         )
-    pool = [
-        row
-        for row in sorted(classes)
-        if row not in {*rows, *genes} and measured.status(row) == "ok"
-    ]
+    others = {*classes}.difference(rows, genes)
+    pool = [row for row in sorted(others) if measured.status(row) == "ok"]
     if len(pool) < max(len(rows), 2):
         raise InputError(
             f"holds {len(pool)} other regulators of {features.name}, too few to draw random sets "
@@ -231,26 +158,27 @@ def study_mediation(
             path=path,
             remedy="Bring a matrix of all genes.",
         )
-    values, own, others = measured.take(genes), measured.take(rows), measured.take(pool)
-    _check_independent(own, [measured.name(row) for row in rows], path)
+    values, own, rest = measured.take(genes), measured.take(rows), measured.take(pool)
+    _check_independent(own, measured.names(rows), path)
     r = float(np.prod(_standardised(values), axis=0).sum())
     after = float(left_by_sets(values, own, np.arange(len(rows))[None])[0])
     sets = _random_sets(len(pool), len(rows), draws, seed)
-    null = left_by_sets(values, others, sets)
-    table = _tell_each(asked, values, own, left_by_each(values, others), r * r)
-    names = np.array([measured.name(row) for row in pool], object)
-    low, high = np.quantile(null, [0.025, 0.975]).tolist()
+    null = left_by_sets(values, rest, sets)
+    table = _tell_each(asked, values, own, left_by_each(values, rest), r * r)
+    names = np.array(measured.names(pool), object)
+    random = pd.DataFrame(
+        {
+            "set": np.arange(1, len(null) + 1),
+            "r2_left": null,
+            "regulators": [",".join(names[chosen]) for chosen in sets],
+        }
+    )
+    left_out = asked[asked["status"] != "ok"]
     numbers = {
-        "pair": [measured.name(row) for row in genes],
+        "pair": measured.names(genes),
         "persons": n_persons,
-        "regulators": [measured.name(row) for row in rows],
-        "left_out": dict(
-            zip(
-                asked["asked"][asked["status"] != "ok"],
-                asked["status"][asked["status"] != "ok"],
-                strict=True,
-            )
-        ),
+        "regulators": measured.names(rows),
+        "left_out": dict(zip(left_out["asked"], left_out["status"], strict=True)),
         "r": r,
         "r2": r * r,
         "r2_left": after,
@@ -261,7 +189,7 @@ def study_mediation(
             "of_feature_set": len(classes),
             "size": len(rows),
             "mean": float(null.mean()),
-            "interval_95": [low, high],
+            "interval_95": interval_95(null),
         },
         "p": float((1 + (null <= after).sum()) / (1 + len(sets))),
         "seed": seed,
@@ -272,20 +200,12 @@ def study_mediation(
             **(facts or {}),
         ),
     }
-    return _findings(numbers, table, null, [",".join(names[chosen]) for chosen in sets], features)
+    return _findings(numbers, table, random, features.name)
 
 
-def _pair_rows(pair: Sequence[str], measured: _Measured, path: str | None) -> list[int]:
-    """Find the two genes."""
-    if isinstance(pair, str) or len(pair) != 2:
-        raise UsageError("A pair is of two genes.", remedy="For example: LAPTM5,CD53")
-    found = measured.features.index.resolve(list(pair))
-    rows: list[int] = found.rows.tolist()
-    for name, row, status in zip(pair, rows, found.status, strict=True):
-        if row < 0:
-            raise UsageError(f"Gene '{name}' is not in {measured.features.name} ({status}).")
-    if rows[0] == rows[1]:
-        raise UsageError(f"{pair[0]} and {pair[1]} are one gene.", remedy="Name two genes.")
+def _measured_pair(pair: Sequence[str], measured: _Measured, path: str | None) -> tuple[int, int]:
+    """Find the two genes, which must be measured."""
+    rows = find_pair(measured.features, pair)
     for name, row in zip(pair, rows, strict=True):
         if (status := measured.status(row)) != "ok":
             what = "does not vary" if status == "constant" else "is not in the matrix"
@@ -308,25 +228,36 @@ def _classes(features: FeatureSet) -> dict[int, str]:
 
 
 def _asked(
-    names: list[str], genes: Sequence[int], measured: _Measured, classes: Mapping[int, str]
-) -> pd.DataFrame:
-    """Say of each regulator that was asked for whether it can be tested."""
+    names: list[str],
+    genes: Sequence[int],
+    measured: _Measured,
+    classes: Mapping[int, str],
+    path: str | None,
+) -> tuple[pd.DataFrame, list[int]]:
+    """Say of each regulator whether it can be tested, and give the rows of those that can."""
     found = measured.features.index.resolve(names)
     rows = found.rows.tolist()
     status = [
         "of_the_pair" if row in genes else measured.status(row) if text == "ok" else text
         for row, text in zip(rows, found.status, strict=True)
     ]
-    return pd.DataFrame(
+    if "ok" not in status:
+        listed = [f"{name} ({text})" for name, text in zip(names, status, strict=True)]
+        raise InputError(
+            f"none of the regulators can be tested: {', '.join(listed)}",
+            path=path,
+            remedy="Name regulators whose genes are in the matrix.",
+        )
+    table = pd.DataFrame(
         {
             "asked": names,
             "gene_id": found.gene_ids,
             "symbol": found.symbols,
             "class": [classes.get(row, "") for row in rows],
             "status": status,
-            "row": rows,
         }
     )
+    return table, [row for row, text in zip(rows, status, strict=True) if text == "ok"]
 
 
 def _random_sets(n: int, k: int, draws: int, seed: int) -> IntArray:
@@ -356,40 +287,28 @@ def _tell_each(
     asked: pd.DataFrame, pair: FloatArray, own: FloatArray, others: FloatArray, before: float
 ) -> pd.DataFrame:
     """Add what each regulator alone does, and how many others do as much."""
-    table, ok = asked.drop(columns="row"), (asked["status"] == "ok").to_numpy()
     r = _standardised(own) @ _standardised(pair).T
     left = left_by_each(pair, own)
     p = (1 + (others[None, :] <= left[:, None]).sum(axis=1)) / (1 + others.size)
-    for name, values in (
-        ("r_first", r[:, 0]),
-        ("r_second", r[:, 1]),
-        ("r2_left", left),
-        ("drop", before - left),
-        ("p", p),
-    ):
-        table[name] = np.nan
-        table.loc[ok, name] = values
-    return table.sort_values("r2_left", kind="stable", ignore_index=True)
+    columns = {"r_first": r[:, 0], "r_second": r[:, 1], "r2_left": left, "drop": before - left}
+    each = pd.DataFrame({**columns, "p": p}, index=asked.index[asked["status"] == "ok"])
+    return asked.join(each).sort_values("r2_left", kind="stable", ignore_index=True)
 
 
 def _findings(
-    numbers: Mapping[str, Any],
-    table: pd.DataFrame,
-    null: FloatArray,
-    sets: Sequence[str],
-    features: FeatureSet,
+    numbers: Mapping[str, Any], table: pd.DataFrame, random: pd.DataFrame, features: str
 ) -> Findings:
     first, second = numbers["pair"]
-    chosen, random = numbers["regulators"], numbers["random_sets"]
+    chosen, sets = numbers["regulators"], numbers["random_sets"]
     named = ", ".join(chosen[:_NAMED]) + (", …" if len(chosen) > _NAMED else "")
-    low, high = random["interval_95"]
-    how = f"all {random['n']:,} sets" if random["all"] else f"{random['n']:,} random sets"
+    low, high = sets["interval_95"]
+    how = f"all {sets['n']:,} sets" if sets["all"] else f"{sets['n']:,} random sets"
     notes = [
         f"R2 is the squared correlation of the expression of {first} and {second} over persons. "
         "It is taken once more of what is left of both when the expression of the regulators is "
         "regressed out (linear models with an intercept). Any regulators take something away, "
-        f"so {how} of as many are taken from {random['of_regulators']:,} others that are measured, "
-        f"of {random['of_feature_set']:,} TFs and RBPs of {features.name}; "
+        f"so {how} of as many are taken from {sets['of_regulators']:,} others that are measured, "
+        f"of {sets['of_feature_set']:,} TFs and RBPs of {features}; "
         "p is the share of them that leave as little.",
         "Expression of a regulator is not its activity, and what is regressed out may as well be "
         "what regulator and genes share otherwise, such as cell composition: a low p is no proof "
@@ -406,7 +325,7 @@ def _findings(
             "Regulators": f"{len(chosen)}",
             "R2": f"{numbers['r2']:.3f} ({'negative' if numbers['r'] < 0 else 'positive'})",
             "R2 left": f"{numbers['r2_left']:.3f}",
-            "Left by other sets": f"{random['mean']:.3f} ({low:.3f} to {high:.3f})",
+            "Left by other sets": f"{sets['mean']:.3f} ({low:.3f} to {high:.3f})",
             "p": f"{numbers['p']:.2g}",
         },
         tuple(notes),
@@ -415,17 +334,12 @@ def _findings(
                 "Each regulator alone; p: share of the others that leave as little",
                 table,
             ),
-            "random_sets": (
-                "R2 left by other sets",
-                pd.DataFrame(
-                    {"set": np.arange(1, len(null) + 1), "r2_left": null, "regulators": sets}
-                ),
-            ),
+            "random_sets": ("R2 left by other sets", random),
         },
         {
             "histogram": (
                 "R2 left by these regulators, and by other sets",
-                _histogram(numbers, null),
+                _histogram(numbers, random["r2_left"].to_numpy(np.float64)),
             )
         },
         numbers,

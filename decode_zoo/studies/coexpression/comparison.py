@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,16 @@ import pandas as pd
 from decode_zoo.errors import InputError
 from decode_zoo.evaluation.donors import donor_of
 from decode_zoo.expression import Targets, make_targets
-from decode_zoo.holdout import tested_rows
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.studies.coexpression.pairs import Correlation, PairScore, Similarity, unit_ranks
-from decode_zoo.studies.traits.study import shared_genes
+from decode_zoo.studies.measured import StudiedGenes, shared_genes
 
 __all__ = ["PREDICTION", "TISSUES", "Comparison", "Tissue", "between", "open_tissue", "within"]
 
 IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+Ranks = npt.NDArray[np.float32]
 
 # Fewer say nothing of correlations.
 _FEWEST = 10
@@ -32,78 +31,39 @@ PREDICTION, TISSUES, _LENGTH, _TRACKS = "prediction", "tissue profiles", "RNA le
 
 @dataclass(frozen=True)
 class Tissue:
-    """A model and what was measured of the same persons.
-
-    Attributes
-    ----------
-    label : str
-    model : Model
-    bound : BoundFeatures
-    persons : tuple of str
-        The m that both have.
-    targets : Targets
-        All that was measured of them.
-    places, rows : ndarray of int64, shape (n,)
-        Of the genes that are studied, in `targets` and in the feature set.
-    tested : ndarray of bool, shape (n,), or None
-        Which of them the model was tested on; None if it does not say.
-    facts : Mapping
-        What became of persons and genes.
-    """
+    """A model and what was measured of the same persons."""
 
     label: str
     model: Model
     bound: BoundFeatures
-    persons: tuple[str, ...]
-    targets: Targets
-    places: IntArray
-    rows: IntArray
-    tested: BoolArray | None
-    facts: Mapping[str, Any]
+    persons: tuple[str, ...]  # that both have
+    targets: Targets  # all that was measured of them
+    genes: StudiedGenes
+    facts: Mapping[str, Any]  # what became of persons and genes
 
-    @property
-    def ids(self) -> list[str]:
-        """Genes that are studied, by id of the feature set."""
-        ids = self.bound.features.rows.ids
-        return [ids[row] for row in self.rows]
+    def ranks(
+        self, persons: Sequence[str], places: IntArray, rows: IntArray
+    ) -> tuple[Ranks, Ranks]:
+        """Return ranks of measured and predicted fold changes over persons, shape (n, m) each.
 
-    def take(self, order: IntArray) -> Tissue:
-        """Choose among the genes that are studied."""
-        tested = None if self.tested is None else self.tested[order]
-        return replace(self, places=self.places[order], rows=self.rows[order], tested=tested)
-
-    def measured(self, persons: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Ranks of measured fold changes over persons."""
-        columns = [self.targets.names.index(name) for name in persons]
-        return unit_ranks(self.targets.values[self.places][:, columns])
-
-    def predicted(self, persons: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Ranks of predicted fold changes over persons."""
-        columns = [self.model.outputs.index(name) for name in persons]
-        values = self.model.predict_rows(self.rows, self.bound, self.model.backend("numpy"))
-        return unit_ranks(values[:, columns])
+        `places` in `targets` and `rows` of the feature set are of the same n genes.
+        """
+        measured = [self.targets.names.index(name) for name in persons]
+        predicted = [self.model.outputs.index(name) for name in persons]
+        values = self.model.predict_rows(rows, self.bound, self.model.backend("numpy"))
+        return (
+            unit_ranks(self.targets.values[places][:, measured]),
+            unit_ranks(values[:, predicted]),
+        )
 
 
 def open_tissue(
     label: str, model: Model, expression: pd.DataFrame, genes: Iterable[str] | None
 ) -> Tissue:
-    """Bring a model and its persons' expression together.
+    """Bring a model of persons and their expression, genes × persons, together.
 
-    Parameters
-    ----------
-    label : str
-    model : Model
-        Its outputs are persons.
-    expression : DataFrame, shape (n_genes, n_persons)
-    genes : iterable of str, optional
-        Those to study; those that the model was tested on if not given.
-
-    Raises
-    ------
-    InputError
-        If they share too few persons or genes.
-    UsageError
-        If the model does not say which genes it was tested on, and none are named.
+    Genes that the model was tested on if none are named. Raises InputError if they share too few
+    persons or genes, UsageError if the model does not say which genes it was tested on.
     """
     outputs = {output.name for output in model.manifest.outputs if output.kind == "fold_change"}
     persons = tuple(name for name in map(str, expression.columns) if name in outputs)
@@ -118,8 +78,6 @@ def open_tissue(
     bound = model.bind()
     targets = make_targets(expression[list(persons)], scale="log2")
     found = shared_genes(model, bound, expression, targets.values, genes)
-    known = tested_rows(model.manifest, bound.features)
-    tested = None if known is None else np.isin(found.rows, known)
     facts = {
         "model": model.id,
         "persons": {
@@ -127,125 +85,104 @@ def open_tissue(
             "of_model": len(outputs),
             "of_expression": expression.shape[1],
         },
-        "genes": {
-            "n": found.rows.size,
-            "chosen": found.chosen,
-            "tested_on": _number(tested),
-            **found.lost,
-        },
+        "genes": found.facts,
     }
-    return Tissue(label, model, bound, persons, targets, found.places, found.rows, tested, facts)
-
-
-def _number(tested: BoolArray | None) -> int | None:
-    return None if tested is None else int(tested.sum())
+    return Tissue(label, model, bound, persons, targets, found, facts)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pairs of n genes, as measured and by several scores.
-
-    Attributes
-    ----------
-    label : str
-    ids, symbols : list of str
-    tracks : ndarray of int64, shape (n,)
-        Tracks with sites.
-    measured : Correlation
-    scores : Mapping of str to PairScore
-    symmetric : bool
-    facts : Mapping
-    """
+    """Pairs of n genes, as measured and by several scores."""
 
     label: str
     ids: list[str]
     symbols: list[str]
-    tracks: IntArray
+    tracks: IntArray  # (n,): tracks with sites
     measured: Correlation
     scores: Mapping[str, PairScore]
-    symmetric: bool
+    symmetric: bool  # whether a pair is the same in either order
     facts: Mapping[str, Any]
 
 
 def within(tissue: Tissue, profiles: Model, order: IntArray) -> Comparison:
     """Compare the genes of a tissue with each other, in an order."""
-    tissue = tissue.take(order)
-    measured, predicted = tissue.measured(tissue.persons), tissue.predicted(tissue.persons)
-    return _comparison(
-        tissue,
-        tissue.label,
-        Correlation(measured, measured),
-        Correlation(predicted, predicted),
-        profiles,
-        tissue.facts,
-        symmetric=True,
-    )
+    rows = tissue.genes.rows[order]
+    ranks = tissue.ranks(tissue.persons, tissue.genes.places[order], rows)
+    scores = [Correlation(values, values) for values in ranks]
+    return _comparison(tissue, rows, tissue.label, scores, profiles, tissue.facts, symmetric=True)
 
 
 def between(
     one: Tissue, other: Tissue, profiles: Model, generator: np.random.Generator
 ) -> Comparison | str:
     """Compare genes in one tissue with genes in another, or say why that cannot be."""
-    donors = [{donor_of(name): name for name in reversed(t.persons)} for t in (one, other)]
+    both = one, other
+    donors = [{donor_of(name): name for name in reversed(t.persons)} for t in both]
     shared = [donor for donor in donors[0] if donor in donors[1]]
     label = f"{one.label} × {other.label}"
     if len(shared) < _FEWEST:
         return f"{label}: {len(shared)} donors are in both, at least {_FEWEST} are needed."
-    places = {gene: place for place, gene in enumerate(other.ids)}
-    common = [gene for gene in one.ids if gene in places]
+    places = [
+        {t.bound.features.rows.ids[row]: i for i, row in enumerate(t.genes.rows)} for t in both
+    ]
+    common = [gene for gene in places[0] if gene in places[1]]
     if len(common) < _FEWEST:
         return f"{label}: {len(common)} genes are in both, at least {_FEWEST} are needed."
     common = [common[i] for i in generator.permutation(len(common))]
-    own = {gene: place for place, gene in enumerate(one.ids)}
-    one = one.take(np.array([own[gene] for gene in common]))
-    other = other.take(np.array([places[gene] for gene in common]))
-    names = [[donors[k][donor] for donor in shared] for k in (0, 1)]
+    ranks, tested = [], []
+    for tissue, place, names in zip(both, places, donors, strict=True):
+        chosen, genes = np.array([place[gene] for gene in common]), tissue.genes
+        persons = [names[donor] for donor in shared]
+        ranks.append(tissue.ranks(persons, genes.places[chosen], genes.rows[chosen]))
+        tested.append(None if genes.tested is None else genes.tested[chosen])
+    first, second = tested
     facts = {
-        "models": [one.model.id, other.model.id],
+        "models": [tissue.model.id for tissue in both],
         "donors": {"n": len(shared), "of_first": len(donors[0]), "of_second": len(donors[1])},
         "genes": {
             "n": len(common),
             "chosen": "studied in both",
-            "tested_on": _number(
-                None if one.tested is None or other.tested is None else one.tested & other.tested
-            ),
+            "tested_on": None if first is None or second is None else int((first & second).sum()),
         },
     }
-    return _comparison(
-        one,
-        label,
-        Correlation(one.measured(names[0]), other.measured(names[1])),
-        Correlation(one.predicted(names[0]), other.predicted(names[1])),
-        profiles,
-        facts,
-        symmetric=False,
-    )
+    rows = one.genes.rows[[places[0][gene] for gene in common]]
+    scores = [Correlation(a, b) for a, b in zip(*ranks, strict=True)]
+    return _comparison(one, rows, label, scores, profiles, facts, symmetric=False)
 
 
 def _comparison(
     tissue: Tissue,
+    rows: IntArray,
     label: str,
-    measured: Correlation,
-    predicted: Correlation,
+    scores: Sequence[Correlation],
     profiles: Model,
     facts: Mapping[str, Any],
     *,
     symmetric: bool,
 ) -> Comparison:
-    features, ids = tissue.bound.features, tissue.ids
+    """Put scores, measured and predicted, beside what knows no person: the rivals."""
+    features = tissue.bound.features
+    ids = [features.rows.ids[row] for row in rows]
     tissues = [o.name for o in profiles.manifest.outputs if o.kind == "fold_change"]
     profile = profiles.predict(ids, backend="numpy")[tissues].to_numpy(np.float64)
     unknown = np.isnan(profile).any(axis=1)
     ranks = unit_ranks(np.where(unknown[:, None], 0, profile))
-    bound = [np.diff((features.sums(side)[0][tissue.rows] > 0).indptr) for side in SIDES]
+    bound = [np.diff((features.sums(side)[0][rows] > 0).indptr) for side in SIDES]
     tracks = np.array(bound, np.int64).sum(axis=0)
-    lengths = np.array(features.rows.rna_lengths, np.float64)[tissue.rows]
-    scores: dict[str, PairScore] = {
-        PREDICTION: predicted,
-        TISSUES: Correlation(ranks, ranks),
-        _LENGTH: Similarity.of(np.log2(np.maximum(lengths, 1))),
-        _TRACKS: Similarity.of(np.log2(1 + tracks)),
-    }
-    symbols = [features.rows.symbols[row] for row in tissue.rows]
-    more = {"tissues": len(tissues), "genes_without_tissue_profile": int(unknown.sum())}
-    return Comparison(label, ids, symbols, tracks, measured, scores, symmetric, {**facts, **more})
+    lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
+    measured, predicted = scores
+    return Comparison(
+        label,
+        ids,
+        [features.rows.symbols[row] for row in rows],
+        tracks,
+        measured,
+        {
+            PREDICTION: predicted,
+            TISSUES: Correlation(ranks, ranks),
+            _LENGTH: Similarity.of(np.log2(np.maximum(lengths, 1))),
+            _TRACKS: Similarity.of(np.log2(1 + tracks)),
+        },
+        symmetric,
+        {**facts, "tissues": len(tissues), "genes_without_tissue_profile": int(unknown.sum())},
+    )

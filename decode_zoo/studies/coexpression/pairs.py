@@ -64,24 +64,18 @@ class PairScore(Protocol):
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho of genes over persons, or over tissues.
+    """Spearman's rho of genes over persons, or over tissues."""
 
-    Attributes
-    ----------
-    left, right : ndarray of float32, shape (n, m)
-        Ranks of unit length (`unit_ranks`) of a pair's first and second gene.
-    """
-
-    left: FloatArray
-    right: FloatArray
+    left: FloatArray  # (n, m): ranks of unit length (`unit_ranks`) of a pair's first gene
+    right: FloatArray  # (n, m): of its second gene
 
     def block(self, rows: slice, columns: slice) -> FloatArray:
-        """Scores of some genes with some others, shape (n_rows, n_columns)."""
+        """Return scores of some genes with some others, shape (n_rows, n_columns)."""
         product: FloatArray = self.left[rows] @ self.right[columns].T
         return product
 
     def at(self, i: IntArray, j: IntArray) -> FloatArray:
-        """Scores of single pairs, shape (n_pairs,)."""
+        """Return scores of single pairs, shape (n_pairs,)."""
         found, size = np.empty(len(i), np.float32), max(1, _LOOKED_UP // self.left.shape[1])
         for start in range(0, len(i), size):
             part = slice(start, start + size)
@@ -91,15 +85,9 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How close two genes are by one number: 1 if they are equal, 0 if they are at both ends.
+    """How close two genes are by one number: 1 if they are equal, 0 if they are at both ends."""
 
-    Attributes
-    ----------
-    values : ndarray of float32, shape (n,)
-        From 0 to 1.
-    """
-
-    values: FloatArray
+    values: FloatArray  # (n,), from 0 to 1
 
     @classmethod
     def of(cls, values: npt.ArrayLike) -> Similarity:
@@ -109,11 +97,11 @@ class Similarity:
         return cls(((numbers - numbers.min()) / span).astype(np.float32))
 
     def block(self, rows: slice, columns: slice) -> FloatArray:
-        """Scores of some genes with some others, shape (n_rows, n_columns)."""
+        """Return scores of some genes with some others, shape (n_rows, n_columns)."""
         return self._close(self.values[rows][:, None], self.values[columns][None, :])
 
     def at(self, i: IntArray, j: IntArray) -> FloatArray:
-        """Scores of single pairs, shape (n_pairs,)."""
+        """Return scores of single pairs, shape (n_pairs,)."""
         return self._close(self.values[i], self.values[j])
 
     @staticmethod
@@ -123,16 +111,9 @@ class Similarity:
 
 
 def unit_ranks(values: FloatArray) -> npt.NDArray[np.float32]:
-    """Rank each row, centred and of length 1, so that products are Spearman's rho.
+    """Rank each row (n, m), centred and of length 1, so that products are Spearman's rho.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n, m)
-
-    Returns
-    -------
-    ndarray of float32, shape (n, m)
-        Zeros, hence a rho of 0 with all others, where a row does not vary.
+    Zeros, hence a rho of 0 with all others, where a row does not vary.
     """
     ranks = stats.rankdata(values, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
@@ -146,29 +127,18 @@ def unit_ranks(values: FloatArray) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many pairs have which score.
+    """How many pairs have which score, by bin."""
 
-    Attributes
-    ----------
-    counts : ndarray of int64, shape (3, BINS)
-        Of strongly negatively co-expressed pairs, others, and strongly positively co-expressed
-        ones, by bin of the score.
-    drawn : ndarray of float64, shape (resamples, 3, BINS)
-        The same of genes that were drawn with replacement.
-    joint : ndarray of int64, shape (400, 400)
-        By bin, each 0.005 wide, of the measured rho and of the score.
-    """
-
-    counts: IntArray
-    drawn: npt.NDArray[np.float64]
-    joint: IntArray
+    counts: IntArray  # (3, BINS): of strongly negative pairs, others, strongly positive ones
+    drawn: npt.NDArray[np.float64]  # (resamples, 3, BINS): of genes drawn with replacement
+    joint: IntArray  # (400, 400): by bin, each 0.005 wide, of the measured rho and of the score
 
     @property
     def areas(self) -> tuple[float, float]:
         """Areas under the ROC curve.
 
-        By the absolute score, strong pairs of either sign are told from others; by the score,
-        strong positive ones from all the rest.
+        Of strong pairs of either sign against others by the absolute score, and of strong positive
+        ones against all the rest by the score.
         """
         either, positive = _areas(self.counts)
         return float(either), float(positive)
@@ -203,17 +173,9 @@ def _folded(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def area_under_curve(positive: npt.NDArray[Any], negative: npt.NDArray[Any]) -> FloatArray:
-    """Area under the ROC curve from counts by bin of the score.
+    """Return the area under the ROC curve from counts (..., n_bins), in ascending order of score.
 
-    Parameters
-    ----------
-    positive, negative : ndarray, shape (..., n_bins)
-        In ascending order of the score.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        NaN where there is none of either.
+    NaN where there is none of either.
     """
     positive, negative = np.asarray(positive, np.float64), np.asarray(negative, np.float64)
     below = np.cumsum(negative, axis=-1) - negative / 2
@@ -233,32 +195,14 @@ def tally_pairs(
     seed: int,
     progress: _Progress = lambda done, total: None,
 ) -> dict[str, Tally]:
-    """Count pairs of genes by what was measured and by each score.
+    """Count pairs of n genes by what was measured (rho) and by each score.
 
-    For the intervals genes are drawn, not pairs, which are not independent of each other: a pair
-    counts as often as its first gene was drawn times its second. Genes are drawn in up to a hundred
-    groups of neighbours, one by one if there are no more; so they must come in random order.
-
-    Parameters
-    ----------
-    measured : PairScore
-        Rho.
-    scores : Mapping of str to PairScore
-    n : int
-        Genes.
-    threshold : float
-        Pairs with a measured rho above it, or below its negative, are strongly co-expressed.
-    symmetric : bool
-        Whether a pair is the same in either order, and counted once. A gene is never paired with
-        itself.
-    resamples : int
-    seed : int
-    progress : callable
-        Is told how many strips of how many are done.
-
-    Returns
-    -------
-    dict of str to Tally
+    Strongly co-expressed are pairs with a measured rho above the threshold, or below its negative.
+    A symmetric pair is the same in either order, and counted once; a gene is never paired with
+    itself. For the intervals genes are drawn, not pairs, which are not independent of each other: a
+    pair counts as often as its first gene was drawn times its second. Genes are drawn in up to a
+    hundred groups of neighbours, one by one if there are no more; so they must come in random
+    order. `progress` is told how many strips of how many are done.
     """
     edges = _edges(n)
     groups = len(edges) - 1
@@ -328,11 +272,9 @@ def _bins(scores: FloatArray, n: int) -> IntArray:
 
 
 def pair_spearman(joint: npt.NDArray[Any]) -> float:
-    """Spearman's rho of two scores over pairs, from counts by bin of both; NaN if one is constant.
+    """Return Spearman's rho of two scores over pairs, from counts (n_bins, n_bins) by bin of both.
 
-    Parameters
-    ----------
-    joint : ndarray, shape (n_bins, n_bins)
+    NaN if one is constant.
     """
     ranks = []
     for axis in (1, 0):
@@ -348,19 +290,7 @@ def pair_spearman(joint: npt.NDArray[Any]) -> float:
 def strongest_pairs(
     score: PairScore, n: int, k: int, *, symmetric: bool
 ) -> tuple[IntArray, IntArray]:
-    """Find the k pairs of largest absolute score, strongest first; of equal ones any.
-
-    Parameters
-    ----------
-    score : PairScore
-    n, k : int
-    symmetric : bool
-        As for `tally_pairs`.
-
-    Returns
-    -------
-    i, j : ndarray of int64, shape (k,) or fewer
-    """
+    """Find the k pairs of largest absolute score, strongest first; of equal ones any."""
     best = np.empty((0, 3))
     least = -1.0
     for rows, columns, left_out in _strips(_edges(n), symmetric):
@@ -379,22 +309,7 @@ def strongest_pairs(
 def strong_pairs(
     measured: PairScore, n: int, *, threshold: float, symmetric: bool, share: float, seed: int
 ) -> tuple[IntArray, IntArray, BoolArray]:
-    """List strongly co-expressed pairs, or a random share of them.
-
-    Parameters
-    ----------
-    measured : PairScore
-    n : int
-    threshold, symmetric
-        As for `tally_pairs`.
-    share : float
-    seed : int
-
-    Returns
-    -------
-    i, j : ndarray of int64, shape (n_pairs,)
-    positive : ndarray of bool, shape (n_pairs,)
-    """
+    """List strongly co-expressed pairs, or a random share: first, second, whether positive."""
     generator = np.random.default_rng(seed)
     parts = []
     for rows, columns, left_out in _strips(_edges(n), symmetric):
@@ -419,28 +334,11 @@ def dealt_areas(
     seed: int,
     progress: _Progress = lambda done, total: None,
 ) -> npt.NDArray[np.float64]:
-    """Separate the same pairs by scores that are dealt to other genes.
+    """Separate the same pairs by scores that are dealt to other genes, shape (permutations, 2).
 
     The scores of all pairs together stay what they are if genes change places, so that only those
-    of strongly co-expressed pairs are looked up, and ranked among all.
-
-    Parameters
-    ----------
-    score : PairScore
-    tally : Tally
-        Of this score.
-    pairs : tuple
-        From `strong_pairs`.
-    n : int
-        Genes.
-    permutations : int
-    seed : int
-    progress : callable
-
-    Returns
-    -------
-    ndarray of float64, shape (permutations, 2)
-        As `Tally.areas`.
+    of strongly co-expressed pairs (`strong_pairs`) are looked up, and ranked among all. Columns are
+    as `Tally.areas`.
     """
     i, j, positive = pairs
     every = tally.counts.sum(axis=0)

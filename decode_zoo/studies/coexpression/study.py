@@ -7,7 +7,7 @@ the same donors).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import UsageError
-from decode_zoo.metrics import interval_95
+from decode_zoo.metrics import against_null, interval_95
 from decode_zoo.model import Model
 from decode_zoo.provenance import provenance
 from decode_zoo.studies.coexpression.comparison import (
@@ -39,11 +39,9 @@ from decode_zoo.studies.coexpression.pairs import (
     tally_pairs,
 )
 from decode_zoo.studies.findings import Findings, check_extras
+from decode_zoo.studies.measured import first_places
 
-__all__ = ["Separation", "study_coexpression"]
-
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.int64]
+__all__ = ["study_coexpression"]
 
 # Of strongly co-expressed pairs, how many tell what chance does.
 _MOST_STRONG = 250_000
@@ -56,6 +54,13 @@ _FEW = 100
 # Which pairs are told from the rest: by absolute scores, by scores.
 _PAIRS = ("either sign", "positive")
 _Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    threshold: float
+    permutations: int
+    resamples: int
 
 
 def study_coexpression(
@@ -76,45 +81,16 @@ def study_coexpression(
 ) -> Findings:
     """Tell strongly co-expressed pairs of genes from others by what is predicted of them.
 
-    Parameters
-    ----------
-    models : sequence of Model
-        Their outputs are persons.
-    expressions : sequence of DataFrame, each of shape (n_genes, n_persons)
-        log2(TPM + 0.25), prepared, by gene id, as `read_expression` gives it; one a model.
-    profiles : Model
-        Its outputs are tissues: the rival that knows no person.
-    genes : iterable of str, optional
-        Genes to study; those that each model was tested on if not given.
-    all_genes : bool
-        Study all genes with expression and features, most of which models were trained on.
-    pairs : sequence of (str, str), optional
-        Pairs to look up in each tissue, whether their genes are studied or not.
-    threshold : float
-        Strongly co-expressed are pairs whose measured rho exceeds it, in either direction.
-    permutations : int
-        How often scores are dealt to other genes.
-    resamples : int
-        How often genes are drawn with replacement, for the intervals.
-    seed : int
-    command, facts
-        For the provenance.
-    progress : callable
-        Is told how much of how much is done.
+    Each model of persons has its matrix, genes × persons, prepared, as `read_expression` gives it;
+    `profiles` is a model of tissues, the rival that knows no person. Studied are the genes named,
+    or those that each model was tested on, or all with expression and features. `pairs` are looked
+    up in each tissue, whether their genes are studied or not. Strongly co-expressed are pairs whose
+    measured rho exceeds the threshold, in either direction. Scores are dealt to other genes
+    `permutations` times; genes are drawn with replacement `resamples` times for the intervals.
 
-    Returns
-    -------
-    Findings
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range, models and matrices are not as many, or a model does not say
-        which genes it was tested on.
-    InputError
-        If a model and its matrix share fewer than ten persons or ten genes.
-    MissingExtraError
-        If a package for pictures or the page is not installed.
+    Raises UsageError if a number is out of range, models and matrices are not as many, or a model
+    does not say which genes it was tested on, InputError if a model and its matrix share fewer than
+    ten persons or ten genes.
     """
     check_extras()
     if len(models) != len(expressions) or not models:
@@ -128,6 +104,7 @@ def study_coexpression(
         raise UsageError("There must be one permutation and one resample at least.")
     if isinstance(genes, str):
         raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
+    settings = _Settings(threshold, permutations, resamples)
     wanted = None if genes is None else list(genes)
     tissues = [
         open_tissue(label, model, matrix, map(str, matrix.index) if all_genes else wanted)
@@ -135,7 +112,7 @@ def study_coexpression(
     ]
     generator = np.random.default_rng(seed)
     # Genes in random order, so that neighbours are a random group.
-    plans = [within(t, profiles, generator.permutation(t.rows.size)) for t in tissues]
+    plans = [within(t, profiles, generator.permutation(t.genes.rows.size)) for t in tissues]
     left_out = []
     for k, one in enumerate(tissues):
         for other in tissues[k + 1 :]:
@@ -144,31 +121,20 @@ def study_coexpression(
                 left_out.append(plan)
             else:
                 plans.append(plan)
-    found = [
-        _separate(
-            plan,
-            threshold,
-            permutations,
-            resamples,
-            seed,
-            lambda part, k=k: progress(  # type: ignore[misc]
-                round(1000 * (k + part)), 1000 * len(plans)
-            ),
-        )
-        for k, plan in enumerate(plans)
-    ]
+    found = []
+    for k, plan in enumerate(plans):
+
+        def tell(part: float, k: int = k) -> None:
+            progress(round(1000 * (k + part)), 1000 * len(plans))
+
+        found.append(_separate(plan, settings, seed, tell))
     asked = None if pairs is None else pd.concat([_look_up(t, pairs) for t in tissues])
-    record = provenance(
-        command,
-        **{
-            f"model_{k + 1}": t.model.provenance(t.bound, t.model.backend("numpy"))
-            for k, t in enumerate(tissues)
-        },
-        tissue_model=profiles.provenance(profiles.bind(), profiles.backend("numpy")),
-        seed=seed,
-        **(facts or {}),
-    )
-    settings = {"threshold": threshold, "permutations": permutations, "resamples": resamples}
+    origins = {
+        f"model_{k + 1}": t.model.provenance(t.bound, t.model.backend("numpy"))
+        for k, t in enumerate(tissues)
+    }
+    rival = profiles.provenance(profiles.bind(), profiles.backend("numpy"))
+    record = provenance(command, **origins, tissue_model=rival, seed=seed, **(facts or {}))
     return _findings(found, asked, left_out, profiles.id, settings, record)
 
 
@@ -182,72 +148,58 @@ def _labels(models: Sequence[Model]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Separation:
-    """What a comparison came to.
-
-    Attributes
-    ----------
-    label : str
-    tallies : Mapping of str to Tally
-        By score.
-    table : DataFrame
-        A row a score.
-    strongest : DataFrame
-        Pairs of strongest prediction.
-    summary : dict
-    """
+class _Separation:
+    """What a comparison came to."""
 
     label: str
-    tallies: Mapping[str, Tally]
-    table: pd.DataFrame
-    strongest: pd.DataFrame
+    tallies: Mapping[str, Tally]  # by score
+    table: pd.DataFrame  # a row a score
+    strongest: pd.DataFrame  # pairs of strongest prediction
     summary: dict[str, Any]
 
 
 def _separate(
-    plan: Comparison,
-    threshold: float,
-    permutations: int,
-    resamples: int,
-    seed: int,
-    progress: Callable[[float], object],
-) -> Separation:
-    n, shape = len(plan.ids), {"symmetric": plan.symmetric}
+    plan: Comparison, settings: _Settings, seed: int, progress: Callable[[float], object]
+) -> _Separation:
+    """Compare pairs by every score, with intervals and with scores dealt to other genes."""
+    n, threshold = len(plan.ids), settings.threshold
     tallies = tally_pairs(
         plan.measured,
         plan.scores,
         n,
         threshold=threshold,
-        **shape,
-        resamples=resamples,
+        symmetric=plan.symmetric,
+        resamples=settings.resamples,
         seed=seed,
         progress=lambda done, total: progress(0.6 * done / total),
     )
     counts = tallies[PREDICTION].counts.sum(axis=1)
-    n_strong = int(counts[NEGATIVE] + counts[POSITIVE])
     strong = strong_pairs(
         plan.measured,
         n,
         threshold=threshold,
-        **shape,
-        share=min(1.0, _MOST_STRONG / max(n_strong, 1)),
+        symmetric=plan.symmetric,
+        share=min(1.0, _MOST_STRONG / max(int(counts[NEGATIVE] + counts[POSITIVE]), 1)),
         seed=seed,
     )
     rows: list[dict[str, Any]] = []
     for k, (name, tally) in enumerate(tallies.items()):
+
+        def tell(done: int, total: int, k: int = k) -> None:
+            progress(0.6 + 0.4 * (k + done / total) / len(tallies))
+
         dealt = dealt_areas(
             plan.scores[name],
             tally,
             strong,
             n,
-            permutations=permutations,
+            permutations=settings.permutations,
             seed=seed,
-            progress=lambda done, total, k=k: progress(  # type: ignore[misc]
-                0.6 + 0.4 * (k + done / total) / len(tallies)
-            ),
+            progress=tell,
         )
         for place, kind in enumerate(_PAIRS):
             low, high = interval_95(tally.drawn_areas[place])
+            null = against_null(dealt[:, place], tally.areas[place])
             rows.append(
                 {
                     "comparison": plan.label,
@@ -256,12 +208,12 @@ def _separate(
                     "auroc": tally.areas[place],
                     "low": low,
                     "high": high,
-                    "dealt": _mean(dealt[:, place]),
-                    "p": _p(dealt[:, place], tally.areas[place]),
+                    "dealt": null["mean"],
+                    "p": null["p"],
                     "spearman": tally.spearman[place],
                 }
             )
-    i, j = strongest_pairs(plan.scores[PREDICTION], n, _STRONGEST, **shape)
+    i, j = strongest_pairs(plan.scores[PREDICTION], n, _STRONGEST, symmetric=plan.symmetric)
     strongest = _pair_table(plan, i, j)
     own, rival = tallies[PREDICTION], tallies[TISSUES]
     leads = {
@@ -288,50 +240,40 @@ def _separate(
             "same_sign": float((rho * strongest["predicted_rho"].to_numpy() > 0).mean()),
         },
     }
-    return Separation(plan.label, tallies, pd.DataFrame(rows), strongest, summary)
+    return _Separation(plan.label, tallies, pd.DataFrame(rows), strongest, summary)
 
 
-def _pair_table(plan: Comparison, i: IntArray, j: IntArray) -> pd.DataFrame:
+def _pair_table(
+    plan: Comparison, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]
+) -> pd.DataFrame:
     """Name pairs; those without order by the id that is first in the alphabet."""
-    ids = np.array(plan.ids, object)
+    ids, symbols = np.array(plan.ids, object), np.array(plan.symbols, object)
     if plan.symmetric:
         swapped = (ids[i] > ids[j]).astype(bool)
         i, j = np.where(swapped, j, i), np.where(swapped, i, j)
-    symbols = np.array(plan.symbols, object)
-    return pd.DataFrame(
-        {
-            "comparison": plan.label,
-            "gene_a": ids[i],
-            "symbol_a": symbols[i],
-            "tracks_a": plan.tracks[i],
-            "gene_b": ids[j],
-            "symbol_b": symbols[j],
-            "tracks_b": plan.tracks[j],
-            "predicted_rho": plan.scores[PREDICTION].at(i, j).astype(np.float64),
-            "measured_rho": plan.measured.at(i, j).astype(np.float64),
-        }
-    )
+    table: dict[str, Any] = {"comparison": plan.label}
+    for letter, genes in (("a", i), ("b", j)):
+        columns = {"gene": ids, "symbol": symbols, "tracks": plan.tracks}
+        table |= {f"{name}_{letter}": values[genes] for name, values in columns.items()}
+    rhos = {"predicted_rho": plan.scores[PREDICTION], "measured_rho": plan.measured}
+    rho = {name: score.at(i, j).astype(np.float64) for name, score in rhos.items()}
+    return pd.DataFrame(table | rho)
 
 
 def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Give predicted and measured rho of pairs, whether studied or not."""
-    index = tissue.bound.features.index
-    known = index.resolve(tissue.targets.gene_ids).rows.tolist()
-    # The first of two rows of one gene counts.
-    place_of = dict(zip(reversed(known), reversed(range(len(known))), strict=True))
-    found = index.resolve([name for pair in pairs for name in pair])
+    features = tissue.bound.features
+    places = first_places(features, tissue.targets.gene_ids)
+    found = features.index.resolve([name for pair in pairs for name in pair])
     rows = found.rows.reshape(-1, 2)
-    status = []
-    for one, other in rows.tolist():
+
+    def status(one: int, other: int) -> str:
         if min(one, other) < 0:
-            status.append("unknown_gene")
-        elif one == other:
-            status.append("same_gene")
-        elif one not in place_of or other not in place_of:
-            status.append("no_expression")
-        else:
-            status.append("ok")
-    ok = np.array([text == "ok" for text in status], np.bool_)
+            return "unknown_gene"
+        if one == other:
+            return "same_gene"
+        return "ok" if one in places and other in places else "no_expression"
+
     table = pd.DataFrame(
         {
             "comparison": tissue.label,
@@ -339,28 +281,26 @@ def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
             "symbol_a": found.symbols[::2],
             "gene_b": found.gene_ids[1::2],
             "symbol_b": found.symbols[1::2],
-            "status": status,
+            "status": [status(*pair) for pair in rows.tolist()],
             "predicted_rho": np.nan,
             "measured_rho": np.nan,
         }
     )
+    ok = (table["status"] == "ok").to_numpy(np.bool_)
     if ok.any():
-        chosen, place = np.unique(rows[ok], return_inverse=True)
-        places = np.array([place_of[row] for row in chosen.tolist()])
-        i, j = place.reshape(-1, 2).T
-        own = replace(tissue, places=places, rows=chosen)
-        for column, ranks in (
-            ("predicted_rho", own.predicted(own.persons)),
-            ("measured_rho", own.measured(own.persons)),
-        ):
+        chosen, number = np.unique(rows[ok], return_inverse=True)
+        measured, predicted = tissue.ranks(
+            tissue.persons, np.array([places[row] for row in chosen.tolist()]), chosen
+        )
+        i, j = number.reshape(-1, 2).T
+        for column, ranks in (("predicted_rho", predicted), ("measured_rho", measured)):
             table.loc[ok, column] = Correlation(ranks, ranks).at(i, j).astype(np.float64)
     return table
 
 
-def _densities(found: Sequence[Separation]) -> pd.DataFrame:
+def _densities(found: Sequence[_Separation]) -> pd.DataFrame:
     """Tabulate how many pairs, and how densely, lie where by score."""
-    parts = []
-    width = 2 / _SHOWN_BINS
+    parts, width = [], 2 / _SHOWN_BINS
     for item in found:
         for name, tally in item.tallies.items():
             counts = tally.counts.reshape(3, _SHOWN_BINS, -1).sum(axis=2)
@@ -376,43 +316,43 @@ def _densities(found: Sequence[Separation]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _mean(values: FloatArray) -> float:
-    return float(values.mean()) if np.isfinite(values).all() else np.nan
-
-
-def _p(dealt: FloatArray, found: float) -> float:
-    """Share of permutations that reach what was found."""
-    if not (np.isfinite(found) and np.isfinite(dealt).all()):
-        return np.nan
-    return float((1 + (dealt >= found).sum()) / (1 + dealt.size))
-
-
 def _findings(
-    found: Sequence[Separation],
+    found: Sequence[_Separation],
     asked: pd.DataFrame | None,
     left_out: Sequence[str],
     profiles: str,
-    settings: Mapping[str, float],
+    settings: _Settings,
     record: Mapping[str, Any],
 ) -> Findings:
     from decode_zoo.studies.coexpression import figures
 
     table = pd.concat([item.table for item in found], ignore_index=True)
+    strongest = pd.concat([item.strongest for item in found], ignore_index=True)
     densities = _densities(found)
     tables = {
         "separation": ("How well each score tells strongly co-expressed pairs from others", table),
         "pairs": (
             f"The {_STRONGEST:,} pairs of strongest prediction in each comparison",
-            pd.concat([item.strongest for item in found], ignore_index=True),
+            strongest,
         ),
     }
     if asked is not None:
         tables["asked_pairs"] = ("Pairs that were asked for", asked)
     tables["density"] = ("Density of pairs by score", densities)
+    pictures = {
+        "separation": (
+            "Area under the ROC curve of each score, with 95% interval over genes",
+            figures.separation(table),
+        ),
+        "density": (
+            "Scores of strongly co-expressed pairs and of others",
+            figures.density(densities),
+        ),
+    }
     summaries = [item.summary for item in found]
-    facts = {"Strongly co-expressed": f"|rho| > {settings['threshold']:g}"}
+    facts = {"Strongly co-expressed": f"|rho| > {settings.threshold:g}"}
     for item in summaries:
-        strong = item["pairs"]["negative"] + item["pairs"]["positive"]
+        strong = _strong(item)
         area = f"AUROC {item['scores'][0]['auroc']:.3f}" if strong else "no AUROC"
         facts[item["comparison"]] = (
             f"{item['genes']['n']:,} genes, {item['pairs']['n']:,} pairs, {strong:,} strong; {area}"
@@ -423,18 +363,9 @@ def _findings(
         facts,
         _notes(summaries, left_out, profiles, settings),
         tables,
+        pictures,
         {
-            "separation": (
-                "Area under the ROC curve of each score, with 95% interval over genes",
-                figures.separation(table),
-            ),
-            "density": (
-                "Scores of strongly co-expressed pairs and of others",
-                figures.density(densities),
-            ),
-        },
-        {
-            **settings,
+            **asdict(settings),
             "bin_width": 2 / BINS,
             "comparisons": summaries,
             "left_out": list(left_out),
@@ -443,20 +374,25 @@ def _findings(
     )
 
 
+def _strong(item: Mapping[str, Any]) -> int:
+    """Return the number of strongly co-expressed pairs of a comparison."""
+    return int(item["pairs"]["negative"] + item["pairs"]["positive"])
+
+
 def _notes(
     summaries: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
     profiles: str,
-    settings: Mapping[str, float],
+    settings: _Settings,
 ) -> tuple[str, ...]:
     notes = [
         "Spearman's rho of two genes over persons, once of measured and once of predicted fold "
         "changes. Are strongly co-expressed pairs (measured |rho| > "
-        f"{settings['threshold']:g}) told from the others by their predicted rho? Areas under the "
+        f"{settings.threshold:g}) told from the others by their predicted rho? Areas under the "
         "ROC curve: of pairs of either sign by |predicted rho|, and of positive pairs against all "
-        f"the rest by predicted rho. Intervals are from {settings['resamples']} drawings of genes, "
+        f"the rest by predicted rho. Intervals are from {settings.resamples} drawings of genes, "
         "not of pairs, which are not independent. 'Dealt' is the mean of scores dealt to other "
-        f"genes, {settings['permutations']} times, and p the share of these that do as well. "
+        f"genes, {settings.permutations} times, and p the share of these that do as well. "
         "'Spearman' is that of the score and the measured rho over all pairs.",
         f"Beside it: 'tissue profiles', rho over the tissues that {profiles} predicts, which knows "
         "no person; and how alike two genes are by RNA length, and by their number of tracks with "
@@ -466,8 +402,8 @@ def _notes(
     ]
     for item in summaries:
         lead = item["lead_over_tissue_profiles"][_PAIRS[0]]
-        top, counts = item["strongest_predicted"], item["pairs"]
-        share = (counts["negative"] + counts["positive"]) / counts["n"]
+        top, strong = item["strongest_predicted"], _strong(item)
+        share = strong / item["pairs"]["n"]
         text = f"{item['comparison']}: "
         if np.isfinite(lead["auroc"]):
             low, high = lead["interval_95"]
@@ -475,7 +411,7 @@ def _notes(
                 f"the lead of the prediction over tissue profiles is {_signed(lead['auroc'])} "
                 f"({_signed(low)} to {_signed(high)}). "
             )
-        if counts["negative"] + counts["positive"] < _FEW:
+        if strong < _FEW:
             text += "So few pairs are strongly co-expressed that areas say little. "
         text += (
             f"Of the {top['n']:,} pairs of strongest prediction "

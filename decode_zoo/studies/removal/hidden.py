@@ -7,7 +7,7 @@ once and taken away in any combination; only the layers behind it are run for ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,78 +34,48 @@ _TYPES: Mapping[Precision, type[np.floating]] = {"double": np.float64, "single":
 
 # Rows of a matrix product. With one shape for all, a row's bits in double precision do not depend
 # on its neighbours; in single precision they do with some matrix libraries.
-_ROWS = 256
+_FIRST_ROWS, _ROWS = 64, 256
 
 
 @dataclass(frozen=True, repr=False)
 class HiddenNetwork:
-    """A network as what follows its position sums.
+    """A network as what follows its position sums, computed in one floating type.
 
-    A column is one position sum of one channel; channels are numbered as in `Cells`. Arrays are of
-    one floating type, in which all is computed.
-
-    Attributes
-    ----------
-    first : ndarray, shape (n_columns, n_units)
-        From standardised sums to the first hidden layers of all members, side by side.
-    bias : ndarray, shape (n_units,)
-    starts : ndarray of int64, shape (n_channels,)
-        First column of each channel.
-    widths : ndarray of int64, shape (n_channels,)
-        How many columns it has.
-    standardise : Standardisation or None
-        Of each column; none if sums are taken as they are, in bases.
-    members : tuple of Layers
-        What follows, for equal shares of the units; their outputs are averaged.
-    relu : bool
-        Whether a ReLU stands before each of those layers.
+    A column is one position sum of one channel; channels are numbered as in `Cells`.
     """
 
-    first: FloatArray
-    bias: FloatArray
-    starts: IntArray
-    widths: IntArray
-    standardise: Standardisation | None
-    members: tuple[Layers, ...]
-    relu: bool
+    first: FloatArray  # (n_columns, n_units): to the first layers of all members, side by side
+    bias: FloatArray  # (n_units,)
+    starts: IntArray  # (n_channels,): first column of each channel
+    widths: IntArray  # (n_channels,): how many columns it has
+    standardise: Standardisation | None  # of each column; none if sums are taken in bases
+    members: tuple[Layers, ...]  # what follows, for equal shares of the units; outputs averaged
+    relu: bool  # whether a ReLU stands before each of those layers
 
     @classmethod
     def make(cls, network: Network, precision: Precision = "double") -> HiddenNetwork:
-        """See a network from its first hidden layer.
+        """See a network from its first hidden layer; single precision takes half the time.
 
-        Parameters
-        ----------
-        network : Network
-        precision : {"double", "single"}
-            Single takes half the time.
-
-        Raises
-        ------
-        UsageError
-            If its convolutions are not linear.
+        Raises UsageError if its convolutions are not linear.
         """
-        if isinstance(network, DecodeNetwork):
-            if network.config.conv_relu:
-                raise UsageError(
-                    "This network has ReLU in its convolutions: no position sums stand for its "
-                    "inputs, and sites cannot be taken away one by one.",
-                    remedy="Choose a model that pools exactly, such as gtex-tissue-v1.",
-                )
-            return cls._of_decode(network.fold(), _TYPES[precision])
-        return cls._of_perceptron(network.fold(), _TYPES[precision])
+        if not isinstance(network, DecodeNetwork):
+            return cls._of_perceptron(network.fold(), _TYPES[precision])
+        if network.config.conv_relu:
+            raise UsageError(
+                "This network has ReLU in its convolutions: no position sums stand for its "
+                "inputs, and sites cannot be taken away one by one.",
+                remedy="Choose a model that pools exactly, such as gtex-tissue-v1.",
+            )
+        return cls._of_decode(network.fold(), _TYPES[precision])
 
     @classmethod
     def _of_decode(cls, network: FoldedNetwork, kind: type[np.floating]) -> HiddenNetwork:
-        kernels = {side: len(network.first[side]) for side in SIDES}
         # A channel's columns are neighbours: its sums, one a kernel offset.
-        tables = [
-            network.first[side].transpose(1, 0, 2).reshape(-1, network.bias.size) for side in SIDES
-        ]
-        widths = np.concatenate(
-            [np.full(network.first[side].shape[1], kernels[side]) for side in SIDES]
-        )
+        weights = [network.first[side] for side in SIDES]
+        columns = [w.transpose(1, 0, 2).reshape(-1, network.bias.size) for w in weights]
+        widths = np.concatenate([np.full(w.shape[1], len(w)) for w in weights])
         return cls(
-            np.concatenate(tables).astype(kind),
+            np.concatenate(columns).astype(kind),
             network.bias.astype(kind),
             np.cumsum(widths) - widths,
             widths,
@@ -138,26 +108,12 @@ class HiddenNetwork:
             True,
         )
 
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs."""
-        return int(self.members[0][-1][1].size)
-
     def columns(self, cells: Cells) -> IntArray:
-        """Column of each entry of position sums, shape (n,)."""
+        """Return the column of each entry of position sums, shape (n,)."""
         return np.asarray(self.starts[cells.channels] + cells.places)
 
-    def level(
-        self, sums: npt.NDArray[np.floating], columns: IntArray | slice = slice(None)
-    ) -> npt.NDArray[np.floating]:
-        """Return what sums in bases are to the first layer.
-
-        Parameters
-        ----------
-        sums : ndarray, shape (..., n)
-        columns : ndarray of int64, shape (n,)
-            Columns that they are of; all if not given.
-        """
+    def level(self, sums: FloatArray, columns: IntArray | slice = slice(None)) -> FloatArray:
+        """Return what sums in bases, shape (..., n), of n columns are to the first layer."""
         if self.standardise is None:
             return sums
         s = self.standardise
@@ -167,32 +123,20 @@ class HiddenNetwork:
         """Return the first hidden layers of rows before any ReLU, shape (n_rows, n_units)."""
         sums = np.zeros((len(cells), len(self.first)))
         np.add.at(sums, (cells.rows(), self.columns(cells)), cells.bases)
-        return np.concatenate(
-            [
-                self.level(part).astype(self.first.dtype) @ self.first + self.bias
-                for part in _padded(sums, 64)
-            ]
-        )[: len(cells)]
+        return _by_blocks(
+            lambda part: self.level(part).astype(self.first.dtype) @ self.first + self.bias,
+            sums,
+            _FIRST_ROWS,
+        )
 
     def losses(self, cells: Cells, groups: IntArray, n_groups: int) -> FloatArray:
-        """Return what the first hidden layers lose with all entries of each group.
+        """Return what the first hidden layers lose with each group, shape (n_groups, n_units).
 
-        Parameters
-        ----------
-        cells : Cells
-            Position sums of rows.
-        groups : ndarray of int64, shape (n_entries,)
-            Group of each entry, of one row each; -1 for what is never taken away.
-        n_groups : int
-
-        Returns
-        -------
-        ndarray, shape (n_groups, n_units)
-            To be added to a row's hidden layer; groups of one row add up.
+        `groups` has the group of each entry of `cells`, -1 for what is never taken away; a group's
+        entries are of one row. Losses are to be added to a row's hidden layer, and add up.
         """
         kept = groups >= 0
-        columns = self.columns(cells)[kept]
-        bases = cells.bases[kept]
+        columns, bases = self.columns(cells)[kept], cells.bases[kept]
         change = self.level(np.zeros_like(bases), columns) - self.level(bases, columns)
         matrix = sparse.csr_array(
             (change.astype(self.first.dtype), (groups[kept], columns)),
@@ -202,16 +146,11 @@ class HiddenNetwork:
 
     def predict(self, hidden: FloatArray) -> FloatArray:
         """Run the layers behind the first, shape (n, n_outputs), in the outputs' units."""
-        found = np.empty((len(hidden), self.n_outputs), self.first.dtype)
-        start = 0
-        for part in _padded(hidden, _ROWS):
-            stop = min(start + _ROWS, len(hidden))
-            found[start:stop] = self._behind(part)[: stop - start]
-            start = stop
-        return found
+        return _by_blocks(self._behind, hidden, _ROWS)
 
     def _behind(self, hidden: FloatArray) -> FloatArray:
-        total = np.zeros((len(hidden), self.n_outputs), hidden.dtype)
+        n_outputs = self.members[0][-1][1].size
+        total = np.zeros((len(hidden), n_outputs), hidden.dtype)
         for values, layers in zip(
             np.split(hidden, len(self.members), axis=1), self.members, strict=True
         ):
@@ -226,10 +165,12 @@ def _cast(layers: Layers, kind: type[np.floating]) -> Layers:
     return tuple((weights.astype(kind), bias.astype(kind)) for weights, bias in layers)
 
 
-def _padded(rows: FloatArray, size: int) -> Iterator[FloatArray]:
-    """Cut into blocks of one size, the last filled up with empty rows."""
-    for start in range(0, len(rows), size):
+def _by_blocks(
+    function: Callable[[FloatArray], FloatArray], rows: FloatArray, size: int
+) -> FloatArray:
+    """Apply a function to blocks of one size, the last filled up with empty rows."""
+    found = []
+    for start in range(0, max(len(rows), 1), size):
         part = rows[start : start + size]
-        if len(part) < size:
-            part = np.concatenate([part, np.zeros((size - len(part), rows.shape[1]), rows.dtype)])
-        yield part
+        found.append(function(np.pad(part, ((0, size - len(part)), (0, 0)))))
+    return np.concatenate(found)[: len(rows)]

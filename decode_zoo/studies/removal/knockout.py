@@ -6,10 +6,13 @@ two predictions, not an approximation such as an attribution score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,121 +24,46 @@ from decode_zoo.errors import UsageError
 from decode_zoo.expression import Output
 from decode_zoo.inputs import BoundFeatures, Cells
 from decode_zoo.model import Model
+from decode_zoo.studies.findings import Format
 from decode_zoo.studies.removal.hidden import HiddenNetwork, Precision
+from decode_zoo.tables import text_rows
 
-__all__ = ["By", "Deltas", "Effects", "Knockout", "Pair"]
+__all__ = ["STRONGEST", "By", "Deltas", "Effects", "Knockout", "Strongest", "write_deltas"]
 
 IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.floating]
+BoolArray = npt.NDArray[np.bool_]
 By = Literal["class", "regulator", "track"]
-# Two regulators, by their rows in `Resolution.features`.
-Pair = tuple[int, int]
 
 # Rows worked on at a time: a few hundred knock-outs each, a hidden layer of each in memory.
 _BLOCK = 16
+# Single changes that are kept.
+STRONGEST = 1_000
 
 
 @dataclass(frozen=True, repr=False)
 class Deltas:
-    """What the predictions of some rows change by, knock-out by knock-out.
+    """What the predictions of some rows change by, knock-out by knock-out."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64, shape (n,)
-        Of the feature set.
-    indptr : ndarray of int64, shape (n + 1,)
-        Row i owns knock-outs ``indptr[i]:indptr[i + 1]``.
-    features : ndarray of int64, shape (m,)
-        Row of ``Resolution.features`` that is knocked out; only those with sites.
-    values : ndarray of float32, shape (m, n_outputs)
-        Prediction without minus prediction with its sites, in the outputs' units.
-    """
+    rows: IntArray  # (n,): of the feature set
+    indptr: IntArray  # (n + 1,): row i owns knock-outs indptr[i]:indptr[i + 1]
+    features: IntArray  # (m,): row of Resolution.features that is gone; only those with sites
+    values: npt.NDArray[np.float32]  # (m, n_outputs): without minus with its sites
 
-    rows: IntArray
-    indptr: IntArray
-    features: IntArray
-    values: FloatArray
-
-
-@dataclass(frozen=True, repr=False)
-class Effects:
-    """Sums of changes over rows.
-
-    Attributes
-    ----------
-    n_rows : int
-    present : ndarray of int64, shape (n_features,)
-        Rows with sites of each.
-    total, absolute : ndarray of float64, shape (n_features, n_outputs)
-        Of changes, and of their absolute values.
-    """
-
-    n_rows: int
-    present: IntArray
-    total: npt.NDArray[np.float64]
-    absolute: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, deltas: Deltas, n_features: int) -> Effects:
-        """Add up the changes of some rows."""
-        shape = (n_features, deltas.values.shape[1])
-        total, absolute = np.zeros(shape), np.zeros(shape)
-        np.add.at(total, deltas.features, deltas.values)
-        np.add.at(absolute, deltas.features, np.abs(deltas.values))
-        present = np.bincount(deltas.features, minlength=n_features).astype(np.int64)
-        return cls(deltas.rows.size, present, total, absolute)
-
-    def __add__(self, other: Effects) -> Effects:
-        """Add those of other rows."""
-        return Effects(
-            self.n_rows + other.n_rows,
-            self.present + other.present,
-            self.total + other.total,
-            self.absolute + other.absolute,
-        )
-
-    def to_frame(self, resolution: Resolution, outputs: Sequence[Output]) -> pd.DataFrame:
-        """Return a row a feature with sites, strongest first.
-
-        Means are over the rows that have its sites: ``mean_change`` and ``mean_absolute_change``
-        over all outputs of fold changes (all, if there are none), then the output that it changes
-        most and by how much on average.
-        """
-        kept = np.flatnonzero(self.present > 0)
-        folds = [i for i, output in enumerate(outputs) if output.kind == "fold_change"]
-        over = folds or list(range(len(outputs)))
-        n = self.present[kept, None]
-        mean, size = (self.total[kept] / n)[:, over], (self.absolute[kept] / n)[:, over]
-        top = np.abs(mean).argmax(axis=1)
-        names = np.array([outputs[i].name for i in over], object)
-        table = resolution.features.iloc[kept].astype(str).reset_index(drop=True)
-        table["genes"] = self.present[kept]
-        table["mean_change"] = mean.mean(axis=1)
-        table["mean_absolute_change"] = size.mean(axis=1)
-        table["output"] = names[top]
-        table["mean_change_of_output"] = mean[np.arange(len(kept)), top]
-        order = np.argsort(-table["mean_absolute_change"].to_numpy(), kind="stable")
-        return table.iloc[order].reset_index(drop=True)
+    @property
+    def owners(self) -> IntArray:
+        """Row of the feature set of each knock-out, shape (m,)."""
+        return np.repeat(self.rows, np.diff(self.indptr))
 
 
 @dataclass(frozen=True, repr=False)
 class Knockout:
-    """Knocks regulators out, gene by gene. Made by `Knockout.make`.
-
-    Attributes
-    ----------
-    model : Model
-    bound : BoundFeatures
-    outputs : tuple of Output
-    resolution : Resolution
-        What is knocked out: a class of regulators, a regulator with all its tracks, or a track.
-    network : HiddenNetwork
-    """
+    """Knocks regulators out, gene by gene. Made by `Knockout.make`."""
 
     model: Model
     bound: BoundFeatures
     outputs: tuple[Output, ...]
-    resolution: Resolution
+    resolution: Resolution  # what is knocked out: a class, a regulator with its tracks, or a track
     network: HiddenNetwork
 
     @classmethod
@@ -145,74 +73,78 @@ class Knockout:
         *,
         by: By = "regulator",
         outputs: Sequence[str] | None = None,
-        bound: BoundFeatures | None = None,
         precision: Precision = "double",
     ) -> Knockout:
-        """Prepare to knock out.
+        """Prepare to knock out; all outputs if none are named.
 
-        Parameters
-        ----------
-        model : Model
-        by : {"class", "regulator", "track"}
-        outputs : sequence of str, optional
-            All if not given.
-        bound : BoundFeatures, optional
-            The model's own features if not given.
-        precision : {"double", "single"}
-            Of the arithmetic; changes of a row are independent, to the bit, of other rows in double
-            precision only.
-
-        Raises
-        ------
-        UsageError
-            If an output is unknown, or the network does not pool exactly.
+        Changes of a row are independent, to the bit, of other rows in double precision only.
+        Raises UsageError if an output is unknown, or the network does not pool exactly.
         """
         chosen = model.numbers_of(outputs)
         with one_core():
             network = HiddenNetwork.make(model.network.select(chosen), precision)
         return cls(
             model,
-            model.bind() if bound is None else bound,
+            model.bind(),
             tuple(model.manifest.outputs[i] for i in chosen),
             Resolution.make(model.manifest, by),
             network,
         )
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return [output.name for output in self.outputs]
+
+    @property
+    def folds(self) -> list[int]:
+        """Numbers of the outputs that changes are averaged over: fold changes, or all."""
+        folds = [i for i, output in enumerate(self.outputs) if output.kind == "fold_change"]
+        return folds or list(range(len(self.outputs)))
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Model and features, for the provenance."""
+        return self.model.provenance(self.bound, self.model.backend("numpy"))
+
+    def named(self, rows: IntArray) -> dict[str, list[str]]:
+        """Return columns that name rows of the feature set."""
+        table, level = self.bound.features.rows, self.bound.features.layout.level
+        return {
+            f"{level}_id": [table.ids[i] for i in rows],
+            "symbol": [table.symbols[i] for i in rows],
+        }
+
+    def labels(self, features: IntArray) -> pd.DataFrame:
+        """Return rows of ``resolution.features`` as texts."""
+        return self.resolution.features.iloc[features].astype(str).reset_index(drop=True)
+
     def find(self, name: str) -> int:
         """Return the row of a regulator (track, class) in ``resolution.features``.
 
-        Raises
-        ------
-        UsageError
-            If there is none, or several classes have one of that name.
+        Raises UsageError if there is none, or several classes have one of that name.
         """
         table = self.resolution.features[~self.resolution.is_mask]
         names = table[table.columns[-1]].astype(str)
-        kind, _, bare = (
-            name.rpartition(":") if self.resolution.by == "regulator" else ("", "", name)
-        )
+        kind, bare = "", name
+        if self.resolution.by == "regulator":
+            kind, _, bare = name.rpartition(":")
         found = table.index[(names == bare) & ((table["class"].astype(str) == kind) | (not kind))]
         if len(found) == 1:
             return int(found[0])
         if len(found) > 1:
             classes = " or ".join(f"{table['class'][i]}:{bare}" for i in found)
             raise UsageError(f"Several classes have a {bare}.", remedy=f"Name {classes}.")
-        close = get_close_matches(bare, names.tolist(), n=3, cutoff=0.6)
+        close = " or ".join(get_close_matches(bare, names.tolist(), n=3, cutoff=0.6))
         raise UsageError(
             f"Model {self.model.id} has no {self.resolution.by} {name!r}.",
-            remedy=f"Is it {' or '.join(close)}?"
-            if close
-            else f"See: decode-zoo info {self.model.id}",
+            remedy=f"Is it {close}?" if close else f"See: decode-zoo info {self.model.id}",
         )
 
     def cells(self, rows: IntArray, only: Sequence[int] | None = None) -> tuple[Cells, IntArray]:
         """Return position sums of rows, and what each entry is knocked out with (-1: never).
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        only : sequence of int, optional
-            Features that may be knocked out; all but the mask channels if not given.
+        `only` has the features that may be knocked out; all but the mask channels if not given.
         """
         cells = self.bound.sum_cells(rows)
         allowed = ~self.resolution.is_mask
@@ -222,21 +154,9 @@ class Knockout:
         return cells, np.where(allowed[feature], feature, -1)
 
     def run(self, rows: IntArray, only: Sequence[int] | None = None) -> Iterator[Deltas]:
-        """Knock out each feature that has sites on a row, some rows at a time, on all cores.
-
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        only : sequence of int, optional
-            Features to knock out; all if not given.
-
-        Yields
-        ------
-        Deltas
-            Of a row independent, in double precision to the bit, of which other rows are asked for.
-        """
+        """Knock out each feature that has sites on a row, some rows at a time, on all cores."""
         parts = (rows[i : i + _BLOCK] for i in range(0, rows.size, _BLOCK))
-        yield from share_out(lambda part: self._deltas(part, only), parts)
+        return share_out(lambda part: self._deltas(part, only), parts)
 
     def _deltas(self, rows: IntArray, only: Sequence[int] | None) -> Deltas:
         cells, feature = self.cells(rows, only)
@@ -246,81 +166,181 @@ class Knockout:
         )
         first = int(keys[0] == -1) if keys.size else 0
         keys, group = keys[first:], group - first
-        hidden = self.network.hidden(cells)
-        owner = keys // stride
+        hidden, owner = self.network.hidden(cells), keys // stride
         losses = self.network.losses(cells, group, keys.size)
-        before = self.network.predict(hidden)
-        values = self.network.predict(hidden[owner] + losses) - before[owner]
-        return Deltas(
-            rows,
-            np.searchsorted(keys, stride * np.arange(rows.size + 1)),
-            keys % stride,
-            values.astype(np.float32),
-        )
+        values = self.network.predict(hidden[owner] + losses) - self.network.predict(hidden)[owner]
+        indptr = np.searchsorted(keys, stride * np.arange(rows.size + 1))
+        return Deltas(rows, indptr, keys % stride, values.astype(np.float32))
 
-    def run_double(self, rows: IntArray, pairs: Sequence[Pair]) -> pd.DataFrame:
-        """Knock out pairs of features on rows that have sites of both.
-
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        pairs : sequence of (int, int)
+    def apart(
+        self, rows: IntArray, only: Sequence[int] | None = None
+    ) -> tuple[IntArray, FloatArray, FloatArray, BoolArray]:
+        """Return what rows are made of: features, for any combination of them to be knocked out.
 
         Returns
         -------
-        DataFrame
-            A row a gene, pair and output: ``row``, ``first``, ``second`` (features), ``output``
-            (number), ``change_first``, ``change_second``, ``change_both`` and ``interaction``, by
-            which both change more than the two one by one: both − first − second; zero where the
-            network is linear between them.
+        terms : ndarray of int64, shape (n_terms,)
+            `only`, ascending, or every feature with sites on any of the rows.
+        hidden : ndarray, shape (n_rows, n_units)
+            First hidden layers with all sites.
+        losses : ndarray, shape (n_rows, n_terms, n_units)
+            What they lose with each feature.
+        there : ndarray of bool, shape (n_rows, n_terms)
+            Which features have sites on which row.
         """
-        only = sorted({feature for pair in pairs for feature in pair})
-        frames = []
+        cells, feature = self.cells(rows, only)
+        terms = np.unique(feature[feature >= 0]) if only is None else np.unique(only)
+        place = np.searchsorted(terms, np.maximum(feature, 0))
+        group = np.where(feature >= 0, cells.rows() * terms.size + place, -1)
+        there = np.zeros((rows.size, terms.size), bool)
+        there.ravel()[group[group >= 0]] = True
+        losses = self.network.losses(cells, group, there.size)
+        return terms, self.network.hidden(cells), losses.reshape(*there.shape, -1), there
+
+    def double(self, rows: IntArray, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+        """Knock out pairs of features together on rows that have sites of both.
+
+        A row a gene, pair and output, largest ``interaction`` first: by which both change more
+        than the two one by one, both − first − second; zero where the network is linear.
+        """
+        names = ("change_first", "change_second", "change_both", "interaction")
+        columns: list[tuple[Any, ...]] = []
         for start in range(0, rows.size, _BLOCK):
             part = rows[start : start + _BLOCK]
-            cells, feature = self.cells(part, only)
-            place = np.searchsorted(only, np.maximum(feature, 0))
-            group = np.where(feature >= 0, cells.rows() * len(only) + place, -1)
-            losses = self.network.losses(cells, group, part.size * len(only))
-            losses = losses.reshape(part.size, len(only), -1)
-            there = np.zeros((part.size, len(only)), bool)
-            there.ravel()[group[group >= 0]] = True
-            hidden = self.network.hidden(cells)
+            terms, hidden, losses, there = self.apart(part, [i for pair in pairs for i in pair])
             before = self.network.predict(hidden)
             for pair in pairs:
-                one, two = np.searchsorted(only, pair)
+                one, two = np.searchsorted(terms, pair)
                 both = np.flatnonzero(there[:, one] & there[:, two])
-                if not both.size:
-                    continue
-                base = hidden[both]
                 a, b = losses[both, one], losses[both, two]
-                changes = [
-                    (self.network.predict(base + change) - before[both]).ravel()
+                first, second, together = (
+                    (self.network.predict(hidden[both] + change) - before[both]).ravel()
                     for change in (a, b, a + b)
-                ]
-                n = len(self.outputs)
-                frames.append(
-                    pd.DataFrame(
-                        {
-                            "row": np.repeat(part[both], n),
-                            "first": pair[0],
-                            "second": pair[1],
-                            "output": np.tile(np.arange(n), both.size),
-                            "change_first": changes[0],
-                            "change_second": changes[1],
-                            "change_both": changes[2],
-                            "interaction": changes[2] - changes[0] - changes[1],
-                        }
-                    )
                 )
-        columns = [
-            "row",
-            "first",
-            "second",
-            "output",
-            "change_first",
-            "change_second",
-            "change_both",
-            "interaction",
-        ]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+                output = np.tile(np.arange(len(self.outputs)), both.size)
+                row = np.repeat(part[both], len(self.outputs))
+                gone = (np.full(row.size, feature) for feature in pair)
+                interaction = together - first - second
+                columns.append((row, *gone, output, first, second, together, interaction))
+        row, one, two, output, *changes = map(np.concatenate, zip(*columns, strict=True))
+        labels = self.resolution.features.astype(str).iloc[:, -1].to_numpy()
+        table = pd.DataFrame(
+            {
+                **self.named(row),
+                "first": labels[one],
+                "second": labels[two],
+                "output": np.array(self.output_names, object)[output],
+                **dict(zip(names, changes, strict=True)),
+            }
+        )
+        order = np.argsort(-table["interaction"].abs().to_numpy(), kind="stable")
+        return table.iloc[order].reset_index(drop=True)
+
+
+class Effects:
+    """Sums of changes over rows."""
+
+    def __init__(self, knockout: Knockout) -> None:
+        self._knockout = knockout
+        shape = (len(knockout.resolution.features), len(knockout.outputs))
+        self.present = np.zeros(shape[0], np.int64)  # rows with sites of each feature
+        self.total, self.absolute = np.zeros(shape), np.zeros(shape)
+
+    def add(self, deltas: Deltas) -> None:
+        """Add the changes of some rows."""
+        self.present += np.bincount(deltas.features, minlength=self.present.size)
+        for sums, values in ((self.total, deltas.values), (self.absolute, np.abs(deltas.values))):
+            part = np.zeros(sums.shape)
+            np.add.at(part, deltas.features, values)
+            sums += part
+
+    @property
+    def strongest(self) -> IntArray:
+        """Features with sites, largest mean absolute change first."""
+        kept = np.flatnonzero(self.present > 0)
+        return kept[np.argsort(-self._sizes(kept), kind="stable")]
+
+    def means(self, features: IntArray) -> npt.NDArray[np.float64]:
+        """Return mean changes over the rows that have a feature's sites, by output."""
+        return np.asarray(self.total[features] / self.present[features, None])
+
+    def _sizes(self, features: IntArray) -> npt.NDArray[np.float64]:
+        means = self.absolute[features] / self.present[features, None]
+        return np.asarray(means[:, self._knockout.folds].mean(axis=1))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a feature with sites, strongest first.
+
+        Means are over the rows that have its sites: ``mean_change`` and ``mean_absolute_change``
+        over all outputs of fold changes (all, if there are none), then the output that it changes
+        most and by how much on average.
+        """
+        features, folds = self.strongest, self._knockout.folds
+        mean = self.means(features)[:, folds]
+        top = np.abs(mean).argmax(axis=1)
+        table = self._knockout.labels(features)
+        table["genes"] = self.present[features]
+        table["mean_change"] = mean.mean(axis=1)
+        table["mean_absolute_change"] = self._sizes(features)
+        table["output"] = np.array(self._knockout.output_names, object)[folds][top]
+        table["mean_change_of_output"] = mean[np.arange(len(features)), top]
+        return table
+
+
+class Strongest:
+    """The largest of all changes seen so far."""
+
+    def __init__(self) -> None:
+        self._found = [np.zeros(0, np.int64)] * 3 + [np.zeros(0, np.float32)]
+
+    def add(self, deltas: Deltas) -> None:
+        """Take in the changes of some rows."""
+        kept, flat = self._found[-1], deltas.values.ravel()
+        least = np.abs(kept).min() if kept.size == STRONGEST else 0.0
+        chosen = np.flatnonzero(np.abs(flat) > least)
+        knockouts, outputs = np.divmod(chosen, max(deltas.values.shape[1], 1))
+        more = (deltas.owners[knockouts], deltas.features[knockouts], outputs, flat[chosen])
+        both = [np.concatenate(parts) for parts in zip(self._found, more, strict=True)]
+        best = np.argsort(-np.abs(both[-1]), kind="stable")[:STRONGEST]
+        self._found = [values[best] for values in both]
+
+    def to_frame(self, knockout: Knockout) -> pd.DataFrame:
+        """Return them, largest first: gene, what was knocked out, output, change."""
+        rows, features, outputs, values = self._found
+        return pd.DataFrame(
+            {
+                **knockout.named(rows),
+                **knockout.labels(features),
+                "output": np.array(knockout.output_names, object)[outputs],
+                "change": values,
+            }
+        )
+
+
+def _deltas_frame(knockout: Knockout, deltas: Deltas) -> pd.DataFrame:
+    rows = pd.DataFrame(knockout.named(deltas.owners))
+    values = pd.DataFrame(deltas.values, columns=knockout.output_names)
+    return pd.concat([rows, knockout.labels(deltas.features), values], axis=1)
+
+
+def write_deltas(
+    path: Path, knockout: Knockout, found: Iterable[Deltas], table_format: Format
+) -> None:
+    """Write changes as they come; all of them would not go into memory."""
+    frames = (_deltas_frame(knockout, deltas) for deltas in found)
+    if table_format == "tsv":
+        with open(path, "xb") as stream:
+            for number, frame in enumerate(frames):
+                for text in text_rows(frame, "\t", header=number == 0):
+                    stream.write(text.encode())
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    first = next(frames)
+    schema = pyarrow.Schema.from_pandas(first, preserve_index=False).with_metadata(
+        {"decode_zoo.units": json.dumps({o.name: o.unit for o in knockout.outputs})}
+    )
+    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for frame in chain([first], frames):
+            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))

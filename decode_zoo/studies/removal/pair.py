@@ -8,7 +8,7 @@ regressed on what was removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -19,10 +19,20 @@ from scipy import linalg, stats
 
 from decode_zoo.cores import share_out
 from decode_zoo.errors import UsageError
-from decode_zoo.studies.removal.bins import BinSums
+from decode_zoo.studies.removal.disruption import BinSums
 from decode_zoo.studies.removal.knockout import Knockout
 
-__all__ = ["PairStudy", "RemoveFrom", "disrupt_pair", "knock_out_pair", "regress", "row_spearman"]
+__all__ = [
+    "PairStudy",
+    "RemoveFrom",
+    "across_models",
+    "disrupt_pair",
+    "knock_out_pair",
+    "models_frame",
+    "regress",
+    "regressions",
+    "row_spearman",
+]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -38,30 +48,18 @@ _FEWEST_OUTPUTS = 5
 
 @dataclass(frozen=True, repr=False)
 class PairStudy:
-    """Random removals of the sites of two genes.
+    """Random removals of the sites of two genes, and a linear regression of rho on all of them.
 
-    Attributes
-    ----------
-    model_id : str
-    n_outputs : int
-        Persons (or tissues) over which co-expression is measured.
-    intact : float
-        Spearman's rho of both predictions with all sites.
-    rhos : ndarray of float64, shape (n_removals,)
-        With what is left.
-    regression : DataFrame
-        ``term``, ``estimate`` (change of rho by its removal), ``std.error``, ``statistic``,
-        ``p.value`` of a linear regression on all removals, as the original software has them,
-        ``p.bonferroni``, and what the term is: ``class`` and which of the two genes have its
-        sites (``sites``), or the gene, side and place of a bin.
-    r_squared : float
-        What the regression explains.
+    The regression has the columns of the original software, ``term``, ``estimate`` (change of rho
+    by its removal), ``std.error``, ``statistic``, ``p.value``, then ``p.bonferroni``, and what the
+    term is: ``class`` and which of the genes have its sites (``sites``), or a bin's ``gene``,
+    ``side`` and ``bin``. By p.
     """
 
     model_id: str
-    n_outputs: int
-    intact: float
-    rhos: npt.NDArray[np.float64]
+    n_outputs: int  # persons over which co-expression is measured
+    intact: float  # Spearman's rho of both predictions with all sites
+    rhos: npt.NDArray[np.float64]  # (n_removals,): with what is left
     regression: pd.DataFrame
     r_squared: float
 
@@ -84,25 +82,10 @@ def row_spearman(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def regress(removed: BoolArray, response: npt.NDArray[np.float64]) -> tuple[pd.DataFrame, float]:
-    """Ordinary least squares of a response on what was removed, with an intercept.
+    """Regress a response (n,) on what was removed (n, n_terms) by least squares; return R2, too.
 
-    Parameters
-    ----------
-    removed : ndarray of bool, shape (n, n_terms)
-    response : ndarray of float64, shape (n,)
-
-    Returns
-    -------
-    DataFrame
-        A row a term: ``estimate``, ``std.error``, ``statistic``, ``p.value`` (two-sided t),
-        ``p.bonferroni``. NaN for a response that does not vary.
-    float
-        R².
-
-    Raises
-    ------
-    UsageError
-        If there are hardly more removals than terms.
+    A row a term, p two-sided of t; NaN for a response that does not vary. Raises UsageError if
+    there are hardly more removals than terms.
     """
     n, k = removed.shape
     if n < k + 10:
@@ -143,130 +126,77 @@ def knock_out_pair(
     remove_from: RemoveFrom = "both",
     seed: int = 0,
 ) -> PairStudy:
-    """Knock out random halves of the regulators of two genes.
+    """Knock out random halves of the regulators of two genes, given by row of the feature set.
 
-    Parameters
-    ----------
-    knockout : Knockout
-        Of a model whose outputs are persons (the median is left out).
-    rows : (int, int)
-        The genes, by row of the feature set.
-    removals : int
-    remove_from : {"both", "first", "second"}
-        Genes whose sites go. A regulator that is gone is gone from both; the original software
-        takes it from the first only.
-    seed : int
-
-    Raises
-    ------
-    UsageError
-        If the model has too few outputs, the genes have no regulator, or there are too few
-        removals to tell regulators apart.
+    The knock-out is of a model whose outputs are persons (the median is left out). A regulator
+    that is gone is gone from both genes; the original software takes it from the first only.
+    Raises UsageError if the model has too few outputs, the genes have no regulator, or there are
+    too few removals to tell regulators apart.
     """
     _check(knockout, removals, remove_from)
     network = knockout.network
-    pair = np.array(rows, np.int64)
-    cells, feature = knockout.cells(pair)
-    touched = {"both": (0, 1), "first": (0,), "second": (1,)}[remove_from]
-    feature = np.where(np.isin(cells.rows(), touched), feature, -1)
-    terms = np.unique(feature[feature >= 0])
+    terms, hidden, losses, there = knockout.apart(np.array(rows, np.int64))
+    intact = [remove_from == "second", remove_from == "first"]
+    losses[intact], there[intact] = 0, False
+    own = there.any(axis=0)
+    terms, losses, there = terms[own], losses.compress(own, axis=1), there[:, own]
     if not terms.size:
         raise UsageError("Neither gene has sites of any regulator.")
-    group = np.where(
-        feature >= 0, cells.rows() * terms.size + np.searchsorted(terms, np.maximum(feature, 0)), -1
-    )
-    losses = network.losses(cells, group, 2 * terms.size).reshape(2, terms.size, -1)
-    hidden = network.hidden(cells)
     removed = np.random.default_rng(seed).random((removals, terms.size)) < 0.5
 
     def rho(part: BoolArray) -> npt.NDArray[np.float64]:
         left = part.astype(hidden.dtype)
-        one, two = (network.predict(hidden[i] + left @ losses[i]) for i in (0, 1))
-        return row_spearman(one, two)
+        return row_spearman(*(network.predict(hidden[i] + left @ losses[i]) for i in (0, 1)))
 
-    there = np.zeros((2, terms.size), bool)
-    there.ravel()[group[group >= 0]] = True
-    names = knockout.resolution.features.iloc[terms].astype(str)
-    return _study(
-        knockout,
-        rho,
-        removed,
-        {
-            "term": names.iloc[:, -1].to_numpy(),
-            "class": names["class"].to_numpy(),
-            "sites": np.array(["none", "second", "first", "both"], object)[there.T @ (2, 1)],
-        },
-    )
+    names = knockout.labels(terms)
+    labels = {
+        "term": names.iloc[:, -1].to_numpy(),
+        "class": names["class"].to_numpy(),
+        "sites": np.array(["none", "second", "first", "both"], object)[there.T @ (2, 1)],
+    }
+    return _study(knockout, rho, removed, labels)
 
 
 def disrupt_pair(
-    knockout: Knockout,
-    rows: tuple[int, int],
-    *,
-    removals: int = 10_000,
-    seed: int = 0,
+    knockout: Knockout, rows: tuple[int, int], *, removals: int = 10_000, seed: int = 0
 ) -> tuple[PairStudy, PairStudy]:
-    """Take random halves of the bins away, from each gene in turn.
+    """Take random halves of the bins away, from each gene in turn, so many times each.
 
-    Sites of experiments without positions (`genesets.TARGETS`) and the mask stay.
-
-    Parameters
-    ----------
-    knockout : Knockout
-        Of a model whose outputs are persons (the median is left out).
-    rows : (int, int)
-        The genes, by row of the feature set.
-    removals : int
-        Of each gene.
-    seed : int
-
-    Returns
-    -------
-    PairStudy, PairStudy
-        With sites taken from the first gene, and from the second; terms as in the original
-        software, ``promoter_interval_1`` upstream, ``RNA_interval_1`` at the 5' end.
-
-    Raises
-    ------
-    UsageError
-        As for `knock_out_pair`.
-    ArtifactError
-        If the feature set's positions cannot be had.
+    Sites of experiments without positions (`genesets.TARGETS`) and the mask stay. Terms are as in
+    the original software, ``promoter_interval_1`` upstream, ``RNA_interval_1`` at the 5' end.
+    Raises UsageError as `knock_out_pair` does, and ArtifactError if positions cannot be had.
     """
     _check(knockout, removals, "both")
     network = knockout.network
     hidden = network.hidden(knockout.bound.sum_cells(np.array(rows, np.int64)))
-    ids = knockout.bound.features.rows.ids
-    found = []
-    for number, row in enumerate(rows):
-        bins = BinSums.make(knockout, row)
-        if not bins.labels:
-            raise UsageError(f"{ids[row]} has no sites with positions.")
-        # The other gene as it is, once.
-        other = network.predict(hidden[1 - number : 2 - number])
-        removed = np.random.default_rng((seed, number)).random((removals, len(bins.labels))) < 0.5
+    one, two = (
+        _disrupt_one(knockout, row, network.predict(hidden[[1 - i]]), removals, (seed, i))
+        for i, row in enumerate(rows)
+    )
+    return one, two
 
-        def rho(
-            part: BoolArray, bins: BinSums = bins, other: FloatArray = other
-        ) -> npt.NDArray[np.float64]:
-            mine = network.predict(bins.hidden(network, ~part))
-            return row_spearman(mine, np.broadcast_to(other, mine.shape))
 
-        names = {"promoter": "promoter_interval", "rna": "RNA_interval"}
-        found.append(
-            _study(
-                knockout,
-                rho,
-                removed,
-                {
-                    "term": [f"{names[side]}_{i + 1}" for side, i in bins.labels],
-                    "gene": ids[row],
-                    "side": [side for side, _ in bins.labels],
-                    "bin": [i for _, i in bins.labels],
-                },
-            )
-        )
-    return found[0], found[1]
+def _disrupt_one(
+    knockout: Knockout, row: int, other: FloatArray, removals: int, seed: tuple[int, int]
+) -> PairStudy:
+    """Take bins away from one gene; the other's predictions, shape (1, n_outputs), stay."""
+    gene, bins = knockout.bound.features.rows.ids[row], BinSums.make(knockout, row)
+    if not bins.labels:
+        raise UsageError(f"{gene} has no sites with positions.")
+    removed = np.random.default_rng(seed).random((removals, len(bins.labels))) < 0.5
+
+    def rho(part: BoolArray) -> npt.NDArray[np.float64]:
+        mine = knockout.network.predict(bins.hidden(knockout.network, ~part))
+        return row_spearman(mine, np.broadcast_to(other, mine.shape))
+
+    names = {"promoter": "promoter_interval", "rna": "RNA_interval"}
+    labels = {
+        "term": [f"{names[side]}_{i + 1}" for side, i in bins.labels],
+        "gene": gene,
+        "side": [side for side, _ in bins.labels],
+        "bin": [i for _, i in bins.labels],
+    }
+    return _study(knockout, rho, removed, labels)
 
 
 def _check(knockout: Knockout, removals: int, remove_from: str) -> None:
@@ -285,26 +215,66 @@ def _check(knockout: Knockout, removals: int, remove_from: str) -> None:
         )
 
 
-def _over_blocks(rho: Rho, removed: BoolArray) -> npt.NDArray[np.float64]:
-    parts = (removed[i : i + _BLOCK] for i in range(0, len(removed), _BLOCK))
-    return np.concatenate(list(share_out(rho, parts)))
-
-
 def _study(knockout: Knockout, rho: Rho, removed: BoolArray, labels: dict[str, Any]) -> PairStudy:
     """Draw what becomes of co-expression, and regress it; labels are columns of the terms."""
-    rhos = _over_blocks(rho, removed)
+    parts = (removed[i : i + _BLOCK] for i in range(0, len(removed), _BLOCK))
+    rhos = np.concatenate(list(share_out(rho, parts)))
     table, r_squared = regress(removed, rhos)
-    (first, terms), *others = labels.items()
-    table.insert(0, first, terms)
-    for name, values in others:
-        table[name] = values
-    order = np.argsort(table["p.value"].to_numpy(), kind="stable")
-    intact = float(rho(np.zeros((1, removed.shape[1]), bool))[0])
+    table = table.assign(**labels)
+    table = table[["term", *table.columns.drop("term")]]
     return PairStudy(
         knockout.model.id,
         len(knockout.outputs),
-        intact,
+        float(rho(np.zeros((1, removed.shape[1]), bool))[0]),
         rhos,
-        table.iloc[order].reset_index(drop=True),
+        table.sort_values("p.value", kind="stable", ignore_index=True),
         r_squared,
     )
+
+
+def regressions(studies: Sequence[PairStudy]) -> pd.DataFrame:
+    """Return the regressions of several models, one below the other."""
+    frames = [study.regression.copy() for study in studies]
+    for frame, study in zip(frames, studies, strict=True):
+        frame.insert(0, "model", study.model_id)
+    return pd.concat(frames, ignore_index=True)
+
+
+def models_frame(
+    regulators: Sequence[PairStudy], bins: Sequence[PairStudy], names: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row a model and kind of removal; bins are of the genes, by name, in turn."""
+    kinds = ["regulators"] * len(regulators)
+    kinds += [f"bins of {names[i % 2]}" for i in range(len(bins))]
+    rows = [
+        {
+            "model": study.model_id,
+            "persons": study.n_outputs,
+            "removed": kind,
+            "rho_intact": study.intact,
+            "rho_after_removals": float(study.rhos.mean()),
+            "terms": len(study.regression),
+            "significant": int((study.regression["p.bonferroni"] < 0.05).sum()),
+            "r_squared": study.r_squared,
+        }
+        for kind, study in zip(kinds, [*regulators, *bins], strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def across_models(table: pd.DataFrame, n_models: int) -> pd.DataFrame:
+    """Sum up what models say of each regulator; first those that all models have."""
+    ranked = table.assign(
+        rank=table.groupby("model")["estimate"].transform(lambda e: e.abs().rank(ascending=False)),
+        significant=table["p.bonferroni"] < 0.05,
+        lost=table["estimate"] < 0,
+    )
+    found = ranked.groupby(["class", "term", "sites"], sort=False, as_index=False).agg(
+        models=("model", "size"),
+        significant=("significant", "sum"),
+        models_that_lose=("lost", "sum"),
+        mean_rank=("rank", "mean"),
+        mean_estimate=("estimate", "mean"),
+    )
+    order = np.lexsort([found["mean_rank"], found["models"] < n_models])
+    return found[["term", "class", "sites", *found.columns[3:]]].iloc[order].reset_index(drop=True)

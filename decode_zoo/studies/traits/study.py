@@ -19,15 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from decode_zoo import holdout
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.files import atomic_dir
-from decode_zoo.inputs import BoundFeatures
-from decode_zoo.metrics import interval_95
+from decode_zoo.metrics import against_null, interval_95
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.studies.findings import SUMMARY, section_of, write_summary
+from decode_zoo.studies.measured import shared_genes
 from decode_zoo.studies.traits.design import Design, make_design
 from decode_zoo.studies.traits.moderated import Moderated, moderate
 from decode_zoo.tables import write_file
@@ -35,12 +34,9 @@ from decode_zoo.tables import write_file
 __all__ = [
     "FILES",
     "RegulatorGenes",
-    "StudiedGenes",
     "TraitStudy",
     "check_extras",
-    "shared_genes",
     "study_traits",
-    "tested_rows",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -57,8 +53,6 @@ _PICTURES = {
 }
 FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", *_PICTURES, SUMMARY, "traits.html")
 _PACKAGES = ("pylimma", "matplotlib", "jinja2")
-# Fewer say nothing of variances or ranks.
-_FEWEST_GENES = 10
 
 
 @dataclass(frozen=True, repr=False)
@@ -255,7 +249,6 @@ def study_traits(
         )
     features, scores = _regulator_scores(model, design.persons, explained, progress)
     regulation = moderate(scores, design.matrix)
-    tested = holdout.tested_rows(model.manifest, bound.features)
     order = np.argsort(regulation.p, kind="stable")
 
     table = bound.features.rows
@@ -281,12 +274,7 @@ def study_traits(
             "of_table": len(persons),
             "without_value": list(design.incomplete),
         },
-        "genes": {
-            "n": found.rows.size,
-            "chosen": found.chosen,
-            "tested_on": None if tested is None else int(np.isin(found.rows, tested).sum()),
-            **found.lost,
-        },
+        "genes": found.facts,
         "expression": _told(actual, fdr),
         "predicted": _told(forecast, fdr),
         "regulators": {
@@ -350,101 +338,6 @@ def _shared_persons(model: Model, expression: pd.DataFrame, persons: pd.DataFram
             "model, columns of the matrix, and the first column of the table.",
         )
     return shared
-
-
-@dataclass(frozen=True)
-class StudiedGenes:
-    """Genes that are studied.
-
-    Attributes
-    ----------
-    places, rows : ndarray of int64, shape (n,)
-        Of each gene, in the expression matrix and in the feature set.
-    chosen : str
-        How they were chosen, in words.
-    lost : dict of str to int
-        How many of those that were chosen are not studied, and why.
-    """
-
-    places: IntArray
-    rows: IntArray
-    chosen: str
-    lost: dict[str, int]
-
-
-def shared_genes(
-    model: Model,
-    bound: BoundFeatures,
-    expression: pd.DataFrame,
-    values: FloatArray,
-    genes: Iterable[str] | None,
-) -> StudiedGenes:
-    """Find the genes that were asked for and have expression, which varies, and features.
-
-    Parameters
-    ----------
-    model : Model
-    bound : BoundFeatures
-        Its features.
-    expression : DataFrame, shape (n, n_persons)
-        By gene id.
-    values : ndarray of float64, shape (n, m + 1)
-        Targets of the m persons that are studied, the median last; genes as in `expression`.
-    genes : iterable of str, optional
-        Those that the model was tested on if not given.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than ten.
-    UsageError
-        If the model does not say which genes it was tested on (`tested_rows`).
-    """
-    known = bound.features.index.resolve([str(name) for name in expression.index])
-    first = np.array([status == "ok" for status in known.status], np.bool_)
-    if genes is None:
-        chosen = "tested on by the model"
-        wanted = np.zeros(len(bound.features), np.bool_)
-        wanted[tested_rows(model, bound)] = True
-    else:
-        chosen = "given"
-        wanted = np.zeros(len(bound.features), np.bool_)
-        wanted[model.rows_of(genes, bound).rows] = True
-    kept = first & wanted[known.rows]
-    varies = np.ptp(values[:, :-1], axis=1) > 0
-    places = np.flatnonzero(kept & varies)
-    if places.size < _FEWEST_GENES:
-        raise InputError(
-            f"{places.size} genes {chosen} have features and expression that varies; at least "
-            f"{_FEWEST_GENES} are needed",
-            path=expression.attrs.get("path"),
-            remedy="Does the matrix hold genes of the chromosomes that the model was tested on? "
-            "Otherwise name the genes."
-            if genes is None
-            else "Name more genes.",
-        )
-    lost = {
-        "chosen_without_expression": int(wanted.sum() - kept.sum()),
-        "constant": int((kept & ~varies).sum()),
-    }
-    return StudiedGenes(places, known.rows[places], chosen, lost)
-
-
-def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
-    """Find the rows of the feature set that the model was tested on.
-
-    Raises
-    ------
-    UsageError
-        If the model does not say so.
-    """
-    rows = holdout.tested_rows(model.manifest, bound.features)
-    if rows is None:
-        raise UsageError(
-            f"Model {model.id} does not say which genes it was tested on.",
-            remedy="Name the genes to study.",
-        )
-    return rows
 
 
 def _regulator_scores(
@@ -530,20 +423,11 @@ def _concordance(
         "resamples": resamples,
         "permutations": permutations,
         "other_persons": {
-            **_null(others, rho),
-            "same_sign": _null(other_shares, share),
+            **against_null(others, rho),
+            "same_sign": against_null(other_shares, share),
         },
-        "random_traits": _null(traits, rho),
+        "random_traits": against_null(traits, rho),
     }
-
-
-def _null(values: Sequence[float], found: float) -> dict[str, Any]:
-    """Say what permutations give, and how often they reach what was found."""
-    null = np.array(values)
-    if not (np.isfinite(found) and np.isfinite(null).all()):
-        return {"mean": np.nan, "interval_95": [np.nan, np.nan], "p": np.nan}
-    p = (1 + (null >= found).sum()) / (1 + null.size)
-    return {"mean": float(null.mean()), "interval_95": interval_95(null), "p": float(p)}
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:
