@@ -19,6 +19,7 @@ __all__ = [
     "false_discovery",
     "interval_95",
     "score",
+    "spearman",
     "summarise",
 ]
 
@@ -32,6 +33,13 @@ def column_correlation(predicted: FloatArray, observed: FloatArray) -> FloatArra
     norm = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(norm > 0, (a * b).sum(axis=0) / norm, np.nan)
+
+
+def spearman(a: FloatArray, b: FloatArray) -> float:
+    """Spearman's rho of two arrays, NaN if one is constant."""
+    x, y = (ranks - ranks.mean() for ranks in (stats.rankdata(a), stats.rankdata(b)))
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / norm if norm else np.nan
 
 
 def false_discovery(p: FloatArray) -> FloatArray:

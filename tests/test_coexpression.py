@@ -56,10 +56,12 @@ def tally(measured, predicted, symmetric=True, threshold=0.6, resamples=3, seed=
     )["x"]
 
 
-def brute(measured, predicted, n, symmetric):
-    """Measured and predicted rho of each pair, one by one."""
+def two(n, symmetric):
+    """Measured and predicted scores of n genes, and both of each pair, one by one."""
+    one, other = data(n), data(n, seed=1)
+    found = [scores(a, None if symmetric else b) for a, b in zip(one, other, strict=True)]
     i, j = np.array(pairs_of(n, symmetric)).T
-    return measured.at(i, j), predicted.at(i, j)
+    return *found, *(score.at(i, j) for score in found)
 
 
 def binned(values, n=co.BINS):
@@ -104,11 +106,8 @@ def test_similarity_is_one_for_equals_and_zero_for_the_ends():
 
 @pytest.mark.parametrize("symmetric", SHAPES)
 def test_areas_are_those_of_mann_and_whitney(symmetric):
-    one, other = data(60), data(60, seed=1)
-    measured = scores(one[0], None if symmetric else other[0])
-    predicted = scores(one[1], None if symmetric else other[1])
+    measured, predicted, rho, score = two(60, symmetric)
     found = tally(measured, predicted, symmetric)
-    rho, score = brute(measured, predicted, 60, symmetric)
     assert found.counts.sum() == len(rho) == (1770 if symmetric else 3540)
     kinds = [rho < -0.6, np.abs(rho) <= 0.6, rho > 0.6]
     assert found.counts.sum(axis=1).tolist() == [kind.sum() for kind in kinds]
@@ -127,11 +126,8 @@ def test_areas_are_those_of_mann_and_whitney(symmetric):
 
 @pytest.mark.parametrize("symmetric", SHAPES)
 def test_spearman_over_pairs(symmetric):
-    one, other = data(60), data(60, seed=1)
-    measured = scores(one[0], None if symmetric else other[0])
-    predicted = scores(one[1], None if symmetric else other[1])
+    measured, predicted, rho, score = two(60, symmetric)
     found = tally(measured, predicted, symmetric).spearman
-    rho, score = brute(measured, predicted, 60, symmetric)
     coarse = stats.spearmanr(binned(rho, 400), binned(score, 400)).statistic
     assert found[1] == pytest.approx(coarse, abs=1e-12)
     assert found[1] == pytest.approx(stats.spearmanr(rho, score).statistic, abs=1e-3)
@@ -142,12 +138,9 @@ def test_spearman_over_pairs(symmetric):
 
 @pytest.mark.parametrize("symmetric", SHAPES)
 def test_pairs_of_drawn_genes_count_as_often_as_both(symmetric):
-    one, other = data(30), data(30, seed=1)
-    measured = scores(one[0], None if symmetric else other[0])
-    predicted = scores(one[1], None if symmetric else other[1])
+    measured, predicted, rho, score = two(30, symmetric)
     found = tally(measured, predicted, symmetric, resamples=4, seed=5)
     drawn = np.random.default_rng(5).multinomial(30, np.full(30, 1 / 30), 4)
-    rho, score = brute(measured, predicted, 30, symmetric)
     i, j = np.array(pairs_of(30, symmetric)).T
     for k, weights in enumerate(drawn):
         often = np.repeat(np.arange(len(i)), weights[i] * weights[j])
@@ -159,20 +152,16 @@ def test_pairs_of_drawn_genes_count_as_often_as_both(symmetric):
 def test_groups_of_genes_vary_as_genes_do():
     """240 genes in a hundred groups against drawings of single genes."""
     n = 240
-    values = data(n, 12, seed=3)
-    measured, predicted = scores(values[0]), scores(values[1])
+    measured, predicted = (scores(values) for values in data(n, 12, seed=3))
     found = tally(measured, predicted, threshold=0.7, resamples=300)
-    rho = measured.block(slice(0, n), slice(0, n)) > 0.7
-    score = predicted.block(slice(0, n), slice(0, n))
-    upper = np.triu(np.ones((n, n), bool), 1)
-    ranks = stats.rankdata(score[upper])
+    i, j = np.array(pairs_of(n, True)).T
+    order = np.argsort(predicted.at(i, j))
+    rho = measured.at(i, j) > 0.7
     rng, areas = np.random.default_rng(0), []
     for _ in range(300):
         weights = np.bincount(rng.integers(n, size=n), minlength=n)
-        both = np.outer(weights, weights)[upper]
-        order = np.argsort(ranks)
-        case = (both * rho[upper])[order]
-        control = (both * ~rho[upper])[order]
+        both = (weights[i] * weights[j])[order]
+        case, control = both * rho[order], both * ~rho[order]
         below = np.cumsum(control) - control / 2
         areas.append((case * below).sum() / (case.sum() * control.sum()))
     assert np.std(found.drawn_areas[1]) == pytest.approx(np.std(areas), rel=0.3)
@@ -225,15 +214,12 @@ def test_strong_pairs(symmetric):
 
 @pytest.mark.parametrize("symmetric", SHAPES)
 def test_dealt_scores_are_ranked_among_all(symmetric):
-    one, other = data(50), data(50, seed=1)
-    measured = scores(one[0], None if symmetric else other[0])
-    predicted = scores(one[1], None if symmetric else other[1])
+    measured, predicted, rho, _ = two(50, symmetric)
     found = tally(measured, predicted, symmetric)
     strong = co.strong_pairs(measured, 50, threshold=0.6, symmetric=symmetric, share=1, seed=0)
     areas = co.dealt_areas(predicted, found, strong, 50, permutations=3, seed=7)
     rng = np.random.default_rng(7)
     i, j = np.array(pairs_of(50, symmetric)).T
-    rho = measured.at(i, j)
     for k in range(3):
         dealt = rng.permutation(50)
         bins = binned(predicted.at(dealt[i], dealt[j]))
@@ -271,16 +257,11 @@ def profiles():
 @pytest.fixture(scope="module")
 def expression(model):
     """14 real cell lines, of which the model has all."""
-    pytest.importorskip("qnorm")
+    for package in ("qnorm", "jinja2", "matplotlib"):
+        pytest.importorskip(package)
     return prepare_cohort(
         DATA / "counts.tsv.gz", DATA / "persons.tsv", model.features, quantity="counts"
     ).expression
-
-
-@pytest.fixture(scope="module")
-def extras():
-    for package in ("jinja2", "matplotlib"):
-        pytest.importorskip(package)
 
 
 FEW = {"permutations": 9, "resamples": 20}
@@ -288,7 +269,7 @@ PAIRS = [("LAPTM5", "CD53"), ("TP53", "tp53"), ("ALB", "TP53"), ("TP53", "ENSG00
 
 
 @pytest.fixture(scope="module")
-def found(model, profiles, expression, extras):
+def found(model, profiles, expression):
     genes = [str(gene) for gene in expression.index[[7, 200]]]
     return study_coexpression(
         [model], [expression], profiles, pairs=[*PAIRS, (genes[0], genes[1])], **FEW
@@ -381,7 +362,7 @@ def test_densities_and_counts(found):
         np.testing.assert_allclose(rows["middle"], np.linspace(-0.99, 0.99, 100))
 
 
-def test_predictions_that_are_right_separate(profiles, extras):
+def test_predictions_that_are_right_separate(profiles):
     """Tissues stand in for persons: expression is as predicted, with noise."""
     tissues = [name for name in profiles.outputs if name != MEDIAN][:20]
     rows = profiles.features.rows
@@ -399,7 +380,7 @@ def test_predictions_that_are_right_separate(profiles, extras):
     pd.testing.assert_frame_equal(again.tables["separation"][1], found.tables["separation"][1])
 
 
-def test_two_tissues_of_the_same_donors(model, profiles, expression, extras):
+def test_two_tissues_of_the_same_donors(model, profiles, expression):
     """The second tissue has other genes, other persons, and other expression of the same genes."""
     expression = expression.iloc[:120]
     other = expression.iloc[20:, 2:].iloc[::-1]
@@ -430,7 +411,7 @@ def test_two_tissues_of_the_same_donors(model, profiles, expression, extras):
     assert any("it was tested on" in note for note in found.notes)
 
 
-def test_tissues_without_common_donors_are_left_out(model, profiles, expression, extras):
+def test_tissues_without_common_donors_are_left_out(model, profiles, expression):
     halves = expression.iloc[:, :10], expression.iloc[:, 4:]
     found = study_coexpression([model, model], halves, profiles, **FEW)
     assert len(found.numbers["comparisons"]) == 2
@@ -439,14 +420,14 @@ def test_tissues_without_common_donors_are_left_out(model, profiles, expression,
     assert any(text in note for note in found.notes)
 
 
-def test_a_threshold_that_nothing_exceeds(model, profiles, expression, extras):
+def test_a_threshold_that_nothing_exceeds(model, profiles, expression):
     found = study_coexpression([model], [expression], profiles, threshold=0.9999, **FEW)
     assert found.tables["separation"][1]["auroc"].isna().all()
     assert found.facts["lcl-person-v1"].endswith("0 strong; no AUROC")
     assert any("areas say little" in note for note in found.notes)
 
 
-def test_models_that_do_not_say_what_they_were_tested_on(model, profiles, expression, extras):
+def test_models_that_do_not_say_what_they_were_tested_on(model, profiles, expression):
     silent = replace(model, manifest=replace(model.manifest, training={}))
     with pytest.raises(UsageError, match="does not say which genes it was tested on"):
         study_coexpression([silent], [expression], profiles, **FEW)
@@ -454,31 +435,20 @@ def test_models_that_do_not_say_what_they_were_tested_on(model, profiles, expres
     assert found.numbers["comparisons"][0]["genes"]["tested_on"] is None
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"threshold": 1}, "between 0 and 1"),
-        ({"permutations": 0}, "one permutation"),
-        ({"resamples": 0}, "one permutation and one resample"),
-        ({"genes": "TP53"}, "not a single string"),
-    ],
-)
-def test_calls_that_are_wrong(model, profiles, expression, options, message, extras):
-    with pytest.raises(UsageError, match=message):
-        study_coexpression([model], [expression], profiles, **options)
-
-
-def test_what_cannot_be_compared_is_refused(model, profiles, expression, extras):
-    with pytest.raises(UsageError, match="2 models and 1 expression"):
-        study_coexpression([model, model], [expression], profiles)
-    with pytest.raises(InputError, match="9 of its columns"):
-        study_coexpression([model], [expression.iloc[:, :9]], profiles)
-    with pytest.raises(InputError, match="0 of its columns"):
-        study_coexpression([model], [expression.add_prefix("x")], profiles)
-    with pytest.raises(InputError, match="3 genes given"):
-        study_coexpression([model], [expression], profiles, genes=expression.index[:3])
-    with pytest.raises(InputError, match="Are these counts"):
-        study_coexpression([model], [expression * 100], profiles)
+def test_what_cannot_be_compared_is_refused(model, profiles, expression):
+    for error, message, matrices, options in (
+        (UsageError, "between 0 and 1", [expression], {"threshold": 1}),
+        (UsageError, "one permutation", [expression], {"permutations": 0}),
+        (UsageError, "one permutation and one resample", [expression], {"resamples": 0}),
+        (UsageError, "not a single string", [expression], {"genes": "TP53"}),
+        (UsageError, "1 models and 2 expression", [expression] * 2, {}),
+        (InputError, "9 of its columns", [expression.iloc[:, :9]], {}),
+        (InputError, "0 of its columns", [expression.add_prefix("x")], {}),
+        (InputError, "3 genes given", [expression], {"genes": expression.index[:3]}),
+        (InputError, "Are these counts", [expression * 100], {}),
+    ):
+        with pytest.raises(error, match=message):
+            study_coexpression([model], matrices, profiles, **options)
 
 
 # The command
@@ -495,39 +465,25 @@ def cohort(model, expression, tmp_path):
     return folder
 
 
-def run(call, cohort, out, *more):
-    return call(
-        "study",
-        "coexpression",
-        "--model",
-        MODEL,
-        "--expression",
-        cohort,
-        "-o",
-        out,
-        "--permutations",
-        9,
-        "--resamples",
-        20,
-        *more,
-    )
+@pytest.fixture
+def run(call, cohort, tmp_path):
+    def run(*more, matrix=cohort):
+        text = f"--model {MODEL} --expression {matrix} -o {tmp_path / 'out'} --permutations 9"
+        return call("study", "coexpression", *text.split(), "--resamples", 20, *more)
+
+    return run
 
 
-@pytest.mark.usefixtures("extras")
-def test_command(call, cohort, tmp_path):
+def test_command(run, tmp_path):
     (tmp_path / "pairs.tsv").write_text("LAPTM5\tCD53\n\nnobody\tCD53\n")
-    code, out, err = run(call, cohort, tmp_path / "out", "--pairs", tmp_path / "pairs.tsv")
+    code, out, err = run("--pairs", tmp_path / "pairs.tsv")
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     assert "lcl-person-v1: 14 persons, 50 genes tested on by the model" in err
     assert "prediction, either sign: AUROC 0." in err
+    files = "separation.tsv pairs.tsv asked_pairs.tsv density.tsv separation.svg density.svg"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "separation.tsv",
-        "pairs.tsv",
-        "asked_pairs.tsv",
-        "density.tsv",
-        "separation.svg",
-        "density.svg",
+        *files.split(),
         "summary.json",
         "index.html",
     }
@@ -539,23 +495,19 @@ def test_command(call, cohort, tmp_path):
     assert summary["provenance"]["expression"][0]["file"] == "expression.tsv.gz"
     assert summary["provenance"]["model_1"]["model"]["id"] == "lcl-person-v1"
     assert summary["bin_width"] == 0.001
-    code, _, err = run(call, cohort, tmp_path / "out")
+    code, _, err = run()
     assert code == 2
     assert "not empty" in err
 
 
-@pytest.mark.usefixtures("extras")
-def test_command_with_parquet_and_all_genes(call, cohort, tmp_path):
+def test_command_with_parquet_and_all_genes(run, cohort, tmp_path):
     pytest.importorskip("pyarrow")
-    code, _, err = run(
-        call, cohort / "expression.tsv.gz", tmp_path / "out", "--all-genes", "--format", "parquet"
-    )
+    code, _, err = run("--all-genes", "--format", "parquet", matrix=cohort / "expression.tsv.gz")
     assert code == 0, err
     assert len(pd.read_parquet(tmp_path / "out" / "separation.parquet")) == 8
     assert "60 genes given" in err
 
 
-@pytest.mark.usefixtures("extras")
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
@@ -567,11 +519,11 @@ def test_command_with_parquet_and_all_genes(call, cohort, tmp_path):
         (["--tissue-model", "no-such-model"], 3, "no-such-model"),
     ],
 )
-def test_faults_end_with_a_code_and_leave_nothing(call, cohort, tmp_path, more, code, message):
+def test_faults_end_with_a_code_and_leave_nothing(run, tmp_path, more, code, message):
     (tmp_path / "bad.tsv").write_text("LAPTM5\tCD53\nTP53\n")
     (tmp_path / "empty.tsv").write_text("\n")
     files = {"PAIRS": tmp_path / "bad.tsv", "EMPTY": tmp_path / "empty.tsv"}
-    found, _, err = run(call, cohort, tmp_path / "out", *[files.get(word, word) for word in more])
+    found, _, err = run(*[files.get(word, word) for word in more])
     assert found == code, err
     assert message in err
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,11 @@ from scipy import stats
 
 __all__ = [
     "BINS",
-    "NEGATIVE",
-    "POSITIVE",
     "Correlation",
     "PairScore",
     "Similarity",
     "Tally",
-    "area_under_curve",
     "dealt_areas",
-    "pair_spearman",
     "strong_pairs",
     "strongest_pairs",
     "tally_pairs",
@@ -49,17 +45,6 @@ _ROUNDING = 1e-6
 _LOOKED_UP = 4_000_000
 # Co-expressed how; the last one are pairs of no interest: of a gene and itself, or seen before.
 NEGATIVE, _OTHER, POSITIVE, _LEFT_OUT = range(4)
-_Progress = Callable[[int, int], object]
-
-
-class PairScore(Protocol):
-    """A number between -1 and 1 for each pair of n genes."""
-
-    def block(self, rows: slice, columns: slice) -> FloatArray:
-        """Scores of some genes with some others, shape (n_rows, n_columns)."""
-
-    def at(self, i: IntArray, j: IntArray) -> FloatArray:
-        """Scores of single pairs, shape (n_pairs,)."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +93,10 @@ class Similarity:
     def _close(a: FloatArray, b: FloatArray) -> FloatArray:
         closeness: FloatArray = np.float32(1) - np.abs(a - b)
         return closeness
+
+
+# A number between -1 and 1 for each pair of genes.
+PairScore = Correlation | Similarity
 
 
 def unit_ranks(values: FloatArray) -> npt.NDArray[np.float32]:
@@ -193,7 +182,7 @@ def tally_pairs(
     symmetric: bool,
     resamples: int,
     seed: int,
-    progress: _Progress = lambda done, total: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> dict[str, Tally]:
     """Count pairs of n genes by what was measured (rho) and by each score.
 
@@ -202,7 +191,7 @@ def tally_pairs(
     itself. For the intervals genes are drawn, not pairs, which are not independent of each other: a
     pair counts as often as its first gene was drawn times its second. Genes are drawn in up to a
     hundred groups of neighbours, one by one if there are no more; so they must come in random
-    order. `progress` is told how many strips of how many are done.
+    order. `progress` is told which share of the strips is done.
     """
     edges = _edges(n)
     groups = len(edges) - 1
@@ -213,7 +202,7 @@ def tally_pairs(
     again = {name: np.zeros((resamples, 3 * BINS)) for name in scores}
     joint = {name: np.zeros(_COARSE * _COARSE, np.int64) for name in scores}
     group_of = np.repeat(np.arange(groups), np.diff(edges))
-    for group, (rows, columns, left_out) in enumerate(_strips(edges, symmetric)):
+    for group, (rows, columns, left_out) in enumerate(_strips(n, symmetric)):
         rho = measured.block(rows, columns)
         kinds = _kinds(rho, threshold)
         kinds[left_out] = _LEFT_OUT
@@ -232,7 +221,7 @@ def tally_pairs(
             joint[name] += np.bincount(
                 coarse + _bins(values, _COARSE)[kept], minlength=_COARSE * _COARSE
             )
-        progress(group + 1, groups)
+        progress((group + 1) / groups)
     return {
         name: Tally(
             counts[name], again[name].reshape(-1, 3, BINS), joint[name].reshape(_COARSE, _COARSE)
@@ -246,14 +235,13 @@ def _edges(n: int) -> IntArray:
     return np.linspace(0, n, min(n, _GROUPS) + 1).round().astype(np.int64)
 
 
-def _strips(edges: IntArray, symmetric: bool) -> Iterator[tuple[slice, slice, BoolArray]]:
+def _strips(n: int, symmetric: bool) -> Iterator[tuple[slice, slice, BoolArray]]:
     """Cut pairs into strips: first genes, second genes, and which of these are no pairs."""
-    for start, stop in itertools.pairwise(edges):
-        first = int(start) if symmetric else 0
-        columns = np.arange(first, edges[-1])[None, :]
-        rows = np.arange(start, stop)[:, None]
+    for start, stop in itertools.pairwise(_edges(n).tolist()):
+        first = start if symmetric else 0
+        rows, columns = np.arange(start, stop)[:, None], np.arange(first, n)[None, :]
         left_out = columns <= rows if symmetric else columns == rows
-        yield slice(int(start), int(stop)), slice(first, int(edges[-1])), left_out
+        yield slice(start, stop), slice(first, n), left_out
 
 
 def _kinds(rho: FloatArray, threshold: float) -> IntArray:
@@ -293,7 +281,7 @@ def strongest_pairs(
     """Find the k pairs of largest absolute score, strongest first; of equal ones any."""
     best = np.empty((0, 3))
     least = -1.0
-    for rows, columns, left_out in _strips(_edges(n), symmetric):
+    for rows, columns, left_out in _strips(n, symmetric):
         size = np.abs(score.block(rows, columns)).astype(np.float64)
         size[left_out] = -1
         i, j = np.nonzero(size > least)
@@ -312,7 +300,7 @@ def strong_pairs(
     """List strongly co-expressed pairs, or a random share: first, second, whether positive."""
     generator = np.random.default_rng(seed)
     parts = []
-    for rows, columns, left_out in _strips(_edges(n), symmetric):
+    for rows, columns, left_out in _strips(n, symmetric):
         kinds = _kinds(measured.block(rows, columns), threshold)
         kinds[left_out] = _LEFT_OUT
         i, j = np.nonzero((kinds == POSITIVE) | (kinds == NEGATIVE))
@@ -332,7 +320,6 @@ def dealt_areas(
     *,
     permutations: int,
     seed: int,
-    progress: _Progress = lambda done, total: None,
 ) -> npt.NDArray[np.float64]:
     """Separate the same pairs by scores that are dealt to other genes, shape (permutations, 2).
 
@@ -355,7 +342,6 @@ def dealt_areas(
             if values.size and shares[place] < 1:
                 # Ranks among the other pairs, from ranks among all.
                 areas[k, place] = (values.mean() - shares[place] / 2) / (1 - shares[place])
-        progress(k + 1, permutations)
     return areas
 
 

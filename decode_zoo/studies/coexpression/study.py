@@ -121,21 +121,27 @@ def study_coexpression(
                 left_out.append(plan)
             else:
                 plans.append(plan)
-    found = []
+    summaries, parts = [], []
     for k, plan in enumerate(plans):
 
-        def tell(part: float, k: int = k) -> None:
-            progress(round(1000 * (k + part)), 1000 * len(plans))
+        def tell(share: float, k: int = k) -> None:
+            progress(round(1000 * (k + share)), 1000 * len(plans))
 
-        found.append(_separate(plan, settings, seed, tell))
-    asked = None if pairs is None else pd.concat([_look_up(t, pairs) for t in tissues])
+        summary, part = _separate(plan, settings, seed, tell)
+        summaries.append(summary)
+        parts.append(part)
+    tables = {
+        name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]
+    }
+    if pairs is not None:
+        tables["asked_pairs"] = pd.concat([_look_up(t, pairs) for t in tissues])
     origins = {
         f"model_{k + 1}": t.model.provenance(t.bound, t.model.backend("numpy"))
         for k, t in enumerate(tissues)
     }
     rival = profiles.provenance(profiles.bind(), profiles.backend("numpy"))
     record = provenance(command, **origins, tissue_model=rival, seed=seed, **(facts or {}))
-    return _findings(found, asked, left_out, profiles.id, settings, record)
+    return _findings(summaries, tables, left_out, profiles.id, settings, record)
 
 
 def _labels(models: Sequence[Model]) -> list[str]:
@@ -147,21 +153,13 @@ def _labels(models: Sequence[Model]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class _Separation:
-    """What a comparison came to."""
-
-    label: str
-    tallies: Mapping[str, Tally]  # by score
-    table: pd.DataFrame  # a row a score
-    strongest: pd.DataFrame  # pairs of strongest prediction
-    summary: dict[str, Any]
-
-
 def _separate(
     plan: Comparison, settings: _Settings, seed: int, progress: Callable[[float], object]
-) -> _Separation:
-    """Compare pairs by every score, with intervals and with scores dealt to other genes."""
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Compare pairs by every score, with intervals and with scores dealt to other genes.
+
+    Returns a summary, and tables of scores, of the strongest predicted pairs, and of densities.
+    """
     n, threshold = len(plan.ids), settings.threshold
     tallies = tally_pairs(
         plan.measured,
@@ -171,7 +169,7 @@ def _separate(
         symmetric=plan.symmetric,
         resamples=settings.resamples,
         seed=seed,
-        progress=lambda done, total: progress(0.6 * done / total),
+        progress=lambda share: progress(0.6 * share),
     )
     counts = tallies[PREDICTION].counts.sum(axis=1)
     strong = strong_pairs(
@@ -184,19 +182,10 @@ def _separate(
     )
     rows: list[dict[str, Any]] = []
     for k, (name, tally) in enumerate(tallies.items()):
-
-        def tell(done: int, total: int, k: int = k) -> None:
-            progress(0.6 + 0.4 * (k + done / total) / len(tallies))
-
         dealt = dealt_areas(
-            plan.scores[name],
-            tally,
-            strong,
-            n,
-            permutations=settings.permutations,
-            seed=seed,
-            progress=tell,
+            plan.scores[name], tally, strong, n, permutations=settings.permutations, seed=seed
         )
+        progress(0.6 + 0.4 * (k + 1) / len(tallies))
         for place, kind in enumerate(_PAIRS):
             low, high = interval_95(tally.drawn_areas[place])
             null = against_null(dealt[:, place], tally.areas[place])
@@ -240,7 +229,8 @@ def _separate(
             "same_sign": float((rho * strongest["predicted_rho"].to_numpy() > 0).mean()),
         },
     }
-    return _Separation(plan.label, tallies, pd.DataFrame(rows), strongest, summary)
+    densities = _densities(plan.label, tallies)
+    return summary, {"separation": pd.DataFrame(rows), "pairs": strongest, "density": densities}
 
 
 def _pair_table(
@@ -298,27 +288,24 @@ def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     return table
 
 
-def _densities(found: Sequence[_Separation]) -> pd.DataFrame:
+def _densities(label: str, tallies: Mapping[str, Tally]) -> pd.DataFrame:
     """Tabulate how many pairs, and how densely, lie where by score."""
     parts, width = [], 2 / _SHOWN_BINS
-    for item in found:
-        for name, tally in item.tallies.items():
-            counts = tally.counts.reshape(3, _SHOWN_BINS, -1).sum(axis=2)
-            total = counts.sum(axis=1, keepdims=True)
-            density = counts / np.where(total > 0, total, np.nan) / width
-            middle = -1 + width * (np.arange(_SHOWN_BINS) + 0.5)
-            table = pd.DataFrame(
-                {"comparison": item.label, "score": name, "middle": middle.round(6)}
-            )
-            for k, kind in enumerate(("negative", "other", "positive")):
-                table[f"n_{kind}"], table[kind] = counts[k], density[k]
-            parts.append(table)
+    middle = -1 + width * (np.arange(_SHOWN_BINS) + 0.5)
+    for name, tally in tallies.items():
+        counts = tally.counts.reshape(3, _SHOWN_BINS, -1).sum(axis=2)
+        total = counts.sum(axis=1, keepdims=True)
+        density = counts / np.where(total > 0, total, np.nan) / width
+        table = pd.DataFrame({"comparison": label, "score": name, "middle": middle.round(6)})
+        for k, kind in enumerate(("negative", "other", "positive")):
+            table[f"n_{kind}"], table[kind] = counts[k], density[k]
+        parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
 
 def _findings(
-    found: Sequence[_Separation],
-    asked: pd.DataFrame | None,
+    summaries: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, pd.DataFrame],
     left_out: Sequence[str],
     profiles: str,
     settings: _Settings,
@@ -326,30 +313,22 @@ def _findings(
 ) -> Findings:
     from decode_zoo.studies.coexpression import figures
 
-    table = pd.concat([item.table for item in found], ignore_index=True)
-    strongest = pd.concat([item.strongest for item in found], ignore_index=True)
-    densities = _densities(found)
-    tables = {
-        "separation": ("How well each score tells strongly co-expressed pairs from others", table),
-        "pairs": (
-            f"The {_STRONGEST:,} pairs of strongest prediction in each comparison",
-            strongest,
-        ),
+    captions = {
+        "separation": "How well each score tells strongly co-expressed pairs from others",
+        "pairs": f"The {_STRONGEST:,} pairs of strongest prediction in each comparison",
+        "asked_pairs": "Pairs that were asked for",
+        "density": "Density of pairs by score",
     }
-    if asked is not None:
-        tables["asked_pairs"] = ("Pairs that were asked for", asked)
-    tables["density"] = ("Density of pairs by score", densities)
     pictures = {
         "separation": (
             "Area under the ROC curve of each score, with 95% interval over genes",
-            figures.separation(table),
+            figures.separation(tables["separation"]),
         ),
         "density": (
             "Scores of strongly co-expressed pairs and of others",
-            figures.density(densities),
+            figures.density(tables["density"]),
         ),
     }
-    summaries = [item.summary for item in found]
     facts = {"Strongly co-expressed": f"|rho| > {settings.threshold:g}"}
     for item in summaries:
         strong = _strong(item)
@@ -362,12 +341,12 @@ def _findings(
         "Co-expression, measured and predicted",
         facts,
         _notes(summaries, left_out, profiles, settings),
-        tables,
+        {name: (text, tables[name]) for name, text in captions.items() if name in tables},
         pictures,
         {
             **asdict(settings),
             "bin_width": 2 / BINS,
-            "comparisons": summaries,
+            "comparisons": list(summaries),
             "left_out": list(left_out),
             "provenance": record,
         },

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.inputs import first_channels
 from decode_zoo.cores import share_out
 from decode_zoo.genesets import TARGETS
+from decode_zoo.inputs import first_channels
 from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.studies.removal.hidden import HiddenNetwork

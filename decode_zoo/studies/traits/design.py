@@ -27,31 +27,15 @@ _INDEPENDENT = 1e-7
 
 @dataclass(frozen=True)
 class Design:
-    """A linear model of one trait.
-
-    Attributes
-    ----------
-    trait : str
-    persons : tuple of str
-        The m persons whose trait and covariates are known.
-    names : tuple of str
-        Of the k coefficients; the last one is the trait's.
-    matrix : ndarray of float64, shape (m, k)
-    coding : Mapping of str to str
-        How the trait and each covariate were taken, in words.
-    values : tuple of str
-        The trait of each person, as the table has it.
-    incomplete : tuple of str
-        Persons left out because a value is missing.
-    """
+    """A linear model of one trait."""
 
     trait: str
-    persons: tuple[str, ...]
-    names: tuple[str, ...]
-    matrix: FloatArray
-    coding: Mapping[str, str]
-    values: tuple[str, ...]
-    incomplete: tuple[str, ...]
+    persons: tuple[str, ...]  # the m whose trait and covariates are known
+    names: tuple[str, ...]  # of the k coefficients; the last one is the trait's
+    matrix: FloatArray  # (m, k)
+    coding: Mapping[str, str]  # how the trait and each covariate were taken, in words
+    values: tuple[str, ...]  # the trait of each person, as the table has it
+    incomplete: tuple[str, ...]  # persons left out because a value is missing
 
 
 def make_design(
@@ -59,28 +43,14 @@ def make_design(
 ) -> Design:
     """Lay out a linear model: an intercept, covariates, and the trait.
 
-    A column of numbers is a slope by unit; one of brackets such as 50-59 a slope by the brackets'
-    middles; another one is a contrast of each level against the first in alphabetical order, and
-    as a trait has two levels.
+    Persons are those to use, all in the table (`decode_zoo.cohort.read_persons`). A column of
+    numbers is a slope by unit; one of brackets such as 50-59 a slope by the brackets' middles;
+    another one is a contrast of each level against the first in alphabetical order, and as a trait
+    has two levels.
 
-    Parameters
-    ----------
-    table : DataFrame of str
-        Indexed by person, as `decode_zoo.cohort.read_persons` gives it.
-    persons : sequence of str
-        Those to use, all in the table.
-    trait : str
-    covariates : sequence of str
-        What the trait's effect is to be adjusted for.
-
-    Raises
-    ------
-    UsageError
-        If the table has no such columns, or one is asked for twice.
-    InputError
-        If a column mixes numbers with something else, the trait or a covariate has only one value,
-        the trait has more than two levels, a column is determined by others, or there are no more
-        persons than coefficients.
+    Raises UsageError if there are no such columns, or one is asked for twice, InputError if a
+    column mixes numbers with something else, has one value, is determined by others, the trait has
+    more than two levels, or there are no more persons than coefficients.
     """
     asked = [*covariates, trait]
     if twice := [name for name, times in Counter(asked).items() if times > 1]:

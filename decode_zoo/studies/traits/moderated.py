@@ -23,52 +23,24 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moderated:
-    """What n genes have to do with one coefficient.
+    """What n genes have to do with one coefficient; arrays have the shape (n,)."""
 
-    Attributes
-    ----------
-    effect : ndarray of float64, shape (n,)
-        The coefficient, in the values' unit by that of the coefficient.
-    mean : ndarray of float64, shape (n,)
-        Over samples.
-    t, p, q : ndarray of float64, shape (n,)
-        Moderated t statistic, its two-sided p value, and that adjusted by Benjamini and Hochberg.
-    df_residual, df_prior : float
-        Degrees of freedom of a gene, and what the other genes add to them; may be infinite.
-    variance_prior : float
-        What the genes' variances are drawn to.
-    """
-
-    effect: FloatArray
-    mean: FloatArray
-    t: FloatArray
-    p: FloatArray
-    q: FloatArray
-    df_residual: float
-    df_prior: float
-    variance_prior: float
+    effect: FloatArray  # the coefficient, in the values' unit by that of the coefficient
+    mean: FloatArray  # over samples
+    t: FloatArray  # moderated
+    p: FloatArray  # two-sided
+    q: FloatArray  # adjusted by Benjamini and Hochberg
+    df_residual: float  # degrees of freedom of a gene
+    df_prior: float  # what the other genes add to them; may be infinite
+    variance_prior: float  # what the genes' variances are drawn to
 
 
 def moderate(values: FloatArray, design: FloatArray) -> Moderated:
     """Test the last coefficient of a linear model, gene by gene.
 
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n_genes, n_samples)
-        On a logarithmic scale.
-    design : ndarray of float64, shape (n_samples, n_coefficients)
-        Of full rank, with fewer coefficients than samples.
-
-    Returns
-    -------
-    Moderated
-
-    Raises
-    ------
-    MissingExtraError
-        If pylimma is not installed.
-    InputError
-        If there are no genes, or more than half of them do not vary.
+    `values` (n_genes, n_samples) are on a logarithmic scale; `design` (n_samples, n_coefficients)
+    is of full rank, with fewer coefficients than samples. Raises InputError if there are no genes,
+    or more than half of them do not vary.
     """
     try:
         from pylimma import squeeze_var

@@ -17,12 +17,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.files import atomic_dir
-from decode_zoo.metrics import against_null, interval_95
+from decode_zoo.metrics import against_null, interval_95, spearman
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.studies.findings import SUMMARY, section_of, write_summary
@@ -41,6 +40,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 RegulatorGenes = Literal["all", "de"]
 
 FORMAT_VERSION = 1
@@ -59,28 +59,17 @@ _PACKAGES = ("pylimma", "matplotlib", "jinja2")
 class TraitStudy:
     """What a trait has to do with expression, predictions and regulators.
 
-    Attributes
-    ----------
-    design : Design
-    expression, predicted : DataFrame
-        A gene a row, the same genes: ``name``, ``symbol``, ``effect`` (log2 units by unit of the
-        trait, or between its levels), ``mean`` over persons (log2 TPM of the expression, log2 fold
-        change of its prediction), ``t``, ``p``, ``q``.
-    regulators : DataFrame
-        The same of each regulator, whose value in a person is its signed score for this person's
-        output, averaged over genes; ``class`` in place of the symbol; strongest first.
-    scores : DataFrame of float64, shape (n_regulators, n_persons)
-        These values, rows as `regulators`.
-    summary : dict
-        Numbers of persons and genes, concordance, provenance.
+    ``effect`` is in log2 units by unit of the trait, or between its levels; ``mean`` is over
+    persons: log2 TPM of the expression, log2 fold change of its prediction. The value of a
+    regulator in a person is its signed score for this person's output, averaged over genes.
     """
 
     design: Design
-    expression: pd.DataFrame
-    predicted: pd.DataFrame
-    regulators: pd.DataFrame
-    scores: pd.DataFrame
-    summary: dict[str, Any]
+    expression: pd.DataFrame  # a gene a row: name, symbol, effect, mean, t, p, q
+    predicted: pd.DataFrame  # the same genes
+    regulators: pd.DataFrame  # a regulator a row, class in place of the symbol; strongest first
+    scores: pd.DataFrame  # (n_regulators, n_persons): these values, rows as regulators
+    summary: dict[str, Any]  # numbers of persons and genes, concordance, provenance
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
@@ -90,15 +79,7 @@ class TraitStudy:
         )
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write tables, summary and page (`FILES`) into a new folder, all or none.
-
-        Raises
-        ------
-        UsageError
-            If the folder exists and is not empty, or cannot be made.
-        MissingExtraError
-            If matplotlib or jinja2 is not installed.
-        """
+        """Write tables, summary and page (`FILES`) into a new folder, all or none."""
         with atomic_dir(folder) as made:
             self.fill(made)
 
@@ -107,12 +88,10 @@ class TraitStudy:
         from decode_zoo.plots.svg import svg_file
         from decode_zoo.studies.traits.page import draw, render
 
-        captions = "Expression by gene", "Prediction by gene", "Regulators"
         tables = {
-            f"{name}.tsv": (caption, getattr(self, name))
-            for name, caption in zip(
-                ("expression", "predicted", "regulators"), captions, strict=True
-            )
+            "expression.tsv": ("Expression by gene", self.expression),
+            "predicted.tsv": ("Prediction by gene", self.predicted),
+            "regulators.tsv": ("Regulators", self.regulators),
         }
         for name, (_, table) in tables.items():
             write_file(table, folder / name, {}, ".tsv", id_columns=["name"])
@@ -147,13 +126,7 @@ class TraitStudy:
 
 
 def check_extras() -> None:
-    """Refuse to begin what could not be ended.
-
-    Raises
-    ------
-    MissingExtraError
-        If pylimma, matplotlib or jinja2 is not installed.
-    """
+    """Refuse to begin what could not be ended: raises MissingExtraError if a package is missing."""
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "studies")
@@ -178,54 +151,19 @@ def study_traits(
 ) -> TraitStudy:
     """Relate a trait to expression, its prediction, and regulators.
 
-    Parameters
-    ----------
-    model : Model
-        Its outputs are persons.
-    expression : DataFrame, shape (n_genes, n_persons)
-        log2(TPM + 0.25), prepared, by gene id; as `read_expression` gives it.
-    persons : DataFrame of str
-        Traits, indexed by person; as `decode_zoo.cohort.read_persons` gives it.
-    trait : str
-        Column of `persons`: numbers, brackets such as 50-59, or two levels (`make_design`).
-    covariates : sequence of str
-        Columns that the effect is adjusted for.
-    genes : iterable of str, optional
-        Genes to study, of those with expression and features; those that the model was tested on
-        if not given.
-    regulator_genes : {"all", "de"}
-        Over which of the genes scores are averaged: all, or those whose expression is related to
-        the trait.
-    fdr : float
-        Largest q of what counts as related.
-    permutations : int
-        How often persons are dealt out anew, for the null distributions: predictions to other
-        persons, and traits to other persons.
-    resamples : int
-        How often genes are drawn with replacement, for the intervals.
-    seed : int
-        Of both.
-    command, facts
-        For the provenance.
-    progress : callable
-        Is told how many genes of how many are explained.
+    `expression` is prepared, genes × persons, as `read_expression` gives it; `persons` as
+    `decode_zoo.cohort.read_persons`. The trait is a column of numbers, of brackets such as 50-59,
+    or of two levels (`make_design`); its effect is adjusted for the covariates. Studied are the
+    genes named, or those that the model was tested on. Scores of regulators are averaged over all
+    of them, or over those of which expression is related to the trait ("de"), at `fdr` or less.
+    Persons are dealt out anew `permutations` times, for the null distributions; genes are drawn
+    with replacement `resamples` times, for the intervals.
 
-    Returns
-    -------
-    TraitStudy
-
-    Raises
-    ------
-    UsageError
-        If the table of persons has no such columns, a number is out of range, or no gene is
-        related and scores were to be averaged over those.
-    InputError
-        If no person or fewer than ten genes are in all that they must be in, or the trait cannot be
-        studied (`make_design`).
-    MissingExtraError
-        If pylimma is not installed.
+    Raises UsageError if there are no such columns, a number is out of range, or no gene is related
+    and scores were to be averaged over those, InputError if no person or fewer than ten genes are
+    in all that they must be in, or the trait cannot be studied.
     """
-    _check_call(model, genes, regulator_genes, fdr, permutations, resamples)
+    _check_call(genes, regulator_genes, fdr, permutations, resamples)
     bound = model.bind()
     shared = _shared_persons(model, expression, persons)
     design = make_design(persons, shared, trait, covariates)
@@ -251,16 +189,19 @@ def study_traits(
     regulation = moderate(scores, design.matrix)
     order = np.argsort(regulation.p, kind="stable")
 
+    lengths = np.array(bound.features.rows.rna_lengths, np.float64)[found.rows]
+    generator = np.random.default_rng(seed)
+    concordance = _concordance(actual.t, forecast.t, related, lengths, resamples, generator)
+    data = (measured, predicted, design.matrix)
+    permuted = _permuted(*data, concordance, actual.t, related, permutations, generator)
+
     table = bound.features.rows
     labels = {
         "name": [str(targets.gene_ids[i]) for i in found.places],
         "symbol": [table.symbols[row] for row in found.rows],
     }
-    lengths = np.array([table.rna_lengths[row] for row in found.rows], np.float64)
-    regulators = {
-        "name": features["regulator"].tolist(),
-        "class": features["class"].astype(str).tolist(),
-    }
+    kinds = features.astype(str)
+    regulators = {"name": kinds["regulator"].tolist(), "class": kinds["class"].tolist()}
     summary = {
         "format_version": FORMAT_VERSION,
         "trait": trait,
@@ -283,18 +224,7 @@ def study_traits(
             "genes": regulator_genes,
             "n_genes": explained.size,
         },
-        "concordance": _concordance(
-            actual,
-            forecast,
-            measured,
-            predicted,
-            design.matrix,
-            lengths,
-            related,
-            permutations,
-            resamples,
-            seed,
-        ),
+        "concordance": {**concordance, **permuted},
         "seed": seed,
         "provenance": provenance(command, **model.provenance(bound, backend), **(facts or {})),
     }
@@ -309,7 +239,7 @@ def study_traits(
 
 
 def _check_call(
-    model: Model, genes: object, regulator_genes: str, fdr: float, permutations: int, resamples: int
+    genes: object, regulator_genes: str, fdr: float, permutations: int, resamples: int
 ) -> None:
     if isinstance(genes, str):
         raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
@@ -379,38 +309,20 @@ def _table(
 
 
 def _concordance(
-    actual: Moderated,
-    forecast: Moderated,
-    measured: FloatArray,
-    predicted: FloatArray,
-    design: FloatArray,
+    actual: FloatArray,
+    forecast: FloatArray,
+    related: BoolArray,
     lengths: FloatArray,
-    related: npt.NDArray[np.bool_],
-    permutations: int,
     resamples: int,
-    seed: int,
+    generator: np.random.Generator,
 ) -> dict[str, Any]:
-    """Compare the statistics of expression and prediction, gene by gene."""
-    generator = np.random.default_rng(seed)
-    n = actual.t.size
-    rho, share = _spearman(actual.t, forecast.t), _same_sign(actual.t, forecast.t, related)
+    """Compare t statistics of expression and of its prediction, gene by gene, shape (n,) each."""
+    n = actual.size
+    rho = spearman(actual, forecast)
     drawn = [generator.integers(n, size=n) for _ in range(resamples)]
-    rhos = [_spearman(actual.t[rows], forecast.t[rows]) for rows in drawn]
-    shares = [_same_sign(actual.t[rows], forecast.t[rows], related[rows]) for rows in drawn]
-    # One deal serves two questions: whether predictions are those of these persons (expression
-    # keeps its persons), and whether this trait is more than any other (both lose it, and keep
-    # their covariates).
-    others, traits, other_shares = [], [], []
-    for _ in range(permutations):
-        order = generator.permutation(len(design))
-        t = moderate(predicted, design[order]).t
-        others.append(_spearman(actual.t, t))
-        other_shares.append(_same_sign(actual.t, t, related))
-        other_trait = np.column_stack([design[:, :-1], design[order, -1]])
-        if design.shape[1] > 2:
-            t = moderate(predicted, other_trait).t
-        traits.append(_spearman(moderate(measured, other_trait).t, t))
-    with_length = _spearman(actual.t, lengths), _spearman(forecast.t, lengths)
+    rhos = [spearman(actual[rows], forecast[rows]) for rows in drawn]
+    shares = [_same_sign(actual[rows], forecast[rows], related[rows]) for rows in drawn]
+    with_length = spearman(actual, lengths), spearman(forecast, lengths)
     return {
         "spearman": rho,
         "interval_95": interval_95(rhos),
@@ -418,22 +330,46 @@ def _concordance(
         "expression_with_rna_length": with_length[0],
         "predicted_with_rna_length": with_length[1],
         "n_related": int(related.sum()),
-        "same_sign": share,
+        "same_sign": _same_sign(actual, forecast, related),
         "same_sign_interval_95": interval_95(shares),
         "resamples": resamples,
-        "permutations": permutations,
-        "other_persons": {
-            **against_null(others, rho),
-            "same_sign": against_null(other_shares, share),
-        },
-        "random_traits": against_null(traits, rho),
     }
 
 
-def _spearman(a: FloatArray, b: FloatArray) -> float:
-    x, y = (ranks - ranks.mean() for ranks in (stats.rankdata(a), stats.rankdata(b)))
-    norm = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / norm if norm else np.nan
+def _permuted(
+    measured: FloatArray,
+    predicted: FloatArray,
+    design: FloatArray,
+    found: Mapping[str, Any],
+    actual: FloatArray,
+    related: BoolArray,
+    permutations: int,
+    generator: np.random.Generator,
+) -> dict[str, Any]:
+    """Compare what was `found` (`_concordance`) with that of persons dealt out anew.
+
+    One deal serves two questions: whether predictions are those of these persons (expression keeps
+    its persons), and whether this trait is more than any other (both lose it, and keep their
+    covariates).
+    """
+    others, traits, shares = [], [], []
+    for _ in range(permutations):
+        order = generator.permutation(len(design))
+        t = moderate(predicted, design[order]).t
+        others.append(spearman(actual, t))
+        shares.append(_same_sign(actual, t, related))
+        other_trait = np.column_stack([design[:, :-1], design[order, -1]])
+        if design.shape[1] > 2:
+            t = moderate(predicted, other_trait).t
+        traits.append(spearman(moderate(measured, other_trait).t, t))
+    return {
+        "permutations": permutations,
+        "other_persons": {
+            **against_null(others, found["spearman"]),
+            "same_sign": against_null(shares, found["same_sign"]),
+        },
+        "random_traits": against_null(traits, found["spearman"]),
+    }
 
 
 def _partial(xy: float, xz: float, yz: float) -> float:
@@ -442,5 +378,5 @@ def _partial(xy: float, xz: float, yz: float) -> float:
     return (xy - xz * yz) / float(np.sqrt(scale)) if scale > 0 else np.nan
 
 
-def _same_sign(a: FloatArray, b: FloatArray, chosen: npt.NDArray[np.bool_]) -> float:
+def _same_sign(a: FloatArray, b: FloatArray, chosen: BoolArray) -> float:
     return float((a[chosen] * b[chosen] > 0).mean()) if chosen.any() else np.nan
