@@ -34,6 +34,11 @@ LIMMA = pd.DataFrame(
 )
 
 
+@pytest.fixture(autouse=True)
+def pylimma():
+    return pytest.importorskip("pylimma")
+
+
 def simulated(n: int = 400, m: int = 24, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Genes whose variances have six prior degrees of freedom, some related to the trait."""
     random = np.random.default_rng(seed)
@@ -62,7 +67,6 @@ def smyth(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def test_limmas_worked_example():
-    pytest.importorskip("pylimma")
     table = pd.read_csv(DATA / "limma.tsv", sep="\t", index_col="gene")
     design = np.column_stack([np.ones(6), [0, 0, 0, 1, 1, 1]])
     found = moderate(table.to_numpy(), design)
@@ -73,7 +77,6 @@ def test_limmas_worked_example():
 
 
 def test_smyths_formulas():
-    pytest.importorskip("pylimma")
     values, design = simulated()
     found = moderate(values, design)
     t, p, prior, variance = smyth(values, design)
@@ -88,8 +91,7 @@ def test_smyths_formulas():
 
 
 @pytest.mark.parametrize("seed", [2, 3])
-def test_pylimma_whole(seed):
-    pylimma = pytest.importorskip("pylimma")
+def test_pylimma_whole(seed, pylimma):
     values, design = simulated(seed=seed)
     found, other = moderate(values, design), pylimma.e_bayes(pylimma.lm_fit(values, design))
     np.testing.assert_allclose(found.effect, other["coefficients"][:, -1], rtol=1e-9)
@@ -99,7 +101,6 @@ def test_pylimma_whole(seed):
 
 
 def test_order_of_genes_and_samples_and_units_do_not_matter():
-    pytest.importorskip("pylimma")
     values, design = simulated()
     random = np.random.default_rng(0)
     genes, samples = random.permutation(len(values)), random.permutation(len(design))
@@ -112,14 +113,12 @@ def test_order_of_genes_and_samples_and_units_do_not_matter():
 
 
 def test_nothing_is_found_where_there_is_nothing():
-    pytest.importorskip("pylimma")
     values, design = simulated(n=4000)
     p = moderate(values[40:], design).p
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
 def test_genes_that_do_not_vary():
-    pytest.importorskip("pylimma")
     values, design = simulated(n=50)
     values[7] = 0
     found = moderate(values, design)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ import pytest
 import decode_zoo as dz
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import MEDIAN
+from decode_zoo.studies.findings import read_section
+from decode_zoo.studies.traits import FILES, check_extras, study_traits
 from decode_zoo.studies.traits.design import make_design
 
 HOSTILE = "<script>alert(1)</script>"
@@ -128,11 +130,24 @@ def cohort(model):
 
 
 @pytest.fixture(scope="module")
-def study(model, cohort):
+def relate(model, cohort):
+    """Run the study as quickly as can be; returns it."""
     pytest.importorskip("pylimma")
-    from decode_zoo.studies.traits import study_traits
+    matrix, table = cohort
 
-    return study_traits(model, *cohort, "part", covariates=["age"], permutations=20, resamples=100)
+    def relate(expression=matrix, persons=table, trait="part", model=model, **options):
+        options = {"permutations": 1, "resamples": 1, **options}
+        return study_traits(model, expression, persons, trait, **options)
+
+    return relate
+
+
+WHOLE = {"covariates": ["age"], "permutations": 20, "resamples": 100}
+
+
+@pytest.fixture(scope="module")
+def study(relate):
+    return relate(**WHOLE)
 
 
 def test_a_trait_that_predictions_show_is_found(model, cohort, study):
@@ -167,199 +182,81 @@ def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
     assert study.scores.index.tolist() == study.regulators["name"].tolist()
 
 
-def test_blocks_of_genes_do_not_show(model, cohort, study, monkeypatch):
+def test_blocks_of_genes_do_not_show(model, relate, study, monkeypatch):
     from decode_zoo import explainer
-    from decode_zoo.studies import traits
 
     n_features = len(model.explainer(outputs=study.design.persons).resolution.features)
     monkeypatch.setattr(explainer, "_SUMMED", 7 * n_features * N_PERSONS)
     seen = []
-    other = traits.study_traits(
-        model,
-        *cohort,
-        "part",
-        covariates=["age"],
-        permutations=1,
-        resamples=1,
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    other = relate(covariates=["age"], progress=lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(other.scores, study.scores, rtol=1e-5, atol=1e-9)
     assert seen[-1] == (50, 50)
     assert len(seen) == 8
 
 
-def test_the_same_seed_gives_the_same_numbers(model, cohort, study):
-    from decode_zoo.studies.traits import study_traits
-
-    again = study_traits(model, *cohort, "part", covariates=["age"], permutations=20, resamples=100)
-    assert again.summary["concordance"] == study.summary["concordance"]
+def test_the_same_seed_gives_the_same_numbers(relate, study):
+    assert relate(**WHOLE).summary["concordance"] == study.summary["concordance"]
 
 
-def test_scores_over_related_genes_only(model, cohort, study):
-    from decode_zoo.studies.traits import study_traits
-
-    options = {"permutations": 1, "resamples": 1}
-    found = study_traits(model, *cohort, "part", regulator_genes="de", **options)
+def test_scores_over_related_genes_only(cohort, relate):
+    found = relate(regulator_genes="de")
     related = int((found.expression["q"] <= 0.05).sum())
     assert 0 < related < 50
     assert found.summary["regulators"]["n_genes"] == related
     random = cohort[0] * 0 + np.random.default_rng(3).normal(5, 1, cohort[0].shape)
     with pytest.raises(UsageError, match="No gene's expression is related"):
-        study_traits(model, random, cohort[1], "part", regulator_genes="de", fdr=1e-9, **options)
+        relate(random, regulator_genes="de", fdr=1e-9)
 
 
-def test_chosen_genes(model, cohort):
-    pytest.importorskip("pylimma")
-    from decode_zoo.studies.traits import study_traits
-
-    genes = cohort[0].index[40:]
-    found = study_traits(
-        model, *cohort, "part", genes=[*genes, "nonsense"], permutations=1, resamples=1
-    )
-    assert found.expression["name"].tolist() == list(genes)
+def test_chosen_genes(cohort, relate):
+    genes = list(cohort[0].index[40:])
+    assert relate(genes=[*genes, "nonsense"]).expression["name"].tolist() == genes
     with pytest.raises(InputError, match="3 genes given"):
-        study_traits(model, *cohort, "part", genes=genes[:3])
+        relate(genes=genes[:3])
     with pytest.raises(UsageError, match="not a single string"):
-        study_traits(model, *cohort, "part", genes="TP53")
+        relate(genes="TP53")
 
 
-def test_genes_of_a_split_that_is_not_by_chromosome(model, cohort):
-    pytest.importorskip("pylimma")
-    from decode_zoo.studies.traits import study_traits
-
+def test_genes_of_a_split_that_is_not_by_chromosome(model, cohort, relate):
     def trained(**training):
         return replace(model, manifest=replace(model.manifest, training=training))
 
-    options = {"permutations": 1, "resamples": 1}
     genes = sorted(cohort[0].index[5:25])
-    split = {"selection": {"test": []}, "test_genes": genes}
-    found = study_traits(trained(**split), *cohort, "part", **options)
+    found = relate(model=trained(selection={"test": []}, test_genes=genes))
     assert sorted(found.expression["name"]) == genes
     with pytest.raises(UsageError, match="does not say which genes it was tested on"):
-        study_traits(trained(), *cohort, "part", **options)
+        relate(model=trained())
 
 
-def test_persons_are_matched_by_name(model, cohort):
-    pytest.importorskip("pylimma")
-    from decode_zoo.studies.traits import study_traits
-
+def test_persons_are_matched_by_name(cohort, relate):
     matrix, table = cohort
     table = pd.concat([table, pd.DataFrame({"part": ["brain"], "age": ["30-39"]}, index=["who"])])
-    found = study_traits(
-        model, matrix[matrix.columns[::-1]], table.iloc[::-1], "part", permutations=1, resamples=1
-    )
-    whole = study_traits(model, *cohort, "part", permutations=1, resamples=1)
+    found, whole = relate(matrix[matrix.columns[::-1]], table.iloc[::-1]), relate()
     assert found.summary["persons"]["n"] == N_PERSONS
     assert found.summary["persons"]["of_table"] == N_PERSONS + 1
     for name in ("expression", "predicted"):
         np.testing.assert_allclose(getattr(found, name)["t"], getattr(whole, name)["t"], rtol=1e-9)
     with pytest.raises(InputError, match="no person of the table is both in the model"):
-        study_traits(model, matrix, table.set_axis([f"X{i}" for i in range(15)]), "part")
+        relate(matrix, table.set_axis([f"X{i}" for i in range(15)]))
 
 
-def test_constant_genes_are_left_out_and_counts_refused(model, cohort):
-    pytest.importorskip("pylimma")
-    from decode_zoo.studies.traits import study_traits
-
-    matrix, table = cohort[0].copy(), cohort[1]
+def test_constant_genes_are_left_out_and_counts_refused(cohort, relate):
+    matrix = cohort[0].copy()
     matrix.iloc[3] = -2.0
-    found = study_traits(model, matrix, table, "part", permutations=1, resamples=1)
+    found = relate(matrix)
     assert found.summary["genes"]["constant"] == 1
     assert found.summary["genes"]["n"] == 49
     with pytest.raises(InputError, match="Are these counts"):
-        study_traits(model, matrix * 1000, table, "part")
+        relate(matrix * 1000)
 
 
 @pytest.mark.parametrize("option", [{"fdr": 0}, {"permutations": 0}, {"regulator_genes": "some"}])
-def test_options_out_of_range(model, cohort, option):
-    pytest.importorskip("pylimma")
-    from decode_zoo.studies.traits import study_traits
-
+def test_options_out_of_range(relate, option):
     with pytest.raises(UsageError):
-        study_traits(model, *cohort, "part", **option)
+        relate(**option)
 
 
 # What is written
-
-
-class Links(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
-        self.ids += [value for name, value in attrs if name == "id"]
-
-
-def test_the_folder_and_its_page(study, tmp_path):
-    pytest.importorskip("jinja2")
-    pytest.importorskip("matplotlib")
-    from decode_zoo.studies.findings import read_section
-    from decode_zoo.studies.traits import FILES
-
-    study.write(tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
-    table = pd.read_csv(tmp_path / "out" / "expression.tsv", sep="\t")
-    np.testing.assert_allclose(table["t"], study.expression["t"], rtol=1e-5)
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert study.summary.items() <= summary.items()
-    section, pictures = read_section(tmp_path / "out")
-    assert section.study == "traits"
-    assert [table.n_rows for table in section.tables] == [
-        len(study.expression),
-        len(study.predicted),
-        len(study.regulators),
-    ]
-    assert len(pictures) == 4
-    html = (tmp_path / "out" / "traits.html").read_text(encoding="utf-8")
-    page = Links(html)
-    assert page.tags.count("svg") == 4
-    assert "script" not in page.tags
-    assert all(link.startswith(("#", "data:")) for link in page.links)
-    assert "default-src 'none'" in html
-    with pytest.raises(UsageError, match="not empty"):
-        study.write(tmp_path / "out")
-
-
-def test_names_of_persons_and_traits_stay_texts(model, cohort):
-    pytest.importorskip("pylimma")
-    pytest.importorskip("jinja2")
-    pytest.importorskip("matplotlib")
-    from decode_zoo.studies.traits import study_traits
-    from decode_zoo.studies.traits.page import draw, render
-
-    table = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
-    found = study_traits(model, cohort[0], table, table.columns[0], permutations=1, resamples=1)
-    html = render(found, draw(found))
-    assert HOSTILE not in html
-    assert "script" not in Links(html).tags
-
-
-def run(call, tmp_path, cohort, *more, trait="part"):
-    matrix, table = cohort
-    matrix.to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
-    table.to_csv(tmp_path / "p.tsv", sep="\t", index_label="person")
-    return call(
-        "study",
-        "traits",
-        "--model",
-        "gtex-tissue-v1",
-        tmp_path / "x.tsv",
-        "--persons",
-        tmp_path / "p.tsv",
-        "--trait",
-        trait,
-        "-o",
-        tmp_path / "out",
-        "--permutations",
-        5,
-        *more,
-    )
 
 
 @pytest.fixture
@@ -368,9 +265,51 @@ def extras():
         pytest.importorskip(package)
 
 
-@pytest.mark.usefixtures("extras")
-def test_command(call, tmp_path, cohort):
-    code, out, err = run(call, tmp_path, cohort, "--covariates", "age")
+def test_the_folder_and_its_page(study, tmp_path, extras):
+    folder = tmp_path / "out"
+    study.write(folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    table = pd.read_csv(folder / "expression.tsv", sep="\t")
+    np.testing.assert_allclose(table["t"], study.expression["t"], rtol=1e-5)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert study.summary.items() <= summary.items()
+    section, pictures = read_section(folder)
+    assert section.study == "traits"
+    tables = (study.expression, study.predicted, study.regulators)
+    assert [table.n_rows for table in section.tables] == list(map(len, tables))
+    assert len(pictures) == 4
+    page = (folder / "traits.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 4
+    assert "<script" not in page
+    links = re.findall(r'\b(?:src|href|xlink:href)="(.*?)"', page)
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert "default-src 'none'" in page
+    with pytest.raises(UsageError, match="not empty"):
+        study.write(folder)
+
+
+def test_names_of_persons_and_traits_stay_texts(cohort, relate, tmp_path, extras):
+    table = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
+    relate(persons=table, trait=table.columns[0]).write(tmp_path / "out")
+    page = (tmp_path / "out" / "traits.html").read_text(encoding="utf-8")
+    assert HOSTILE not in page
+    assert "<script" not in page
+
+
+@pytest.fixture
+def run(call, tmp_path, cohort, extras):
+    def run(*more, table=cohort[1], trait="part"):
+        cohort[0].to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
+        table.to_csv(tmp_path / "p.tsv", sep="\t", index_label="person")
+        text = f"--model gtex-tissue-v1 {tmp_path}/x.tsv --persons {tmp_path}/p.tsv --trait {trait}"
+        options = ("-o", tmp_path / "out", "--permutations", 5)
+        return call("study", "traits", *text.split(), *options, *more)
+
+    return run
+
+
+def test_command(run, tmp_path):
+    code, out, err = run("--covariates", "age")
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     assert "14 persons" in err
@@ -379,39 +318,31 @@ def test_command(call, tmp_path, cohort):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["provenance"]["persons"]["file"] == "p.tsv"
     assert summary["provenance"]["model"]["id"] == "gtex-tissue-v1"
-    code, _, err = run(call, tmp_path, cohort)
+    code, _, err = run()
     assert code == 2
     assert "not empty" in err
 
 
-@pytest.mark.usefixtures("extras")
-def test_command_with_all_genes(call, tmp_path, cohort):
-    code, _, err = run(call, tmp_path, cohort, "--all-genes")
+def test_command_with_all_genes(run):
+    code, _, err = run("--all-genes")
     assert code == 0, err
     assert "70 genes given" in err
 
 
-@pytest.mark.usefixtures("extras")
-def test_faults_end_with_a_code_and_leave_nothing(call, tmp_path, cohort):
-    matrix, table = cohort
-    code, _, err = run(call, tmp_path, cohort, trait="height")
-    assert code == 2
-    assert "height" in err
-    code, _, err = run(call, tmp_path, (matrix, table.assign(part="brain")))
-    assert code == 4
-    assert "has one value only" in err
-    code, _, err = run(call, tmp_path, cohort, "--fdr", "1.5")
-    assert code == 2
-    code, _, err = run(call, tmp_path, cohort, "--all-genes", "--genes", tmp_path / "x.tsv")
-    assert code == 2
+def test_faults_end_with_a_code_and_leave_nothing(run, tmp_path, cohort):
+    for more, options, expected, message in (
+        ((), {"trait": "height"}, 2, "height"),
+        ((), {"table": cohort[1].assign(part="brain")}, 4, "has one value only"),
+        (("--fdr", "1.5"), {}, 2, "--fdr"),
+        (("--all-genes", "--genes", tmp_path / "x.tsv"), {}, 2, "either a file of genes"),
+    ):
+        code, _, err = run(*more, **options)
+        assert code == expected, err
+        assert message in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.tsv", "x.tsv"]
 
 
 def test_a_missing_package_is_told_before_the_work(monkeypatch):
-    import importlib.util
-
-    from decode_zoo.studies.traits import check_extras
-
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[studies\]"):
         check_extras()

@@ -24,30 +24,11 @@ BoolArray = npt.NDArray[np.bool_]
 def gsea(
     ranking: Ranking, sets: Mapping[str, IntArray], *, permutations: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
-    """Analyse the enrichment of gene sets along a ranking (pre-ranked GSEA).
+    """Analyse the enrichment of gene sets, rows of a ranking, along it (pre-ranked GSEA). By p.
 
     Subramanian et al. 2005 (doi 10.1073/pnas.0506580102), weight 1. P-values are of adaptive
-    multilevel splitting (Korotkevich et al., doi 10.1101/060012), so that none is zero.
-
-    Parameters
-    ----------
-    ranking : Ranking
-    sets : Mapping of str to ndarray of int64
-        Rows of the ranking, each once; some and not all.
-    permutations : int
-        Random gene sets of each size.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``gene_set``, ``size``, ``es``, ``nes``, ``p``, ``q``; ``nes``, ``p`` and ``q`` given
-        sites; ``leading_edge``, symbols. By p.
-
-    Raises
-    ------
-    MissingExtraError
-        If gseapy is not installed.
+    multilevel splitting (Korotkevich et al., doi 10.1101/060012), so that none is zero, with so
+    many random gene sets of each size. ``leading_edge`` has symbols.
     """
     raw = _prerank(ranking.column("importance"), sets, permutations, seed)
     given = _prerank(ranking.column("given_sites"), sets, permutations, seed)
@@ -111,20 +92,9 @@ def _prerank(
 
 
 def over_representation(ranking: Ranking, sets: Mapping[str, IntArray]) -> pd.DataFrame:
-    """Compare gene sets with the most important regulators (hypergeometric test).
+    """Compare gene sets with the most important regulators of all ranked (hypergeometric test).
 
-    Parameters
-    ----------
-    ranking : Ranking
-        All of it is the background.
-    sets : Mapping of str to ndarray of int64
-        Rows of the ranking, each once.
-
-    Returns
-    -------
-    DataFrame
-        ``gene_set``, ``size``, ``n_top`` at the top, ``expected`` there, ``odds_ratio``, ``p``
-        (one-sided), ``q``, ``top_members``, symbols. By p.
+    Sets have rows of the ranking; ``n_top`` of them are at the top, p is one-sided. By p.
     """
     size = np.array([rows.size for rows in sets.values()], np.int64)
     tops = [rows[rows < ranking.top] for rows in sets.values()]
@@ -156,21 +126,10 @@ def _overlap(both: IntArray, size: IntArray, top: int, n: int) -> tuple[FloatArr
 def compare_lists(ranking: Ranking, lists: Mapping[str, tuple[IntArray, IntArray]]) -> pd.DataFrame:
     """Compare the importance of listed regulators with that of others.
 
-    Source: Tasaki et al. 2020, Fig. 3f.
-
-    Parameters
-    ----------
-    ranking : Ranking
-    lists : Mapping of str to (ndarray of int64, ndarray of int64)
-        Rows of the ranking that are on the list, and all that could be.
-
-    Returns
-    -------
-    DataFrame
-        ``list``, ``n`` on it, ``n_others``; of Wilcoxon's rank-sum test ``auroc``, its 95%
-        interval ``auroc_low`` and ``auroc_high``, ``p`` (two-sided), ``p_greater``, ``q``; the
-        same given sites; of Fisher's exact test ``n_top``, ``odds_ratio``, ``p_top`` (one-sided),
-        ``q_top``; ``top_members``, symbols. Numbers are unknown where none or all are listed.
+    Of each list, rows of the ranking that are on it, and all that could be. Wilcoxon's rank-sum
+    test with the AUROC and its 95% interval, the same given sites, and Fisher's exact test of the
+    top (one-sided). Numbers are unknown where none or all are listed. Source: Tasaki et al. 2020,
+    Fig. 3f.
     """
     found = []
     for name, (rows, among) in lists.items():

@@ -37,17 +37,8 @@ FEWEST = 20
 def importance(scores: FloatArray) -> FloatArray:
     """Compute importance: log scores, standardised over regulators, averaged over outputs.
 
-    Source: Tasaki et al. 2020, Methods, on the enrichment of gene sets among regulators.
-
-    Parameters
-    ----------
-    scores : ndarray of float64, shape (n_regulators, n_outputs)
-        Mean absolute DeepLIFT scores, above zero; an output's unit does not matter.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_regulators,)
-        In standard deviations.
+    Scores are mean absolute ones (n_regulators, n_outputs), above zero; an output's unit does not
+    matter. Source: Tasaki et al. 2020, Methods, on the enrichment of gene sets among regulators.
     """
     logs = np.log(scores)
     centred = logs - logs.mean(axis=0)
@@ -56,18 +47,7 @@ def importance(scores: FloatArray) -> FloatArray:
 
 
 def residual_ranks(values: FloatArray, covariates: FloatArray) -> FloatArray:
-    """Rank values, and take away what a linear model explains of the ranks.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n,)
-    covariates : ndarray of float64, shape (n, m)
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        Of mean 0.
-    """
+    """Rank values (n,), and take away what a linear model of covariates (n, m) explains of it."""
     ranks = stats.rankdata(values)
     spread = covariates.std(axis=0)
     standard = (covariates - covariates.mean(axis=0)) / np.where(spread > 0, spread, 1)
@@ -80,16 +60,10 @@ def residual_ranks(values: FloatArray, covariates: FloatArray) -> FloatArray:
 class Ranking:
     """Genes that are regulators, most important first.
 
-    Attributes
-    ----------
-    classes : str
-        Key of `CLASSES`.
-    table : DataFrame
-        ``gene_id`` (the symbol, where several genes bear it), ``symbol``, ``class``,
-        ``regulators``, ``importance``, ``given_sites`` (`residual_ranks`), ``score`` (mean
-        absolute, averaged over outputs), ``n_genes`` that are bound, ``n_tracks``.
-    top : int
-        How many count as the most important.
+    The table has ``gene_id`` (the symbol, where several genes bear it), ``symbol``, ``class``,
+    ``regulators``, ``importance``, ``given_sites`` (`residual_ranks`), ``score`` (mean absolute,
+    averaged over outputs), ``n_genes`` that are bound, ``n_tracks``. The first `top` count as the
+    most important; `classes` is a key of `CLASSES`.
     """
 
     classes: str
@@ -100,18 +74,9 @@ class Ranking:
         """Return the number of genes."""
         return len(self.table)
 
-    def __repr__(self) -> str:
-        """Return a line that says what this is."""
-        return f"Ranking({self.classes}: {len(self)} genes, the most important {self.top})"
-
     @cached_property
     def _place(self) -> dict[str, int]:
         return {str(gene): i for i, gene in enumerate(self.table["gene_id"])}
-
-    @property
-    def symbols(self) -> npt.NDArray[np.object_]:
-        """Symbol of each row."""
-        return self.table["symbol"].to_numpy(object)
 
     def column(self, name: str) -> FloatArray:
         """Return a column of numbers."""
@@ -124,16 +89,12 @@ class Ranking:
 
     def named(self, rows: IntArray) -> str:
         """Join the symbols of rows."""
-        return ", ".join(self.symbols[rows])
+        return ", ".join(self.table["symbol"].to_numpy(object)[rows])
 
     def told(self) -> dict[str, Any]:
-        """Say how much of the ranking is a matter of sites.
+        """Return how much of the ranking is a matter of sites.
 
-        Returns
-        -------
-        dict
-            ``n``, ``top``, ``explained_by_sites`` (share of the variance of ranks), and
-            Spearman's rho of importance with ``n_genes`` and ``n_tracks``.
+        ``explained_by_sites`` is a share of the variance of ranks; others are Spearman's rho.
         """
         ranks, rest = stats.rankdata(self.column("importance")), self.column("given_sites")
         share = 1 - rest.var() / ranks.var() if np.ptp(ranks) > 0 else math.nan
@@ -147,37 +108,17 @@ class Ranking:
 
 @dataclass(frozen=True, repr=False)
 class Regulators:
-    """Regulators that are genes and have sites, and their scores.
+    """Regulators that are genes and have sites, and their scores."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        ``class``, ``regulator``, ``gene_id``, ``symbol``, ``n_genes``, ``n_tracks``.
-    scores : ndarray of float64, shape (n, n_outputs)
-        Mean absolute.
-    told : dict
-        How many were scored, and what was left out.
-    """
-
-    table: pd.DataFrame
-    scores: FloatArray
-    told: dict[str, Any]
+    table: pd.DataFrame  # class, regulator, gene_id, symbol, n_genes, n_tracks
+    scores: FloatArray  # (n, n_outputs), mean absolute
+    told: dict[str, Any]  # how many were scored, and what was left out
 
     @classmethod
     def gather(cls, model: Model, scores: pd.DataFrame, outputs: Sequence[str]) -> Regulators:
         """Find the genes of regulators, and count their tracks.
 
-        Parameters
-        ----------
-        model : Model
-        scores : DataFrame
-            From `scores.mean_scores` or `scores.read_scores`.
-        outputs : sequence of str
-
-        Raises
-        ------
-        InputError
-            If the scores are not of the model's regulators.
+        Raises InputError if the scores are not of the model's regulators.
         """
         keys = ["class", "regulator"]
         table = scores.astype({"output": str, "class": str, "regulator": str})
@@ -228,19 +169,8 @@ class Regulators:
     def rank(self, classes: str, top: int | None = None) -> Ranking:
         """Rank genes; one that is a regulator in several ways has the sum of its scores.
 
-        Parameters
-        ----------
-        classes : str
-            Key of `CLASSES`.
-        top : int, optional
-            How many count as the most important; a tenth if not given.
-
-        Raises
-        ------
-        InputError
-            If there are too few.
-        UsageError
-            If all are to be at the top.
+        A tenth is at the top if not told otherwise. Raises InputError if there are too few,
+        UsageError if all are to be at the top.
         """
         chosen = self._of(classes)
         own = self.table[chosen]

@@ -29,26 +29,7 @@ def mean_scores(
 ) -> pd.DataFrame:
     """Average absolute scores over genes, as ``decode-zoo explain --summary`` does.
 
-    Parameters
-    ----------
-    model : Model
-    rows : ndarray of int64, shape (n,)
-        Genes to average over, of the model's own feature set.
-    outputs : sequence of str, optional
-        See `choose_outputs`.
-    progress : callable
-        Is told how many genes of how many are explained.
-
-    Returns
-    -------
-    DataFrame
-        ``output``, ``class``, ``regulator``, ``mean_abs``, ``n_genes`` and others
-        (`Summary.to_frame`).
-
-    Raises
-    ------
-    UsageError
-        If there are no genes, or an output is unknown.
+    Genes are rows of the model's own feature set; outputs as for `choose_outputs`.
     """
     explainer = model.explainer(
         by="regulator", outputs=choose_outputs(model, model.outputs, outputs)
@@ -60,20 +41,10 @@ def mean_scores(
 def choose_outputs(
     model: Model, scored: Iterable[str], outputs: Sequence[str] | None = None
 ) -> list[str]:
-    """Choose the outputs that importance is averaged over.
+    """Choose the outputs that importance is averaged over, of those that there are scores of.
 
-    Parameters
-    ----------
-    model : Model
-    scored : iterable of str
-        Outputs that there are scores of.
-    outputs : sequence of str, optional
-        If not given the fold changes, or all that are scored if none of them is one.
-
-    Raises
-    ------
-    UsageError
-        If an output is unknown, named twice, or not scored.
+    If none are named, the fold changes, or all if none is one. Raises UsageError if an output is
+    unknown, named twice, or not scored.
     """
     there = set(scored)
     if outputs is not None:

@@ -53,36 +53,17 @@ _NOTES = (
 
 @dataclass(frozen=True)
 class Scope:
-    """What is compared, and how.
+    """What is compared, and how."""
 
-    Attributes
-    ----------
-    classes : tuple of str, optional
-        Keys of `CLASSES`; all that there are regulators of if not given.
-    top : int, optional
-        How many regulators count as the most important; a tenth if not given.
-    min_size, max_size : int
-        Of gene sets, in genes that are ranked.
-    permutations : int
-        Random gene sets of each size.
-    seed : int
-    """
-
-    classes: tuple[str, ...] | None = None
-    top: int | None = None
-    min_size: int = 10
+    classes: tuple[str, ...] | None = None  # keys of CLASSES; all that there are regulators of
+    top: int | None = None  # how many regulators count as the most important; a tenth
+    min_size: int = 10  # of gene sets, in genes that are ranked
     max_size: int = 500
-    permutations: int = 10_000
+    permutations: int = 10_000  # random gene sets of each size
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises
-        ------
-        UsageError
-            If classes are unknown, none or there twice, or a number is out of range.
-        """
+        """Refuse what cannot be meant: raises UsageError."""
         if self.classes is not None and (
             not self.classes
             or len(set(self.classes)) < len(self.classes)
@@ -106,15 +87,8 @@ class Scope:
 class EnrichmentStudy:
     """What the regulators that a model uses most have in common.
 
-    Attributes
-    ----------
-    rankings : tuple of Ranking
-    members : tuple of Mapping of str to (ndarray of int64, ndarray of int64)
-        Of each ranking, list → rows that are on it, and all that could be.
-    gsea, overrepresented, lists : DataFrame
-        As the functions of `comparison` give them, with ``classes`` (and ``library``) in front.
-    numbers : dict
-        What was ranked, left out and unknown; provenance.
+    Tables are as the functions of `comparison` give them, with ``classes`` (and ``library``) in
+    front. `members` has, for each ranking, list → rows that are on it, and all that could be.
     """
 
     rankings: tuple[Ranking, ...]
@@ -143,13 +117,7 @@ class EnrichmentStudy:
         )
 
     def findings(self) -> Findings:
-        """Put tables and pictures together, for a folder or a report.
-
-        Raises
-        ------
-        MissingExtraError
-            If matplotlib or jinja2 is not installed.
-        """
+        """Put tables and pictures together, for a folder or a report."""
         check_extras()
         from decode_zoo.studies.enrichment import figures
 
@@ -209,34 +177,11 @@ def study_enrichment(
 ) -> EnrichmentStudy:
     """Compare gene sets and lists of genes with the importance of a model's regulators.
 
-    Parameters
-    ----------
-    model : Model
-        Its feature set knows which gene a name means.
-    scores : DataFrame
-        From `scores.mean_scores` or `scores.read_scores`.
-    libraries : Mapping of str to sequence of GeneSet, optional
-        By name; each has false discovery rates of its own.
-    lists : sequence of ListedGenes
-    outputs : sequence of str, optional
-        See `scores.choose_outputs`.
-    scope : Scope, optional
-    provenance : Mapping, optional
-        See `decode_zoo.provenance.provenance`.
-
-    Returns
-    -------
-    EnrichmentStudy
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to compare with, two lists have one name, an output is unknown, or more
-        regulators are to be at the top than there are.
-    InputError
-        If the scores are not of this model, or there are fewer than twenty regulators to rank.
-    MissingExtraError
-        If there are gene sets, and gseapy is not installed.
+    Scores are of `scores.mean_scores` or `scores.read_scores`, outputs as for
+    `scores.choose_outputs`. Each library of gene sets has false discovery rates of its own. Raises
+    UsageError if there is nothing to compare with, two lists have one name, an output is unknown,
+    or more regulators are to be at the top than there are, InputError if the scores are not of this
+    model, or there are fewer than twenty regulators to rank.
     """
     scope, libraries = scope or Scope(), libraries or {}
     scope.check()
