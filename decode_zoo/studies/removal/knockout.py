@@ -291,7 +291,8 @@ class Strongest:
     """The largest of all changes seen so far."""
 
     def __init__(self) -> None:
-        self._found = [np.zeros(0, np.int64)] * 3 + [np.zeros(0, np.float32)]
+        self._found: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)] * 3
+        self._found.append(np.zeros(0, np.float32))
 
     def add(self, deltas: Deltas) -> None:
         """Take in the changes of some rows."""
@@ -300,7 +301,9 @@ class Strongest:
         chosen = np.flatnonzero(np.abs(flat) > least)
         knockouts, outputs = np.divmod(chosen, max(deltas.values.shape[1], 1))
         more = (deltas.owners[knockouts], deltas.features[knockouts], outputs, flat[chosen])
-        both = [np.concatenate(parts) for parts in zip(self._found, more, strict=True)]
+        both: list[npt.NDArray[Any]] = [
+            np.concatenate(parts) for parts in zip(self._found, more, strict=True)
+        ]
         best = np.argsort(-np.abs(both[-1]), kind="stable")[:STRONGEST]
         self._found = [values[best] for values in both]
 
