@@ -21,7 +21,7 @@ from decode_zoo.errors import InputError
 from decode_zoo.genes import strip_version
 from decode_zoo.genome import Genome
 from decode_zoo.intervals import merge
-from decode_zoo.textfile import read_columns
+from decode_zoo.reader import read_columns
 
 __all__ = ["Annotation", "Level", "override_tss", "read_gtf", "read_tss_bed"]
 

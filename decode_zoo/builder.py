@@ -26,8 +26,8 @@ from decode_zoo.genome import Genome
 from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import SitePieces
+from decode_zoo.reader import Table
 from decode_zoo.sites import SiteFile, Track, read_sites
-from decode_zoo.textfile import read_table
 
 __all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
 
@@ -359,12 +359,12 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
     InputError
         If the header or a line is not as said.
     """
-    rows = read_table(path)
-    if not rows or rows[0][:2] != ["alias", "gene_id"]:
-        raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
+    table = Table.read(path)
+    if table.header[:2] != ["alias", "gene_id"]:
+        raise table.fault("its header must be 'alias<TAB>gene_id'", 1)
     aliases: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) < 2:
-            raise InputError("expected an alias and a gene id", path=path, line=number)
-        aliases[row[0]] = row[1]
+    for line, cells in table.cells():
+        if len(cells) < 2:
+            raise table.fault("expected an alias and a gene id", line)
+        aliases[cells[0]] = cells[1]
     return aliases

@@ -6,11 +6,9 @@ over tissues, and each tissue's log2 fold change against that median.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,7 +20,7 @@ from decode_zoo.errors import InputError, UsageError
 from decode_zoo.genes import strip_version
 from decode_zoo.genome import canonical_name
 from decode_zoo.names import output_fault
-from decode_zoo.textfile import read_text
+from decode_zoo.reader import Grid, Table, first_twice
 
 __all__ = [
     "MEDIAN",
@@ -42,25 +40,14 @@ PSEUDOCOUNT = 0.25
 # What log2(TPM + 0.25) can be, and what may be lost when it is printed.
 _LOWEST, _HIGHEST, _ROUNDING = np.log2(PSEUDOCOUNT), np.log2(1e6 + PSEUDOCOUNT), 0.01
 
-_QUOTED = re.compile(rb'(?m)(?:^|(?<=\t))"([^"\t\r\n]*)"(?=\t|\r?$)')
-_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
 
 
 @dataclass(frozen=True)
 class Output:
-    """One prediction column.
+    """One prediction column: a tissue's fold change, the median, or a score, all else of a gene.
 
-    Attributes
-    ----------
-    name : str
-        E.g. a tissue.
-    unit : str
-        ``log2 fold change``, ``log2 TPM``, or that of a score.
-    kind : {"fold_change", "median", "score"}
-        A score is whatever else there is about a gene.
-    scale : float
-        The network's own output times this is in `unit`.
+    The network's own output times `scale` is in `unit` (``log2 fold change``, ``log2 TPM``, …).
     """
 
     name: str
@@ -73,22 +60,13 @@ class Output:
 class Targets:
     """What a model learns to predict.
 
-    Attributes
-    ----------
-    gene_ids : list of str
-        Without version; n of them.
-    names : tuple of str
-        Output names; the last one is `MEDIAN`, unless they are scores.
-    values : ndarray of float64, shape (n, n_outputs)
-        log2 fold changes against the gene's median over the outputs, and that median in
-        log2(TPM + 0.25); or scores.
-    unit : str
-        Of scores; empty if they are none.
+    The last column is the median over the others in log2(TPM + 0.25), named `MEDIAN`; they are log2
+    fold changes against it. Scores, which have a unit, are as they are, without a median.
     """
 
-    gene_ids: list[str]
+    gene_ids: list[str]  # without version
     names: tuple[str, ...]
-    values: FloatArray
+    values: FloatArray  # shape (n_genes, n_outputs)
     unit: str = ""
 
     def take(self, rows: IntArray) -> Targets:
@@ -96,18 +74,9 @@ class Targets:
         return replace(self, gene_ids=[self.gene_ids[i] for i in rows], values=self.values[rows])
 
     def outputs(self, training: IntArray) -> tuple[Output, ...]:
-        """Describe the outputs, with scales from training genes only.
+        """Describe the outputs; their scales are standard deviations over the training genes.
 
-        Parameters
-        ----------
-        training : ndarray of int64
-            Rows of the training genes.
-
-        Returns
-        -------
-        tuple of Output
-            One standard deviation for all fold changes together, one for the median; one for each
-            score.
+        All fold changes share one, the median and each score have their own.
         """
         if self.unit:
             deviations = self.values[training].std(axis=0)
@@ -137,8 +106,8 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     path : path-like
-        Tab-separated, plain or gzip; a header with a name for each column, that of the gene ids
-        included; first column gene ids. Blank lines and quotes around cells are ignored.
+        Text with tabs, commas or semicolons, plain or gzip; a header that names the columns;
+        first column gene ids. Blank lines and quotes around cells are ignored.
 
     Returns
     -------
@@ -151,100 +120,32 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
         If a line has more or fewer cells than the header, a cell is not a finite number, a gene
         or column occurs twice or has no name, or a column's name cannot be that of an output.
     """
-    data = read_text(path)
-    if b'"' in data:
-        data = _QUOTED.sub(rb"\1", data)
-    lines = {n: line for n, line in enumerate(data.splitlines(), 1) if line.strip()}
-    header = min(lines, default=1)
-    names = _column_names(lines.pop(header, b""), path, header)
-    for number, line in lines.items():
-        if (tabs := line.count(b"\t")) != len(names):
-            raise InputError(
-                f"has {tabs + 1} cells, but the header has {len(names) + 1}",
-                path=path,
-                line=number,
-                remedy="The header names each column, that of the gene ids included.",
-            )
-    if not lines:
-        raise InputError("holds no genes", path=path)
-    places = range(len(names) + 1)
-    try:
-        frame = pd.read_csv(
-            io.BytesIO(b"\n".join(lines.values())),
-            sep="\t",
-            header=None,
-            names=list(places),
-            index_col=False,
-            dtype={i: np.float64 if i else str for i in places},
-            quoting=3,
-            na_filter=False,
-            engine="c",
-            low_memory=False,
-            float_precision="round_trip",
-        )
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not text in UTF-8 ({error})", path=path) from None
-    except (ValueError, TypeError) as error:  # pandas raises either
-        _check_numbers(lines, names, path)
-        raise InputError(f"holds something that is not a number ({error})", path=path) from None
-    numbers = frame.loc[:, 1:].to_numpy(np.float64)
-    # pandas takes a column of nothing but True and False as 1 and 0; its first cell tells.
-    first = next(iter(lines))
-    _check_numbers(lines if not np.isfinite(numbers).all() else {first: lines[first]}, names, path)
-    genes = [strip_version(name) for name in frame[0]]
-    seen: set[str] = set()
-    for number, gene in zip(lines, genes, strict=True):
-        if not gene.strip():
-            raise InputError("the gene has no name", path=path, line=number)
-        if gene in seen:
-            raise InputError(f"gene '{gene}' occurs twice", path=path, line=number)
-        seen.add(gene)
-    frame = pd.DataFrame(numbers, index=pd.Index(genes, name="gene_id"), columns=names)
+    table = Table.read(path)
+    _check_names(table.header[1:], path, table.line)
+    grid = Grid.from_table(table)
+    genes = [strip_version(name) for name in grid.rows]
+    if twice := first_twice(genes):
+        second = genes.index(twice, genes.index(twice) + 1)
+        raise table.fault(f"gene '{twice}' occurs twice", table.lines[second])
+    frame = pd.DataFrame(grid.values, index=pd.Index(genes, name="gene_id"), columns=grid.columns)
     frame.attrs["path"] = os.fspath(path)
     return frame
 
 
-def _column_names(line: bytes, path: str | os.PathLike[str], number: int) -> list[str]:
-    """Names of the columns after the first, checked."""
-    try:
-        names = line.decode("utf-8").split("\t")[1:]
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not text in UTF-8 ({error})", path=path, line=number) from None
-    if not names:
-        raise InputError(
-            "is not a tab-separated matrix: its first line has no two columns",
-            path=path,
-            line=number,
-        )
-    for name, times in Counter(names).items():
-        if not name.strip():
-            raise InputError("a column has no name", path=path, line=number)
-        if times > 1:
-            raise InputError(f"column '{name}' occurs twice", path=path, line=number)
+def _check_names(
+    names: Sequence[str], path: str | os.PathLike[str] | None = None, line: int | None = None
+) -> None:
+    """Refuse names that no outputs can have."""
+    for name in names:
         if fault := output_fault(name):
             raise InputError(
                 f"column {name[:60]!r}: its name {fault}",
                 path=path,
-                line=number,
+                line=line,
                 remedy="Rename it.",
             )
-    return names
-
-
-def _check_numbers(
-    lines: Mapping[int, bytes], names: Sequence[str], path: str | os.PathLike[str]
-) -> None:
-    """Raise InputError at the first cell that is not a finite number."""
-    for number, line in lines.items():
-        gene, *cells = line.decode("utf-8", "replace").split("\t")
-        for name, cell in zip(names, cells, strict=True):
-            if not (_NUMBER.fullmatch(cell) and np.isfinite(float(cell))):
-                raise InputError(
-                    f"column '{name}', gene {strip_version(gene)}: not a finite number: "
-                    f"{cell[:40]!r}",
-                    path=path,
-                    line=number,
-                )
+    if twice := first_twice(names):
+        raise InputError(f"column '{twice}' occurs twice", path=path, line=line)
 
 
 def make_targets(
@@ -275,17 +176,12 @@ def make_targets(
     if not min_tpm >= 0:
         raise UsageError(f"min_tpm must not be negative: {min_tpm}.")
     names = (*(str(name) for name in matrix.columns), MEDIAN)
-    for name in names:
-        if fault := output_fault(name):
-            raise InputError(f"column {name[:60]!r}: its name {fault}", remedy="Rename it.")
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
+    if MEDIAN in names[:-1]:
         raise InputError(
-            f"two outputs would be named '{twice[0]}'",
-            remedy=f"Rename the column; '{MEDIAN}' is the output that is added to the matrix's own."
-            if twice[0] == MEDIAN
-            else "Rename one of the columns.",
+            f"column '{MEDIAN}' has the name of the output that is added to the matrix's own",
+            remedy="Rename it.",
         )
+    _check_names(names)
     values = matrix.to_numpy(np.float64)
     if scale == "tpm":
         _refuse(values < 0, matrix, "no TPM is negative", "Is it log-transformed already?")
@@ -335,22 +231,14 @@ def _refuse(wrong: npt.NDArray[np.bool_], matrix: pd.DataFrame, why: str, remedy
 
 def _line_of(gene: str, path: str) -> int | None:
     """Look up where a gene stands in its file."""
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        name = line.partition(b"\t")[0].decode(errors="replace")
-        if strip_version(name.removeprefix('"').removesuffix('"')) == gene:
-            return number
-    return None
+    table = Table.read(path)
+    names = (strip_version(name) for name in table.first_cells())
+    return next((n for n, name in zip(table.lines, names, strict=True) if name == gene), None)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Genes for training, for choosing, and for reporting.
-
-    Attributes
-    ----------
-    training, validation, test : ndarray of int64
-        Disjoint rows.
-    """
+    """Disjoint rows of genes for training, for choosing, and for reporting."""
 
     training: IntArray
     validation: IntArray
@@ -363,25 +251,10 @@ class Split:
         genes: Sequence[str],
         absent: Sequence[str] = (),
     ) -> None:
-        """Refuse a split that leaks.
+        """Raise InputError if the split leaks; chromosomes and genes are those of each row.
 
-        Parameters
-        ----------
-        chroms : sequence of str
-            Chromosome of each row, in any naming style (as in `held_out` and `absent`).
-        held_out : sequence of str
-            Chromosomes that must not be trained or selected on.
-        genes : sequence of str
-            Gene of each row.
-        absent : sequence of str
-            Chromosomes that must not be in any part.
-
-        Raises
-        ------
-        InputError
-            If a row or a gene is in two parts, a gene of a held-out chromosome is trained or
-            selected on, a test gene lies elsewhere, a gene of an absent chromosome is in any part,
-            or a chromosome is not known.
+        Genes of held-out chromosomes are tested, and no others; those of absent ones are in no
+        part; no row and no gene is in two. Chromosomes may be named in any style.
         """
         where = _canonical(chroms)
         held, left_out = set(_canonical(held_out)), set(_canonical(absent))
@@ -411,28 +284,9 @@ def split_by_chromosome(
 ) -> Split:
     """Split genes: whole chromosomes for the test, a random part of the rest for validation.
 
-    Parameters
-    ----------
-    chroms : sequence of str
-        Chromosome of each row; here and below, ``chr1``, ``1`` and ``NC_000001.11`` are the same.
-    genes : sequence of str
-        Gene of each row; rows of one gene (its transcripts) stay together.
-    test : sequence of str
-        Held-out chromosomes; with none there is no test part.
-    absent : sequence of str
-        Chromosomes left out altogether; there may be no row on them.
-    validation_fraction : float
-        Of the genes that are neither.
-    seed : int
-        Of the random choice.
-
-    Raises
-    ------
-    UsageError
-        If no row lies on a test chromosome, a chromosome is both `test` and `absent`, or a name
-        is none.
-    InputError
-        If no gene is left for training, or the split leaks (`Split.check`).
+    ``chr1``, ``1`` and ``NC_000001.11`` are the same chromosome. Rows of one gene (its transcripts)
+    stay together. There may be no row on an absent chromosome; with no `test` there is no test
+    part. `validation_fraction` is of the genes that are neither tested nor absent.
     """
     where = np.array(_canonical(chroms), dtype=object)
     held_out, left_out = _chosen(test, "test"), _chosen(absent, "absent")
@@ -467,7 +321,7 @@ def _canonical(names: Sequence[str]) -> list[str]:
 
 
 def _chosen(names: Sequence[str], what: str) -> list[str]:
-    """Canonical names of the chromosomes that the caller chose."""
+    """Return canonical names of the chromosomes that the caller chose."""
     # A single text would be taken letter by letter: '12' as chromosomes 1 and 2.
     if isinstance(names, str):
         raise UsageError(

@@ -24,8 +24,8 @@ from decode_zoo.files import sha256_of
 from decode_zoo.genes import GeneIndex
 from decode_zoo.intervals import ranges
 from decode_zoo.names import track_fault
+from decode_zoo.reader import Table, read_text
 from decode_zoo.sites import Track
-from decode_zoo.textfile import read_table, read_text
 
 __all__ = [
     "TARGETS",
@@ -53,59 +53,31 @@ _PAR_Y = "_PAR_Y"
 
 @dataclass(frozen=True)
 class GeneSet:
-    """One line of a GMT file.
-
-    Attributes
-    ----------
-    name : str
-        Unique in its file.
-    genes : tuple of str
-        As the file names them, each once, without weights.
-    line : int
-        Counted from 1.
-    """
+    """One line of a GMT file: a name of its own, and genes, each once, without weights."""
 
     name: str
     genes: tuple[str, ...]
-    line: int
+    line: int  # counted from 1
 
 
 @dataclass(frozen=True)
 class TargetFile:
-    """A GMT file of regulators' targets and what is said of it.
-
-    Attributes
-    ----------
-    path : Path
-        Plain or gzip.
-    pattern : str
-        How a set's name tells regulator and cell (`name_reader`).
-    source : str
-        Where the lists come from.
-    kind : str
-        Class of the tracks.
-    ids : Mapping[str, str], optional
-        What the file calls genes → their ids, symbols or aliases; names that it lacks are looked
-        up as they are.
-    """
+    """A GMT file of regulators' targets and what is said of it."""
 
     path: Path
-    pattern: str
-    source: str
+    pattern: str  # how a set's name tells regulator and cell (`name_reader`)
+    source: str  # where the lists come from
     kind: str = TARGETS
+    # What the file calls genes → their ids, symbols or aliases; others are looked up as they are.
     ids: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The tracks of one GMT file and the rows that they cover.
+    """The tracks of one GMT file, by name, and the rows that they cover.
 
-    Attributes
-    ----------
-    tracks : tuple of Track
-        By name, so that the order of lines does not matter.
-    rows, codes : ndarray of int64, shape (n,)
-        Each pair of a row and a track that has its gene for a target, once, by row, then track.
+    `rows` and `codes` are each pair of a row and a track that has its gene for a target, once, by
+    row, then track.
     """
 
     tracks: tuple[Track, ...]
@@ -116,22 +88,7 @@ class Targets:
 def read_gmt(path: str | os.PathLike[str]) -> list[GeneSet]:
     """Read gene sets: on each line a name, a description and genes, separated by tabs.
 
-    Parameters
-    ----------
-    path : path-like
-        GMT file, plain or gzip. Tabs at the end of a line are ignored, genes may have a weight
-        (``GENE,1.0``), which is dropped.
-
-    Returns
-    -------
-    list of GeneSet
-        In the order of the file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, a line is empty or has no genes, a gene is empty, or two sets have
-        one name.
+    Tabs at the end of a line are ignored, and so is the weight that a gene may have (``GENE,1.0``).
     """
     data = read_text(path).removesuffix(b"\n")
     if not data:
@@ -169,7 +126,7 @@ _FORMAT = "Each line of a GMT file has a name of its own, a description and gene
 
 
 def _spell(cell: str, spelled: dict[str, str]) -> str:
-    """Name of the gene in a cell, and remember it."""
+    """Return the name of the gene in a cell, and remember it."""
     weighted = _WEIGHTED.fullmatch(cell)
     gene = (weighted[1] if weighted else cell).strip()
     spelled[cell] = spelled.setdefault(gene, gene)
@@ -179,24 +136,11 @@ def _spell(cell: str, spelled: dict[str, str]) -> str:
 def name_reader(pattern: str) -> Callable[[str], tuple[str, str] | None]:
     """Make a function that finds regulator and cell in a gene set's name.
 
-    Parameters
-    ----------
-    pattern : str
-        Text with fields in braces: ``{regulator}``, once; ``{cell}``, at most once; ``{species}``
-        and ``{}``, which are not kept. Fields are read from the left: each ends where the text
-        behind it first occurs, the last one takes what is left. So ``{}.{regulator}.{cell}`` finds
-        in ``GSE97661.SMAD4.Hep-G2_R516.2`` the cell ``Hep-G2_R516.2``.
-
-    Returns
-    -------
-    callable
-        Name → regulator and cell (empty if there is none), or None if the name does not fit or
-        leaves the regulator empty.
-
-    Raises
-    ------
-    UsageError
-        If it is no such pattern.
+    The pattern has fields in braces: ``{regulator}``, once; ``{cell}``, at most once; ``{species}``
+    and ``{}``, which are not kept. Fields are read from the left: each ends where the text behind
+    it first occurs, the last one takes what is left. So ``{}.{regulator}.{cell}`` finds in
+    ``GSE97661.SMAD4.Hep-G2_R516.2`` the cell ``Hep-G2_R516.2``. The function returns regulator and
+    cell ('' without one), or None if a name does not fit or leaves the regulator empty.
     """
     parts = _FIELD.split(pattern)
     fields, between = parts[1::2], parts[0::2]
@@ -236,30 +180,18 @@ def name_reader(pattern: str) -> Callable[[str], tuple[str, str] | None]:
 
 
 def read_ids(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read what a GMT file calls genes: tab-separated, header ``alias gene_id``.
+    """Read what a GMT file calls genes, such as Entrez numbers: a table, header ``alias gene_id``.
 
-    Parameters
-    ----------
-    path : path-like
-        Such as Entrez numbers and Ensembl ids. Names of several genes are left out, and counted in
-        a warning; so are lines without a name or an id, such as those of genes without a number.
-
-    Returns
-    -------
-    dict of str to str
-
-    Raises
-    ------
-    InputError
-        If the header is not as said.
+    Names of several genes are left out, and counted in a warning; so are lines without a name or an
+    id, such as those of genes without a number.
     """
-    rows = read_table(path)
-    if not rows or rows[0][:2] != ["alias", "gene_id"]:
-        raise InputError("its header must be 'alias<TAB>gene_id'", path=path, line=1)
+    table = Table.read(path)
+    if table.header[:2] != ["alias", "gene_id"]:
+        raise table.fault("its header must be 'alias<TAB>gene_id'", 1)
     found: dict[str, set[str]] = {}
-    for row in rows[1:]:
-        if len(row) > 1 and row[0] and row[1]:
-            found.setdefault(row[0], set()).add(row[1])
+    for _, cells in table.cells():
+        if len(cells) > 1 and cells[0] and cells[1]:
+            found.setdefault(cells[0], set()).add(cells[1])
     several = [name for name, genes in found.items() if len(genes) > 1]
     if several:
         _log.warning(
@@ -278,29 +210,8 @@ def read_targets(
 
     A name means what it means everywhere (`GeneIndex.resolve`: id, symbol or alias), else the only
     symbol that differs from it in case. A gene that is a target is so with all its rows: its
-    transcripts, and the Y copy of a pseudo-autosomal gene.
-
-    Parameters
-    ----------
-    file : TargetFile
-        What to read.
-    annotation : Annotation
-        Gene models.
-    aliases : Mapping[str, str], optional
-        Other names of genes → gene id.
-
-    Returns
-    -------
-    Targets
-        Tracks are named after the file, up to its first dot, and the set: ``chea:SPI1_K562``.
-
-    Raises
-    ------
-    InputError
-        If the file is bad (`read_gmt`), a set's name does not fit the pattern or makes no name of
-        a track, or no gene is known.
-    UsageError
-        If the pattern is none.
+    transcripts, and the Y copy of a pseudo-autosomal gene. Tracks are named after the file, up to
+    its first dot, and the set: ``chea:SPI1_K562``. `aliases` are other names of genes → gene id.
     """
     sets = sorted(read_gmt(file.path), key=lambda found: found.name)
     tracks = _tracks(file, sets)
@@ -351,7 +262,7 @@ def _tracks(file: TargetFile, sets: Sequence[GeneSet]) -> tuple[Track, ...]:
 
 
 def _find(names: list[str], file: TargetFile, index: GeneIndex) -> IntArray:
-    """Place of each name's gene in the index, -1 without; says how many are known."""
+    """Return the place of each name's gene in the index, -1 without; log how many are known."""
     ids = file.ids or {}
     asked = [ids.get(name, name).removesuffix(_PAR_Y) for name in names]
     found = index.resolve(asked)

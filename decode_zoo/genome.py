@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.textfile import read_text
+from decode_zoo.reader import read_text
 
 __all__ = ["Genome", "canonical_name", "read_chrom_sizes"]
 

@@ -21,7 +21,7 @@ from decode_zoo.errors import InputError
 from decode_zoo.files import sha256_of
 from decode_zoo.genome import Genome
 from decode_zoo.layout import Side
-from decode_zoo.textfile import read_columns, read_table
+from decode_zoo.reader import Table, read_columns
 
 __all__ = ["SiteFile", "Sites", "Track", "describe_tracks", "find_site_files", "read_sites"]
 
@@ -179,8 +179,8 @@ def _refuse_duplicates(names: Iterable[str], path: str | os.PathLike[str]) -> No
 
 
 def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
-    rows = read_table(path)
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    table = Table.read(path)
+    header = [name.lower() for name in table.header]
     regulator_column = next((c for c in _REGULATOR_COLUMNS if c in header), None)
     if "file" not in header or regulator_column is None:
         raise InputError(
@@ -190,10 +190,8 @@ def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
             line=1,
         )
     described: list[tuple[SiteFile, str]] = []
-    for number, cells in enumerate(rows[1:], 2):
-        if not any(cells):
-            continue
-        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+    for number, cells in table.cells():
+        row = dict(zip(header, cells, strict=False))
         if not row.get("file"):
             raise InputError("no file is named", path=path, line=number)
         named = Path(os.path.normpath(row["file"]))

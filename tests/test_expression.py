@@ -66,28 +66,27 @@ def test_scales_come_from_training_genes_only():
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
-        ("g\ta\nG1\t1\nG2\tx\n", "column 'a', gene G2: not a finite number: 'x'", 3),
+        ("g\ta\nG1\t1\nG2\tx\n", "row 'G2', column 'a': not a finite number: 'x'", 3),
         ("g\ta\n\nG1\t1\r\n\nG2\tx\n", "not a finite number", 5),
         ("g\ta\nG1\t1\nG1\t2\n", "'G1' occurs twice", 3),
         ("g\ta\nENSG00000000001.1\t1\nENSG00000000001.2\t2\n", "occurs twice", 3),
-        ("g\ta\nG1\t\n", "not a finite number: ''", 2),
+        ("g\ta\nG1\t\n", "the value is missing", 2),
         ("g\ta\nG1\tinf\n", "not a finite number", 2),
-        ("g\ta\nG1\tnan\n", "not a finite number", 2),
-        ("g\ta\nG1\tNA\n", "not a finite number", 2),
+        ("g\ta\nG1\tnan\n", "the value is missing", 2),
+        ("g\ta\nG1\tNA\n", "the value is missing", 2),
         ("g\ta\nG1\t1e999\n", "not a finite number", 2),
         ("g\ta\nG1\t1_0\n", "not a finite number", 2),
         ("g\ta\nG1\t1,5\n", "not a finite number", 2),
         ("g\ta\nG1\tTrue\nG2\tFalse\n", "not a finite number: 'True'", 2),
-        ("g\ta\tb\nG1\t1\t2\t3\nG2\t1\t2\t3\n", "has 4 cells, but the header has 3", 2),
+        ("gene\ta\tb\nG1\t1\t2\t3\nG2\t1\t2\t3\n", "has 4 cells, but the header has 3", 2),
         ("g\ta\tb\nG1\t1\t2\nG2\t1\n", "has 2 cells, but the header has 3", 3),
-        ("a\tb\nG1\t1\t2\n", "that of the gene ids included", 2),
         ("g\tLiver\tLung\tLiver\nG1\t1\t2\t3\n", "column 'Liver' occurs twice", 1),
-        ("g\ta\t\nG1\t1\t2\n", "a column has no name", 1),
-        ("g\ta\n\t1\n", "the gene has no name", 2),
-        ("g\ta\n", "holds no genes", None),
+        ("g\ta\t\nG1\t1\t2\n", "its name is empty", 1),
+        ("g\ta\n\t1\n", "row 1 has no name", 2),
+        ("g\ta\n", "holds no table", None),
         ("g\ta\nG1\t1\0002\n", "NUL", None),
-        ("", "not a tab-separated matrix", None),
-        ("g,a\nG1,1\n", "not a tab-separated matrix", 1),
+        ("", "holds no table", None),
+        ("g\nG1\n", "has one column only", 1),
     ],
 )
 def test_bad_matrices(tmp_path, text, message, line):
@@ -133,7 +132,9 @@ def test_the_tissue_matrix_reads_as_pandas_would(shared):
 def test_no_two_outputs_have_one_name(name):
     twice = matrix([[5.0, 6, 7]])
     twice.columns = ["t0", "t1", name]
-    with pytest.raises(InputError, match=f"two outputs would be named '{name}'"):
+    with pytest.raises(
+        InputError, match=f"column '{name}' (occurs twice|has the name of the output)"
+    ):
         make_targets(twice)
 
 
@@ -248,8 +249,6 @@ ODD_NAMES = {
     "\x9b31mX": "cannot be printed",
     "A\xa0B": "cannot be printed",
     "A\x0bB": "cannot be printed",
-    " Liver": "blank",
-    "Liver ": "blank",
     "x" * 201: "200 characters",
 }
 
@@ -266,7 +265,7 @@ def test_a_column_that_no_output_can_be_named_by_is_refused_by_name(tmp_path, na
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("name", [*ODD_NAMES, "A\tB", "A\nB", ""])
+@pytest.mark.parametrize("name", [*ODD_NAMES, " Liver", "Liver ", "A\tB", "A\nB", ""])
 def test_outputs_are_not_named_so_that_tables_break(name):
     matrix = pd.DataFrame({"Lung": [1.0, 9.0], name: [2.0, 9.0]}, index=["A", "B"])
     with pytest.raises(InputError, match="its name "):

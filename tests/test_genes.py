@@ -74,6 +74,8 @@ def read(data: bytes) -> list[str]:
         b"TP53\nBRCA2",
         b"gene_id\tlogFC\nTP53\t1.5\nBRCA2\t-2\n",
         b"\xef\xbb\xbfTP53\r\nBRCA2\r\n",
+        "TP53\nBRCA2\n".encode("utf-16"),
+        b"gene_id;logFC\nTP53;1,5\nBRCA2;-2\n",
         b"\xef\xbb\xbfGene ID\r\nTP53\r\nBRCA2\r\n",
         b"TP53\rBRCA2\r",
         b'""\t"baseMean"\n"TP53"\t1\n"BRCA2"\t2\n',
@@ -234,7 +236,6 @@ def test_whatever_is_written_is_read(
 @pytest.mark.parametrize(
     ("data", "line", "words"),
     [
-        ("TP53\n".encode("utf-16"), 1, "UTF-16"),
         ("gene\nTP53\n".encode("utf-16-le"), 1, "NUL"),
         (b"TP53\nBR\0CA2\n", 2, "NUL"),
         (b"PK\x03\x04\x14\0\x06\0", 1, "NUL"),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from decode_zoo.errors import InputError
 from decode_zoo.genome import Genome
+from decode_zoo.reader import read_columns
 from decode_zoo.sites import SiteFile, Sites, Track, find_site_files, read_sites
-from decode_zoo.textfile import read_columns
 
 TOY = Genome("toy", {"1": 1_000, "2": 500})
 TRACK = Track("t", "R", "tf", "K562", "here")

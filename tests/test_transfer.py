@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.cohort.codes import read_codes
+from decode_zoo.cohort.persons import read_codes
 from decode_zoo.errors import InputError, UsageError
 
 pytest.importorskip("tensorflow")

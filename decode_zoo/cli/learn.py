@@ -434,7 +434,7 @@ def evaluate(
       decode-zoo evaluate cohort --model ./lcl-v1 -o lcl-evaluation
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.codes import read_codes
+    from decode_zoo.cohort.persons import read_codes
     from decode_zoo.evaluation.comparison import donor_concordance, fill_evaluation
     from decode_zoo.files import atomic_dir
 

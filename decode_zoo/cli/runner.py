@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.features import FeatureSet
@@ -217,14 +217,9 @@ TWO_CELLS = "Give two cells a line, separated by a tab."
 
 def read_two_columns(path: Path, problem: str) -> Iterator[tuple[int, str, str]]:
     """Read the first two columns of a table: number of the line and two texts, none empty."""
-    from decode_zoo.textfile import read_table
+    from decode_zoo.reader import Table
 
-    for line, row in enumerate(read_table(path), 1):
-        cells = [cell.strip() for cell in row]
-        if len(cells) > 1 and cells[0] and cells[1]:
-            yield line, cells[0], cells[1]
-        elif any(cells):
-            raise InputError(problem, path=path, line=line, remedy=TWO_CELLS)
+    return Table.read(path, header=False).pairs(problem, TWO_CELLS)
 
 
 def load_own(source: str | None) -> FeatureSet | None:

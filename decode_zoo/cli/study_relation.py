@@ -607,8 +607,8 @@ def traits(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.cohort import read_persons
-    from decode_zoo.cohort.codes import read_codes
     from decode_zoo.cohort.folder import PERSONS
+    from decode_zoo.cohort.persons import read_codes
     from decode_zoo.studies.traits import study_traits
 
     matrix_file = runner.measured(expression)

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.cohort.grid import Grid
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import PSEUDOCOUNT
 from decode_zoo.features import FeatureSet
+from decode_zoo.reader import Grid
 
 __all__ = ["Abundance", "Quantity", "abundance_of", "oriented"]
 
@@ -27,43 +27,19 @@ _REMEDY = "Name what the values are with --quantity: counts, tpm or log2(TPM + 0
 
 @dataclass(frozen=True)
 class Abundance:
-    """TPM of genes of a feature set.
+    """TPM of genes of a feature set."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64, shape (n_genes,)
-        Rows of the feature set, ascending.
-    tpm : ndarray of float64, shape (n_genes, n_persons)
-    totals : ndarray of float64, shape (n_persons,)
-        Sums over all genes of the input, of counts or TPM: library sizes.
-    statuses : Mapping of str to int
-        How many names of the input were ``ok``, ``unknown_gene``, ``ambiguous_symbol``,
-        ``duplicate``.
-    """
-
-    rows: IntArray
-    tpm: FloatArray
-    totals: FloatArray
+    rows: IntArray  # of the feature set, ascending
+    tpm: FloatArray  # shape (n_genes, n_persons)
+    totals: FloatArray  # library sizes: sums over all genes of the input, of counts or TPM
+    # How many names of the input were ok, unknown_gene, ambiguous_symbol, duplicate.
     statuses: dict[str, int]
 
 
 def oriented(grid: Grid, features: FeatureSet) -> tuple[Grid, bool]:
-    """Turn a matrix so that genes are its rows: the side with more names that are known.
+    """Turn a matrix so that genes are its rows, the side with more names that are known.
 
-    Parameters
-    ----------
-    grid : Grid
-    features : FeatureSet
-
-    Returns
-    -------
-    grid : Grid
-    turned : bool
-
-    Raises
-    ------
-    InputError
-        If hardly any name on either side is that of a gene.
+    Returns it, and whether it was turned. Raises InputError if hardly any name is that of a gene.
     """
     if features.layout.level != "gene":
         raise UsageError("A cohort needs a feature set of genes, and this one has transcripts.")
@@ -84,25 +60,12 @@ def oriented(grid: Grid, features: FeatureSet) -> tuple[Grid, bool]:
 
 
 def abundance_of(grid: Grid, features: FeatureSet, quantity: Quantity) -> Abundance:
-    """Compute TPM.
+    """Compute TPM of genes × persons.
 
     Counts are divided by exonic length, and then by their sum over all genes of the feature set
     that the matrix has, expressed or not; without a length no other can take part. TPM stay as
-    given, even if the matrix holds some of the genes only. Rows that mean the same gene are added.
-
-    Parameters
-    ----------
-    grid : Grid
-        Genes × persons.
-    features : FeatureSet
-    quantity : {"counts", "tpm", "log2"}
-        What the values are; the last one is log2(TPM + 0.25).
-
-    Raises
-    ------
-    InputError
-        If the values cannot be that quantity, a gene occurs twice in logarithms, or a person has
-        no counts.
+    given, even if the matrix holds some of the genes only; ``log2`` is log2(TPM + 0.25). Rows that
+    mean the same gene are added, which logarithms cannot be.
     """
     _check_values(grid, quantity)
     found = features.index.resolve(grid.rows)

@@ -23,13 +23,7 @@ FORMAT_VERSION = 1
 
 
 def expression_of(folder: Path) -> Path:
-    """Return where a prepared cohort has its expression.
-
-    Raises
-    ------
-    InputError
-        If it has none.
-    """
+    """Return where a prepared cohort has its expression."""
     path = folder / EXPRESSION
     if not path.exists():
         raise InputError(
@@ -49,30 +43,7 @@ def write_cohort(
     command: Sequence[str],
     force: bool = False,
 ) -> Quality:
-    """Write a cohort; the folder appears whole or not at all.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    features : FeatureSet
-        That it was prepared with.
-    folder : path-like
-    inputs : sequence of Path
-        Files that it was made of.
-    command : sequence of str
-    force : bool
-        Replace an existing cohort.
-
-    Returns
-    -------
-    Quality
-        What the page shows.
-
-    Raises
-    ------
-    UsageError
-        If the folder exists and may not be replaced.
-    """
+    """Write a cohort made of the `inputs`, all or nothing, and return what its page shows."""
     with atomic_dir(folder, force) as temporary:
         quality = measure_quality(cohort, features)
         record = provenance(

@@ -18,17 +18,7 @@ _INNER_KNOTS = 4
 
 
 def quantile_normalised(values: FloatArray) -> FloatArray:
-    """Give all persons the same distribution of values, the mean of theirs.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_genes, n_persons)
-
-    Raises
-    ------
-    MissingExtraError
-        If qnorm is not installed.
-    """
+    """Give all persons (columns) the same distribution of values, the mean of theirs."""
     try:
         import qnorm
     except ImportError:
@@ -40,11 +30,7 @@ def quantile_normalised(values: FloatArray) -> FloatArray:
 def without_covariates(values: FloatArray, design: FloatArray) -> FloatArray:
     """Remove what covariates explain of each gene (least squares); gene means stay.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n_genes, n_persons)
-    design : ndarray, shape (n_persons, n_columns)
-        With columns of mean 0.
+    Values are genes × persons; the design is persons × columns, of mean 0.
     """
     coefficients = np.linalg.lstsq(design, values.T, rcond=None)[0]
     kept: FloatArray = values - (design @ coefficients).T
@@ -52,20 +38,10 @@ def without_covariates(values: FloatArray, design: FloatArray) -> FloatArray:
 
 
 def length_basis(lengths: npt.ArrayLike, fitted: BoolArray) -> FloatArray:
-    """Cubic splines of log2 length, knots at quantiles.
+    """Return cubic splines of log2 length (nt), knots at quantiles, shape (n_genes, n_splines).
 
-    Parameters
-    ----------
-    lengths : array-like, shape (n_genes,)
-        In nt.
-    fitted : ndarray of bool, shape (n_genes,)
-        Genes that quantiles are taken of. Lengths beyond their 1st and 99th percentiles count as
-        these, for few genes would decide there.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_genes, n_splines)
-        They add up to 1 for each gene.
+    Quantiles are taken of the `fitted` genes. Lengths beyond their 1st and 99th percentiles count
+    as these, for few genes would decide there. The splines of a gene add up to 1.
     """
     x = np.log2(np.asarray(lengths, np.float64))
     knots = np.quantile(x[fitted], np.linspace(0, 1, _INNER_KNOTS + 2))
@@ -85,19 +61,8 @@ def without_length(
 ) -> tuple[FloatArray, FloatArray]:
     """Remove what a smooth function of length explains of each person's fold changes.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n_genes, n_persons)
-    basis : ndarray, shape (n_genes, n_splines)
-    fitted : ndarray of bool, shape (n_genes,)
-        Genes that the functions are fitted to (least squares, all persons at once).
-
-    Returns
-    -------
-    values : ndarray, shape (n_genes, n_persons)
-        Gene means stay.
-    bias : ndarray, shape (n_genes, n_persons)
-        What was removed.
+    The functions are fitted to the `fitted` genes (least squares, all persons at once). Returns the
+    values, whose gene means stay, and what was removed, both genes × persons.
     """
     coefficients = np.linalg.lstsq(basis[fitted], values[fitted], rcond=None)[0]
     # The fit is linear in the values: what is left of the coefficients after their mean is taken

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -13,37 +11,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.cohort.grid import first_twice, separator_of
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import MEDIAN
 from decode_zoo.names import output_fault
-from decode_zoo.textfile import read_text
+from decode_zoo.reader import MISSING, Table, first_twice
 
-__all__ = ["Trait", "design_of", "match", "read_persons", "standardised", "trait_of"]
+__all__ = ["Trait", "design_of", "match", "read_codes", "read_persons", "standardised", "trait_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_MISSING = frozenset({"", "na", "nan", "n/a", "none", "null", "."})
 _LARGEST = 1e100  # of what is a measurement; squares of more are no floats
 _NAMED = 3  # persons that an error names; more help nobody
 
 
 @dataclass(frozen=True)
 class Trait:
-    """A column of the person table.
-
-    Attributes
-    ----------
-    name : str
-    texts : list of str
-        One entry a person, empty where missing.
-    numbers : ndarray of float64 or None
-        NaN where missing; None if it is categorical.
-    """
+    """A column of the person table: numbers (NaN where missing), or categories."""
 
     name: str
-    texts: list[str]
-    numbers: FloatArray | None
+    texts: list[str]  # one a person, empty where missing
+    numbers: FloatArray | None  # None if it is categorical
 
     @property
     def categories(self) -> list[str]:
@@ -59,122 +46,77 @@ class Trait:
 
     @property
     def kind(self) -> str:
-        """Say how it is taken."""
+        """How it is taken, in words."""
         if self.numbers is not None:
             return "numeric"
         return f"categorical ({len(self.categories)} categories)"
 
 
 def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a person table.
+    """Read a person table: texts as they are in the file, shape (n_persons, n_traits), by person.
 
-    Parameters
-    ----------
-    path : path-like
-        Tab- or comma-separated text, plain or gzip, with a header; the first column names the
-        persons. The header may leave that column blank, as pandas does, or out, as R does.
-
-    Returns
-    -------
-    DataFrame of str, shape (n_persons, n_traits)
-        Texts as they are in the file, indexed by person.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, a line has more or fewer cells than the header, or a person or column
-        occurs twice or has no name.
+    The first column names the persons. The header may leave that column blank, as pandas does, or
+    out, as R does.
     """
-    try:
-        text = read_text(path).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not text in UTF-8 ({error})", path=path) from None
-    reader = csv.reader(
-        io.StringIO(text), delimiter=separator_of(path, text.lstrip("\n").partition("\n")[0])
-    )
-    try:
-        rows = [
-            (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)
-        ]
-    except csv.Error as error:
-        raise InputError(f"is no table ({error})", path=path, line=reader.line_num) from None
-    if len(rows) < 2:
-        raise InputError(
+    table = Table.read(path)
+    if not (table.header and table.rows):
+        raise table.fault(
             "holds no persons",
-            path=path,
             remedy="Give a header, and one line a person: its name, then traits.",
         )
-    (top, header), *body = rows
-    # Separators at the ends of lines are no column that the header lacks.
-    if len(header) == len(body[0][1]) - 1 and any(cells[-1] for _, cells in body):
-        header = ["", *header]
-    header[0] = header[0] or _name_beside(header)
-    for line, cells in body:
-        if len(cells) != len(header):
-            raise InputError(
-                f"has {len(cells)} cells, but the header has {len(header)}", path=path, line=line
-            )
+    table.check_width()
+    table.check_names()
+    rows = list(table.cells())
     seen: dict[str, int] = {}
-    for line, (name, *_) in body:
+    for line, (name, *_) in rows:
         if not name:
-            raise InputError("the person has no name", path=path, line=line)
+            raise table.fault("the person has no name", line)
         if name in seen:
-            raise InputError(
+            raise table.fault(
                 f"person '{name}' occurs twice, first in line {seen[name]}",
-                path=path,
-                line=line,
-                remedy="Keep one line a person.",
+                line,
+                "Keep one line a person.",
             )
         seen[name] = line
-    if "" in header:
-        raise InputError(
-            f"column {header.index('') + 1} has no name",
-            path=path,
-            line=top,
-            remedy="Name it in the header, or take it out; only the first column, of "
-            "persons, needs no name.",
-        )
-    if wrong := first_twice(header):
-        raise InputError(
-            f"column '{wrong}' occurs twice",
-            path=path,
-            line=top,
-            remedy="Give each column a name of its own.",
-        )
-    index = pd.Index([cells[0] for _, cells in body], name=header[0], dtype=object)
-    frame = pd.DataFrame([cells[1:] for _, cells in body], index=index, columns=header[1:])
+    first, *traits = table.header
+    if not first:
+        first = "person"
+        while first in traits:
+            first = f"_{first}"
+    index = pd.Index(list(seen), name=first, dtype=object)
+    frame = pd.DataFrame([cells[1:] for _, cells in rows], index=index, columns=traits)
     frame.attrs["path"] = os.fspath(path)
     return frame
 
 
-def _name_beside(header: Sequence[str]) -> str:
-    """Name the column of persons as no other is."""
-    name = "person"
-    while name in header:
-        name = f"_{name}"
-    return name
+def read_codes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read which code stands for which person, as ``finetune --anonymise`` wrote it.
+
+    The table has the header ``code person``; codes are returned by person.
+    """
+    table = Table.read(path)
+    if table.header != ["code", "person"]:
+        raise table.fault(
+            "its header must be 'code<TAB>person'",
+            1,
+            "Name the file that finetune --anonymise wrote: DIR.codes.tsv.",
+        )
+    found: dict[str, str] = {}
+    for line, cells in table.cells():
+        if len(cells) != 2 or not all(cells):
+            raise table.fault("a code and a person are needed", line)
+        code, person = cells
+        if person in found or code in found.values():
+            raise table.fault(f"{person if person in found else code!r} is there twice", line)
+        found[person] = code
+    return found
 
 
 def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray[np.int64]:
-    """Find the place of each person of the table among the persons with expression.
+    """Return the place of each person of the table among the persons with expression.
 
-    Parameters
-    ----------
-    given : sequence of str
-        Persons with expression.
-    persons : DataFrame
-        As `read_persons` returns it.
-    path : str
-        The expression, for messages.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_persons,)
-
-    Raises
-    ------
-    InputError
-        If a person is in one of them only, occurs twice, or has a name that no output can have.
+    Raises InputError if one is in one of them only, occurs twice, or has a name that no output can
+    have; `path` is the expression's.
     """
     if twice := first_twice(given):
         raise InputError(
@@ -186,16 +128,11 @@ def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray
     where = persons.attrs.get("path", "the person table")
     if twice := first_twice(table):
         raise InputError(f"person '{twice}' occurs twice", path=where)
-    lacking = (
-        ("expression", "in the person table", [n for n in table if n not in set(given)], where),
-        (
-            "line in the person table",
-            "with expression",
-            [n for n in given if n not in set(table)],
-            path,
-        ),
-    )
-    for what, there, names, file in lacking:
+    known, measured = set(table), set(given)
+    for what, there, names, file in (
+        ("expression", "in the person table", [n for n in table if n not in measured], where),
+        ("line in the person table", "with expression", [n for n in given if n not in known], path),
+    ):
         if names:
             remedy = "Leave such persons out of both, or add them; names must be the same in both."
             if {_mangled(n) for n in table} == {_mangled(n) for n in given}:
@@ -232,17 +169,12 @@ def trait_of(persons: pd.DataFrame, name: str) -> Trait:
     """Take a column of the person table: numbers if all of it is, categories else.
 
     What is beyond all measurements, infinity among it, is no number.
-
-    Raises
-    ------
-    UsageError
-        If there is no such column.
     """
     if name not in persons.columns:
         there = ", ".join(map(str, persons.columns)) or "none"
         raise UsageError(f"The person table has no column '{name}'.", remedy=f"It has: {there}.")
     texts = ["" if v is None or v != v else str(v).strip() for v in persons[name]]
-    texts = ["" if text.lower() in _MISSING else text for text in texts]
+    texts = ["" if text.lower() in MISSING else text for text in texts]
     try:
         numbers = np.array([float(text) if text else np.nan for text in texts])
     except ValueError:
@@ -253,7 +185,7 @@ def trait_of(persons: pd.DataFrame, name: str) -> Trait:
 
 
 def standardised(numbers: FloatArray) -> FloatArray:
-    """Deviations from the mean in standard deviations; the numbers differ, and none is missing.
+    """Return deviations from the mean in standard deviations, of numbers that differ.
 
     They are divided by the largest before, lest squares of small ones be zero.
     """
@@ -264,28 +196,11 @@ def standardised(numbers: FloatArray) -> FloatArray:
 
 
 def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatArray, list[Trait]]:
-    """Turn covariates into columns to regress on.
+    """Turn covariates into columns to regress on, shape (n_persons, n_columns), each of mean 0.
 
-    Parameters
-    ----------
-    persons : DataFrame
-    covariates : sequence of str
-        Names of its columns.
-
-    Returns
-    -------
-    design : ndarray of float64, shape (n_persons, n_columns)
-        Each column has the mean 0: numbers in standard deviations, categories but the first as 0
-        and 1 before that.
-    traits : list of Trait
-
-    Raises
-    ------
-    UsageError
-        If there is no such column, or one is named twice.
-    InputError
-        If a value is missing or beyond all measurements, a covariate is the same for all persons,
-        or so many columns are left with so few persons that nothing would remain.
+    Numbers are in standard deviations; categories but the first were 0 and 1. Raises InputError if
+    a value is missing or beyond all measurements, all persons have the same, or so many columns are
+    left with so few persons that nothing would remain.
     """
     if twice := first_twice(covariates):
         raise UsageError(f"The covariate '{twice}' is named twice.")

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.cohort.abundance import Abundance, Quantity, abundance_of, oriented
-from decode_zoo.cohort.grid import Grid, read_grid
 from decode_zoo.cohort.normalisation import (
     length_basis,
     quantile_normalised,
@@ -23,6 +22,7 @@ from decode_zoo.cohort.persons import design_of, match, read_persons
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import PSEUDOCOUNT
 from decode_zoo.features import FeatureSet
+from decode_zoo.reader import Grid, read_grid
 
 __all__ = ["Cohort", "prepare_cohort"]
 
@@ -38,30 +38,18 @@ _FEWEST_FITTED = 500
 
 @dataclass(frozen=True)
 class Cohort:
-    """A prepared cohort.
+    """A prepared cohort."""
 
-    Attributes
-    ----------
-    expression : DataFrame, shape (n_genes, n_persons)
-        log2(TPM + 0.25), normalised and corrected, by gene id and person.
-    persons : DataFrame of str, shape (n_persons, n_traits)
-    abundance : Abundance
-        What it was made of, before genes were chosen.
-    normalised : ndarray of float64, shape (n_genes, n_persons)
-        After the first quantile normalisation, before anything is regressed out.
-    length_share : ndarray of float64, shape (n_persons,)
-        Share of the variance of each person's fold changes that RNA length explains (and that was
-        removed, if it was to be).
-    facts : dict
-        Parameters, and what became of genes and persons.
-    """
-
+    # log2(TPM + 0.25), normalised and corrected, genes × persons.
     expression: pd.DataFrame
-    persons: pd.DataFrame
+    persons: pd.DataFrame  # texts, persons × traits
+    # What it was made of, before genes were chosen.
     abundance: Abundance = field(repr=False)
+    # Genes × persons after the first quantile normalisation, before anything is regressed out.
     normalised: FloatArray = field(repr=False)
+    # Of the variance of each person's fold changes, what RNA length explains.
     length_share: FloatArray = field(repr=False)
-    facts: dict[str, Any]
+    facts: dict[str, Any]  # parameters, and what became of genes and persons
 
 
 def prepare_cohort(
@@ -81,32 +69,10 @@ def prepare_cohort(
     normalisation; covariates are regressed out of each gene; a smooth function of RNA length is
     regressed out of each person; quantile normalisation again.
 
-    Parameters
-    ----------
-    expression : path-like, DataFrame or Grid
-        Genes × persons or persons × genes (`read_grid`).
-    persons : path-like or DataFrame, optional
-        Persons and their traits (`read_persons`).
-    features : FeatureSet
-        Of genes; it knows their ids, symbols and exonic lengths.
-    quantity : {"counts", "tpm", "log2"}
-        What the values are; the last one is log2(TPM + 0.25).
-    covariates : sequence of str
-        Columns of `persons`.
-    min_tpm, min_share : float
-        A gene is kept if more than this share of the persons, or just as much, have more TPM.
-    length_bias : bool
-        Take out what length explains. Whatever differs between persons in quality of RNA or
-        sequencing depth looks like regulation of long or of short genes.
-
-    Raises
-    ------
-    InputError
-        If something in the tables is wrong, or too few persons or genes are left.
-    UsageError
-        If a parameter is out of range, or covariates are not in the person table.
-    MissingExtraError
-        If qnorm is not installed.
+    `expression` is genes × persons or persons × genes (`read_grid`), `persons` their traits
+    (`read_persons`), of which `covariates` are columns. A gene is kept if at least `min_share` of
+    the persons have more than `min_tpm`. Whatever differs between persons in quality of RNA or
+    sequencing depth looks like regulation of long or of short genes: that is the `length_bias`.
     """
     if not (min_tpm >= 0 and 0 < min_share <= 1):
         raise UsageError(
@@ -185,7 +151,7 @@ def _table_of(persons: str | os.PathLike[str] | pd.DataFrame | None, grid: Grid)
 def _without_length(
     values: FloatArray, rows: npt.NDArray[np.int64], features: FeatureSet, remove: bool
 ) -> tuple[FloatArray, FloatArray, str]:
-    """Values less what length explains, its share by person, and what genes it was fitted to."""
+    """Return values less what length explains, its share by person, and what it was fitted to."""
     lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
     elsewhere = np.array([features.rows.chroms[row] != _JUDGED for row in rows])
     fitted = "genes of other chromosomes than chr1"

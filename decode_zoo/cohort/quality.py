@@ -37,44 +37,23 @@ Y_GENES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of persons.
+    """Principal components of persons."""
 
-    Attributes
-    ----------
-    scores : ndarray of float64, shape (n_persons, n_components)
-    shares : ndarray of float64, shape (n_components,)
-        Of the variance of the most variable genes.
-    by_trait : dict of str to ndarray of float64, shape (n_components,)
-        Share of each component's variance that a trait explains.
-    """
-
-    scores: FloatArray
-    shares: FloatArray
-    by_trait: dict[str, FloatArray]
+    scores: FloatArray  # shape (n_persons, n_components)
+    shares: FloatArray  # of the variance of the most variable genes, by component
+    by_trait: dict[str, FloatArray]  # share of each component's variance that a trait explains
 
 
 @dataclass(frozen=True)
 class SexCheck:
-    """Sex by expression.
+    """Sex by expression."""
 
-    Attributes
-    ----------
-    xist, y : ndarray of float64, shape (n_persons,) or None
-        log2(TPM + 0.25) of XIST, and the mean of that of `genes`; None if they are not in the
-        input.
-    genes : tuple of str
-        Symbols of the Y genes that are there.
-    calls : tuple of str
-        ``female``, ``male`` or ``unclear``; empty if either is missing.
-    given : tuple of str
-        As the person table has it (column ``sex`` or ``gender``); empty if it does not.
-    """
-
+    # log2(TPM + 0.25) by person of XIST, and the mean of that of `genes`; None if not in the input.
     xist: FloatArray | None
     y: FloatArray | None
-    genes: tuple[str, ...]
-    calls: tuple[str, ...]
-    given: tuple[str, ...]
+    genes: tuple[str, ...]  # symbols of the Y genes that are there
+    calls: tuple[str, ...]  # female, male or unclear; empty if either is missing
+    given: tuple[str, ...]  # as the person table has it (column sex or gender), if it does
 
     @property
     def differing(self) -> list[int]:
@@ -87,37 +66,18 @@ class SexCheck:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the page of a cohort shows.
-
-    Attributes
-    ----------
-    components : Components
-    similarity : ndarray of float64, shape (n_persons,)
-        Mean Spearman-like correlation with the others: of normalised values, which have the same
-        ranks.
-    outliers : list of int
-        Persons whose similarity is far below the median.
-    sex : SexCheck
-    traits : list of Trait
-        All columns of the person table that differ between persons.
-    """
+    """What the page of a cohort shows."""
 
     components: Components
+    # Mean Spearman-like correlation with the others: of normalised values, of the same ranks.
     similarity: FloatArray
-    outliers: list[int]
+    outliers: list[int]  # persons whose similarity is far below the median
     sex: SexCheck
-    traits: list[Trait]
+    traits: list[Trait]  # columns of the person table that differ between persons
 
 
 def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
-    """Measure what the page of a cohort shows.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    features : FeatureSet
-        That it was prepared with.
-    """
+    """Measure what the page of a cohort shows."""
     traits = [trait_of(cohort.persons, str(name)) for name in cohort.persons.columns]
     traits = [trait for trait in traits if trait.varies and _tells(trait)]
     similarity = _similarity(cohort.normalised)
@@ -133,7 +93,7 @@ def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
 
 
 def _tells(trait: Trait) -> bool:
-    """Whether a trait groups persons; a name for each of them does not."""
+    """Return whether a trait groups persons; a name for each of them does not."""
     return trait.numbers is not None or len(trait.categories) <= max(len(trait.texts) // 2, 2)
 
 
@@ -152,7 +112,7 @@ def _components(values: FloatArray, traits: list[Trait]) -> Components:
 
 
 def _explained(scores: FloatArray, trait: Trait) -> FloatArray:
-    """Share of the variance of each column that a trait explains, over persons that have it."""
+    """Return what share of each column's variance a trait explains, over persons that have it."""
     there = np.array([text != "" for text in trait.texts])
     if trait.numbers is not None:
         design = standardised(trait.numbers[there])[:, None]

@@ -24,7 +24,7 @@ from decode_zoo.annotation import read_gtf, read_tss_bed
 from decode_zoo.arrays import read_arrays, write_arrays
 from decode_zoo.builder import build_features, read_aliases
 from decode_zoo.cohort import read_grid, read_persons
-from decode_zoo.cohort.codes import read_codes
+from decode_zoo.cohort.persons import read_codes
 from decode_zoo.errors import DecodeZooError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genelist import read_gene_list

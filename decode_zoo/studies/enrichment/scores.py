@@ -11,7 +11,7 @@ import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.model import Model
-from decode_zoo.textfile import read_table
+from decode_zoo.reader import Table
 
 __all__ = ["choose_outputs", "mean_scores", "read_scores"]
 
@@ -77,33 +77,30 @@ def read_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
         If it is no such table, by regulator; a number is none; or outputs do not have the same
         regulators, each once.
     """
+    found = Table.read(path)
 
     def fault(message: str, line: int | None = None) -> InputError:
-        return InputError(message, path=path, line=line, remedy=_REMEDY)
+        return found.fault(message, line, _REMEDY)
 
-    cells = read_table(path)
-    header = cells[0] if cells else []
-    if "track" in header:
+    if "track" in found.header:
         raise fault("holds scores by track, not by regulator", 1)
-    if any(header.count(name) != 1 for name in _COLUMNS):
+    if any(found.header.count(name) != 1 for name in _COLUMNS):
         raise fault(f"is no summary of scores, with the columns {', '.join(_COLUMNS)}", 1)
-    for line, row in enumerate(cells[1:], 2):
-        if len(row) != len(header):
-            raise fault(f"expected {len(header)} columns, found {len(row)}", line)
-    places = [header.index(name) for name in _COLUMNS]
-    table = pd.DataFrame([[row[i] for i in places] for row in cells[1:]], columns=list(_COLUMNS))
+    found.check_width()
+    table = pd.DataFrame([cells for _, cells in found.cells()], columns=found.header)
+    table = table[list(_COLUMNS)]
     if table.empty:
         raise fault("holds no scores")
     for name in ("mean_abs", "n_genes"):
         numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
         if (bad := np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))).size:
             cell = table[name].iloc[bad[0]][:40]
-            raise fault(f"{name} must be a number, 0 or above, not {cell!r}", int(bad[0]) + 2)
+            raise fault(f"{name} must be a number, 0 or above, not {cell!r}", found.lines[bad[0]])
         table[name] = numbers
     twice = table.duplicated(["output", "class", "regulator"]).to_numpy()
     if (bad := np.flatnonzero(twice)).size:
         output, _, regulator, *_ = table.iloc[bad[0]]
-        raise fault(f"{regulator[:60]!r} is there twice for {output[:60]!r}", int(bad[0]) + 2)
+        raise fault(f"{regulator[:60]!r} is there twice for {output[:60]!r}", found.lines[bad[0]])
     groups = table.groupby(["class", "regulator"])["n_genes"]
     uneven = (groups.size() < table["output"].nunique()) | (groups.nunique() > 1)
     if uneven.any():
