@@ -68,6 +68,7 @@ _WHOLLY_QUOTED = {
 _UNIT = b"\x1f"
 _NOT_TEXT = "Save it as UTF-8 text (from a spreadsheet: export as tab-separated or CSV text)."
 _SHAPE = "Give one row a gene and one column a person, or the reverse, and no other columns."
+_WIDTH = "Columns are separated by tabs, commas or semicolons, and the header names each of them."
 _FILL = "Leave the gene or the person out, or fill the gap in; zero is a value, not a gap."
 
 
@@ -257,15 +258,14 @@ class Table:
                 f"byte 0x{row[error.start]:02x} is not UTF-8 text", line, _NOT_TEXT
             ) from None
 
-    def check_width(self) -> None:
+    def check_width(self, remedy: str = _WIDTH) -> None:
         """Raise InputError at the first row that has more or fewer cells than the header."""
         for line, row in zip(self.lines, self.rows, strict=True):
             if (width := 1 + row.count(self.separator)) != len(self.header):
                 raise self.fault(
                     f"has {width} cells, but the header has {len(self.header)}",
                     line,
-                    "Columns are separated by tabs, commas or semicolons, and the header names "
-                    "each of them.",
+                    remedy,
                 )
 
     def check_names(self) -> None:

@@ -351,7 +351,11 @@ SCORES_FAULTS = {
     "a column twice": (HEADER.replace("mean\t", "output\t"), 1, "is no summary of scores"),
     "by track": (HEADER.replace("mean\t", "track\t"), 1, "by track"),
     "no rows": (HEADER, None, "holds no scores"),
-    "a short line": (HEADER + "Lung\tTF\tA\t0\t1\t1\nLung\tTF\n", 3, "expected 6 columns, found 2"),
+    "a short line": (
+        HEADER + "Lung\tTF\tA\t0\t1\t1\nLung\tTF\n",
+        3,
+        "has 2 cells, but the header has 6",
+    ),
     "a word": (HEADER + "Lung\tTF\tA\t0\tx\t1\n", 2, "mean_abs must be a number, 0 or above"),
     "nothing": (HEADER + "Lung\tTF\tA\t0\t\t1\n", 2, "not ''"),
     "below zero": (HEADER + "Lung\tTF\tA\t0\t1\t1\nLung\tTF\tB\t0\t-1\t1\n", 3, "not '-1'"),

@@ -86,7 +86,7 @@ def read_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise fault("holds scores by track, not by regulator", 1)
     if any(found.header.count(name) != 1 for name in _COLUMNS):
         raise fault(f"is no summary of scores, with the columns {', '.join(_COLUMNS)}", 1)
-    found.check_width()
+    found.check_width(_REMEDY)
     table = pd.DataFrame([cells for _, cells in found.cells()], columns=found.header)
     table = table[list(_COLUMNS)]
     if table.empty:
