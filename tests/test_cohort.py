@@ -247,7 +247,7 @@ def test_from_the_command_line(call, counts, persons, tmp_path):
     assert matrix.shape == (record["genes"]["kept"], PERSONS)
     assert list(read_persons(tmp_path / "out/persons.tsv").columns) == ["sex", "age", "batch"]
     page = (tmp_path / "out/quality.html").read_text()
-    assert page.count("<svg") == 5
+    assert page.count('<img class="picture"') == 5
     assert "7 female, 7 male" in " ".join(page.split())
     assert call(*command)[0] == 2
     assert call(*command, "--force")[0] == 0
@@ -272,9 +272,9 @@ def test_numbers_of_all_sizes_are_taken(features, counts, persons):
         assert ((shares >= 0) & (shares <= 1 + 1e-9)).all()
     pytest.importorskip("matplotlib")
     from decode_zoo.cohort import figures
-    from decode_zoo.plots.svg import svg_element
+    from decode_zoo.html import svg_file
 
-    assert svg_element(figures.components(quality))
+    assert svg_file(figures.components(quality))
     for name, person, value in (("x", "s0", "1e308"), ("y", "s3", "-1e308")):
         with pytest.raises(InputError, match=f"'{person}' has {value} as the covariate '{name}'"):
             design_of(huge, [name])

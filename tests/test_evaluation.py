@@ -180,7 +180,7 @@ def test_a_model_is_evaluated_from_the_command_line(call, measured, tmp_path):
     matrix = pd.read_csv(tmp_path / "found/matrix.tsv.gz", sep="\t", index_col=0)
     assert matrix.shape == (4, 4)
     page = (tmp_path / "found/evaluation.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count('<img class="picture"') == 4
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     again = ("evaluate", tmp_path / "x.tsv", "--model", "gtex-tissue-v1", "--scale", "log2tpm")
     assert call(*again, "-o", tmp_path / "found")[0] == 2

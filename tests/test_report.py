@@ -22,7 +22,8 @@ from decode_zoo.errors import MissingExtraError, UsageError
 pytest.importorskip("jinja2")
 
 from decode_zoo.report import Report, build_report, check_page, write_report
-from decode_zoo.report.packing import pack, steps_for, to_steps
+from decode_zoo.report.detail import steps_for, to_steps
+from decode_zoo.report.page import pack
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"

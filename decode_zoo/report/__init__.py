@@ -5,15 +5,15 @@ The page needs no network and nothing beside it; it can be mailed, archived and 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from decode_zoo.errors import MissingExtraError, UsageError
+from decode_zoo.errors import UsageError
 from decode_zoo.files import atomic_path, check_files
+from decode_zoo.html import check_packages, write_text
 from decode_zoo.provenance import provenance, provenance_path
 
 if TYPE_CHECKING:
@@ -28,49 +28,24 @@ __all__ = ["Report", "build_report", "check_page", "write_report"]
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """A report in memory.
-
-    Attributes
-    ----------
-    html : str
-        The page.
-    provenance : dict
-        How it came about.
-    table : DataFrame
-        What `Model.predict` says of the genes, one row each, with ``status``.
-    missing : Mapping of Side to tuple of str
-        Tracks that the feature set lacks, taken as without sites.
-    no_positions : str or None
-        Why the page has no scores by position.
-    """
+    """A report in memory."""
 
     html: str
     provenance: dict[str, Any]
-    table: pd.DataFrame
-    missing: Mapping[Side, tuple[str, ...]]
-    no_positions: str | None
+    table: pd.DataFrame  # of Model.predict, a row a gene asked for, with status
+    missing: Mapping[Side, tuple[str, ...]]  # tracks that the feature set lacks
+    no_positions: str | None  # why there are no scores by position
 
     def write(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the page and, beside it, its provenance, both whole or neither.
+        """Write the page and its provenance beside it, both whole or neither.
 
-        Parameters
-        ----------
-        path : str or path-like
-            Ends in ``.html``.
-        force : bool
-            Replace an existing file.
-
-        Raises
-        ------
-        UsageError
-            As for `check_page`, or if the disk refuses the data.
+        Raises UsageError as `check_page` does, or if the disk refuses the data.
         """
         check_page(path, force)
         notes = json.dumps(self.provenance, indent=2) + "\n"
         try:
             with atomic_path(provenance_path(path)) as sidecar, atomic_path(path) as page:
-                # A name from the command line may hold bytes that are no text.
-                page.write_bytes(self.html.encode("utf-8", errors="replace"))
+                write_text(page, self.html)
                 sidecar.write_text(notes, encoding="utf-8")
         except OSError as error:
             raise UsageError(
@@ -82,22 +57,10 @@ class Report:
 def check_page(path: str | os.PathLike[str], force: bool = False) -> None:
     """Refuse a page that could not be written, before the work is done.
 
-    Parameters
-    ----------
-    path : str or path-like
-    force : bool
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    UsageError
-        If the name does not end in ``.html``, the folder is missing or not writable, or the page
-        or its provenance exists.
-    MissingExtraError
-        If jinja2 is not installed.
+    Raises UsageError for a name without ``.html``, a folder that is missing or not writable, and
+    an existing page or provenance unless `force`; MissingExtraError without jinja2.
     """
-    if importlib.util.find_spec("jinja2") is None:
-        raise MissingExtraError("jinja2", "report")
+    check_packages("report", "jinja2")
     if not os.path.basename(path).lower().endswith((".html", ".htm")):
         raise UsageError(
             f"A report is an HTML page; {os.fspath(path)} is not named as one.",
@@ -152,9 +115,9 @@ def build_report(
     command : sequence of str
         Command line or call, for the provenance.
     facts : Mapping, optional
-        What else the provenance should say.
+        More for the provenance.
     progress : callable, optional
-        Is told how much is done, and of how much.
+        Called with how much is done, and of how much.
 
     Returns
     -------
@@ -179,12 +142,11 @@ def build_report(
     >>> report.table["status"].tolist()
     ['ok', 'unknown_gene']
     """
+    check_packages("report", "jinja2")
     from decode_zoo.report.content import collect
     from decode_zoo.report.page import render
     from decode_zoo.studies.findings import read_section
 
-    if importlib.util.find_spec("jinja2") is None:
-        raise MissingExtraError("jinja2", "report")
     sections = [read_section(folder) for folder in studies]
     content = collect(
         model,
@@ -215,24 +177,7 @@ def write_report(
     force: bool = False,
     **options: Any,
 ) -> Report:
-    """Write a report of genes, and its provenance beside it, both whole or neither.
-
-    Parameters
-    ----------
-    model : Model
-    genes : iterable of str
-    path : str or path-like
-        Ends in ``.html``.
-    force : bool
-        Replace an existing file.
-    **options
-        Of `build_report`.
-
-    Raises
-    ------
-    UsageError, InputError, MissingExtraError
-        As for `build_report` and `check_page`.
-    """
+    """Build a report (`build_report` takes the options), and write it as `Report.write` does."""
     check_page(path, force)
     report = build_report(
         model, genes, **{"command": ("decode_zoo.report.write_report",), **options}

@@ -37,53 +37,26 @@ _BEST_ORDER = 500
 
 @dataclass(frozen=True)
 class Content:
-    """What a report says.
-
-    Attributes
-    ----------
-    queries : tuple of str
-        Genes as they were asked for.
-    table : DataFrame
-        What `Model.predict` says of them.
-    gene : ndarray of int64, shape (n_queries,)
-        Number of the gene that each query means, -1 for none.
-    rna_lengths : ndarray of int64, shape (n_genes,)
-        In nt, of the explained genes, each once, in the order in which they were asked for.
-    outputs : tuple of Output
-    prediction : ndarray of float32, shape (n_genes, n_outputs)
-    reference : ndarray of float64, shape (n_outputs,)
-    explainer : Explainer
-        By regulator.
-    summary : Summary
-        Scores by regulator, added up over genes.
-    gene_order, output_order : ndarray of int64
-        So that similar ones are neighbours.
-    detail : Detail
-        Of the first genes.
-    n_detail : int
-        How many these are.
-    no_positions : str or None
-        Why there are no scores by position.
-    """
+    """What a report says of the genes that were asked for and of those that were explained."""
 
     queries: tuple[str, ...]
-    table: pd.DataFrame
-    gene: IntArray
-    rna_lengths: IntArray
+    table: pd.DataFrame  # of Model.predict
+    gene: IntArray  # number of the explained gene that each query means, -1 for none
+    rna_lengths: IntArray  # in nt, of the explained genes, each once, in the order of queries
     outputs: tuple[Output, ...]
-    prediction: FloatArray
-    reference: npt.NDArray[np.float64]
-    explainer: Explainer
-    summary: Summary
-    gene_order: IntArray
+    prediction: FloatArray  # (n_genes, n_outputs)
+    reference: npt.NDArray[np.float64]  # (n_outputs,)
+    explainer: Explainer  # by regulator
+    summary: Summary  # scores by regulator, added up over genes
+    gene_order: IntArray  # so that similar ones are neighbours
     output_order: IntArray
-    detail: Detail
+    detail: Detail  # of the first genes
     n_detail: int
-    no_positions: str | None
+    no_positions: str | None  # why there are no scores by position
 
     @property
     def resolution(self) -> Resolution:
-        """What scores are by: regulators, the mask channels last."""
+        """Return what scores are by: regulators, the mask channels last."""
         return self.explainer.resolution
 
 
@@ -97,13 +70,7 @@ def collect(
     fill_missing: bool,
     progress: Callable[[int, int], object],
 ) -> Content:
-    """Predict and explain what a report shows (parameters as for `write_report`).
-
-    Raises
-    ------
-    UsageError
-        If there are more genes than a page holds.
-    """
+    """Predict and explain what a report shows; UsageError if that is more than a page holds."""
     if isinstance(genes, str):
         raise UsageError("Give a list of genes, not a single string.", remedy=f"[{genes!r}]")
     queries = tuple(genes)
@@ -178,7 +145,7 @@ def _check_size(n_rows: int, n_outputs: int) -> None:
 def _positions(
     features: FeatureSet, make: Callable[[], Explainer]
 ) -> tuple[Explainer | None, str | None]:
-    """Prepare scores by position, or say why there are none."""
+    """Prepare scores by position, or return why there are none."""
     try:
         features.pieces("promoter")
     except ArtifactError as error:

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from decode_zoo.attribution import Attribution, Resolution
 from decode_zoo.explainer import Explainer
 from decode_zoo.layout import SIDES
-from decode_zoo.report.packing import steps_for, to_steps
 
-__all__ = ["NONE", "TOP", "Classes", "Detail"]
+__all__ = ["NONE", "TOP", "Classes", "Detail", "steps_for", "to_steps"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -30,18 +29,10 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Classes:
-    """Features by class.
-
-    Attributes
-    ----------
-    names : tuple of str
-        In the order of tables; ``mask`` last.
-    of_feature : ndarray of int64
-        Number of the class of each feature of a resolution by regulator.
-    """
+    """Features of a resolution by regulator, by class; ``mask`` comes last."""
 
     names: tuple[str, ...]
-    of_feature: IntArray
+    of_feature: IntArray  # number of the class of each feature
 
     @classmethod
     def of(cls, resolution: Resolution) -> Classes:
@@ -53,41 +44,23 @@ class Classes:
 
 @dataclass(frozen=True)
 class Detail:
-    """Scores of the n genes that are shown one by one.
+    """Scores of the n genes that are shown one by one; without positions the last five are empty.
 
-    Attributes
-    ----------
-    class_sums : ndarray of float32, shape (n, n_classes, n_outputs)
-    top : ndarray of uint16, shape (n, n_outputs, TOP)
-        Features (by regulator) by falling absolute score, masks left out; `NONE` where a gene has
-        no more.
-    steps : ndarray of float32, shape (n, n_outputs)
-        What scores of the gene and output are rounded to; below they are whole numbers of it.
-    top_scores : ndarray of int16, shape (n, n_outputs, TOP)
-    place_counts : ndarray of uint16, shape (n, n_outputs, TOP)
-        Bins that each of them has a score in.
-    places : ndarray of uint16
-        Those bins, one regulator after the other: 2 × bin + (0 on the promoter, 1 on the RNA).
-    place_scores : ndarray of int16
-        Their scores.
-    profile_bins : ndarray of uint16, shape (n, 2)
-        Bins of each gene's promoter and RNA.
-    profiles : ndarray of int16
-        Scores of all regulators together: by gene and output, the promoter's bins, then the RNA's.
-
-    Notes
-    -----
-    Without positions the last five are empty.
+    Scores are whole numbers of the step of their gene and output.
     """
 
-    class_sums: FloatArray
+    class_sums: FloatArray  # (n, n_classes, n_outputs)
+    # Features by falling absolute score, masks left out, NONE where a gene has no more:
+    # (n, n_outputs, TOP).
     top: npt.NDArray[np.uint16]
-    steps: FloatArray
+    steps: FloatArray  # (n, n_outputs)
     top_scores: npt.NDArray[np.int16]
-    place_counts: npt.NDArray[np.uint16]
+    place_counts: npt.NDArray[np.uint16]  # bins that each of them has a score in
+    # Those bins, one regulator after the other: 2 × bin + (0 on the promoter, 1 on the RNA).
     places: npt.NDArray[np.uint16]
     place_scores: npt.NDArray[np.int16]
-    profile_bins: npt.NDArray[np.uint16]
+    profile_bins: npt.NDArray[np.uint16]  # of each gene's promoter and RNA: (n, 2)
+    # Of all regulators together: by gene and output, the promoter's bins, then the RNA's.
     profiles: npt.NDArray[np.int16]
 
     @classmethod
@@ -98,19 +71,7 @@ class Detail:
         positions: Explainer | None,
         progress: Callable[[int], object],
     ) -> Detail:
-        """Explain genes one by one.
-
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-            Rows of the feature set.
-        regulators : Explainer
-            By regulator.
-        positions : Explainer, optional
-            By position, of the same outputs.
-        progress : callable
-            Is told how many genes are done each time.
-        """
+        """Explain rows of the feature set one by one, by regulator and by position."""
         classes = Classes.of(regulators.resolution)
         regulator = None if positions is None else _regulator_of(regulators, positions)
         parts: dict[str, list[npt.NDArray[Any]]] = {}
@@ -178,14 +139,7 @@ def _places(
 ) -> dict[str, npt.NDArray[Any]]:
     """Bins of the i-th row: those of its strongest regulators, and all regulators together.
 
-    Parameters
-    ----------
-    attribution : Attribution
-        By position.
-    i : int
-    regulator : ndarray of int64
-        Feature by regulator of each feature by position.
-    top : ndarray of int64, shape (n_outputs, TOP)
+    `regulator` is the feature by regulator of each feature by position.
     """
     own = slice(attribution.indptr[i], attribution.indptr[i + 1])
     is_regulator = ~attribution.resolution.is_mask[attribution.feature[own]]
@@ -242,3 +196,17 @@ def _rounded(found: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         rounded["place_scores"] = to_steps(found["place_scores"], of_places)
         rounded["profiles"] = to_steps(found["profiles"], steps[:, None]).ravel()
     return rounded
+
+
+def steps_for(largest: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Choose what scores are rounded to: 0.0001, or more (0.0002, 0.0005, …) to fit 16 bits."""
+    # Up to above the largest number in single precision.
+    steps = np.array([float(f"{digit}e{power}") for power in range(-4, 36) for digit in (1, 2, 5)])
+    return steps[np.searchsorted(steps, largest / np.iinfo(np.int16).max)]
+
+
+def to_steps(
+    values: npt.NDArray[np.floating], step: npt.NDArray[np.floating]
+) -> npt.NDArray[np.int16]:
+    """Round to whole numbers of steps."""
+    return np.rint(values / step).astype(np.int16)

@@ -1,27 +1,24 @@
-"""From what a report says to one HTML page that needs nothing else."""
+"""From the content of a report to one HTML page."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import importlib.util
+import gzip
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from decode_zoo.errors import MissingExtraError
+from decode_zoo import html
 from decode_zoo.genesets import TARGETS
 from decode_zoo.report.content import Content
 from decode_zoo.report.detail import TOP, Classes
-from decode_zoo.report.packing import pack
 from decode_zoo.studies.findings import Section
-from decode_zoo.studies.page import environment, picture_urls
 
-__all__ = ["render"]
+__all__ = ["pack", "render"]
 
 _SCRIPTS = (
     "dom",
@@ -35,6 +32,7 @@ _SCRIPTS = (
     "places",
     "start",
 )
+_ALIGNMENT = 4  # a typed array of a script starts at a multiple of its item size
 
 
 def render(
@@ -43,33 +41,14 @@ def render(
     provenance: Mapping[str, Any],
     studies: Sequence[tuple[Section, Mapping[str, bytes]]] = (),
 ) -> str:
-    """Write the page.
-
-    Parameters
-    ----------
-    content : Content
-    title : str
-    provenance : Mapping
-        How the report came about, shown at its end.
-    studies : sequence of (Section, Mapping of str to bytes)
-        What studies found, with their pictures (`findings.read_section`).
-
-    Raises
-    ------
-    MissingExtraError
-        If jinja2 is not installed.
-    """
-    if importlib.util.find_spec("jinja2") is None:
-        raise MissingExtraError("jinja2", "report")
-    here = files("decode_zoo.report") / "assets"
-    script = "\n".join((here / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
-    style = (here / "style.css").read_text(encoding="utf-8")
+    """Return the page, with the sections and pictures of studies (`findings.read_section`)."""
     data, numbers = _data(content)
-    statuses = Counter(status.partition(":")[0] for status in content.table["status"])
-    manifest = content.explainer.model.manifest
+    bound, manifest = content.explainer.bound, content.explainer.model.manifest
     trained_on = manifest.training.get("data")
-    template = environment().from_string((here / "page.html.j2").read_text(encoding="utf-8"))
-    text: str = template.render(
+    return html.render(
+        "report.html.j2",
+        provenance,
+        script="\n".join(html.asset(f"report/{name}.js") for name in _SCRIPTS),
         title=title,
         manifest=manifest,
         # A bundle from elsewhere need not say how it was trained, nor how good it is.
@@ -77,38 +56,23 @@ def render(
         trained_on=trained_on if isinstance(trained_on, dict) else {},
         n_rows=len(content.queries),
         n_genes=len(content.prediction),
-        statuses=statuses,
+        statuses=Counter(status.partition(":")[0] for status in content.table["status"]),
         hint=content.table.attrs["hint"],
-        level=content.explainer.bound.features.layout.level,
-        features=content.explainer.bound.features,
-        missing={side: names for side, names in content.explainer.bound.missing.items() if names},
+        level=bound.features.layout.level,
+        features=bound.features,
+        missing={side: names for side, names in bound.missing.items() if names},
         background=content.explainer.background,
         has_targets=any(track.kind == TARGETS for track in manifest.inputs["promoter"].tracks),
         n_detail=content.n_detail,
         top=TOP,
         coarsest=float(content.detail.steps.max(initial=0)),
         no_positions=content.no_positions,
-        provenance=provenance,
-        provenance_text=json.dumps(provenance, indent=2, ensure_ascii=False),
-        style=style,
-        script=script,
-        policy=_policy(style, script),
         data=_json(data),
         numbers=numbers,
-        studies=[(section, picture_urls(pictures)) for section, pictures in studies],
-    )
-    return text
-
-
-def _policy(style: str, script: str) -> str:
-    """Allow the page its own script and style, and no request to anywhere."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_hash}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        studies=[
+            (section, {file: html.picture_url(data) for file, data in pictures.items()})
+            for section, pictures in studies
+        ],
     )
 
 
@@ -118,10 +82,6 @@ def _json(value: object) -> str:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _data(content: Content) -> tuple[dict[str, Any], str]:
@@ -149,6 +109,7 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
         }
     )
     rhos = content.explainer.model.manifest.metrics.get("test", {}).get("by_output")
+    rhos = rhos if isinstance(rhos, dict) else {}
     bins = content.explainer.bound.features.layout
     data = {
         "model": content.explainer.model.id,
@@ -165,7 +126,7 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
                 "unit": output.unit,
                 "kind": output.kind,
                 "reference": float(reference),
-                "rho": _number(rhos.get(output.name)) if isinstance(rhos, dict) else None,
+                "rho": _number(rhos.get(output.name)),
             }
             for output, reference in zip(content.outputs, content.reference, strict=True)
         ],
@@ -183,3 +144,23 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
         "arrays": layout,
     }
     return data, numbers
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def pack(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, list[Any]], str]:
+    """Pack arrays, of up to four bytes an item, into one text.
+
+    Returns the layout, name → [dtype such as ``uint16``, offset in bytes, length in items], and
+    base64 of the gzipped little-endian data. Shapes are not kept.
+    """
+    layout: dict[str, list[Any]] = {}
+    data = bytearray()
+    for name, array in arrays.items():
+        layout[name] = [array.dtype.name, len(data), array.size]
+        data += array.astype(array.dtype.newbyteorder("<")).tobytes()
+        data += bytes(-len(data) % _ALIGNMENT)
+    # No time in the header: the same numbers, the same text.
+    return layout, base64.b64encode(gzip.compress(bytes(data), 6, mtime=0)).decode()

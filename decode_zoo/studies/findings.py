@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 
-from decode_zoo.errors import InputError, MissingExtraError
+from decode_zoo.errors import InputError
 from decode_zoo.files import atomic_dir, read_at_most
+from decode_zoo.html import check_packages, number, render, svg_file, write_text
 from decode_zoo.provenance import plain
 from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.tables import write_file
@@ -40,25 +40,13 @@ FORMAT_VERSION = 1
 SUMMARY = "summary.json"
 # Rows and columns of a table that a page shows; the file has all.
 _SHOWN, _COLUMNS = 20, 12
-_PACKAGES = ("matplotlib", "jinja2")
 # Of a summary and of a picture, in bytes.
 _MOST = 16 << 20
 
 
 @dataclass(frozen=True)
 class ShownTable:
-    """The first rows and columns of a table, as texts.
-
-    Attributes
-    ----------
-    file : str
-        Beside the page.
-    caption : str
-    columns : tuple of str
-    rows : tuple of tuple of str
-    n_rows, n_columns : int
-        Of the file.
-    """
+    """The first rows and columns of a table, as texts; `n_rows` and `n_columns` are the file's."""
 
     file: str
     caption: str
@@ -70,14 +58,7 @@ class ShownTable:
 
 @dataclass(frozen=True)
 class ShownPicture:
-    """A picture.
-
-    Attributes
-    ----------
-    file : str
-        SVG, beside the page.
-    caption : str
-    """
+    """An SVG picture beside the page."""
 
     file: str
     caption: str
@@ -85,22 +66,9 @@ class ShownPicture:
 
 @dataclass(frozen=True)
 class Section:
-    """What a page says of a study.
+    """What a page shows of a study: a few facts, paragraphs, pictures and tables."""
 
-    Attributes
-    ----------
-    study : str
-        Verb, such as ``knockout``.
-    title : str
-    facts : Mapping of str to str
-        Name → value, the few that stand at the top.
-    notes : tuple of str
-        Paragraphs: what was done, and how to read it.
-    pictures : tuple of ShownPicture
-    tables : tuple of ShownTable
-    """
-
-    study: str
+    study: str  # verb, such as knockout
     title: str
     facts: Mapping[str, str]
     notes: tuple[str, ...]
@@ -110,27 +78,15 @@ class Section:
 
 @dataclass(frozen=True, repr=False)
 class Findings:
-    """What a study found.
-
-    Attributes
-    ----------
-    study, title, facts, notes
-        As of `Section`.
-    tables : Mapping of str to (str, DataFrame)
-        Name of the file, without suffix → caption, table.
-    pictures : Mapping of str to (str, Figure)
-        The same of pictures.
-    numbers : Mapping of str to Any
-        What else the summary says, ``provenance`` among it.
-    """
+    """What a study found; names of tables and pictures are those of the files, without suffix."""
 
     study: str
     title: str
     facts: Mapping[str, str]
     notes: tuple[str, ...]
-    tables: Mapping[str, tuple[str, pd.DataFrame]]
+    tables: Mapping[str, tuple[str, pd.DataFrame]]  # name → caption, table
     pictures: Mapping[str, tuple[str, Figure]] = field(default_factory=dict)
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)  # the summary's, with its provenance
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
@@ -138,11 +94,6 @@ class Findings:
 
     def write(self, folder: str | os.PathLike[str], table_format: Format = "tsv") -> None:
         """Write all of it into a new folder, or nothing.
-
-        Parameters
-        ----------
-        folder : path-like
-        table_format : {"tsv", "parquet"}
 
         Raises
         ------
@@ -157,49 +108,36 @@ class Findings:
 
     def fill(self, folder: Path, table_format: Format = "tsv") -> None:
         """Write tables, pictures, ``summary.json`` and ``index.html`` into a folder."""
-        from decode_zoo.studies.page import render
-
         record, suffix = plain(self.numbers), f".{table_format}"
         for name, (_, table) in self.tables.items():
-            ids = [str(column) for column in table if not _is_numeric(table[column])]
+            numeric = pd.api.types.is_numeric_dtype
+            ids = [str(column) for column in table if not numeric(table[column])]
             write_file(table, folder / f"{name}{suffix}", record, suffix, id_columns=ids)
-        pictures = {f"{name}.svg": drawn for name, drawn in self.pictures.items()}
-        svgs = _write_pictures(folder, {file: figure for file, (_, figure) in pictures.items()})
-        section = Section(
+        pictures = {f"{name}.svg": svg_file(figure) for name, (_, figure) in self.pictures.items()}
+        for file, picture in pictures.items():
+            (folder / file).write_bytes(picture)
+        section = section_of(
             self.study,
             self.title,
-            dict(self.facts),
+            self.facts,
             self.notes,
-            tuple(ShownPicture(file, caption) for file, (caption, _) in pictures.items()),
-            tuple(_shown(f"{name}{suffix}", *table) for name, table in self.tables.items()),
+            {f"{name}.svg": caption for name, (caption, _) in self.pictures.items()},
+            {f"{name}{suffix}": table for name, table in self.tables.items()},
         )
         write_summary(folder, section, record)
-        page = render(section, svgs, record.get("provenance", {}))
-        # A name from the command line may hold bytes that are no text.
-        (folder / "index.html").write_bytes(page.encode("utf-8", errors="replace"))
+        page = render(
+            "study.html.j2", record.get("provenance", {}), pictures=pictures, section=section
+        )
+        write_text(folder / "index.html", page)
 
 
 def check_extras(table_format: Format = "tsv", *packages: str) -> None:
-    """Refuse to begin what could not be ended.
-
-    Parameters
-    ----------
-    table_format : {"tsv", "parquet"}
-    *packages : str
-        Packages that the study needs beside those of its page.
-
-    Raises
-    ------
-    MissingExtraError
-        If a package is not installed.
-    """
+    """Raise MissingExtraError before the work if a package of a study or its page is missing."""
     if table_format not in get_args(Format):
         raise ValueError(f"tables are written as {' or '.join(get_args(Format))}")
-    for package in (*packages, *_PACKAGES):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "studies")
-    if table_format == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError("pyarrow", "tables")
+    check_packages("studies", *packages, "matplotlib", "jinja2")
+    if table_format == "parquet":
+        check_packages("tables", "pyarrow")
 
 
 def section_of(
@@ -210,17 +148,7 @@ def section_of(
     pictures: Mapping[str, str],
     tables: Mapping[str, tuple[str, pd.DataFrame]],
 ) -> Section:
-    """Describe what lies in a folder that is not written by `Findings`.
-
-    Parameters
-    ----------
-    study, title, facts, notes
-        As of `Section`.
-    pictures : Mapping of str to str
-        File → caption.
-    tables : Mapping of str to (str, DataFrame)
-        File → caption, table.
-    """
+    """Describe a folder's pictures (file → caption) and tables (file → caption, table)."""
     return Section(
         study,
         title,
@@ -234,27 +162,13 @@ def section_of(
 def write_summary(folder: Path, section: Section, numbers: Mapping[str, Any]) -> None:
     """Write ``summary.json``: the numbers of a study, and its section of a page."""
     summary = {"format_version": FORMAT_VERSION, **numbers, "section": plain(asdict(section))}
-    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    (folder / SUMMARY).write_bytes(text.encode("utf-8", errors="replace"))
+    write_text(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_section(folder: str | os.PathLike[str]) -> tuple[Section, dict[str, bytes]]:
-    """Read what a study's folder has to say, as somebody may have changed it.
+    """Read a study's section and its pictures by file; somebody may have changed the folder.
 
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    Section
-    dict of str to bytes
-        Its pictures by file.
-
-    Raises
-    ------
-    InputError
-        If it is no folder of a study, or a picture is missing, too large or no SVG.
+    Raises InputError if it is no folder of a study, or a picture is missing, too large or no SVG.
     """
     path = Path(folder) / SUMMARY
     remedy = "Name a folder that 'decode-zoo study' made."
@@ -273,21 +187,12 @@ def read_section(folder: str | os.PathLike[str]) -> tuple[Section, dict[str, byt
     for picture in section.pictures:
         if Path(picture.file).name != picture.file or not picture.file.endswith(".svg"):
             raise InputError(f"names {picture.file!r} as a picture", path=path, remedy=remedy)
-        data = read_at_most(path.with_name(picture.file), _MOST)
+        beside = path.with_name(picture.file)
+        data = read_at_most(beside, _MOST)
         if not data.lstrip().startswith((b"<svg", b"<?xml")):
-            raise InputError("is no SVG picture", path=path.with_name(picture.file), remedy=remedy)
+            raise InputError("is no SVG picture", path=beside, remedy=remedy)
         pictures[picture.file] = data
     return section, pictures
-
-
-def _write_pictures(folder: Path, figures: Mapping[str, Figure]) -> dict[str, bytes]:
-    from decode_zoo.plots.svg import svg_file
-
-    found = {}
-    for file, figure in figures.items():
-        found[file] = svg_file(figure)
-        (folder / file).write_bytes(found[file])
-    return found
 
 
 def _shown(file: str, caption: str, table: pd.DataFrame) -> ShownTable:
@@ -299,14 +204,10 @@ def _shown(file: str, caption: str, table: pd.DataFrame) -> ShownTable:
 
 def _cell(value: object) -> str:
     """Write a cell as a page shows it."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if value is None or value is pd.NA:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
+        return number(value, ".4g")
     return str(value)
-
-
-def _is_numeric(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column))

@@ -21,6 +21,7 @@ import pandas as pd
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.files import atomic_dir
+from decode_zoo.html import write_text
 from decode_zoo.metrics import against_null, interval_95, spearman
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
@@ -85,7 +86,6 @@ class TraitStudy:
 
     def fill(self, folder: Path) -> None:
         """Write the same into a folder that is there."""
-        from decode_zoo.plots.svg import svg_file
         from decode_zoo.studies.traits.page import draw, render
 
         tables = {
@@ -97,7 +97,7 @@ class TraitStudy:
             write_file(table, folder / name, {}, ".tsv", id_columns=["name"])
         pictures = draw(self)
         for name in _PICTURES:
-            (folder / name).write_bytes(svg_file(pictures[Path(name).stem]))
+            (folder / name).write_bytes(pictures[Path(name).stem])
         section = section_of(
             "traits",
             f"{self.design.trait}: expression, prediction, regulators",
@@ -107,9 +107,7 @@ class TraitStudy:
             tables,
         )
         write_summary(folder, section, self.summary)
-        page = render(self, pictures)
-        # A name from the command line may hold bytes that are no text.
-        (folder / "traits.html").write_bytes(page.encode("utf-8", errors="replace"))
+        write_text(folder / "traits.html", render(self, pictures))
 
     def _facts(self) -> dict[str, str]:
         rho = self.summary["concordance"]["spearman"]
