@@ -97,10 +97,13 @@ def svg_file(figure: Figure) -> bytes:
 
 
 def number(value: float | None, form: str = ".3g") -> str:
-    """Write a number with a minus sign, and a dash where there is none."""
+    """Write a number with a minus sign, zero without, and a dash where there is no number."""
     if value is None or value != value:
         return "–"
-    return format(value, form).replace("-", "−")
+    text = format(value, form)
+    if not text.strip("+-0.,e%"):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
 
 
 def _policy(style: str, script: str) -> str:

@@ -477,16 +477,6 @@ def test_pyplot_is_left_alone():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_pictures_are_functions_beside_modules_of_their_names():
-    code = """
-import decode_zoo.plots.bar, decode_zoo.plots.heatmap
-from decode_zoo import plots
-from decode_zoo.plots import bar, classes, heatmap, positions
-assert all(callable(getattr(plots, name)) for name in plots.__all__)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_without_matplotlib(liver, monkeypatch):
     monkeypatch.delattr(dz, "plots", raising=False)
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
@@ -496,7 +486,7 @@ def test_without_matplotlib(liver, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
         liver.plot()
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
-        importlib.import_module("decode_zoo.plots.page")
+        importlib.import_module("decode_zoo.plots.charts")
 
 
 @pytest.mark.parametrize(

@@ -4,52 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from decode_zoo.evaluation.agreement import Evaluation
 from decode_zoo.expression import MEDIAN
-from decode_zoo.plots.page import DOUBLE, GREY, styled
+from decode_zoo.plots.charts import BLUE, DOUBLE, GREY, PALE, framed, points, styled
 
 __all__ = ["controls", "genes", "matrix", "median"]
 
-_BLUE, _GREY = "#0072B2", "#B8BEC6"
 _HALF = DOUBLE / 2
 _MOST_NAMED = 60
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure((width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for spine in ("left", "bottom"):
-        axes.spines[spine].set_visible(True)
-    axes.tick_params(axis="y", size=2)
-    return figure, axes
+_KINDS = {
+    "own": "spearman",
+    "other\noutputs": "others",
+    "RNA length\nalone": "rna_length",
+    "bound tracks\nalone": "bound_tracks",
+}
 
 
 @styled
 def controls(found: Evaluation) -> Figure:
     """Draw rho of all outputs: with their own measurement, with others, of length and sites."""
-    figure, axes = _axes(_HALF, 2.6)
+    figure, ((axes,),) = framed(_HALF, 2.6)
     table = found.outputs[found.outputs["output"] != MEDIAN]
-    kinds = {
-        "own": "spearman",
-        "other\noutputs": "others",
-        "RNA length\nalone": "rna_length",
-        "bound tracks\nalone": "bound_tracks",
-    }
     rng = np.random.default_rng(0)
-    for place, column in enumerate(kinds.values()):
+    for place, column in enumerate(_KINDS.values()):
         values = table[column].dropna().to_numpy(float) if column in table else np.array([])
-        if not values.size:
-            continue
-        x = place + rng.uniform(-0.18, 0.18, values.size)
-        axes.scatter(x, values, s=5, c=_BLUE if not place else _GREY, linewidths=0)
-        axes.hlines(np.median(values), place - 0.28, place + 0.28, color="black", linewidth=1)
+        if values.size:
+            x = place + rng.uniform(-0.18, 0.18, values.size)
+            axes.scatter(x, values, s=5, c=PALE if place else BLUE, linewidths=0)
+            axes.hlines(np.median(values), place - 0.28, place + 0.28, color="black", linewidth=1)
     axes.axhline(0, color=GREY, linewidth=0.5)
-    axes.set_xticks(range(len(kinds)), list(kinds))
+    axes.set_xticks(range(len(_KINDS)), list(_KINDS))
     axes.set_ylabel("rank correlation over genes")
     return figure
 
@@ -57,7 +43,7 @@ def controls(found: Evaluation) -> Figure:
 @styled
 def matrix(found: Evaluation) -> Figure:
     """Draw how each prediction goes with each measurement."""
-    figure, axes = _axes(_HALF, 3.2)
+    figure, ((axes,),) = framed(_HALF, 3.2)
     values = found.matrix.to_numpy(float)
     order = _leaf_order(values)
     reach = float(np.abs(np.nan_to_num(values)).max()) or 1.0
@@ -70,13 +56,10 @@ def matrix(found: Evaluation) -> Figure:
         aspect="equal",
     )
     names = found.matrix.index.to_numpy()[order]
+    axes.set(xlabel="measured", ylabel="predicted", xticks=[], yticks=[])
     if len(names) <= _MOST_NAMED:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=3)
         axes.set_yticks(range(len(names)), names, fontsize=3)
-    else:
-        axes.set_xticks([])
-        axes.set_yticks([])
-    axes.set(xlabel="measured", ylabel="predicted")
     figure.colorbar(image, ax=axes, shrink=0.6, label="rank correlation")
     return figure
 
@@ -94,31 +77,23 @@ def _leaf_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 @styled
 def genes(found: Evaluation) -> Figure:
     """Draw how many genes are predicted how well over outputs; those that count are coloured."""
-    figure, axes = _axes(_HALF, 2.2)
+    figure, ((axes,),) = framed(_HALF, 2.2)
     r, q = (found.genes[name].to_numpy(float) for name in ("pearson", "q"))
     bins = np.linspace(-1, 1, 41).tolist()
     known = np.isfinite(r)
     sure = known & (q <= found.summary["fdr"]) & (r > 0)
-    axes.hist(r[known], bins, color=_GREY, label="all genes")
-    axes.hist(r[sure], bins, color=_BLUE, label=f"as predicted, FDR {found.summary['fdr']:g}")
+    axes.hist(r[known], bins, color=PALE, label="all genes")
+    axes.hist(r[sure], bins, color=BLUE, label=f"as predicted, FDR {found.summary['fdr']:g}")
     axes.axvline(0, color=GREY, linewidth=0.5)
     axes.set(xlabel="Pearson's r over outputs", ylabel="genes")
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend()
     return figure
 
 
 @styled
 def median(found: Evaluation) -> Figure:
     """Draw the measured median against the predicted one."""
-    figure, axes = _axes(_HALF, 2.6)
-    axes.scatter(
-        found.predicted[MEDIAN],
-        found.measured[MEDIAN],
-        s=3,
-        c=_BLUE,
-        alpha=0.4,
-        linewidths=0,
-        rasterized=True,
-    )
+    figure, ((axes,),) = framed(_HALF, 2.6)
+    points(axes, found.predicted[MEDIAN], found.measured[MEDIAN], BLUE, 3, alpha=0.4)
     axes.set(xlabel="predicted median, log₂ TPM", ylabel="measured")
     return figure

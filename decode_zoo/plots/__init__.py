@@ -24,10 +24,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("matplotlib", "explain") from error
 
-from decode_zoo.plots.bar import bar
-from decode_zoo.plots.classes import classes
-from decode_zoo.plots.heatmap import heatmap
-from decode_zoo.plots.positions import positions
+from decode_zoo.plots.attributions import bar, classes, heatmap, positions
 
 __all__ = ["bar", "classes", "draw", "heatmap", "positions"]
 

@@ -348,30 +348,36 @@ def _findings(
 
 def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
     """Draw what random sets leave, and what was found."""
-    from decode_zoo.plots.page import AXIS, MARGIN, SINGLE, Page, styled
-    from decode_zoo.plots.text import SMALL, TEXT, number
+    from decode_zoo.plots.charts import (
+        AXIS,
+        BLUE,
+        SINGLE,
+        VERMILION,
+        numbered,
+        sheet,
+        styled,
+        y_axis,
+    )
 
     def draw() -> Figure:
-        left, height, grey = MARGIN + 0.42, 1.8, "#8A929B"
-        colours = {"before": "#0072B2", "given these regulators": "#D55E00"}
-        page = Page.make(
+        grey = "#8A929B"
+        colours = {"before": BLUE, "given these regulators": VERMILION}
+        figure = sheet(
             SINGLE,
-            height + AXIS + 0.05,
+            1.85 + AXIS,
             title=" and ".join(numbers["pair"]),
-            lines=[f"R² of their expression, p = {numbers['p']:.2g}"],
+            lines=f"R² of their expression, p = {numbers['p']:.2g}",
             key={**colours, "other sets": grey},
         )
-        axes = page.axes(left, page.top, SINGLE - MARGIN - 0.1 - left, height)
+        axes = figure.subplots()
         found = numbers["r2"], numbers["r2_left"]
         most = 1.05 * max(*found, float(null.max())) or 1.0
         axes.hist(null, bins=40, range=(0, most), color=grey)
         for value, colour in zip(found, colours.values(), strict=True):
             axes.axvline(value, color=colour, linewidth=1.2)
-        axes.set_xlim(0, most)
-        axes.spines["left"].set_visible(True)
-        axes.tick_params(axis="y", labelsize=SMALL)
-        axes.set_ylabel("sets", fontsize=TEXT, labelpad=2)
-        page.below(axes, "R² left", lambda x: number(x, "g"))
-        return page.figure
+        y_axis(axes, "sets")
+        axes.set(xlim=(0, most), xlabel="R² left")
+        numbered(axes.xaxis)
+        return figure
 
     return styled(draw)()

@@ -12,9 +12,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decode_zoo.layout import SIDES, Side
-from decode_zoo.plots.colours import value_cells
-from decode_zoo.plots.page import AXIS, DOUBLE, GREY, MARGIN, ROW, SINGLE, Page, label_rows, styled
-from decode_zoo.plots.text import SMALL, TEXT, elided, number, widest
+from decode_zoo.plots.charts import (
+    AXIS,
+    BLUE,
+    CLASSES,
+    COLOURS,
+    DOUBLE,
+    ORANGE,
+    ROW,
+    SINGLE,
+    SMALL,
+    VERMILION,
+    bars,
+    cells,
+    colour_bar,
+    columns,
+    label_cells,
+    label_rows,
+    numbered,
+    say,
+    sheet,
+    shorten,
+    styled,
+    value_axis,
+    y_axis,
+)
 
 if TYPE_CHECKING:
     from decode_zoo.studies.removal.pair import PairStudy
@@ -23,126 +45,89 @@ __all__ = ["bins", "by_output", "effects", "intervals", "removals", "terms"]
 
 FloatArray = npt.NDArray[np.float64]
 
-# Okabe and Ito's colours.
-_CLASS = {"TF": "#0072B2", "RBP": "#D55E00", "miRNA": "#009E73", "chromatin": "#CC79A7"}
-_OTHER = "#E69F00"
-_MODELS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_SIDE = {"promoter": "#0072B2", "rna": "#D55E00"}
+_SIDE = {"promoter": BLUE, "rna": VERMILION}
 _TERMS, _OUTPUTS, _NAME = 25, 60, 1.3
-_LEFT = 0.5
 
 
 @styled
 def effects(table: pd.DataFrame, n_genes: int) -> Figure:
     """Draw the mean change by the regulators of largest effect as bars, highest on top.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `Effects.to_frame`.
-    n_genes : int
-        That were asked for.
+    `table` is from `Effects.to_frame`, `n_genes` how many were asked for.
     """
     best = table.head(_TERMS).sort_values("mean_change", ascending=False, kind="stable")
-    names = [elided(str(name), TEXT, _NAME) for name in best[_label(best)]]
+    finest = next(name for name in ("track", "regulator", "class") if name in table)
     values = best["mean_change"].to_numpy(np.float64)
     kinds = best["class"].astype(str).tolist()
-    height = ROW * max(len(best), 3)
-    page = Page.make(
+    figure = sheet(
         SINGLE,
-        0.12 + height + AXIS,
+        0.12 + ROW * max(len(best), 3) + AXIS,
         title="Knock-outs of largest effect",
-        lines=[f"{len(best)} of {len(table)},", f"over those of {n_genes:,} genes that have sites"],
-        key={kind: _CLASS.get(kind, _OTHER) for kind in dict.fromkeys(kinds)},
+        lines=f"{len(best)} of {len(table)}, over those of {n_genes:,} genes that have sites",
+        key={kind: CLASSES.get(kind, ORANGE) for kind in dict.fromkeys(kinds)},
     )
-    counts = [f"{count:,}" for count in best["genes"]]
-    left = MARGIN + 0.04 + widest(names, TEXT)
-    right = SINGLE - MARGIN - 0.1 - widest(["genes", *counts], SMALL)
-    page.column(SINGLE - MARGIN, page.top + 0.12, "genes", counts)
-    axes = page.axes(left, page.top + 0.12, right - left, height)
-    axes.barh(range(len(best)), values, 0.72, color=[_CLASS.get(kind, _OTHER) for kind in kinds])
-    label_rows(axes, names, max(len(best), 3))
-    page.values_below(axes, values, "mean change of predictions (log₂)")
-    return page.figure
+    axes = figure.subplots()
+    names = [shorten(str(name), _NAME) for name in best[finest]]
+    bars(axes, names, values, [CLASSES.get(kind, ORANGE) for kind in kinds])
+    columns(axes, {"genes": [f"{count:,}" for count in best["genes"]]})
+    value_axis(axes, "mean change of predictions (log₂)", values)
+    return figure
 
 
 @styled
 def by_output(names: Sequence[str], outputs: Sequence[str], values: FloatArray) -> Figure:
-    """Draw mean changes, regulators × outputs.
-
-    Parameters
-    ----------
-    names, outputs : sequence of str
-    values : ndarray of float64, shape (n_names, n_outputs)
-    """
-    spread = np.argsort(-np.abs(values).max(axis=0), kind="stable")[:_OUTPUTS]
-    chosen = np.sort(spread)
+    """Draw mean changes, (n_names, n_outputs), of the outputs where they are largest."""
+    chosen = np.sort(np.argsort(-np.abs(values).max(axis=0), kind="stable")[:_OUTPUTS])
     values = values[:, chosen]
-    rows = [elided(name, SMALL, _NAME) for name in names]
-    labels = [elided(outputs[i].replace("_", " "), SMALL, 1.6) for i in chosen]
-    left = MARGIN + 0.04 + widest(rows, SMALL)
-    cell = min(0.2, (DOUBLE - MARGIN - left) / max(len(labels), 1))
-    height = 0.115 * max(len(rows), 3)
-    page = Page.make(
-        max(left + cell * max(len(labels), 5) + MARGIN, SINGLE),
-        height + 0.08 + widest(labels, SMALL) + MARGIN,
+    rows = [shorten(name, _NAME, SMALL) for name in names]
+    labels = [shorten(outputs[i].replace("_", " "), 1.6, SMALL) for i in chosen]
+    longest = 0.05 * max(map(len, labels))
+    figure = sheet(
+        min(max(SINGLE, 1.2 + 0.2 * len(labels)), DOUBLE),
+        0.115 * max(len(rows), 3) + longest + 0.3,
         title="Mean change by output",
-        lines=[f"{len(rows)} regulators, {len(labels)} of {len(outputs)} outputs"],
+        lines=f"{len(rows)} regulators, {len(labels)} of {len(outputs)} outputs",
         with_colour_bar=True,
     )
-    axes = page.axes(left, page.top, cell * max(len(labels), 5), height)
-    image = value_cells(axes, values, values)
-    axes.set_yticks(range(len(rows)), rows, fontsize=SMALL)
-    axes.set_xticks(range(len(labels)), labels, fontsize=SMALL, rotation=90)
-    axes.tick_params(length=0, pad=2)
-    page.colour_bar(image, values, "log₂")
-    return page.figure
+    axes = figure.subplots()
+    image = cells(axes, values)
+    label_cells(axes, rows, labels)
+    colour_bar(figure, image, values, "log₂")
+    return figure
 
 
 @styled
 def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
     """Draw how co-expression is spread after removals, model by model, and where it was."""
-    size, row = SINGLE - 2 * MARGIN - 1.25, 0.42
-    page = Page.make(
+    figure = sheet(
         SINGLE,
-        row * len(studies) + AXIS,
+        0.42 * len(studies) + AXIS,
         title=f"Co-expression of {pair}",
-        lines=["Spearman's rho over persons", "after random removals;", "line: all sites there"],
+        lines="Spearman's rho over persons after random removals; line: all sites there",
     )
-    axes = page.axes(MARGIN + 1.25, page.top, size, row * len(studies))
+    axes = figure.subplots()
     low = min(float(np.quantile(study.rhos, 0.001)) for study in studies)
     low = min(low, *(study.intact for study in studies))
     edges = np.linspace(min(low - 0.02, 0.95), 1, 90)
     for i, (study, colour) in enumerate(zip(studies, _cycle(len(studies)), strict=True)):
-        counts = np.histogram(study.rhos, edges)[0] / max(len(study.rhos), 1)
-        top = counts.max() or 1.0
+        counts = np.histogram(study.rhos, edges)[0]
+        heights = i - 0.8 * counts / max(counts.max(), 1)
         axes.fill_between(
-            edges[:-1],
-            i,
-            i - 0.8 * counts / top,
-            step="post",
-            color=colour,
-            linewidth=0,
-            alpha=0.75,
+            edges[:-1], i, heights, step="post", color=colour, linewidth=0, alpha=0.75
         )
         axes.plot([study.intact] * 2, [i, i - 0.85], color="black", linewidth=0.9)
-    labels = [elided(study.model_id, SMALL, 1.2) for study in studies]
-    axes.set_yticks(range(len(studies)), labels, fontsize=SMALL)
-    axes.set(ylim=(len(studies) - 0.9, -0.95), xlim=(edges[0], 1))
+    label_rows(axes, [shorten(study.model_id, 1.2, SMALL) for study in studies], size=SMALL)
+    axes.set(ylim=(len(studies) - 0.9, -0.95), xlim=(edges[0], 1), xlabel="Spearman's rho")
     axes.grid(axis="x")
-    page.below(axes, "Spearman's rho", lambda x: number(x, "g"))
-    return page.figure
+    numbered(axes.xaxis)
+    return figure
 
 
 @styled
 def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     """Draw what the removal of regulators does to co-expression, in each model.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Regressions of all models: ``model``, ``term``, ``class``, ``estimate``.
-    models : sequence of str
+    `table` has regressions of all models: ``model``, ``term``, ``class``, ``estimate``.
     """
     wide = table.pivot_table(
         index=["class", "term"], columns="model", values="estimate", aggfunc="first"
@@ -151,118 +136,77 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     scaled = (wide / wide.std()).abs().mean(axis=1)
     best = wide.loc[scaled.sort_values(ascending=False, kind="stable").index[:_TERMS]]
     best = best.loc[best.mean(axis=1).sort_values(kind="stable").index]
-    names = [elided(str(name), TEXT, _NAME) for _, name in best.index]
-    left, height = MARGIN + 0.04 + widest(names, TEXT), ROW * max(len(best), 3)
-    colours = _cycle(len(models))
-    page = Page.make(
+    colours = dict(zip(models, _cycle(len(models)), strict=True))
+    figure = sheet(
         SINGLE + 1.2,
-        height + AXIS,
+        ROW * max(len(best), 3) + AXIS,
         title="What holds them together",
-        lines=[f"{len(best)} of {len(wide)} regulators;", "left: co-expression is lost without it"],
-        key=dict(zip(models, colours, strict=True)),
+        lines=f"{len(best)} of {len(wide)} regulators; left: co-expression is lost without it",
+        key=colours,
     )
-    axes = page.axes(left, page.top, SINGLE + 1.2 - MARGIN - 0.1 - left, height)
-    for model, colour in zip(models, colours, strict=True):
+    axes = figure.subplots()
+    for model, colour in colours.items():
         axes.plot(best[model], range(len(best)), "o", color=colour, markersize=3, markeredgewidth=0)
-    label_rows(axes, names, max(len(best), 3))
+    label_rows(axes, [shorten(str(name), _NAME) for _, name in best.index], 3)
     axes.grid(axis="y")
-    page.values_below(axes, best.to_numpy(np.float64).ravel(), "change of rho by removal")
-    return page.figure
+    value_axis(axes, "change of rho by removal", best.to_numpy(np.float64).ravel())
+    return figure
 
 
 @styled
 def intervals(table: pd.DataFrame, genes: Mapping[str, str], models: Sequence[str]) -> Figure:
     """Draw what the removal of single bins does to co-expression, along both genes.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Regressions: ``model``, ``gene``, ``side``, ``bin``, ``estimate``.
-    genes : Mapping of str to str
-        Id → name, top to bottom.
-    models : sequence of str
+    `table` has regressions, ``model``, ``gene``, ``side``, ``bin``, ``estimate``; genes (id →
+    name) go from top to bottom.
     """
-    colours = _cycle(len(models))
-    page, panels = _along(
-        table,
-        genes,
-        "What single bins do to co-expression",
-        "change of rho by removal of a bin",
-        dict(zip(models, colours, strict=True)),
-    )
-    for (gene, side), axes in panels.items():
-        for model, colour in zip(models, colours, strict=True):
-            own = table[
-                (table["gene"] == gene) & (table["side"] == side) & (table["model"] == model)
-            ].sort_values("bin")
-            axes.plot(own["bin"] + 0.5, own["estimate"], "-", color=colour, linewidth=0.8)
-    return page.figure
+    colours = dict(zip(models, _cycle(len(models)), strict=True))
+    title = "What single bins do to co-expression"
+    figure, panels = _along(table, genes, title, "change of rho by removal of a bin", colours)
+    for axes, own, _ in panels:
+        for model, colour in colours.items():
+            line = own[own["model"] == model].sort_values("bin")
+            axes.plot(line["bin"] + 0.5, line["estimate"], color=colour, linewidth=0.8)
+    return figure
 
 
 @styled
 def bins(table: pd.DataFrame, genes: Mapping[str, str], what: str) -> Figure:
     """Draw what the removal of single bins does to predictions, along promoters and RNAs.
 
-    Parameters
-    ----------
-    table : DataFrame
-        ``gene``, ``side``, ``bin``, ``change``.
-    genes : Mapping of str to str
-        Id → name, top to bottom.
-    what : str
-        What the change is of.
+    `table` has ``gene``, ``side``, ``bin``, ``change``; genes (id → name) go from top to bottom.
     """
-    page, panels = _along(table, genes, "Changes by place", what, {})
-    for (gene, side), axes in panels.items():
-        own = table[(table["gene"] == gene) & (table["side"] == side)]
+    figure, panels = _along(table, genes, "Changes by place", what, {})
+    for axes, own, side in panels:
         axes.bar(own["bin"] + 0.5, own["change"], 0.9, color=_SIDE[side], linewidth=0)
-    return page.figure
+    return figure
 
 
 def _along(
     table: pd.DataFrame, genes: Mapping[str, str], title: str, what: str, key: Mapping[str, str]
-) -> tuple[Page, dict[tuple[str, Side], Axes]]:
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, Side]]]:
     """Lay out a row of two panels a gene: promoter and RNA, with one scale a gene."""
-    row, gap, between = 0.85, 0.62, 0.3
-    page = Page.make(DOUBLE, (row + gap) * len(genes), title=title, lines=[what], key=dict(key))
+    figure = sheet(DOUBLE, 1.45 * len(genes), title=title, lines=what, key=key)
+    grid = figure.subplots(len(genes), 2, squeeze=False)
     value = "estimate" if "estimate" in table else "change"
-    width = (DOUBLE - 2 * MARGIN - 2 * _LEFT - between) / 2
-    panels: dict[tuple[str, Side], Axes] = {}
-    for i, (gene, name) in enumerate(genes.items()):
+    panels: list[tuple[Axes, pd.DataFrame, Side]] = []
+    for row, (gene, name) in zip(grid, genes.items(), strict=True):
         own = table[table["gene"] == gene]
-        reach = 1.08 * float(own[value].abs().max()) if len(own) else 1.0
-        top = page.top + 0.12 + i * (row + gap)
-        for j, side in enumerate(SIDES):
-            axes = page.axes(MARGIN + _LEFT + j * (width + _LEFT + between), top, width, row)
+        reach = (1.08 * float(own[value].abs().max()) if len(own) else 0) or 1.0
+        for axes, side in zip(row, SIDES, strict=True):
             part = own[own["side"] == side]
             last = int(part["bin"].max()) + 1 if len(part) else 1
-            axes.set(
-                xlim=(0, max(last, 30 if side == "promoter" else 1)),
-                ylim=(-(reach or 1.0), reach or 1.0),
-            )
+            promoter = side == "promoter"
+            label = f"{shorten(name, 1.5)}, {'promoter' if promoter else 'RNA'} (bin, 5' to 3')"
+            y_axis(axes, most=4)
+            axes.set(xlim=(0, max(last, 30 if promoter else 1)), ylim=(-reach, reach), xlabel=label)
             axes.axhline(0, color="black", linewidth=0.5)
-            axes.spines["left"].set_visible(True)
-            axes.tick_params(axis="y", labelsize=SMALL)
-            axes.grid(axis="y")
-            label = f"{name}, {'promoter' if side == 'promoter' else 'RNA'} (bin, 5' to 3')"
-            page.below(axes, label, lambda x: number(x, "g"), width)
-            panels[gene, side] = axes
+            numbered(axes.xaxis)
+            panels.append((axes, part, side))
             if not len(part):
-                axes.text(
-                    0.5,
-                    0.6,
-                    "no sites with positions",
-                    color=GREY,
-                    fontsize=SMALL,
-                    ha="center",
-                    transform=axes.transAxes,
-                )
-    return page, panels
-
-
-def _label(table: pd.DataFrame) -> str:
-    return next(name for name in ("track", "regulator", "class") if name in table)
+                say(axes, "no sites with positions", 0.6)
+    return figure, panels
 
 
 def _cycle(n: int) -> list[str]:
-    return [_MODELS[i % len(_MODELS)] for i in range(n)]
+    return [COLOURS[i % len(COLOURS)] for i in range(n)]
