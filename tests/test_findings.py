@@ -114,8 +114,8 @@ def spoil(folder, **changes):
     [
         ({"pictures": [{"file": "../bars.svg", "caption": ""}]}, "as a picture"),
         ({"pictures": [{"file": "deltas.tsv", "caption": ""}]}, "as a picture"),
-        ({"title": 3}, "must be text"),
-        ({"tables": [{"file": "x"}]}, "lacks the key"),
+        ({"title": 3}, "section.title: expected text"),
+        ({"tables": [{"file": "x"}]}, "missing required field `caption`"),
     ],
 )
 def test_a_changed_summary_is_refused(findings, tmp_path, changes, message):

@@ -279,7 +279,7 @@ def test_the_folder_and_its_page(study, tmp_path, extras):
     assert [table.n_rows for table in section.tables] == list(map(len, tables))
     assert len(pictures) == 4
     page = (folder / "traits.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 4
+    assert page.count('<img class="picture"') == 4
     assert "<script" not in page
     links = re.findall(r'\b(?:src|href|xlink:href)="(.*?)"', page)
     assert all(link.startswith(("#", "data:")) for link in links)
