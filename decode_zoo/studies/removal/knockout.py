@@ -300,7 +300,12 @@ class Strongest:
         least = np.abs(kept).min() if kept.size == STRONGEST else 0.0
         chosen = np.flatnonzero(np.abs(flat) > least)
         knockouts, outputs = np.divmod(chosen, max(deltas.values.shape[1], 1))
-        more = (deltas.owners[knockouts], deltas.features[knockouts], outputs, flat[chosen])
+        more: list[npt.NDArray[Any]] = [
+            deltas.owners[knockouts],
+            deltas.features[knockouts],
+            outputs,
+            flat[chosen],
+        ]
         both: list[npt.NDArray[Any]] = [
             np.concatenate(parts) for parts in zip(self._found, more, strict=True)
         ]
