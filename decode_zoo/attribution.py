@@ -41,40 +41,24 @@ _CLASS_OF = {kind: name for name, kinds in _CLASSES.items() for kind in kinds}
 
 @dataclass(frozen=True)
 class Resolution:
-    """What scores are given for.
+    """What scores are given for, and which channels of a model go into each.
 
-    Attributes
-    ----------
-    by : {"class", "regulator", "track", "position"}
-    features : DataFrame
-        What is scored: ``class`` (``TF``, ``RBP``, ``miRNA``, ``chromatin``, ``sequence``,
-        ``RNA modification``, or the kind of a track that is none of them; ``mask`` for the mask
-        channels), unless by class ``regulator`` (for mask channels ``promoter`` and ``exon``), by
-        track and position ``track`` too.
-    of_channel : ndarray of int64
-        Row of `features` of each channel (`cells.first_channels`).
-    on_rna : ndarray of bool
-        Which features have channels on the RNA side; by class and regulator they may have some on
-        the promoter side too.
-    layout : Layout
-        What the bins are.
+    Classes are ``TF``, ``RBP``, ``miRNA``, ``chromatin``, ``sequence``, ``RNA modification``, or
+    the kind of a track that is none of them; ``mask`` for the mask channels, whose ``regulator``
+    is ``promoter`` or ``exon``.
     """
 
     by: By
+    # `class`, unless by class `regulator`, by track and position `track` too.
     features: pd.DataFrame = field(repr=False)
-    of_channel: IntArray = field(repr=False)
+    of_channel: IntArray = field(repr=False)  # row of `features` (`inputs.first_channels`)
+    # Which features have channels on the RNA side; a class or regulator may have some on both.
     on_rna: npt.NDArray[np.bool_] = field(repr=False)
     layout: Layout
 
     @classmethod
     def make(cls, manifest: Manifest, by: By) -> Resolution:
-        """Lay out the scores of a model.
-
-        Raises
-        ------
-        UsageError
-            If `by` is none of the four.
-        """
+        """Lay out the scores of a model; UsageError if `by` is none of the four."""
         if by not in get_args(By):
             raise UsageError(f"Scores are by {', '.join(get_args(By))}, not by {by!r}.")
         channels = []
@@ -156,7 +140,7 @@ class Attribution:
         return len(self.genes)
 
     def __repr__(self) -> str:
-        """Return a line that says what this is."""
+        """Return a line that describes this."""
         return (
             f"Attribution({len(self)} rows, {len(self.outputs)} outputs, by {self.resolution.by}: "
             f"{len(self.feature)} × {len(self.outputs)} scores)"
@@ -165,14 +149,13 @@ class Attribution:
     @classmethod
     def join(cls, parts: Sequence[Attribution]) -> Attribution:
         """Put attributions of different genes by one explainer one after the other."""
-        first = parts[0]
         counts = np.concatenate([np.diff(part.indptr) for part in parts])
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("feature", "bin", "scores", "prediction", "sum_of_scores")
         }
         return replace(
-            first,
+            parts[0],
             genes=pd.concat([part.genes for part in parts], ignore_index=True),
             indptr=np.concatenate(([0], np.cumsum(counts))),
             parents=tuple(parent for part in parts for parent in part.parents),
@@ -207,18 +190,18 @@ class Attribution:
         return float(np.abs(self.delta).max(initial=0))
 
     def entry_rows(self) -> IntArray:
-        """Row of each entry, shape (m,)."""
+        """Return the row of each entry, shape (m,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return all scores as a long table.
+        """Return all scores as a long table, by gene, output, feature.
 
         Returns
         -------
         DataFrame
             ``gene_id`` (or ``transcript_id``), ``symbol``, ``output``, then by resolution
-            ``class``, ``regulator``, ``track``, ``bin``, and ``score`` in the output's unit. By
-            gene, output, feature. Texts are categorical.
+            ``class``, ``regulator``, ``track``, ``bin``, and ``score`` in the output's unit.
+            Texts are categorical.
         """
         counts, n_outputs = np.diff(self.indptr), len(self.outputs)
         runs = np.repeat(counts, n_outputs)
@@ -261,7 +244,7 @@ class Attribution:
         )
 
     def _long(self, entry: IntArray, output: npt.NDArray[np.int32]) -> pd.DataFrame:
-        """Long table of some entries and outputs."""
+        """Return the long table of some entries and outputs."""
         row, feature = self.entry_rows()[entry], self.feature[entry]
         columns: dict[str, Any] = {
             str(name): _taken(values, row) for name, values in self.genes.items()
@@ -392,38 +375,19 @@ class Attribution:
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores added up over genes, by feature (row of `Resolution.features`) and output.
+    """Scores added up over genes, by feature (row of `Resolution.features`) and output."""
 
-    Attributes
-    ----------
-    n_genes : int
-        Explained rows.
-    total, absolute : ndarray of float64, shape (n_features, n_outputs)
-        Sums of scores and of their absolute values.
-    present : ndarray of int64, shape (n_features,)
-        Rows that differ from the reference in the feature.
-    variance : ndarray of float64, shape (n_features, n_outputs)
-        For genes with several transcripts the variance over those, added up over genes.
-    n_several : int
-        Genes with several transcripts.
-    """
-
-    n_genes: int
-    total: FloatArray
-    absolute: FloatArray
-    present: IntArray
-    variance: FloatArray
-    n_several: int
+    n_genes: int  # explained rows
+    total: FloatArray  # (n_features, n_outputs), sums of scores
+    absolute: FloatArray  # the same of their absolute values
+    present: IntArray  # (n_features,), rows that differ from the reference in the feature
+    # For genes with several transcripts the variance over those, added up over genes.
+    variance: FloatArray  # (n_features, n_outputs)
+    n_several: int  # genes with several transcripts
 
     @classmethod
     def of(cls, attribution: Attribution) -> Summary:
-        """Add up the scores of an attribution.
-
-        Raises
-        ------
-        UsageError
-            If it is by position: places of different genes are not the same.
-        """
+        """Add up the scores of an attribution; UsageError by position: genes share no bins."""
         if attribution.resolution.by == "position":
             raise UsageError(
                 "Scores by position are not added up over genes.",
@@ -457,16 +421,12 @@ class Summary:
         return Summary(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
 
     def to_frame(self, resolution: Resolution, outputs: Sequence[Output]) -> pd.DataFrame:
-        """Return a table.
+        """Return means over all explained rows, in the outputs' units.
 
-        Returns
-        -------
-        DataFrame
-            ``output``, then by resolution ``class``, ``regulator``, ``track``; ``mean`` and
-            ``mean_abs`` score over all explained rows (in the output's unit), ``n_genes`` that
-            differ from the reference; where genes have several transcripts ``usage``, the mean
-            over such genes of the variance over transcripts (importance for transcript usage;
-            Tasaki et al. 2020, Methods, 'DeepLIFT score calculation').
+        Columns are ``output``, then by resolution ``class``, ``regulator``, ``track``; ``mean`` and
+        ``mean_abs`` score, ``n_genes`` that differ from the reference; where genes have several
+        transcripts ``usage``, the mean over such genes of the variance over transcripts (importance
+        for transcript usage; Tasaki et al. 2020, Methods, 'DeepLIFT score calculation').
         """
         n_features, n_outputs = self.total.shape
         feature = np.tile(np.arange(n_features), n_outputs)
@@ -485,12 +445,12 @@ class Summary:
 
 
 def indicator(group: npt.NDArray[np.integer], n_groups: int) -> sparse.csr_array:
-    """Matrix that adds up rows by group, shape (n_groups, group.size)."""
+    """Return a matrix that adds up rows by group, shape (n_groups, group.size)."""
     ones = np.ones(group.size)
     return sparse.csr_array((ones, (group, np.arange(group.size))), shape=(n_groups, group.size))
 
 
 def _taken(values: Any, codes: npt.NDArray[np.integer]) -> pd.Categorical[Any]:
-    """Categorical column whose i-th entry is the codes[i]-th value; values may repeat."""
+    """Return a categorical column whose i-th entry is the codes[i]-th value; values may repeat."""
     whole = pd.Categorical(values, categories=pd.unique(np.asarray(values, object)))
     return pd.Categorical.from_codes(whole.codes[codes], dtype=whole.dtype)

@@ -56,28 +56,16 @@ _GRAPH_TOLERANCE = 2e-5
 
 
 class Asked(NamedTuple):
-    """Rows of a feature set that were asked for.
+    """Rows of a feature set that were asked for."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Each once, in the order in which they were asked for.
-    lost : dict of str to str
-        Status of what has no row.
-    hint : str, optional
-        What may be wrong with those.
-    """
-
-    rows: IntArray
-    lost: dict[str, str]
-    hint: str | None
+    rows: IntArray  # each once, in the order in which they were asked for
+    lost: dict[str, str]  # status of what has no row
+    hint: str | None  # what may be wrong with those
 
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A model bundle, ready to predict.
-
-    Open one with `load`.
+    """A model bundle, ready to predict. Open one with `load`.
 
     Attributes
     ----------
@@ -96,15 +84,7 @@ class Model:
     def open(
         cls, locate: Callable[[str], Path], open_features: Callable[[str], FeatureSet]
     ) -> Model:
-        """Open a bundle whose files a function finds.
-
-        Parameters
-        ----------
-        locate : callable
-            File name → path.
-        open_features : callable
-            Feature-set id → feature set.
-        """
+        """Open a bundle: `locate` finds a file by name, `open_features` a feature set by id."""
         manifest = Manifest.read(locate)
         return cls(manifest, locate, lambda: open_features(manifest.features["id"]))
 
@@ -122,15 +102,13 @@ class Model:
         """Names of the outputs, in column order."""
         return [output.name for output in self.manifest.outputs]
 
+    @property
+    def _scale(self) -> npt.NDArray[np.float64]:
+        return np.array([output.scale for output in self.manifest.outputs])
+
     @cached_property
     def network(self) -> Network:
-        """The network's arrays (weights.npz).
-
-        Raises
-        ------
-        VerificationError
-            If they are not those of the network that the manifest describes.
-        """
+        """The network's arrays (weights.npz); VerificationError if they are not the manifest's."""
         manifest, path = self.manifest, self.locate("weights.npz")
         try:
             arrays = read_arrays(path)
@@ -140,19 +118,14 @@ class Model:
             manifest.network,  # type: ignore[arg-type]  # of the same family (`Manifest.read`)
             arrays,
             {side: np.array(frozen.scale) for side, frozen in manifest.inputs.items()},
-            np.array([output.scale for output in manifest.outputs]),
+            self._scale,
         )
 
     @cached_property
     def features(self) -> FeatureSet:
         """The feature set that the model was trained on.
 
-        Raises
-        ------
-        ArtifactError
-            If it cannot be had.
-        VerificationError
-            If it is not the one that the manifest names.
+        ArtifactError if it cannot be had, VerificationError if it is not what the manifest names.
         """
         try:
             features = self.open_features()
@@ -175,17 +148,8 @@ class Model:
     def backend(self, backend: BackendName = "auto", device: Device = "auto") -> Backend:
         """Open (once) the back end that runs this model.
 
-        Parameters
-        ----------
-        backend : {"auto", "onnxruntime", "numpy"}
-        device : {"auto", "cpu", "cuda"}
-
-        Raises
-        ------
-        MissingExtraError, DeviceError, UsageError
-            As `runtime.open_backend` does.
-        VerificationError
-            If the graph is damaged, or names other outputs than the manifest.
+        Raises what `runtime.open_backend` raises, and VerificationError if the graph is damaged or
+        not the network of the manifest and weights.
         """
         key = (backend, device)
         if key not in self._backends:
@@ -236,11 +200,10 @@ class Model:
             bound = np.abs(genes) * (random.random(shape) < 0.02)
             block[side] = np.concatenate([genes, -genes, bound.astype(np.float32)])
         found, expected = backend.run(block), self.network.forward(block)
-        scale = np.array([output.scale for output in self.manifest.outputs])
         if found.shape == expected.shape:
             large = np.abs(expected).max(axis=1, keepdims=True)
             limit = max(_GRAPH_TOLERANCE, 4 * max(self.manifest.parity.values(), default=0.0))
-            if (np.abs(found - expected) <= limit * (scale + large)).all():
+            if (np.abs(found - expected) <= limit * (self._scale + large)).all():
                 return
         raise VerificationError(
             f"The graph and the weights of model {self.id} are of different networks.",
@@ -250,22 +213,11 @@ class Model:
     def bind(
         self, features: FeatureSet | None = None, *, fill_missing: bool = False
     ) -> BoundFeatures:
-        """Match a feature set's tracks to the model's inputs, by name.
+        """Match a feature set's tracks (by default, the model's own) to the inputs, by name.
 
-        Parameters
-        ----------
-        features : FeatureSet, optional
-            The model's own if not given.
-        fill_missing : bool
-            Take missing tracks as without sites.
-
-        Raises
-        ------
-        InputError
-            If genome, bins or window are not the model's, or tracks are missing and not filled.
-        VerificationError
-            If the feature set is the model's own, and the weights do not give the known answers on
-            it.
+        Raises InputError if genome, bins or window are not the model's, or tracks are missing and
+        not to be filled (taken as without sites), VerificationError if the feature set is the
+        model's own and the weights do not give the known answers on it.
         """
         bound = self._bind(features, fill_missing=fill_missing)
         if bound.features.sha256 == self.manifest.features["sha256"] and not self._proved:
@@ -288,13 +240,11 @@ class Model:
             return np.concatenate([self.network.forward(matrices) for matrices in full])
 
     def _bind(self, features: FeatureSet | None, *, fill_missing: bool = False) -> BoundFeatures:
+        inputs = self.manifest.inputs
         return bind(
             self.features if features is None else features,
-            {
-                side: [track.name for track in frozen.tracks]
-                for side, frozen in self.manifest.inputs.items()
-            },
-            {side: frozen.kernel for side, frozen in self.manifest.inputs.items()},
+            {side: [track.name for track in frozen.tracks] for side, frozen in inputs.items()},
+            {side: frozen.kernel for side, frozen in inputs.items()},
             layout=self.manifest.layout,
             fill_missing=fill_missing,
         )
@@ -390,7 +340,7 @@ class Model:
         features: FeatureSet | None = None,
         fill_missing: bool = False,
     ) -> Attribution:
-        """Say which regulators the predictions of genes come from (DeepLIFT, DeepSHAP).
+        """Attribute the predictions of genes to regulators (DeepLIFT, DeepSHAP).
 
         Everything is held in memory; for all genes, `decode-zoo explain` writes as it goes.
 
@@ -436,18 +386,7 @@ class Model:
         return replace(explainer.explain(asked.rows), not_explained=asked.lost)
 
     def rows_of(self, genes: Iterable[str] | None, bound: BoundFeatures) -> Asked:
-        """Find the rows of genes, each once, in the order in which they are asked for.
-
-        Parameters
-        ----------
-        genes : iterable of str, optional
-            All rows if not given.
-        bound : BoundFeatures
-
-        Returns
-        -------
-        Asked
-        """
+        """Find the rows of genes, each once, in the order in which they are asked for; or all."""
         if genes is None:
             return Asked(np.arange(len(bound.features)), {}, None)
         queries = list(genes)
@@ -459,13 +398,7 @@ class Model:
         return Asked(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
 
     def numbers_of(self, outputs: Sequence[str] | None) -> IntArray:
-        """Return the numbers of outputs, all if none are named.
-
-        Raises
-        ------
-        UsageError
-            If one is unknown, or named twice.
-        """
+        """Return the numbers of outputs, all if none are named; UsageError if one is unknown."""
         return np.array([self.outputs.index(name) for name in self._chosen(outputs)], np.int64)
 
     def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
@@ -477,12 +410,12 @@ class Model:
         twice = sorted({name for name in outputs if outputs.count(name) > 1})
         for message, bad in (("has no output", unknown), ("was asked twice for", twice)):
             if bad:
-                close = get_close_matches(bad[0], self.outputs, n=3, cutoff=0.5)
+                close = get_close_matches(bad[0], self.outputs, 3, 0.5) if unknown else []
+                hint = (
+                    f"Is it {' or '.join(close)}?" if close else f"See: decode-zoo info {self.id}"
+                )
                 raise UsageError(
-                    f"Model {self.id} {message} {', '.join(map(repr, bad))}.",
-                    remedy=f"Is it {' or '.join(close)}?"
-                    if close and bad == unknown
-                    else f"See: decode-zoo info {self.id}",
+                    f"Model {self.id} {message} {', '.join(map(repr, bad))}.", remedy=hint
                 )
         if not outputs:
             raise UsageError("The list of outputs is empty.")
@@ -507,18 +440,9 @@ class Model:
         return found
 
     def predict_rows(self, rows: IntArray, bound: BoundFeatures, backend: Backend) -> FloatArray:
-        """Predict rows of a feature set.
+        """Predict rows of a feature set, shape (n, n_outputs).
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        bound : BoundFeatures
-        backend : Backend
-
-        Returns
-        -------
-        ndarray of float32, shape (n, n_outputs)
-            Independent, to the bit, of which other rows are asked for, and in what order.
+        Independent, to the bit, of which other rows are asked for, and in what order.
         """
         predicted = np.empty((rows.size, len(self.manifest.outputs)), np.float32)
         if self.manifest.pooling != "exact":
@@ -533,24 +457,11 @@ class Model:
         return predicted
 
     def check_known_answers(self, backend: Backend, *, features: FeatureSet | None = None) -> float:
-        """Recompute the bundle's known answers.
+        """Recompute the bundle's known answers; return the largest difference, in output scales.
 
-        Parameters
-        ----------
-        backend : Backend
-        features : FeatureSet, optional
-            A copy of the feature set that the model was trained on; found by its id if not given.
-
-        Returns
-        -------
-        float
-            Largest difference, relative to the scale of its output.
-
-        Raises
-        ------
-        VerificationError
-            If it exceeds 1e-5 (or twice what was measured at export, if that is more): these are
-            not the weights or features of this model.
+        `features` is a copy of the feature set that the model was trained on, found by its id if
+        not given. VerificationError if the difference exceeds 1e-5 (or twice what was measured at
+        export): these are not the weights or features of this model.
         """
         bound = self._bind(features)
         predict = partial(self.predict_rows, backend=backend)
@@ -571,9 +482,8 @@ class Model:
                 f"does not have: {', '.join(lost[:5])}.",
                 remedy="The bundle is mixed up; fetch it again.",
             )
-        scale = np.array([output.scale for output in self.manifest.outputs])
         off = predict(places.astype(np.int64), bound) - np.array(answers.values)
-        largest = float(np.abs(off / scale).max())
+        largest = float(np.abs(off / self._scale).max())
         limit = max(1e-5, 2 * max(self.manifest.parity.values(), default=0.0))
         if not largest <= limit:
             raise VerificationError(
@@ -588,17 +498,14 @@ class Model:
         manifest = sha256_of(self.locate("manifest.json"))
         return {
             "model": {"id": self.id, "files": {"manifest.json": manifest, **self.manifest.files}},
-            "features": {
-                "id": bound.features.name,
-                "sha256": bound.features.sha256,
-            },
+            "features": {"id": bound.features.name, "sha256": bound.features.sha256},
             "missing_tracks": {side: list(names) for side, names in bound.missing.items()},
             "backend": backend.name,
         }
 
 
 def _hint(found: Resolution, queries: Sequence[str], features: FeatureSet) -> str | None:
-    """Say what may be wrong with genes that were not found."""
+    """Return what may be wrong with genes that were not found."""
     if features.layout.level == "transcript" and (found.rows < 0).any():
         return "The rows of this feature set are transcripts: ask for them by transcript id."
     return features.index.hint(found, queries)
@@ -657,12 +564,12 @@ def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
     if is_folder(name, store):
         locate: Callable[[str], Path] = partial(_in_folder, Path(model))
     else:
-        locate = _in_store(name, "model", store)
+        locate = _locator(name, "model", store)
     return Model.open(locate, lambda other: load_features(other, store=store))
 
 
 def is_folder(name: str, store: Store) -> bool:
-    """Tell whether a name means a folder; what the registry knows is never shadowed by one."""
+    """Check whether a name means a folder; what the registry knows is never shadowed by one."""
     try:
         store.registry.resolve(name)
     except ArtifactError:
@@ -670,7 +577,7 @@ def is_folder(name: str, store: Store) -> bool:
     return False
 
 
-def _in_store(name: str, kind: str, store: Store) -> Callable[[str], Path]:
+def _locator(name: str, kind: str, store: Store) -> Callable[[str], Path]:
     """Make a function that finds the files of a published artifact, if it is of this kind."""
     artifact = store.registry.resolve(name)
     if artifact.kind != kind:
@@ -711,4 +618,4 @@ def load_features(features: str | os.PathLike[str], *, store: Store | None = Non
     name = os.fspath(features)
     if is_folder(name, store):
         return FeatureSet.load(features)
-    return FeatureSet.open(_in_store(name, "features", store))
+    return FeatureSet.open(_locator(name, "features", store))

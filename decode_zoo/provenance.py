@@ -21,26 +21,16 @@ _PACKAGES = ("numpy", "scipy", "pandas", "onnxruntime", "onnxruntime-gpu", "tens
 
 
 def provenance(command: Sequence[str], **facts: object) -> dict[str, Any]:
-    """Describe how a result came about, in JSON-able terms.
+    """Describe how a result came about, in what JSON has.
 
-    Parameters
-    ----------
-    command : sequence of str
-        The command line or call.
-    **facts
-        What else a reader must know: artifact sha256s, back end, seeds. Paths,
-        NumPy values and other objects are turned into plain ones.
-
-    Returns
-    -------
-    dict
-        `command`, `decode_zoo` (version), `python`, `packages` (name to version),
-        `platform`, `created` (UTC, ISO 8601), and the facts.
+    `facts` are what else a reader must know: sha256s of artifacts, back end, seeds.
     """
+    import decode_zoo
+
     packages = {name: version for name in _PACKAGES if (version := _version(name))}
     return {
         "command": [str(word) for word in command],
-        "decode_zoo": _own_version(),
+        "decode_zoo": _version("decode-zoo") or decode_zoo.__version__,
         "python": platform.python_version(),
         "packages": packages,
         "platform": platform.platform(),
@@ -66,12 +56,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _own_version() -> str:
-    import decode_zoo
-
-    return _version("decode-zoo") or str(getattr(decode_zoo, "__version__", "unknown"))
 
 
 def plain(value: object) -> Any:
