@@ -143,7 +143,8 @@ def test_info_on_a_bundle_in_a_folder(call):
         assert (code, err) == (0, "")
         for text in ("gtex-tissue-v1: ", "licence", "Whole_Blood", "promoter", "cite"):
             assert text in out
-    assert len(folder[1].splitlines()) == len(by_id[1].splitlines()) - 2  # no size, no registry
+    by_registry = set(by_id[1].splitlines()) - set(folder[1].splitlines())
+    assert {line.split()[0] for line in by_registry} == {"size", "registry", "erratum"}
 
 
 def test_info_on_another_folder_and_on_what_is_not_here(call, store, tmp_path):

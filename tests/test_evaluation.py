@@ -323,7 +323,7 @@ def test_who_is_in_model_and_matrix_is_told(call, measured, tmp_path):
 
 def test_genes_held_out_one_by_one_are_told_as_such(measured, tmp_path, monkeypatch):
     pytest.importorskip("jinja2")
-    from decode_zoo.cli.learn import evaluated
+    from decode_zoo.cli.predict import evaluated
 
     measured.to_csv(tmp_path / "x.tsv", sep="\t")
     model = dz.load("gtex-tissue-v1")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from decode_zoo.cli.runner import Verbs, flag, note, option
+from decode_zoo.cli.runner import Verbs, cli, flag, note, option
 from decode_zoo.display import megabytes, printable
 from decode_zoo.errors import ArtifactError, UsageError
 
@@ -44,7 +44,7 @@ def _seconds(age: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-@click.group(cls=Verbs)
+@cli.group(cls=Verbs)
 def cache() -> None:
     """Look after the files that were fetched, or carry them to another site."""
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import FILE, SOURCE, Verbs, counted, flag, note, option
+from decode_zoo.cli.runner import FILE, SOURCE, Verbs, choice, cli, counted, flag, note, option
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.features import FeatureSet
 
 
-@click.group(cls=Verbs)
+@cli.group(cls=Verbs)
 def features() -> None:
     """Make and inspect feature sets (covered bases of genes by tracks)."""
 
@@ -59,35 +59,29 @@ def features() -> None:
     "--target-ids",
     "What GMT files call genes, if neither id nor symbol: TSV with alias, gene_id.",
 )
-@option(
-    click.Choice(["gene", "transcript"]),
-    "--level",
-    "A row is a gene (union of its exons) or a transcript.",
-    default="gene",
+@choice(
+    "--level", "gene transcript", "A row is a gene (union of its exons) or a transcript.", "gene"
 )
-@option(str, "--genome", "Name of the assembly.", default="hg38")
+@option(str, "--genome", "Name of the assembly.", "hg38")
 @option(FILE, "--chrom-sizes", "Chromosome sizes, for assemblies but hg38.")
-@option(int, "--bin", "Bin width (bp, nt).", default=100)
-@option(int, "--upstream", "Promoter window before the TSS.", default=2000)
-@option(int, "--downstream", "Promoter window after it.", default=1000)
-@option(
-    click.Choice(["clip", "within"]),
+@option(int, "--bin", "Bin width (bp, nt).", 100)
+@option(int, "--upstream", "Promoter window before the TSS.", 2000)
+@option(int, "--downstream", "Promoter window after it.", 1000)
+@choice(
     "--boundary",
+    "clip within",
     "Sites across an exon or window border count with the part inside (clip), or "
     "not at all (within, as the original software did).",
-    default="clip",
+    "clip",
 )
-@option(
-    click.Choice(["ignore", "match"]),
+@choice(
     "--promoter-strand",
+    "ignore match",
     "Whether sites on promoters need the strand of the gene.",
-    default="ignore",
+    "ignore",
 )
-@option(
-    click.Choice(["ignore", "match"]),
-    "--rna-strand",
-    "Whether sites on RNAs need the strand of the gene.",
-    default="match",
+@choice(
+    "--rna-strand", "ignore match", "Whether sites on RNAs need the strand of the gene.", "match"
 )
 @option(FILE, "--aliases", "Other names of genes: TSV with alias, gene_id.")
 @runner.folder
@@ -247,25 +241,22 @@ def _summary(features: FeatureSet) -> str:
     return f"{rows}, {promoter} promoter and {counted(rna, 'RNA track')}"
 
 
-@click.group(cls=Verbs)
+@cli.group(cls=Verbs)
 def cohort() -> None:
     """Expression of persons: prepare it for fine-tuning."""
 
 
 @cohort.command()
 @click.argument("expression", type=FILE)
-@option(
-    click.Choice(["counts", "tpm", "log2"]),
-    "--quantity",
-    "What the values are; log2 is log2(TPM + 0.25).",
-    required=True,
+@choice(
+    "--quantity", "counts tpm log2", "What the values are; log2 is log2(TPM + 0.25).", required=True
 )
 @option(FILE, "--persons", "Table of persons: names, then traits (TSV or CSV).")
 @option(
     SOURCE,
     "--features features_source",
     "Feature set, for gene ids and exonic lengths.",
-    default="hg38-open-v2",
+    "hg38-open-v2",
 )
 @option(
     runner.NAMES,
@@ -273,18 +264,18 @@ def cohort() -> None:
     "Columns of --persons to regress out of each gene: numbers as slopes, all else as categories. "
     "So are brackets such as 50-59, whose middles 'study traits' takes: give numbers for a slope.",
 )
-@option(click.FloatRange(min=0), "--min-tpm", "Keep genes above this …", default=1.0)
+@option(click.FloatRange(min=0), "--min-tpm", "Keep genes above this …", 1.0)
 @option(
     click.FloatRange(min=0, max=1, min_open=True),
     "--min-share",
     "… in this share of the persons or more.",
-    default=0.5,
+    0.5,
 )
 @option(
     bool,
     "--length-bias/--no-length-bias",
     "Take out what RNA length explains of each person's differences.",
-    default=True,
+    True,
 )
 @runner.folder
 @runner.force

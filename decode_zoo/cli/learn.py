@@ -1,64 +1,64 @@
-"""``decode-zoo train | finetune | evaluate``: new models, and how good they are."""
+"""``decode-zoo train | finetune | study ablation``: networks are trained."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import FILE, NAMES, POSITIVE, SOURCE, Verb, counted, flag, note, option
+from decode_zoo.cli.runner import FILE, NAMES, SOURCE, choice, cli, flag, note, option
 from decode_zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from decode_zoo.evaluation.agreement import Evaluation
+    from decode_zoo.families import Network
     from decode_zoo.model import Model
+    from decode_zoo.studies.findings import Format
+    from decode_zoo.training.dataset import Dataset
 
 _PARTS = ("training", "validation", "test")
+_ENTRY = ("id", "title", "license", "citation")
+_MIN_TPM = 2.0
+_HUNDRED = click.IntRange(min=1, max=100)
 
 
-@click.command(cls=Verb)
-@option(
-    click.Choice(["perceptron", "decode"]),
-    "--family",
-    "Kind of network, see above.",
-    default="perceptron",
-)
+def _selection(verb: Any) -> Any:
+    """Declare the options that choose tracks and genes."""
+    for declare in (
+        option(
+            click.FloatRange(min=0), "--min-tpm", "Drop genes that exceed this nowhere (default 2)."
+        ),
+        option(
+            runner.NATURAL,
+            "--min-genes",
+            "Drop tracks with sites in fewer training genes (default 30).",
+        ),
+        option(str, "--absent-chrom absent", "Chromosome to leave out altogether.", multiple=True),
+        option(str, "--test-chrom test", "Chromosome to test on (default 1).", multiple=True),
+        option(NAMES, "--kinds", "Use only tracks of these kinds.", metavar="KIND,…"),
+    ):
+        verb = declare(verb)
+    return verb
+
+
+@cli.command()
+@choice("--family", "perceptron decode", "Kind of network, see above.", "perceptron")
 @option(SOURCE, "--features features_source", "Feature set to learn from.", required=True)
 @option(FILE, "--expression", "TSV: gene ids, then one column a tissue or sample.", required=True)
-@option(
-    click.Choice(["tpm", "log2tpm"]),
-    "--scale",
-    "Whether values are TPM or log2(TPM + 0.25).",
-    required=True,
-)
+@choice("--scale", "tpm log2tpm", "Values are TPM or log2(TPM + 0.25).", required=True)
 @option(str, "--id", "Id of the new model, with version: my-tissue-v1.", required=True)
 @option(str, "--title", "A line that says what it predicts (default: the id).")
 @option(str, "--license", "Licence of the model, e.g. CC-BY-4.0.", required=True)
 @option(str, "--citation", "What to cite, e.g. 'Doe, unpublished, 2026'.", required=True)
-@option(NAMES, "--kinds", "Use only tracks of these kinds.", metavar="KIND,…")
+@_selection
+@option(int, "--split-seed", "Of the choice of validation genes.", 0)
 @option(
-    str,
-    "--test-chrom",
-    "Chromosome to test on, never trained or selected on.",
-    multiple=True,
-    default=["1"],
-)
-@option(str, "--absent-chrom", "Chromosome to leave out altogether.", multiple=True)
-@option(int, "--min-genes", "Drop tracks with sites in fewer training genes.", default=30)
-@option(
-    click.FloatRange(min=0),
-    "--min-tpm",
-    "Drop genes that no tissue or sample expresses above this.",
-    default=2.0,
-)
-@option(int, "--split-seed", "Of the choice of validation genes.", default=0)
-@option(
-    POSITIVE,
+    runner.POSITIVE,
     "--repeats",
     "Networks to train: members of a perceptron (default 3), candidates of decode (10).",
     metavar="N",
@@ -70,18 +70,13 @@ def train(
     family: str,
     features_source: str,
     expression: Path,
-    scale: str,
-    kinds: list[str] | None,
-    test_chrom: tuple[str, ...],
-    absent_chrom: tuple[str, ...],
-    min_genes: int,
-    min_tpm: float,
-    split_seed: int,
+    scale: Any,
+    min_tpm: float | None,
     repeats: int | None,
     settings: tuple[str, ...],
     output: Path,
     force: bool,
-    **entry: Any,
+    **given: Any,
 ) -> Path:
     """Train a model on a feature set and an expression matrix; write a bundle.
 
@@ -115,6 +110,7 @@ def train(
     network, fit = read_settings(family, settings, repeats)
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     features = dz.load_features(features_source)
+    entry = {name: given.pop(name) for name in _ENTRY}
     if entry["title"] is None:
         entry["title"] = entry["id"]
     _check_entry(features.name, **entry)
@@ -126,14 +122,11 @@ def train(
             f"that of {features_source} would be its name, '{features.name}'."
         )
     import_keras()
-    targets = dz.make_targets(
-        dz.read_expression(expression),
-        scale=scale,  # type: ignore[arg-type]
-        min_tpm=min_tpm,
-    )
+    matrix = dz.read_expression(expression)
+    lowest = _MIN_TPM if min_tpm is None else min_tpm
     model = train_bundle(
         features,
-        targets,
+        dz.make_targets(matrix, scale=scale, min_tpm=lowest),
         output,
         Description(
             **entry,
@@ -144,17 +137,17 @@ def train(
         ),
         network=network,
         fit=fit,
-        selection=Selection(
-            kinds=tuple(kinds) if kinds else None,
-            test=test_chrom,
-            absent=absent_chrom,
-            min_genes=min_genes,
-            split_seed=split_seed,
-        ),
+        selection=Selection(**_selected(given)),
         force=force,
     )
     _note_metrics(model)
     return output
+
+
+def _selected(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a selection of tracks and genes that were given."""
+    found = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return {name: value for name, value in found.items() if value not in (None, ())}
 
 
 def _check_entry(features: str, **entry: str) -> None:
@@ -191,44 +184,25 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return number
 
 
-@click.command(cls=Verb)
+@cli.command()
 @click.argument("cohort", type=FILE)
-@option(SOURCE, "--base", "Model to start from; a perceptron.", default="gtex-tissue-v1")
+@option(SOURCE, "--base", "Model to start from; a perceptron.", "gtex-tissue-v1")
 @option(FILE, "--persons", "Table of persons: names, then traits; only if COHORT is a matrix.")
-@option(
-    click.Choice(["counts", "tpm", "log2"]),
-    "--quantity",
-    "What a matrix holds; it is then prepared as by 'cohort prepare'.",
-)
+@choice("--quantity", "counts tpm log2", "What a matrix holds, which is prepared as by default.")
 @option(NAMES, "--covariates", "Columns of --persons that preparation regresses out.")
 @option(str, "--id", "Id of the new model (default: the name of DIR, with -v1).")
 @option(str, "--title", "A line that says what it predicts.")
-@option(str, "--license", "Licence of the model.", default="none: personal data, not to be shared")
-@option(str, "--citation", "What to cite.", default="unpublished")
+@option(str, "--license", "Its licence.", "none: personal data, not to be shared")
+@option(str, "--citation", "What to cite.", "unpublished")
 @option(
     FILE,
     "--split split_file",
     "Table of genes and their part: training, validation or test (default: as the base's).",
 )
-@option(
-    click.IntRange(min=1, max=100),
-    "--repeats",
-    "Members to train; the model is their mean.",
-    default=1,
-    metavar="N",
-)
+@option(_HUNDRED, "--repeats", "Members, whose mean the model is.", 1, metavar="N")
 @runner.settings
-@option(
-    runner.NATURAL,
-    "--search trials",
-    "Try N settings first, and take the best (extra 'search').",
-    default=0,
-    metavar="N",
-)
-@flag(
-    "--from-scratch",
-    "Train the base's kind of network anew, for comparison (if stopped, it begins again).",
-)
+@option(runner.NATURAL, "--search trials", "Try N settings first (extra 'search').", 0)
+@flag("--from-scratch", "Train the base's kind of network anew (if stopped, it begins again).")
 @option(
     str,
     "--keep-persons-above keep_above",
@@ -245,7 +219,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
     bool,
     "--membership-check/--no-membership-check membership",
     "Measure whether the model tells whose expression it was fitted to (one more training).",
-    default=True,
+    True,
 )
 @runner.folder
 @runner.force
@@ -253,19 +227,16 @@ def finetune(
     cohort: Path,
     base: str,
     persons: Path | None,
-    quantity: str | None,
+    quantity: Any,
     covariates: list[str] | None,
     split_file: Path | None,
     repeats: int,
     settings: tuple[str, ...],
-    trials: int,
     from_scratch: bool,
-    keep_above: Any,
-    anonymise: bool,
     membership: bool,
     output: Path,
     force: bool,
-    **entry: Any,
+    **given: Any,
 ) -> Path:
     """Fine-tune a model on a cohort: an output a person; write a bundle.
 
@@ -302,13 +273,10 @@ def finetune(
             "--set is for fine-tuning.",
             remedy="decode-zoo train takes --set, too.",
         )
+    entry = {name: given.pop(name) for name in _ENTRY}
     fit = read_finetune(settings, repeats)
     transfer = Transfer(
-        from_scratch=from_scratch,
-        trials=trials,
-        keep_above=keep_above,
-        anonymise=anonymise,
-        membership=membership and not from_scratch,
+        from_scratch=from_scratch, membership=membership and not from_scratch, **given
     )
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     model = dz.load(base)
@@ -330,12 +298,9 @@ def finetune(
     if quantity is None:
         matrix = dz.read_expression(file)
     else:
+        columns = covariates or ()
         matrix = prepare_cohort(
-            file,
-            persons,
-            model.features,
-            quantity=quantity,  # type: ignore[arg-type]
-            covariates=covariates or (),
+            file, persons, model.features, quantity=quantity, covariates=columns
         ).expression
     split = None if split_file is None else _read_split(split_file)
     data = _hashes(file, persons)
@@ -380,144 +345,125 @@ def _read_split(path: Path) -> dict[str, str]:
     return split
 
 
-@click.command(cls=Verb)
+@runner.study.command()
 @click.argument("expression", type=FILE)
-@runner.model
-@option(
-    click.Choice(["tpm", "log2tpm", "log2"]),
-    "--scale",
-    "What a file holds: TPM, log2(TPM + 0.25), or the latter normalised.",
-)
-@option(
-    FILE,
-    "--genes",
-    "Genes to compare (default: those of the chromosomes that the model was tested on).",
-)
-@option(
-    SOURCE,
-    "--against",
-    "A model of another tissue; are donors the same in both? Needs --against-expression.",
-)
-@option(FILE, "--against-expression", "What was measured in that tissue.")
-@option(
-    FILE, "--donors", "Table of samples and donors (default: the first two fields of GTEx names)."
-)
-@runner.codes
-@option(int, "--seed", "Of bootstrap and permutations.", default=0)
-@runner.folder
-@runner.force
-def evaluate(
+@choice("--scale", "tpm log2tpm", "Of a matrix: values are TPM or log2(TPM + 0.25).")
+@option(SOURCE, "--base", "Fine-tune this model, as 'decode-zoo finetune' does.")
+@option(SOURCE, "--features features_source", "Train from scratch on this set, as 'train' does.")
+@choice("--family", "perceptron decode", "Kind of network (default perceptron).")
+@_selection
+@option(_HUNDRED, "--repeats", "Networks to train a variant.", 1, metavar="N")
+@runner.settings
+@option(runner.NATURAL, "--seed", "Of the exchange, and of bootstrap resamples.", 0)
+@runner.table_format
+@runner.new_folder
+def ablation(
     expression: Path,
-    model_id: str,
-    scale: str | None,
-    genes: Path | None,
-    against: str | None,
-    against_expression: Path | None,
-    donors: Path | None,
-    codes: Path | None,
+    scale: Any,
+    base: str | None,
+    features_source: str | None,
+    family: str | None,
+    min_tpm: float | None,
+    repeats: int,
+    settings: tuple[str, ...],
     seed: int,
+    table_format: Format,
     output: Path,
-    force: bool,
+    **given: Any,
 ) -> Path:
-    """Compare predictions with measured expression, beside controls.
+    """Train anew with RNA, promoter or both inputs exchanged.
 
-    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × outputs
-    (--scale) whose columns are named as the model's outputs.
+    EXPRESSION is a matrix of genes × tissues or samples (--scale), or a folder that 'decode-zoo
+    cohort prepare' made. The same network is trained four times with the same settings and seeds:
+    on the inputs of genes themselves, and with RNA inputs, promoter inputs or both of other genes
+    of the same part of the split. What an exchange costs on test genes is what these inputs tell.
 
-    The folder gets outputs.tsv, genes.tsv, matrix.tsv.gz, summary.json and evaluation.html: rho of
-    each output over genes, with the measurements of other outputs, of RNA length and the number of
-    bound tracks alone; which prediction goes with which output best; the genes that differ between
-    outputs as predicted.
+    Either --features trains networks from scratch, or --base fine-tunes a model, whose tracks and
+    split are then kept.
+
+    The folder holds outputs.tsv (Spearman's rho of each output and variant), variants.tsv (means,
+    with intervals over genes), comparisons.tsv (all pairs: difference with its interval over genes,
+    Wilcoxon's paired test over outputs), summary.json, pictures and index.html. A run that is
+    stopped keeps the variants that are done in DIR.unfinished; the same command goes on there.
 
     \b
-    Example:
-      decode-zoo evaluate cohort --model ./lcl-v1 -o lcl-evaluation
+    Examples:
+      decode-zoo study ablation tpm.tsv --scale tpm --features hg38-open-v2 -o tissues
+      decode-zoo study ablation cohort --base gtex-tissue-v1 -o persons
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.persons import read_codes
-    from decode_zoo.evaluation.comparison import donor_concordance, fill_evaluation
-    from decode_zoo.files import atomic_dir
+    from decode_zoo.files import sha256_of
+    from decode_zoo.provenance import plain
+    from decode_zoo.training import import_keras
+    from decode_zoo.training.ablation import ablate
+    from decode_zoo.training.checkpoints import Checkpoints
+    from decode_zoo.training.dataset import Selection, make_dataset
+    from decode_zoo.training.finetune import base_network, finetune_network
+    from decode_zoo.training.pipeline import fit_network
+    from decode_zoo.training.settings import read_finetune, read_settings
+    from decode_zoo.training.transfer import cohort_dataset, unfinished_folder
 
-    if (against is None) != (against_expression is None):
-        raise UsageError("--against and --against-expression go together.")
-    with atomic_dir(output, force) as folder:
-        known = None if donors is None else _read_donors(donors)
-        named = {} if codes is None else read_codes(codes)
-        model = dz.load(model_id)
-        found, chosen = evaluated(model, expression, scale, genes, seed, named)
-        concordance = None
-        if against is not None and against_expression is not None:
-            other, _ = evaluated(dz.load(against), against_expression, scale, genes, seed, {})
-            concordance = donor_concordance(found, other, known)
-        files = (expression, genes, against_expression, donors, codes)
-        fill_evaluation(
-            found,
-            model,
-            folder,
-            genes=chosen,
-            command=runner.command_line(),
-            inputs=[runner.measured(file) for file in files if file],
-            donors=concordance,
+    selected = _selected(given)
+    if (base is None) == (features_source is None):
+        raise UsageError(
+            "Give either a feature set to train on (--features) or a model to fine-tune (--base)."
         )
-    summary = found.summary
-    low, high = summary["interval_95"]
-    note(
-        f"{counted(summary['outputs'], 'output')}, {summary['genes']:,} genes: Spearman's "
-        f"rho {summary['fold_change_spearman']:.3f} ({low:.3f} to {high:.3f}), with other outputs "
-        f"{summary['other_outputs_spearman']:.3f}, median {summary['median_spearman']:.3f}"
-    )
-    return output
-
-
-def evaluated(
-    model: Model,
-    expression: Path,
-    scale: str | None,
-    genes: Path | None,
-    seed: int,
-    codes: Mapping[str, str],
-) -> tuple[Evaluation, str]:
-    """Evaluate a model; return also, in words, the genes that were taken."""
-    import decode_zoo as dz
-    from decode_zoo.evaluation.comparison import evaluate_model, held_out_genes
-    from decode_zoo.expression import MEDIAN
-
-    if expression.is_dir():
-        file, scale = runner.measured(expression), "log2"
-    else:
-        file = runner.measured(expression, "--scale tpm|log2tpm|log2", scale=scale)
-    targets = dz.make_targets(
-        dz.read_expression(file).rename(columns=dict(codes)),
-        scale=scale,  # type: ignore[arg-type]
-        min_tpm=0,
-    )
-    ours, theirs = ({*names} - {MEDIAN} for names in (model.outputs, targets.names))
-    note(
-        f"{model.id} has {counted(len(ours), 'output')}, the matrix {len(theirs)}; "
-        f"{len(ours & theirs)} are in both"
-    )
-    if genes is None:
-        names = held_out_genes(model)
-        chroms = model.manifest.training.get("selection", {}).get("test", ())
-        listed = ", ".join(f"chr{name}" for name in chroms)
-        chosen = f"on {listed}" if chroms else "held out of training"
-    else:
-        found = model.features.index.resolve(runner.read_genes(genes))
-        names = [gene for gene, row in zip(found.gene_ids, found.rows, strict=True) if row >= 0]
-        chosen = f"of {genes.name}"
-    return evaluate_model(model, targets, names, seed=seed), chosen
-
-
-def _read_donors(path: Path) -> dict[str, str]:
-    """Read donors by sample."""
-    donors: dict[str, str] = {}
-    for line, sample, donor in runner.read_two_columns(path, "names no sample and its donor"):
-        if sample in donors:
-            raise InputError(
-                f"sample '{sample}' occurs twice",
-                path=path,
-                line=line,
-                remedy="Keep one line a sample.",
+    if base is not None and (family or selected):
+        raise UsageError(
+            "The base decides the family, the tracks and the split.",
+            remedy="Leave out --family, --kinds, --test-chrom, --absent-chrom and "
+            "--min-genes, or train from scratch (--features).",
+        )
+    with runner.study_folder("", output, table_format) as (folder, _):
+        import_keras()
+        logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
+        file = runner.measured(expression, "--scale tpm|log2tpm", scale=scale, min_tpm=min_tpm)
+        matrix = dz.read_expression(file)
+        facts: dict[str, Any] = {"expression": file}
+        if scale is None:
+            targets = dz.make_targets(matrix, scale="log2")
+        else:
+            facts |= {"scale": scale, "min_tpm": _MIN_TPM if min_tpm is None else min_tpm}
+            targets = dz.make_targets(matrix, scale=scale, min_tpm=facts["min_tpm"])
+        if base is None:
+            family = family or "perceptron"
+            config, fit = read_settings(family, settings, repeats)
+            dataset = make_dataset(
+                dz.load_features(str(features_source)),
+                targets,
+                config.kernels,
+                Selection(**selected),
             )
-        donors[sample] = donor
-    return donors
+            trained = {"family": family, "network": asdict(config), "fit": asdict(fit)}
+
+            def retrain(variant: Dataset) -> Network:
+                return fit_network(variant, config, fit).network
+
+        else:
+            tuning = read_finetune(settings, repeats)
+            model = dz.load(base)
+            network = base_network(model, tuning)
+            dataset = cohort_dataset(model, targets)
+            origin = {"id": model.id, "manifest_sha256": sha256_of(model.locate("manifest.json"))}
+            trained = {"base": origin, "fit": asdict(tuning)}
+
+            def retrain(variant: Dataset) -> Network:
+                return finetune_network(variant, network, tuning)[0]
+
+        facts |= {
+            "features": {"id": dataset.features.name, "sha256": dataset.features.sha256},
+            "selection": asdict(dataset.selection),
+            **trained,
+        }
+        unfinished = unfinished_folder(output)
+        checkpoints = Checkpoints(unfinished, plain(runner.described(facts)))
+        found = ablate(dataset, retrain, seed=seed, checkpoints=checkpoints)
+        found.findings({"provenance": runner.record(**facts)}).fill(folder, table_format)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for _, row in found.variants.iterrows():
+        note(
+            f"{row['variant']}: rho {row['rho']:.3f} ({row['rho_low']:.3f} to "
+            f"{row['rho_high']:.3f}), median {row['median_rho']:.3f}"
+        )
+    note(f"tells more of fold changes: {found.stronger()}")
+    return output

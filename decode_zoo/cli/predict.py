@@ -1,22 +1,26 @@
-"""``decode-zoo predict | explain | report``: what a model says of a list of genes."""
+"""``decode-zoo predict | explain | report | evaluate``: what a model predicts, why, how well."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import FILE, OUTPUT, Verb, counted, flag, note, option
+from decode_zoo.cli.runner import FILE, choice, cli, counted, flag, note, option
+from decode_zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.attribution import By
+    from decode_zoo.evaluation.agreement import Evaluation
+    from decode_zoo.model import Model
     from decode_zoo.runtime import BackendName, Device
 
 
-@click.command(cls=Verb)
+@cli.command()
 @runner.model
 @runner.genes
 @runner.all_genes
@@ -24,15 +28,8 @@ if TYPE_CHECKING:
 @runner.outputs
 @runner.features
 @runner.fill_missing
-@option(
-    click.Choice(["auto", "cpu", "cuda"]),
-    "--device",
-    "With cuda: all of it there, or an error.",
-    default="auto",
-)
-@option(
-    click.Choice(["auto", "onnxruntime", "numpy"]), "--backend", "Which computes.", default="auto"
-)
+@choice("--device", "auto cpu cuda", "With cuda: all of it there, or an error.", "auto")
+@choice("--backend", "auto onnxruntime numpy", "Which computes.", "auto")
 @runner.force
 def predict(
     model_id: str,
@@ -90,17 +87,17 @@ def predict(
     runner.note_beside(queries, bound.features)
 
 
-@click.command(cls=Verb)
+@cli.command()
 @runner.model
 @runner.genes
 @runner.all_genes
 @runner.table
 @runner.outputs
-@option(
-    click.Choice(["class", "regulator", "track", "position"]),
+@choice(
     "--by",
+    "class regulator track position",
     "What scores are given for; by position, the bins of each track (needs sites.npz).",
-    default="regulator",
+    "regulator",
 )
 @option(int, "--top", "Only the K strongest per gene and output.", metavar="K")
 @flag("--summary", "Only means over genes; not with --top.")
@@ -184,10 +181,12 @@ def explain(
     runner.note_beside(queries, known)
 
 
-@click.command(cls=Verb)
+@cli.command()
 @runner.model
 @click.argument("genes", type=FILE)
-@option(OUTPUT, "-o --output", "The page to write: a name that ends in .html.", required=True)
+@option(
+    runner.OUTPUT, "-o --output", "The page to write: a name that ends in .html.", required=True
+)
 @option(str, "--title", "Heading of the page (default: the number of genes).")
 @option(
     FILE,
@@ -254,3 +253,146 @@ def report(
     if hint := made.table.attrs["hint"]:
         note(hint)
     runner.note_beside(queries, own or model.features)
+
+
+@cli.command()
+@click.argument("expression", type=FILE)
+@runner.model
+@choice(
+    "--scale",
+    "tpm log2tpm log2",
+    "What a file holds: TPM, log2(TPM + 0.25), or the latter normalised.",
+)
+@option(
+    FILE,
+    "--genes",
+    "Genes to compare (default: those of the chromosomes that the model was tested on).",
+)
+@option(
+    runner.SOURCE,
+    "--against",
+    "A model of another tissue; are donors the same in both? Needs --against-expression.",
+)
+@option(FILE, "--against-expression", "What was measured in that tissue.")
+@option(
+    FILE, "--donors", "Table of samples and donors (default: the first two fields of GTEx names)."
+)
+@runner.codes
+@option(int, "--seed", "Of bootstrap and permutations.", 0)
+@runner.folder
+@runner.force
+def evaluate(
+    expression: Path,
+    model_id: str,
+    scale: str | None,
+    genes: Path | None,
+    against: str | None,
+    against_expression: Path | None,
+    donors: Path | None,
+    codes: Path | None,
+    seed: int,
+    output: Path,
+    force: bool,
+) -> Path:
+    """Compare predictions with measured expression, beside controls.
+
+    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × outputs
+    (--scale) whose columns are named as the model's outputs.
+
+    The folder gets outputs.tsv, genes.tsv, matrix.tsv.gz, summary.json and evaluation.html: rho of
+    each output over genes, with the measurements of other outputs, of RNA length and the number of
+    bound tracks alone; which prediction goes with which output best; the genes that differ between
+    outputs as predicted.
+
+    \b
+    Example:
+      decode-zoo evaluate cohort --model ./lcl-v1 -o lcl-evaluation
+    """  # noqa: D301
+    import decode_zoo as dz
+    from decode_zoo.cohort.persons import read_codes
+    from decode_zoo.evaluation.comparison import donor_concordance, fill_evaluation
+    from decode_zoo.files import atomic_dir
+
+    if (against is None) != (against_expression is None):
+        raise UsageError("--against and --against-expression go together.")
+    with atomic_dir(output, force) as folder:
+        known = None if donors is None else _read_donors(donors)
+        named = {} if codes is None else read_codes(codes)
+        model = dz.load(model_id)
+        found, chosen = evaluated(model, expression, scale, genes, seed, named)
+        concordance = None
+        if against is not None and against_expression is not None:
+            other, _ = evaluated(dz.load(against), against_expression, scale, genes, seed, {})
+            concordance = donor_concordance(found, other, known)
+        files = (expression, genes, against_expression, donors, codes)
+        fill_evaluation(
+            found,
+            model,
+            folder,
+            genes=chosen,
+            command=runner.command_line(),
+            inputs=[runner.measured(file) for file in files if file],
+            donors=concordance,
+        )
+    summary = found.summary
+    low, high = summary["interval_95"]
+    note(
+        f"{counted(summary['outputs'], 'output')}, {summary['genes']:,} genes: Spearman's "
+        f"rho {summary['fold_change_spearman']:.3f} ({low:.3f} to {high:.3f}), with other outputs "
+        f"{summary['other_outputs_spearman']:.3f}, median {summary['median_spearman']:.3f}"
+    )
+    return output
+
+
+def evaluated(
+    model: Model,
+    expression: Path,
+    scale: str | None,
+    genes: Path | None,
+    seed: int,
+    codes: Mapping[str, str],
+) -> tuple[Evaluation, str]:
+    """Evaluate a model; return also, in words, the genes that were taken."""
+    import decode_zoo as dz
+    from decode_zoo.evaluation.comparison import evaluate_model, held_out_genes
+    from decode_zoo.expression import MEDIAN
+
+    if expression.is_dir():
+        file, scale = runner.measured(expression), "log2"
+    else:
+        file = runner.measured(expression, "--scale tpm|log2tpm|log2", scale=scale)
+    targets = dz.make_targets(
+        dz.read_expression(file).rename(columns=dict(codes)),
+        scale=scale,  # type: ignore[arg-type]
+        min_tpm=0,
+    )
+    ours, theirs = ({*names} - {MEDIAN} for names in (model.outputs, targets.names))
+    note(
+        f"{model.id} has {counted(len(ours), 'output')}, the matrix {len(theirs)}; "
+        f"{len(ours & theirs)} are in both"
+    )
+    if genes is None:
+        names = held_out_genes(model)
+        chroms = model.manifest.training.get("selection", {}).get("test", ())
+        listed = ", ".join(f"chr{name}" for name in chroms)
+        chosen = f"on {listed}" if chroms else "held out of training"
+    else:
+        found = model.features.index.resolve(runner.read_genes(genes))
+        names = [gene for gene, row in zip(found.gene_ids, found.rows, strict=True) if row >= 0]
+        chosen = f"of {genes.name}"
+    return evaluate_model(model, targets, names, seed=seed), chosen
+
+
+def _read_donors(path: Path) -> dict[str, str]:
+    """Read donors by sample."""
+    donors: dict[str, str] = {}
+    for line, sample, donor in runner.read_two_columns(path, "names no sample and its donor"):
+        if sample in donors:
+            raise InputError(
+                f"sample '{sample}' occurs twice",
+                path=path,
+                line=line,
+                remedy="Keep one line a sample.",
+            )
+        donors[sample] = donor
+    return donors

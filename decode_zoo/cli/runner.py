@@ -7,6 +7,7 @@ for pandas.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+import decode_zoo
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from decode_zoo.layout import Side
 
 _READ = "decode_zoo.read"
-_Verb = TypeVar("_Verb", bound=Callable[..., Any])
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _File(click.Path):
@@ -84,12 +86,23 @@ TWO_GENES, TWO_NAMES = _Pair("gene"), _Pair("name")
 POSITIVE, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
 
 
-def option(kind: Any, names: str, help: str, **more: Any) -> Callable[[_Verb], _Verb]:
+def option(
+    kind: Any, names: str, help: str, default: Any = None, **more: Any
+) -> Callable[[_F], _F]:
     """Declare an option: what it takes, its names (last, perhaps, its parameter's), its help."""
+    if default is not None:
+        more["default"] = default
     return click.option(*names.split(), type=kind, help=help, **more)
 
 
-def flag(names: str, help: str) -> Callable[[_Verb], _Verb]:
+def choice(
+    names: str, words: str, help: str, default: str | None = None, **more: Any
+) -> Callable[[_F], _F]:
+    """Declare an option that takes one of some words."""
+    return option(click.Choice(words.split()), names, help, default, **more)
+
+
+def flag(names: str, help: str) -> Callable[[_F], _F]:
     """Declare an option that is given or not."""
     return click.option(*names.split(), is_flag=True, help=help)
 
@@ -117,10 +130,8 @@ fill_missing = flag(
 codes = option(
     FILE, "--codes", "DIR.codes.tsv of a model whose persons were anonymised: who is who."
 )
-table_format = option(
-    click.Choice(["tsv", "parquet"]), "--format table_format", "Of the tables.", default="tsv"
-)
-seed = option(NATURAL, "--seed", "", default=0)
+table_format = choice("--format table_format", "tsv parquet", "Of the tables.", "tsv")
+seed = option(NATURAL, "--seed", "", 0)
 settings = option(
     str,
     "--set settings",
@@ -162,6 +173,35 @@ class Verbs(click.Group):
     """A group of such commands."""
 
     command_class = Verb
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
+)
+@click.version_option(decode_zoo.__version__, prog_name="decode-zoo")
+@flag("--debug", "Show tracebacks and log messages.")
+def cli(debug: bool) -> None:
+    """Predict differential gene expression from regulator binding sites.
+
+    Exit codes: 0 done, 2 wrong usage, 3 artifact not available, 4 bad input, 5 failed verification,
+    6 device not available, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM, as batch systems
+    send it); after the last two, too, nothing half-done is left.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(name)s: %(message)s" if debug else "%(message)s",
+        stream=sys.stderr,
+    )
+
+
+@cli.group(cls=Verbs)
+def study() -> None:
+    """Ask models what regulators do: take their sites away, relate them to lists and to traits."""
 
 
 def check_inputs_kept(*written: str | os.PathLike[str]) -> None:

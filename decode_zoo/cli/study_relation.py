@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import FILE, NAMES, POSITIVE, SOURCE, Verb, counted, flag, note, option
+from decode_zoo.cli.runner import FILE, POSITIVE, SOURCE, choice, counted, flag, note, option, study
 from decode_zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SIDES: dict[str, Literal["promoter", "rna"]] = {"tf": "promoter", "rna": "rna"}
 _genes = option(FILE, "--genes", "Genes to study (default: those that the model was tested on).")
 
 
-@click.command(cls=Verb)
+@study.command()
 @option(
     SOURCE,
     "--model model_ids",
@@ -47,21 +47,15 @@ _genes = option(FILE, "--genes", "Genes to study (default: those that the model 
     _OPEN_SHARE,
     "--threshold",
     "Pairs whose measured rho exceeds it, in either direction, are strongly co-expressed.",
-    default=0.7,
+    0.7,
 )
 @option(
-    SOURCE,
-    "--tissue-model",
-    "Model of tissues, the rival that knows no person.",
-    default="gtex-tissue-v1",
+    SOURCE, "--tissue-model", "Model of tissues, the rival that knows no person.", "gtex-tissue-v1"
 )
 @option(
-    POSITIVE,
-    "--permutations",
-    "How often scores are dealt to other genes, for comparison.",
-    default=100,
+    POSITIVE, "--permutations", "How often scores are dealt to other genes, for comparison.", 100
 )
-@option(POSITIVE, "--resamples", "How often genes are drawn again, for intervals.", default=200)
+@option(POSITIVE, "--resamples", "How often genes are drawn again, for intervals.", 200)
 @runner.seed
 @runner.table_format
 @runner.new_folder
@@ -129,9 +123,8 @@ def coexpression(
         for row in item["scores"]:
             if row["auroc"] == row["auroc"]:  # there are such pairs
                 note(
-                    f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} "
-                    f"({row['low']:.3f} to {row['high']:.3f}), dealt to other genes "
-                    f"{row['dealt']:.3f} (p = {row['p']:.2g})"
+                    f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (dealt to other "
+                    f"genes {row['dealt']:.3f}, p = {row['p']:.2g})"
                 )
     for text in found.numbers["left_out"]:
         note(f"left out: {text}")
@@ -140,13 +133,13 @@ def coexpression(
 
 def _read_pairs(path: Path) -> list[tuple[str, str]]:
     """Read pairs of genes."""
-    pairs = [(one, two) for _, one, two in runner.read_two_columns(path, "does not name two genes")]
-    if not pairs:
-        raise InputError("names no pairs of genes", path=path, remedy=runner.TWO_CELLS)
-    return pairs
+    rows = runner.read_two_columns(path, "does not name two genes")
+    if pairs := [(one, two) for _, one, two in rows]:
+        return pairs
+    raise InputError("names no pairs of genes", path=path, remedy=runner.TWO_CELLS)
 
 
-@click.command(cls=Verb)
+@study.command()
 @click.argument("expression", type=FILE)
 @option(runner.TWO_GENES, "--pair", "The two genes.", required=True)
 @option(
@@ -160,9 +153,9 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
     SOURCE,
     "--features features_source",
     "Feature set whose TFs and RBPs are what random sets are drawn from.",
-    default="hg38-open-v2",
+    "hg38-open-v2",
 )
-@option(POSITIVE, "--draws", "Random sets.", default=1000)
+@option(POSITIVE, "--draws", "Random sets.", 1000)
 @runner.seed
 @runner.table_format
 @runner.new_folder
@@ -196,7 +189,7 @@ def mediation(
     matrix = runner.measured(expression)
     listed = Path(regulators) if Path(regulators).is_file() else None
     with runner.study_folder("", output, table_format) as (folder, _):
-        names = runner.read_genes(listed) or NAMES.convert(regulators, None, None)
+        names = runner.read_genes(listed) or runner.NAMES.convert(regulators, None, None)
         found = study_mediation(
             dz.read_expression(matrix),
             pair,
@@ -210,17 +203,16 @@ def mediation(
     numbers, random = found.numbers, found.numbers["random_sets"]
     for name, status in numbers["left_out"].items():
         note(f"left out: {name} ({status})")
-    low, high = random["interval_95"]
     note(
         f"{' and '.join(numbers['pair'])}, {counted(numbers['persons'], 'person')}: "
         f"R2 {numbers['r2']:.3f}, given {counted(random['size'], 'regulator')} "
-        f"{numbers['r2_left']:.3f}; given as many of {random['of_regulators']:,} others "
-        f"{random['mean']:.3f} ({low:.3f} to {high:.3f}), p = {numbers['p']:.2g}"
+        f"{numbers['r2_left']:.3f}; given as many others {random['mean']:.3f}, "
+        f"p = {numbers['p']:.2g}"
     )
     return output
 
 
-@click.command(cls=Verb)
+@study.command()
 @runner.model
 @runner.genes
 @runner.all_genes
@@ -241,17 +233,21 @@ def mediation(
     multiple=True,
     metavar="FILE COLUMN X",
 )
-@option(NAMES, "--classes", "Regulators to rank: TF+RBP (together), TF, RBP (default: all three).")
+@option(
+    runner.NAMES,
+    "--classes",
+    "Regulators to rank: TF+RBP (together), TF, RBP (default: all three).",
+)
 @option(
     POSITIVE,
     "--top",
     "How many regulators count as the most important (default: a tenth).",
     metavar="K",
 )
-@option(POSITIVE, "--min-size", "Fewest regulators of a gene set.", default=10)
-@option(POSITIVE, "--max-size", "Most regulators of a gene set.", default=500)
-@option(POSITIVE, "--permutations", "Random gene sets of each size.", default=10_000)
-@option(click.IntRange(0, 2**63 - 1), "--seed", "Of those.", default=0)
+@option(POSITIVE, "--min-size", "Fewest regulators of a gene set.", 10)
+@option(POSITIVE, "--max-size", "Most regulators of a gene set.", 500)
+@option(POSITIVE, "--permutations", "Random gene sets of each size.", 10_000)
+@option(click.IntRange(0, 2**63 - 1), "--seed", "Of those.", 0)
 @runner.table_format
 @runner.new_folder
 def enrich(
@@ -377,11 +373,6 @@ def _note_enrichment(study: EnrichmentStudy, asked: Asked | None) -> None:
         others.append(f"{len(left['without_sites'])} without sites")
     if others:
         note(f"left out of {left['scored']} regulators: {', '.join(others)}")
-    for name, told in numbers["rankings"].items():
-        note(
-            f"{name}: {told['n']} genes ranked, {told['explained_by_sites'] or 0:.0%} of their "
-            "ranks explained by numbers of genes bound and of tracks"
-        )
     for name, told in {**numbers["libraries"], **numbers["lists"]}.items():
         if told["unknown"]:
             note(
@@ -389,38 +380,24 @@ def _note_enrichment(study: EnrichmentStudy, asked: Asked | None) -> None:
                 f"{', '.join(told['such_as'][:3])}"
             )
     for row in study.lists.to_dict("records"):
-        compared = "not compared"
-        if row["n"] and row["n_others"]:
-            compared = (
-                f"AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
-                f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})"
-            )
-        total = row["n"] + row["n_others"]
-        note(f"{row['list']} ({row['n']} of {total} {row['classes']}): {compared}")
+        compared = f"AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
+        compared += f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})"
+        if not (row["n"] and row["n_others"]):
+            compared = "not compared"
+        note(f"{row['list']}, {row['n']} {row['classes']}: {compared}")
     if len(study.gsea):
         along, given = ((study.gsea[q] <= 0.05).sum() for q in ("q", "q_given_sites"))
-        top = (study.overrepresented["q"] <= 0.05).sum()
         note(
             f"gene sets of q ≤ 0.05: {along} of {len(study.gsea)} along the ranking, "
-            f"{given} given sites, {top} at its top"
+            f"{given} given sites"
         )
 
 
-@click.command(cls=Verb)
+@study.command()
 @click.argument("genes", metavar="[LIST]", required=False, type=FILE)
 @option(FILE, "--gmt", "Many signatures (GMT) at once.")
-@option(
-    click.Choice(["both", "up", "down"]),
-    "--direction",
-    "Which genes of a table to take.",
-    default="both",
-)
-@option(
-    click.Choice(list(_SIDES)),
-    "--regulators",
-    "Rank TFs and cofactors, or RBPs and miRNA families.",
-    default="tf",
-)
+@choice("--direction", "both up down", "Which genes of a table to take.", "both")
+@choice("--regulators", "tf rna", "Rank TFs and cofactors, or RBPs and miRNA families.", "tf")
 @option(
     FILE,
     "--background",
@@ -431,7 +408,7 @@ def _note_enrichment(study: EnrichmentStudy, asked: Asked | None) -> None:
     SOURCE,
     "--model model_id",
     "Model of fold changes, with whose features genes are compared.",
-    default="gtex-tissue-v1",
+    "gtex-tissue-v1",
 )
 @option(
     runner.OUTPUT,
@@ -487,7 +464,7 @@ def signature(
             remedy="Leave out --direction.",
         )
 
-    def study() -> tuple[SignatureStudy, dict[str, object]]:
+    def ranked() -> tuple[SignatureStudy, dict[str, object]]:
         signatures = [read_signature(source, direction)] if gmt is None else read_signatures(source)
         others = runner.read_genes(background)
         model = dz.load(model_id)
@@ -512,11 +489,11 @@ def signature(
                 remedy="--format is for folders; end the name in .parquet.",
             )
         check_output(output, force)
-        found, facts = study()
+        found, facts = ranked()
         write_table(found.ranks, output, provenance=facts, force=force, id_columns=COLUMNS[:2])
     else:
         with runner.study_folder("", output, table_format) as (folder, _):
-            found, facts = study()
+            found, facts = ranked()
             found.findings(facts).fill(folder, table_format)
     _note_signatures(found)
     return None if str(output) == "-" else output
@@ -553,27 +530,23 @@ def _note_signatures(study: SignatureStudy) -> None:
         note(f"… and {len(study.names) - 5} signatures more")
 
 
-@click.command(cls=Verb)
+@study.command()
 @runner.model
 @click.argument("expression", type=FILE)
 @option(FILE, "--persons", "TSV: names of persons, then their traits.")
 @runner.codes
 @option(runner.TEXT, "--trait", "Column of --persons to study.", required=True)
-@option(NAMES, "--covariates", "Columns of --persons that effects are adjusted for.")
+@option(runner.NAMES, "--covariates", "Columns of --persons that effects are adjusted for.")
 @_genes
 @flag("--all-genes", "Study all genes of EXPRESSION.")
-@option(
-    click.Choice(["all", "de"]),
+@choice(
     "--regulator-genes",
+    "all de",
     "Average a regulator's scores over all of these genes, or those related to the trait.",
-    default="all",
+    "all",
 )
-@option(
-    _OPEN_SHARE, "--fdr", "Largest false discovery rate of what counts as related.", default=0.05
-)
-@option(
-    POSITIVE, "--permutations", "How often persons are dealt out anew, for comparison.", default=200
-)
+@option(_OPEN_SHARE, "--fdr", "Largest false discovery rate of what counts as related.", 0.05)
+@option(POSITIVE, "--permutations", "How often persons are dealt out anew, for comparison.", 200)
 @runner.seed
 @runner.new_folder
 def traits(
@@ -661,14 +634,12 @@ def _note_traits(study: TraitStudy) -> None:
         )
     for name, coding in summary["coding"].items():
         note(f"{name}: {coding}")
-    low, high = found["interval_95"]
-    others, chance = found["other_persons"], found["random_traits"]
-    if others["p"] is not None:
+    if found["other_persons"]["p"] is not None:
         note(
-            f"t statistics of expression and prediction: Spearman's rho {found['spearman']:.3f} "
-            f"({low:.3f} to {high:.3f}); with other persons {others['mean']:.3f} "
-            f"(p = {others['p']:.2g}), with random traits {chance['mean']:.3f} "
-            f"(p = {chance['p']:.2g}), at equal RNA length {found['spearman_given_rna_length']:.3f}"
+            f"t statistics of expression and prediction: Spearman's rho {found['spearman']:.3f}, "
+            f"with other persons {found['other_persons']['mean']:.3f} "
+            f"(p = {found['other_persons']['p']:.2g}), "
+            f"with random traits {found['random_traits']['mean']:.3f}"
         )
     note(
         f"related at FDR {summary['fdr']:g}: {summary['expression']['related']} genes by "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import Verb, flag, note, option
+from decode_zoo.cli.runner import cli, flag, note, option
 from decode_zoo.display import megabytes
 from decode_zoo.errors import (
     ArtifactError,
@@ -54,7 +54,7 @@ def _registry_of(store: Store, name: str) -> str:
     return "decode-zoo" if origin is None else origin.place
 
 
-@click.command(cls=Verb)
+@cli.command()
 def ls() -> None:
     """List models and feature sets.
 
@@ -73,7 +73,7 @@ def ls() -> None:
         click.echo("\t".join((name, artifact.kind, _size(artifact), place, registered, title)))
 
 
-@click.command(cls=Verb)
+@cli.command()
 @click.argument("source", metavar="ID|DIR")
 def info(source: str) -> None:
     """Describe a model or feature set: what it is, how good, and where it comes from."""
@@ -139,7 +139,7 @@ def _describe_contents(manifest: Manifest) -> Iterator[str]:
         yield f"source      {source}"
 
 
-@click.command(cls=Verb)
+@cli.command()
 @click.argument("artifact_ids", metavar="ID...", nargs=-1, required=True)
 def fetch(artifact_ids: tuple[str, ...]) -> None:
     """Download artifacts into the cache and verify them.
@@ -155,7 +155,7 @@ def fetch(artifact_ids: tuple[str, ...]) -> None:
             click.echo(str(path))
 
 
-@click.command(cls=Verb)
+@cli.command()
 @click.argument("artifact_ids", metavar="ID...", nargs=-1)
 @flag("--all everything", "Every artifact that is here.")
 def verify(artifact_ids: tuple[str, ...], everything: bool) -> None:
@@ -216,7 +216,7 @@ def _registered(store: Store, name: str) -> Artifact:
         raise
 
 
-@click.command(cls=Verb)
+@cli.command()
 @click.argument("models", metavar="ID|DIR...", nargs=-1, required=True)
 @option(
     runner.SOURCE,
@@ -241,7 +241,7 @@ def test(models: tuple[str, ...], features_source: str | None) -> None:
             )
 
 
-@click.command(cls=Verb)
+@cli.command()
 @click.argument("folder", metavar="DIR", type=_DIR)
 @option(
     _DIR,
@@ -290,7 +290,7 @@ def publish(
     click.echo(f"Use it with: DECODE_ZOO_REGISTRY={named} decode-zoo {verb}")
 
 
-@click.command(cls=Verb)
+@cli.command()
 @flag("--json as_json", "Print one JSON object.")
 def doctor(as_json: bool) -> None:
     """Examine this installation: versions, back ends, threads, cache, mirrors, files.
