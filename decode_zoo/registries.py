@@ -20,10 +20,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from decode_zoo.display import masked
-from decode_zoo.download import NoSourceError, Sink, first_of, make_folder, receive
+from decode_zoo.download import (
+    NoSourceError,
+    Sink,
+    first_of,
+    local_path,
+    make_folder,
+    receive,
+)
 from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
 from decode_zoo.files import atomic_path, open_plain
 from decode_zoo.registry import (
@@ -34,6 +41,7 @@ from decode_zoo.registry import (
     load_registry,
     parse_registry,
 )
+from decode_zoo.schema import from_plain
 
 __all__ = ["Kept", "fetch_text", "join_registries", "kept_copy", "read_registry", "registry_places"]
 
@@ -49,46 +57,25 @@ _told: set[Path] = set()  # stale copies that this process has warned of
 
 @dataclass(frozen=True)
 class _Copy:
-    """What was kept of a registry from the web.
-
-    Attributes
-    ----------
-    url : str
-        Where it comes from.
-    text : str
-        The registry.
-    meanings : mapping of str to str
-        Each id that it has ever had, and a hash of what that means.
-    fetched : int
-        When, in seconds since the epoch. The file's own time is that of the last attempt.
-    """
+    """What was kept of a registry from the web."""
 
     url: str
     text: str
-    meanings: Mapping[str, str]
-    fetched: int
+    meanings: dict[str, str]  # each id that it has ever had, and a hash of what that means
+    fetched: int  # seconds since the epoch; the file's own time is that of the last attempt
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A registry from the web of which there is a copy.
-
-    Attributes
-    ----------
-    url : str
-    date : str
-        When it was fetched.
-    stale : bool
-        Whether it could not be refreshed since.
-    """
+    """A registry from the web of which there is a copy."""
 
     url: str
-    date: str
-    stale: bool
+    date: str  # when it was fetched
+    stale: bool  # whether it could not be refreshed since
 
 
 def kept_copy(place: str, cache: Path | None) -> Kept | None:
-    """Look at the copy of a registry; None if there is none, or `place` is a file."""
+    """Return what is kept of a registry; None if nothing is, or `place` is a file."""
     path = _copy_path(place, cache)
     copy = None if path is None else _read_copy(path, place)
     if path is None or copy is None:
@@ -97,13 +84,9 @@ def kept_copy(place: str, cache: Path | None) -> Kept | None:
 
 
 def registry_places() -> tuple[str, ...]:
-    """Name the user's registries.
+    """Return what ``DECODE_ZOO_REGISTRY`` lists, in order.
 
-    Returns
-    -------
-    tuple of str
-        What ``DECODE_ZOO_REGISTRY`` lists, in order; a path with a comma or blank in it goes as a
-        file URL.
+    A path with a comma or blank in it goes as a file URL.
     """
     places = re.split(r"[,\s]+", os.environ.get("DECODE_ZOO_REGISTRY", ""))
     return tuple(dict.fromkeys(filter(None, places)))
@@ -112,31 +95,12 @@ def registry_places() -> tuple[str, ...]:
 def join_registries(
     builtin: Registry, places: tuple[str, ...], cache: Path | None, *, offline: bool
 ) -> Registry:
-    """Join the user's registries to the built-in one.
+    """Join the user's registries, files or URLs, to the built-in one; their ids have an `Origin`.
 
-    Parameters
-    ----------
-    builtin : Registry
-    places : tuple of str
-        Files or URLs.
-    cache : Path or None
-        Folder of the store's cache; copies of what came from the web lie in ``registries/``. None
-        if there is none.
-    offline : bool
-        True: no socket is opened.
-
-    Returns
-    -------
-    Registry
-        Ids of the user's registries have an `Origin`.
-
-    Raises
-    ------
-    InputError
-        If one is not valid, gives a name another meaning than one before it, or refers to what
-        neither it nor one before it lists.
-    ArtifactError
-        If one cannot be had and there is no copy of it.
+    Copies of what comes from the web lie in ``registries/`` of the folder `cache`, if there is one.
+    Raises InputError if a registry is not valid, gives a name another meaning than one before it,
+    or refers to what neither it nor one before it lists; ArtifactError if one cannot be had and
+    there is no copy of it. If `offline`, no socket is opened.
     """
     joined = builtin
     for place in places:
@@ -146,13 +110,14 @@ def join_registries(
 
 
 def read_registry(place: str, cache: Path | None, *, offline: bool) -> tuple[Registry, Origin]:
-    """Read one of the user's registries (parameters and errors as for `join_registries`)."""
+    """Read one of the user's registries (see `join_registries`)."""
     scheme, separator, _ = place.partition("://")
-    if separator and scheme.lower() != "file":
+    if separator:
         check_mirror(place, "DECODE_ZOO_REGISTRY")
+    if separator and scheme.lower() != "file":
         registry, folder = _from_web(place, cache, offline), urljoin(place, ".")
     else:
-        path = (_as_path(place) if separator else _at_home(place)).absolute()
+        path = _local(place).absolute()
         place = str(path)
         if not path.exists():
             raise InputError(
@@ -165,16 +130,9 @@ def read_registry(place: str, cache: Path | None, *, offline: bool) -> tuple[Reg
     return registry, Origin(place, tuple(mirrors))
 
 
-def _as_path(url: str) -> Path:
-    from urllib.request import url2pathname
-
-    check_mirror(url, "DECODE_ZOO_REGISTRY")
-    return Path(url2pathname(urlsplit(url).path))
-
-
-def _at_home(place: str) -> Path:
+def _local(place: str) -> Path:
     try:
-        return Path(place).expanduser()
+        return local_path(place)
     except RuntimeError:
         raise InputError("DECODE_ZOO_REGISTRY: there is no such home", path=place) from None
 
@@ -220,11 +178,19 @@ def _from_web(url: str, cache: Path | None, offline: bool) -> Registry:
 
 def _copy_path(url: str, cache: Path | None) -> Path | None:
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
-    return None if cache is None else cache / "registries" / _user() / name
+    user = str(os.geteuid()) if hasattr(os, "geteuid") else "own"
+    return None if cache is None else cache / "registries" / user / name
+
+
+def _is_fresh(path: Path) -> bool:
+    try:
+        return 0 <= time.time() - path.stat().st_mtime < _FRESH
+    except OSError:
+        return False
 
 
 def _is_stale(path: Path, copy: _Copy) -> bool:
-    """Tell whether a refresh has failed since: each attempt leaves its time on the file."""
+    """Return whether a refresh has failed since: each attempt leaves its time on the file."""
     try:
         return path.stat().st_mtime > copy.fetched or not _is_fresh(path)
     except OSError:
@@ -275,19 +241,8 @@ def _check_meanings(
         )
 
 
-def _is_fresh(copy: Path) -> bool:
-    try:
-        return 0 <= time.time() - copy.stat().st_mtime < _FRESH
-    except OSError:
-        return False
-
-
-def _user() -> str:
-    return str(os.geteuid()) if hasattr(os, "geteuid") else "own"
-
-
 def _is_own(status: os.stat_result) -> bool:
-    """Tell whether only this user can have written a file, or into a folder."""
+    """Return whether only this user can have written a file, or into a folder."""
     if not hasattr(os, "geteuid"):  # Windows, where the cache is in the user's profile
         return True
     return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
@@ -304,10 +259,10 @@ def _read_copy(path: Path, url: str) -> _Copy | None:
             head, _, body = file.read().partition(b"\n")
         if head != _head(body):
             return None
-        copy = _Copy(**json.loads(body))
+        copy = from_plain(_Copy, json.loads(body))
         parse_registry(copy.text.encode(), url)
         _date(copy)
-    except (OSError, InputError, ValueError, TypeError, OverflowError):
+    except (OSError, InputError, ValueError, OverflowError):
         return None
     return copy if copy.url == url else None
 
@@ -334,23 +289,9 @@ def _head(data: bytes) -> bytes:
 
 
 def fetch_text(url: str, limit: int) -> bytes:
-    """Fetch a small text, as patiently as files are fetched.
+    """Fetch a small text (https, or http on this machine), as patiently as files are fetched.
 
-    Parameters
-    ----------
-    url : str
-        https, or http on this machine.
-    limit : int
-        Most bytes.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    ArtifactError
-        If it cannot be had, or is larger.
+    Raises ArtifactError if it cannot be had, or has more than `limit` bytes.
     """
 
     def ask(source: str) -> bytes:

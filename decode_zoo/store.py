@@ -1,7 +1,7 @@
 """The store: from an artifact's name to a verified file on this machine.
 
-Bundled files come first, then the cache, then the mirrors. Nothing is handed
-out whose size and SHA-256 are not those of the registry.
+Bundled files come first, then the cache, then the mirrors. Nothing is handed out whose size and
+SHA-256 are not those of the registry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +23,7 @@ from decode_zoo.download import (
     TransferError,
     WrongFileError,
     first_of,
+    in_turn,
     is_url,
     leftovers,
     make_folder,
@@ -55,19 +56,7 @@ _hashed: dict[tuple[int, int, int, int, int], str] = {}
 
 
 def builtin_registry_path() -> Path:
-    """Find the registry that came with the package.
-
-    Returns
-    -------
-    Path
-        ``bundled/registry.yaml`` of an installed package, ``registry.yaml`` of a
-        source checkout.
-
-    Raises
-    ------
-    ArtifactError
-        If there is neither.
-    """
+    """Find ``bundled/registry.yaml`` of an installed package, ``registry.yaml`` of a checkout."""
     candidates = (_PACKAGE / "bundled" / "registry.yaml", _PACKAGE.parent / "registry.yaml")
     for path in candidates:
         if path.is_file():
@@ -79,14 +68,7 @@ def builtin_registry_path() -> Path:
 
 
 def bundled_root() -> Path | None:
-    """Find the artifacts that came with the package.
-
-    Returns
-    -------
-    Path or None
-        The folder that holds ``models/`` and ``features/``; None if the package
-        came without artifacts.
-    """
+    """Find the folder with the artifacts that came with the package; None if it came without."""
     bundled, source = _PACKAGE / "bundled", _PACKAGE.parent
     if (bundled / "registry.yaml").is_file():
         return bundled
@@ -98,15 +80,8 @@ def bundled_root() -> Path | None:
 def cache_root() -> Path:
     """Name the folder that fetched files are kept in; it need not exist.
 
-    Returns
-    -------
-    Path
-        ``DECODE_ZOO_CACHE``, else the usual place for caches on this system.
-
-    Raises
-    ------
-    ArtifactError
-        If there is none: it is in a home folder, and there is no such home.
+    That is ``DECODE_ZOO_CACHE``, else the usual place for caches on this system. Raises
+    ArtifactError if that is in a home folder, and there is no such home.
     """
     try:
         if folder := os.environ.get("DECODE_ZOO_CACHE"):
@@ -266,7 +241,7 @@ class Store:
         return name in artifact.files and self._present(artifact, name) is not None
 
     def _present(self, artifact: Artifact, name: str) -> tuple[Path, bool] | None:
-        """Find a file that is here, and tell whether it came with the package."""
+        """Find a file that is here, and whether it came with the package."""
         for root in (self.bundled, self.cache):
             if root is not None and os.path.isfile(root / artifact.folder / name):
                 return root / artifact.folder / name, root is self.bundled
@@ -299,8 +274,9 @@ class Store:
         entry = _entry(artifact, name)
         found = self._present(artifact, name)
         if found is None:
-            if self.cache is not None:
-                _check_free(self.cache / artifact.folder / name)
+            place = None if self.cache is None else self.cache / artifact.folder / name
+            if place is not None and (obstacle := _folder_in_the_way(place)):
+                raise obstacle
             return None
         path, bundled = found
         anew = f"Delete it; {_IMPORT if self.offline else _ANEW}."
@@ -389,55 +365,62 @@ class Store:
         """Bring a file from the first mirror that gives it, or say what each one did."""
         entry, cache = artifact.files[name], self.cache_folder()
         target = cache / artifact.folder / name
-        _check_free(target)
+        if obstacle := _folder_in_the_way(target):
+            raise obstacle
 
         def ask(source: str) -> Path:
             if self.offline and is_url(source):
                 raise TransferError("not tried, offline")
             try:
-                make_folder(cache, artifact.folder)
-                _clean(target.parent)
                 with _bar(name, entry.size, progress) as advance:
                     transfer(source, target, entry, advance)
             except OSError as error:
                 raise unwritable(target, entry, error) from error
             return target
 
-        def meanwhile() -> Path | None:
-            """Find what another process brought."""
-            return target if _fault(target, entry) is None else None
+        mirrors = dict.fromkeys(mirror.rstrip("/") for mirror in self.mirrors_of(artifact))
+        sources = [f"{mirror}/{artifact.folder}/{name}" for mirror in mirrors]
+        with contextlib.ExitStack() as turn:
+            if any(not (self.offline and is_url(source)) for source in sources):
+                try:
+                    make_folder(cache, artifact.folder)
+                    _clean(target.parent)
+                except OSError as error:
+                    raise unwritable(target, entry, error) from error
+                turn.enter_context(in_turn(target))
+            if _fault(target, entry) is None:  # another process brought it
+                return target
+            try:
+                return first_of(sources, ask)
+            except NoSourceError as error:
+                raise self._failure(artifact, name, target, error.errors) from None
 
-        place = f"{artifact.folder}/{name}"
-        try:
-            mirrors = dict.fromkeys(mirror.rstrip("/") for mirror in self.mirrors_of(artifact))
-            return first_of([f"{mirror}/{place}" for mirror in mirrors], ask, meanwhile)
-        except NoSourceError as error:
-            wrong = any(isinstance(e, WrongFileError) for e in error.errors.values())
-            lines = [f"{masked(source)}: {e}" for source, e in error.errors.items()]
+    def _failure(
+        self, artifact: Artifact, name: str, target: Path, errors: Mapping[str, TransferError]
+    ) -> ArtifactError | VerificationError:
+        """Describe what each mirror did, what is in the cache, and all that may help."""
+        entry = artifact.files[name]
+        # That there is nothing and that there is something else call for different measures.
+        wrong = any(isinstance(error, WrongFileError) for error in errors.values())
+        lines = [f"{masked(source)}: {error}" for source, error in errors.items()]
+        lines = lines or ["no mirror is known"]
         remedy = (
             "Name a mirror that has it in DECODE_ZOO_MIRRORS, a URL or a folder; the folder"
             " zoo/ of a checkout of decode-zoo is one: DECODE_ZOO_MIRRORS=/path/to/decode-zoo/zoo."
             f" Or put the file at {target} by hand"
-            + (
-                f", allow the network (unset DECODE_ZOO_OFFLINE), or {_IMPORT}."
-                if self.offline
-                else "."
-            )
         )
-        lines = lines or ["no mirror is known"]
+        if self.offline:
+            remedy += f", allow the network (unset DECODE_ZOO_OFFLINE), or {_IMPORT}"
         if os.path.isfile(target):
-            _check_readable(target)
-            damage = _fault(target, entry)
-            if damage is None:
-                return target
+            if closed := _closed(target):
+                return closed
             wrong = True
-            lines.insert(0, f"{target}: damaged, not used: {damage}")
+            lines.insert(0, f"{target}: damaged, not used: {_fault(target, entry)}")
             remedy = f"Delete {target}, it is of no use. {remedy}"
-        # That there is nothing and that there is something else call for different measures.
-        raise (VerificationError if wrong else ArtifactError)(
+        return (VerificationError if wrong else ArtifactError)(
             f"Could not get {name} of {artifact.id}"
             f" ({entry.size} bytes, sha256 {entry.sha256}):" + "".join(f"\n  {x}" for x in lines),
-            remedy=remedy,
+            remedy=f"{remedy}.",
         )
 
 
@@ -462,13 +445,8 @@ def _entry(artifact: Artifact, name: str) -> FileEntry:
         ) from None
 
 
-def _check_free(path: Path) -> None:
-    """Raise ArtifactError if a folder is where a file of the cache goes."""
-    if blocked := _in_the_way(path):
-        raise blocked
-
-
-def _in_the_way(path: Path) -> ArtifactError | None:
+def _folder_in_the_way(path: Path) -> ArtifactError | None:
+    """Return an error if a folder is where a file of the cache goes."""
     if not path.is_dir() or path.is_symlink():
         return None
     return ArtifactError(
@@ -477,13 +455,8 @@ def _in_the_way(path: Path) -> ArtifactError | None:
     )
 
 
-def _check_readable(path: Path) -> None:
-    """Raise ArtifactError if this user may not read a file; it may be good for all we know."""
-    if closed := _closed(path):
-        raise closed
-
-
 def _closed(path: Path) -> ArtifactError | None:
+    """Return an error if this user may not read a file; it may be good for all we know."""
     if not os.path.isfile(path) or os.access(path, os.R_OK):
         return None
     return ArtifactError(
@@ -495,7 +468,8 @@ def _closed(path: Path) -> ArtifactError | None:
 
 def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
     """Raise VerificationError unless `path` is what `entry` says, ArtifactError if it is closed."""
-    _check_readable(path)
+    if closed := _closed(path):
+        raise closed
     if fault := _fault(path, entry):
         raise VerificationError(
             f"{path} is not the published file: {fault}.",
@@ -504,7 +478,7 @@ def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
 
 
 def _fault(path: Path, entry: FileEntry) -> str | None:
-    """Say how a file here differs from what was published; None if it does not."""
+    """Return in words how a file here differs from what was published; None if it does not."""
     return difference(path, entry, follow=True, digest=_hash_once)
 
 
@@ -530,23 +504,11 @@ def _clean(folder: Path) -> None:
 
 
 def unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError | VerificationError:
-    """Say that a file cannot be put into the cache.
+    """Return the error for a file that cannot be put at `path`, into the cache.
 
-    Parameters
-    ----------
-    path : Path
-        Where it was to go.
-    entry : FileEntry
-        What it must be.
-    error : OSError
-        What the system said.
-
-    Returns
-    -------
-    ArtifactError or VerificationError
-        The latter if there is something else in its place.
+    A VerificationError if something else is in its place.
     """
-    if obstacle := _in_the_way(path) or _closed(path):
+    if obstacle := _folder_in_the_way(path) or _closed(path):
         return obstacle
     damage = _fault(path, entry) if os.path.isfile(path) else None
     return (VerificationError if damage else ArtifactError)(

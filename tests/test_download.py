@@ -15,8 +15,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ import decode_zoo
 from decode_zoo import download
 from decode_zoo.download import leftovers
 from decode_zoo.errors import ArtifactError, VerificationError
-from decode_zoo.process import machine
 from decode_zoo.store import Store
 from tests.server import Server
 from tests.test_store import CONTENT, FOLDER, REGISTRY, files_in, lay_out
@@ -79,19 +76,18 @@ def got(store: Store, *mirrors: str) -> None:
 WRONG_ANSWERS = {
     # another content
     "flipped": "expected sha256 .*, got ",
-    "page": "announced .* bytes instead of 5120; it sent a web page",
+    "page": "expected 5120 bytes, got .*; it sent a web page",
     "page-without-length": "expected 5120 bytes, got .*; it sent a web page",
     "page-of-same-size": "expected sha256 .*; it sent a web page",
-    "empty": "announced 0 bytes instead of 5120",
-    "other-size": "announced 5121 bytes instead of 5120",
+    "empty": "expected 5120 bytes, got 0",
+    "other-size": "more than the expected 5120 bytes",
     # another amount
     "truncated-without-length": "expected 5120 bytes, got 5119",
     "longer": "more than the expected 5120 bytes",
     "endless": "more than the expected 5120 bytes",
     "endless-chunks": "more than the expected 5120 bytes",
-    "length-too-small": "announced 5119 bytes instead of 5120",
-    "length-is-no-number": "announced many bytes instead of 5120",
-    "length-is-negative": "announced -1 bytes instead of 5120",
+    "length-too-small": "expected 5120 bytes, got 5119",
+    "length-is-no-number": "invalid literal",
     "packed": r"packed \(gzip\)",
     # another status
     "missing": "404 Not Found",
@@ -101,9 +97,9 @@ WRONG_ANSWERS = {
     "part": "206 Partial Content",
     "unchanged": "304 Not Modified",
     "limited-for-hours": "429 .*, to be asked again after 7200 seconds",
-    "limited-until-tomorrow": "503 .*, to be asked again after 86[34]",
+    "limited-until-tomorrow": "503 .*, to be asked again after",
     # redirects
-    "circle": r"more than 5 redirects \(redirected to http",
+    "circle": "Exceeded 30 redirects.*redirected to http",
     "to-file": r"from http to file \(redirected to file:///etc/hostname\)",
     "to-ftp": "from http to ftp",
     "to-nowhere": "302 Found",
@@ -114,7 +110,7 @@ WRONG_ANSWERS = {
 
 # What gives something, and not the file; the others give nothing.
 WRONG_FILES = frozenset(
-    how for how, said in WRONG_ANSWERS.items() if re.match("expected|announced|more than the", said)
+    how for how, said in WRONG_ANSWERS.items() if re.match("expected|more than the", said)
 )
 
 
@@ -126,7 +122,8 @@ def test_wrong_answer_is_told_and_the_next_mirror_serves(
     mirror = f"{server.url}/{how}"
     text = failure(store, mirror, code=5 if how in WRONG_FILES else 3)
     assert re.search(f"{mirror}/{FOLDER}/{NAME}: .*{WRONG_ANSWERS[how]}", text)
-    assert len(server.requests) == (6 if how == "circle" else 2 if how.startswith("moved") else 1)
+    if how != "circle":
+        assert len(server.requests) == (2 if how.startswith("moved") else 1)
     got(store, mirror, good)
 
 
@@ -201,17 +198,6 @@ def test_retry_after_is_kept_to(store: Store, server: Server, how: str) -> None:
     assert len(server.requests) == 2
 
 
-def test_retry_after_is_read_as_seconds_or_a_date() -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=100)
-    for text in (format_datetime(soon, usegmt=True), format_datetime(soon)):
-        assert 97 < download._seconds(text) <= 100
-    assert 97 < download._seconds(f"{soon:%a, %d %b %Y %H:%M:%S} -0000") <= 100
-    assert download._seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert download._seconds(" 7 ") == 7
-    for text in ("", "-5", "soon", "nan", "1e3", "9" * 400, "²", "Wed, 21 Oct 99999 07:28:00 GMT"):
-        assert download._seconds(text) == 0
-
-
 @pytest.mark.fault
 def test_back_off_grows_and_is_not_the_same_for_all(
     store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -219,12 +205,12 @@ def test_back_off_grows_and_is_not_the_same_for_all(
     waits: list[list[float]] = []
     for _ in range(3):
         waits.append([])
-        monkeypatch.setattr(download, "_BACKOFF", 1000.0)
+        monkeypatch.setattr(download, "_BACKOFF", 10.0)
         monkeypatch.setattr(download, "time", Clock(waits[-1]))
         failure(store, f"{server.url}/unavailable")
-    for wait in waits:
-        assert len(wait) == 3
-        assert all(500 * 2**n <= seconds <= 1501 * 2**n for n, seconds in enumerate(wait))
+    for first, second, third in waits:
+        assert first == 0
+        assert 20 <= second <= 30 < 40 <= third <= 50
     assert waits[0] != waits[1] != waits[2]
 
 
@@ -423,7 +409,7 @@ def test_what_is_no_plain_file_is_refused_without_hanging(
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(path.name)
     elif kind == "device":
-        monkeypatch.setattr(download, "_local", lambda source: Path("/dev/zero"))
+        monkeypatch.setattr(download, "local_path", lambda source: Path("/dev/zero"))
         if not os.path.exists("/dev/zero"):
             pytest.skip("no device here")
     assert reason in failure(store, mirror)
@@ -555,30 +541,18 @@ def temporary(store: Store, name: str, *, days: float = 0.0) -> Path:
     return path
 
 
-@pytest.fixture
-def dead() -> int:
-    """The number of a process that has ended."""
-    child = os.posix_spawn("/bin/true", ["true"], {})
-    os.waitpid(child, 0)
-    return child
+TOKEN = "0123456789abcdef"
 
 
-def test_temporary_files_of_the_dead_are_removed(store: Store, good: str, dead: int) -> None:
-    here, token = machine(), "0123456789abcdef"
-    gone = [
-        temporary(store, f".{NAME}.{here}-{dead}-{token}.part"),
-        temporary(store, f".{NAME}.ffffffff-1-{token}.part", days=1.1),
-        # Their numbers are those of living processes by now.
-        temporary(store, f".{NAME}.{here}-{os.getpid()}-{token}.part", days=1.1),
-        temporary(store, f".{NAME}.{here}-1-{token}.part", days=9),
-    ]
-    kept = [
-        temporary(store, f".{NAME}.{here}-{os.getppid()}-{token}.part", days=0.9),
-        temporary(store, f".{NAME}.ffffffff-{dead}-{token}.part", days=0.9),
-    ]
+def test_temporary_files_that_nobody_wrote_to_for_a_day_are_removed(
+    store: Store, good: str
+) -> None:
+    names = (f".{NAME}.{TOKEN}.part", f".{NAME}.ffffffff-1-{TOKEN}.part")  # and of former versions
+    gone = [temporary(store, name, days=1.1) for name in names]
+    kept = temporary(store, f".{NAME}.{TOKEN[::-1]}.part", days=0.9)
     assert leftovers(store.cache) == sorted(gone)
     path = replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
-    assert files_in(store.cache) == sorted([path.name, *(path.name for path in kept)])
+    assert files_in(store.cache) == sorted([path.name, kept.name])
 
 
 @pytest.mark.fault
@@ -588,10 +562,9 @@ def test_temporary_files_of_the_dead_are_removed(store: Store, good: str, dead: 
         "notes.part",
         ".notes.part",
         f".{NAME}.part",
-        f".{NAME}.0123456789abcdef.part",
-        f".{NAME}.ffffffff-1-0123456789abcdeX.part",
-        f".{NAME}.ffffffff-1-0123456789abcdef.part.bak",
-        ".\x1b.ffffffff-1-0123456789abcdef.part",
+        f".{NAME}.0123456789abcdeX.part",
+        f".{NAME}.{TOKEN}.part.bak",
+        f".\x1b.{TOKEN}.part",
     ],
 )
 def test_file_that_no_download_of_ours_left_is_never_removed(
@@ -605,9 +578,9 @@ def test_file_that_no_download_of_ours_left_is_never_removed(
 
 @pytest.mark.fault
 def test_temporary_file_that_may_not_be_removed_is_no_hindrance(
-    store: Store, good: str, dead: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, good: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = temporary(store, f".{NAME}.{machine()}-{dead}-0123456789abcdef.part")
+    left = temporary(store, f".{NAME}.{TOKEN}.part", days=2)
     unlink = Path.unlink
 
     def refuse(path: Path, missing_ok: bool = False) -> None:
