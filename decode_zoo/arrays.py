@@ -45,13 +45,7 @@ _BLOCK = 1 << 20
 
 
 def compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
-    """Store whole numbers, not negative and below 2**32, in the smallest type that holds them.
-
-    Raises
-    ------
-    OverflowError
-        If a number is outside that range.
-    """
+    """Store whole numbers from 0 to 2**32 - 1 in the smallest type that holds them."""
     top = int(values.max(initial=0))
     if values.min(initial=0) < 0 or top >= 1 << 32:
         raise OverflowError("positions and counts must lie between 0 and 2**32 - 1")
@@ -68,13 +62,7 @@ def store_csr(arrays: dict[str, npt.NDArray[Any]], name: str, matrix: sparse.csr
 def stored_csr(
     arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]
 ) -> sparse.csr_array:
-    """Get a matrix of int32 that `store_csr` put among `arrays`.
-
-    Raises
-    ------
-    InputError
-        If the arrays do not describe a matrix of this shape.
-    """
+    """Return the matrix of int32 that `store_csr` put among `arrays`, if it has this shape."""
     counts, tracks, bases = (_column(arrays, f"{name}_{part}") for part in CSR_PARTS)
     fits = counts.shape == shape[:1] and counts.sum(dtype=np.int64) == len(tracks) == len(bases)
     fits = fits and (not len(tracks) or int(tracks.max()) < shape[1])
@@ -88,15 +76,10 @@ def stored_csr(
 
 
 def checked_counts(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> IntArray:
-    """Get a column of whole numbers, none of them negative, that `compact` made.
+    """Return a column of whole numbers, none of them negative, that `compact` made.
 
     SciPy and NumPy's fast paths believe what they are given: a negative index reads elsewhere in
     memory.
-
-    Raises
-    ------
-    InputError
-        If it is anything else.
     """
     return _column(arrays, name).astype(np.int64)
 
@@ -123,12 +106,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read a ``.npz`` file of plain arrays: numbers and texts; pickled objects are refused.
 
     Each array's header must account for every byte that the archive says it has, and all of them
-    for what is sensible, before memory is taken.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, a decompression bomb, or holds anything but plain arrays.
+    for what is sensible, before memory is taken. Anything else raises InputError.
     """
     try:
         with open_input(path) as stream, zipfile.ZipFile(stream) as archive:
@@ -155,7 +133,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _array_name(member: zipfile.ZipInfo) -> str:
-    """Name of an array in an archive, if the member is one that NumPy writes."""
+    """Return the name of an array in an archive, if the member is one that NumPy writes."""
     name = member.filename
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name[:60]!r} is compressed in a way that NumPy does not use")

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,19 +26,16 @@ __all__ = ["STATES", "CachedFile", "clean", "removable", "survey"]
 
 State = Literal[
     "verified",
-    "damaged",
+    "damaged",  # not what the registry says
     "unreadable",
-    "in the way",
-    "unfinished",
-    "in use",
-    "unregistered",
-    "foreign",
+    "in the way",  # a folder where a file should be
+    "unfinished",  # left by a download that died
+    "in use",  # a download under way
+    "unregistered",  # of an artifact that no registry in use has
+    "foreign",  # not made by decode-zoo, or a link
 ]
 STATES: tuple[str, ...] = get_args(State)
 
-_RUBBISH = ("damaged", "unfinished")
-# Of an artifact that no registry in use has, nobody knows whether it is good.
-_USABLE = ("verified", "unregistered")
 # What a manifest.json and a features.json begin with.
 _MARKS = ("manifest.json", "features.json")
 _MARK = re.compile(rb'\{\s*"format_version"\s*:\s*\d')
@@ -45,48 +43,17 @@ _MARK = re.compile(rb'\{\s*"format_version"\s*:\s*\d')
 
 @dataclass(frozen=True)
 class CachedFile:
-    """Something that lies in the cache where artifacts lie.
-
-    Attributes
-    ----------
-    path : Path
-    artifact : str
-        Name of the folder that it is in, or its own: the artifact's id.
-    size : int
-        Bytes.
-    modified : float
-        When it was fetched, in seconds since the epoch.
-    state : str
-        ``verified``; ``damaged``: not what the registry says; ``unreadable``; ``in the way``: a
-        folder where a file should be; ``unfinished``: left by a download that died; ``in use``: a
-        download under way; ``unregistered``: of an artifact that no registry in use has;
-        ``foreign``: not made by decode-zoo, or a link.
-    """
+    """Something that lies in the cache where artifacts lie."""
 
     path: Path
-    artifact: str
-    size: int
-    modified: float
+    artifact: str  # name of the folder that it is in, or its own: the artifact's id
+    size: int  # bytes
+    modified: float  # when it was fetched, in seconds since the epoch
     state: State
 
 
 def survey(store: Store) -> list[CachedFile]:
-    """List what the cache holds, and verify it.
-
-    Parameters
-    ----------
-    store : Store
-
-    Returns
-    -------
-    list of CachedFile
-        By folder and name. Only ``features/`` and ``models/`` are looked at.
-
-    Raises
-    ------
-    ArtifactError
-        If the cache cannot be read, or there is no place for one.
-    """
+    """List by folder and name what ``features/`` and ``models/`` of the cache hold; verify it."""
     cache = store.cache_folder()
     try:
         return list(_walk(replace(store, bundled=None), cache))
@@ -103,36 +70,25 @@ def removable(
     artifacts: Collection[str] = (),
     older_than: float | None = None,
     everything: bool = False,
-    now: float | None = None,
 ) -> list[CachedFile]:
     """Choose what to remove.
 
-    Always what nobody can use: damaged files and downloads that died. Artifacts that no registry in
-    use has go only if they are named, or all: they may be of a zoo that is not in use just now.
-    Never downloads under way nor what decode-zoo did not make.
-
-    Parameters
-    ----------
-    files : iterable of CachedFile
-        From `survey`.
-    artifacts : collection of str
-        Only of these, and of these also the good files and those that no registry has.
-    older_than : float, optional
-        Seconds: of the good files, only those that were fetched longer ago.
-    everything : bool
-        All those of decode-zoo.
-    now : float, optional
-        Seconds since the epoch.
+    Always what nobody can use: damaged files and downloads that died. With `artifacts` (ids), only
+    of these, and of these also the good files, and those that no registry has: unnamed, these stay,
+    for they may be of a zoo that is not in use just now. With `older_than` (seconds), of the good
+    files only those that were fetched longer ago. `everything` of decode-zoo never includes
+    downloads under way, nor what decode-zoo did not make.
     """
-    now = time.time() if now is None else now
+    now = time.time()
 
     def unwanted(file: CachedFile) -> bool:
-        if file.state in _USABLE:
+        # Of an artifact that no registry in use has, nobody knows whether it is good.
+        if file.state in ("verified", "unregistered"):
             if older_than is not None and now - file.modified <= older_than:
                 return False
             aged = older_than is not None and file.state == "verified"
             return everything or bool(artifacts) or aged
-        return file.state in _RUBBISH
+        return file.state in ("damaged", "unfinished")
 
     return [
         file for file in files if (not artifacts or file.artifact in artifacts) and unwanted(file)
@@ -140,22 +96,9 @@ def removable(
 
 
 def clean(files: Iterable[CachedFile]) -> list[CachedFile]:
-    """Remove files, and the folders of artifacts that are empty then.
+    """Remove files, and the folders of artifacts that are empty then; return what is gone.
 
-    Parameters
-    ----------
-    files : iterable of CachedFile
-        From `removable`.
-
-    Returns
-    -------
-    list of CachedFile
-        What was removed.
-
-    Raises
-    ------
-    ArtifactError
-        If some could not be removed; the others are gone.
+    Raises ArtifactError if some could not be removed; the others are gone.
     """
     removed, failures = [], []
     for file in files:
@@ -165,10 +108,8 @@ def clean(files: Iterable[CachedFile]) -> list[CachedFile]:
         except OSError as error:
             failures.append(f"\n  {file.path}: {error.strerror}")
     for folder in {file.path.parent for file in removed}:
-        try:
+        with suppress(OSError):  # not empty
             folder.rmdir()
-        except OSError:  # not empty
-            continue
     if failures:
         raise ArtifactError(
             f"{len(failures)} files of the cache could not be removed:{''.join(failures)}",
@@ -188,10 +129,9 @@ def _walk(store: Store, cache: Path) -> Iterator[CachedFile]:
             ours = artifact is not None or _is_marked(Path(folder.path))
             dead = set(leftovers(Path(folder.path)))
             for file in entries_of(folder.path):
-                try:
+                # Another process cleans, or finished a download.
+                with suppress(FileNotFoundError):
                     yield _cached(file, folder.name, _state(store, artifact, ours, dead, file))
-                except FileNotFoundError:  # another process cleans, or finished a download
-                    continue
 
 
 def _state(
@@ -233,12 +173,9 @@ def _is_id(name: str) -> bool:
 
 
 def _is_marked(folder: Path) -> bool:
-    """Tell whether a folder has the description that each artifact of decode-zoo has."""
+    """Return whether a folder has the description that each artifact of decode-zoo has."""
     for name in _MARKS:
-        try:
-            with open_plain(folder / name) as file:
-                if _MARK.match(file.read(64)):
-                    return True
-        except (OSError, InputError):
-            continue
+        with suppress(OSError, InputError), open_plain(folder / name) as file:
+            if _MARK.match(file.read(64)):
+                return True
     return False

@@ -24,22 +24,9 @@ _BLOCK = re.compile(r"(<!-- facts:[^\n]*-->)(.*?)(<!-- end of facts -->)", re.DO
 
 
 def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
-    """Facts of a model, as Markdown.
+    """Return the facts of a model, with the files of its bundle, as Markdown.
 
-    Parameters
-    ----------
-    manifest : Manifest
-    files : Mapping of str to FileEntry
-        The files of the bundle.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    InputError
-        If the manifest does not tell how the model was trained and how good it is.
+    Raises InputError if the manifest does not say how the model was trained and how good it is.
     """
     log = manifest.training
     try:
@@ -61,7 +48,7 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
             f"({error!r})",
             remedy="Export the bundle again with decode-zoo train.",
         ) from None
-    scored = all(output.kind == "score" for output in manifest.outputs)
+    measure = "score" if _are_scores(manifest) else "fold changes"
     rows: dict[str, object] = {
         "Id": f"`{manifest.id}`",
         "Family": manifest.family,
@@ -76,24 +63,20 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
         "Size": f"{sum(entry.size for entry in files.values()) / 1e6:.1f} MB",
         "Licence": manifest.license,
     }
-    parity = [
-        f"| {name.replace('_', ' ')} | {value:.1e} |" for name, value in manifest.parity.items()
-    ]
     return "\n\n".join(
         [
             _table(rows),
             "Spearman's rho between predicted and observed, over genes:",
             "\n".join(
                 [
-                    f"| genes | n | {'score' if scored else 'fold changes'} (mean over outputs) | "
-                    "median |",
+                    f"| genes | n | {measure} (mean over outputs) | median |",
                     "| --- | --- | --- | --- |",
                     *scores,
                 ]
             ),
             "Largest difference between implementations, relative to an output's standard "
             "deviation:",
-            "\n".join(["| | |", "| --- | --- |", *parity]),
+            _table({name.replace("_", " "): f"{v:.1e}" for name, v in manifest.parity.items()}),
             "Sources:",
             "\n".join(f"- {_line(source)}" for source in manifest.sources),
             f"Cite: {manifest.citation}",
@@ -109,20 +92,7 @@ def feature_facts(
     license: str,
     citation: str,
 ) -> str:
-    """Facts of a feature set, as Markdown.
-
-    Parameters
-    ----------
-    name : str
-        Its id.
-    features : FeatureSet
-    files : Mapping of str to FileEntry
-    license, citation : str
-
-    Returns
-    -------
-    str
-    """
+    """Return the facts of a feature set, with its id and files, as Markdown."""
     layout = features.layout
     return _table(
         {
@@ -140,21 +110,7 @@ def feature_facts(
 
 
 def with_facts(card: str, facts: str) -> str:
-    """Replace the block of facts on a card.
-
-    Parameters
-    ----------
-    card, facts : str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    InputError
-        If the card has no block, or nothing beside it.
-    """
+    """Replace the block of facts on a card, which must have one, and prose beside it."""
     found = _BLOCK.search(card)
     if found is None:
         raise InputError(
@@ -171,7 +127,7 @@ def with_facts(card: str, facts: str) -> str:
 
 
 def _outputs(manifest: Manifest) -> str:
-    if all(output.kind == "score" for output in manifest.outputs):
+    if _are_scores(manifest):
         return ", ".join(f"{output.name} ({output.unit})" for output in manifest.outputs)
     medians = [output for output in manifest.outputs if output.kind == "median"]
     folds = len(manifest.outputs) - len(medians)
@@ -179,12 +135,16 @@ def _outputs(manifest: Manifest) -> str:
     return f"{len(manifest.outputs)}: {folds} log2 fold changes against their median{rest}"
 
 
+def _are_scores(manifest: Manifest) -> bool:
+    return all(output.kind == "score" for output in manifest.outputs)
+
+
 def _rho(rho: float) -> str:
     return "–" if math.isnan(rho) else f"{rho:.3f}"
 
 
 def _base(manifest: Manifest) -> dict[str, object]:
-    """Say what a fine-tuned model goes back to."""
+    """Return what a fine-tuned model goes back to."""
     base = manifest.training.get("base")
     if not isinstance(base, Mapping):
         return {}
@@ -192,7 +152,7 @@ def _base(manifest: Manifest) -> dict[str, object]:
 
 
 def _parts(manifest: Manifest) -> dict[str, str]:
-    """Say what the parts of the split are."""
+    """Return the names of the parts of the split."""
     test = manifest.training.get("selection", {}).get("test", [])
     chroms = ", ".join(f"chr{chrom}" for chrom in test)
     return {
@@ -207,5 +167,5 @@ def _table(rows: Mapping[str, object]) -> str:
 
 
 def _line(value: object) -> str:
-    """Text of a value that stays in its cell."""
+    """Return the text of a value, so that it stays in its cell."""
     return " ".join(str(value).split()).replace("|", "\\|")

@@ -30,21 +30,11 @@ def one_core() -> AbstractContextManager[object]:
 
 
 def share_out(work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> Iterator[_Result]:
-    """Map a function of many small matrix products over tasks, in threads.
+    """Map a function of many small matrix products over tasks, in threads; keep the order.
 
     Each task's products run on one core: with threads of their own they would wait for each other
-    most of the time, and their last bits could depend on how many there are.
-
-    Parameters
-    ----------
-    work : callable
-        Releases the GIL most of the time, as NumPy does.
-    tasks : iterable
-
-    Yields
-    ------
-    object
-        Results, in the order of the tasks.
+    most of the time, and their last bits could depend on how many there are. `work` releases the
+    GIL most of the time, as NumPy does.
     """
     with one_core():
         pool = ThreadPoolExecutor(max_workers=allowed_cores())

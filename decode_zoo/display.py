@@ -10,18 +10,7 @@ _MOST = 80
 
 
 def masked(text: str) -> str:
-    """Hide user, password and query of every URL in a text.
-
-    Parameters
-    ----------
-    text : str
-        A URL, or a message with URLs in it.
-
-    Returns
-    -------
-    str
-        With ``***`` in their place.
-    """
+    """Hide user, password and query of every URL in a text."""
     # Greedy up to the last '@': rather too much is hidden than half of a password.
     text = re.sub(r"(?<=://)[^\s,]*@", "***@", text)
     return re.sub(r"(\w://[^\s,?#]*)[?#][^\s,)'\"]*", r"\1?***", text)
@@ -33,11 +22,11 @@ def printable(text: str) -> str:
 
 
 def brief(value: object) -> str:
-    """Text of a value for a message, which a hostile one must not fill."""
+    """Return the text of a value for a message, which a hostile one must not fill."""
     text = repr(value)
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}…"
 
 
 def megabytes(size: int) -> str:
-    """Bytes in words."""
+    """Return a size in bytes as text."""
     return f"{size / 1e6:.1f} MB"

@@ -16,15 +16,7 @@ Network = DecodeNetwork | PerceptronNetwork
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of network.
-
-    Attributes
-    ----------
-    config : type
-        Of its hyper-parameters.
-    network : type
-        Of its arrays with what surrounds them.
-    """
+    """A kind of network: hyper-parameters, and arrays with what surrounds them."""
 
     config: type[Config]
     network: type[Network]
@@ -38,5 +30,5 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family_of(config: Config) -> str:
-    """Name the family whose hyper-parameters these are."""
+    """Return the name of the family whose hyper-parameters these are."""
     return next(name for name, family in FAMILIES.items() if type(config) is family.config)

@@ -50,64 +50,28 @@ _NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]{1,255}")
 
 
 def fingerprint_of(outputs: Sequence[str], tracks: Mapping[Side, Sequence[str]]) -> str:
-    """Hash what the rows and columns of a network mean.
-
-    Parameters
-    ----------
-    outputs : sequence of str
-        Names, in column order.
-    tracks : Mapping of Side to sequence of str
-        Names, in channel order.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits; another order gives other ones.
-    """
+    """Hash what columns of outputs and channels of tracks mean: names, in their order."""
     named = [list(outputs), *(list(tracks[side]) for side in SIDES)]
     return hashlib.sha256(json.dumps(named, ensure_ascii=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class FrozenInputs:
-    """What one side of the network eats.
+    """What one side of the network takes; attributes refer to a reference without any site."""
 
-    Attributes
-    ----------
-    tracks : tuple of Track
-        In channel order; channel 0 is the mask channel and comes before them.
-    scale : tuple of float, length 1 + n_tracks
-        Inputs in bases are divided by it: the largest bin value over training genes.
-    kernel : int
-        Composite kernel width of the branch in bins.
-    background : float
-        Mask channel of the reference for attributions, in bases: the promoter window, or the
-        median RNA length of the training genes. All tracks are zero in the reference.
-    """
-
-    tracks: tuple[Track, ...]
-    scale: tuple[float, ...]
-    kernel: int
-    background: float
+    tracks: tuple[Track, ...]  # in channel order, behind channel 0, the mask
+    scale: tuple[float, ...]  # inputs in bases are divided by it: 1 + n_tracks maxima in training
+    kernel: int  # composite width of the branch in bins
+    background: float  # mask of the reference, in bases: promoter window, or median RNA length
 
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """Genes whose predictions are known, to be recomputed by ``decode-zoo test``.
+    """Genes whose predictions are known, to be recomputed by ``decode-zoo test``."""
 
-    Attributes
-    ----------
-    genes : tuple of str
-        Ids in the feature set.
-    outputs : tuple of str
-        Names of the outputs, so that exchanged labels are found too.
-    values : tuple of tuple of float
-        Predictions, genes × outputs, in the outputs' units.
-    """
-
-    genes: tuple[str, ...]
-    outputs: tuple[str, ...]
-    values: tuple[tuple[float, ...], ...]
+    genes: tuple[str, ...]  # ids in the feature set
+    outputs: tuple[str, ...]  # names, so that exchanged labels are found too
+    values: tuple[tuple[float, ...], ...]  # genes × outputs, in the outputs' units
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,8 +80,9 @@ class Manifest:
 
     Attributes
     ----------
-    id : str
-    title : str
+    id, title, license, citation : str
+    sources : tuple of str
+        Where inputs and expression come from.
     family : str
         Kind of network; ``decode`` is the published one, ``perceptron`` our own.
     network : DecodeConfig or PerceptronConfig
@@ -128,18 +93,14 @@ class Manifest:
     outputs : tuple of Output
     pooling : {"exact", "none"}
         Whether position sums give the same as full matrices.
-    features : dict
+    features : Mapping of str to str
         ``id`` and ``sha256`` (of features.json) of the feature set it was trained on.
-    training : dict
+    training : Mapping
         Data with sha256, split, seeds, versions, command, log of the repeats.
-    metrics : dict
+    metrics : Mapping
         By part of the split.
-    parity : dict
-        Largest differences between implementations, measured at export, relative to the standard
-        deviation of an output.
-    license, citation : str
-    sources : tuple of str
-        Where inputs and expression come from.
+    parity : Mapping of str to float
+        Largest differences between implementations at export, in an output's standard deviations.
     known_answers : KnownAnswers
     files : Mapping of str to str
         sha256 of the bundle's other files.
@@ -173,12 +134,12 @@ class Manifest:
         return json.dumps(plain(content), ensure_ascii=False, indent=1) + "\n"
 
     def spearman(self, part: str) -> tuple[float, float]:
-        """Spearman's rho on a part of the split: mean over fold changes, and of the median."""
+        """Return rho on a part of the split: mean over fold changes, and of the median."""
         fold, median = (self.metrics[part][name] for name in _RHO)
         return (math.nan if fold is None else fold), (math.nan if median is None else median)
 
     def spearman_text(self, part: str) -> str:
-        """Say the same in words."""
+        """Return the same in words."""
         fold, median = self.spearman(part)
         if math.isnan(median):
             return f"{fold:.3f}"
@@ -193,7 +154,7 @@ class Manifest:
         )
 
     def contradictions(self) -> list[str]:
-        """Say what in the manifest does not fit together; empty if it is sound."""
+        """Return what in the manifest does not fit together; empty if it is sound."""
         wrong = []
         for side, kernel in self.network.kernels.items():
             frozen = self.inputs.get(side)
@@ -260,15 +221,8 @@ class Manifest:
     def read(cls, locate: Callable[[str], Path]) -> Manifest:
         """Read a bundle's manifest and check the bundle's other files against it.
 
-        Parameters
-        ----------
-        locate : callable
-            File name → path of a file of the bundle.
-
-        Raises
-        ------
-        VerificationError
-            If the manifest is not one, or a file is not the one it names.
+        `locate` gives the path of a file of the bundle by its name. Raises VerificationError if
+        the manifest is not one, or a file is not the one it names.
         """
         path = locate("manifest.json")
         try:

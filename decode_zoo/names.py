@@ -10,17 +10,7 @@ _LONGEST = 200
 
 
 def track_fault(name: str) -> str | None:
-    """Say why a name cannot be that of a track; None if it can.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    str or None
-        An end of the sentence: its name …
-    """
+    """Return why a name cannot be that of a track, to stand behind "its name"; None if it can."""
     if not name:
         return "is empty"
     if len(name) > _LONGEST:
@@ -33,7 +23,7 @@ def track_fault(name: str) -> str | None:
 
 
 def output_fault(name: str) -> str | None:
-    """Say why a name cannot be that of an output; None if it can (as `track_fault`)."""
+    """Return why a name cannot be that of an output; None if it can (as `track_fault`)."""
     if "," in name:
         return "holds a comma, at which lists of outputs are split"
     if name in _RESERVED:

@@ -51,47 +51,25 @@ class Parcel:
 def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] = ()) -> Parcel:
     """Copy verified files into a folder that serves as a mirror; it appears whole or not at all.
 
-    It also gets a ``registry.yaml``, which lists the artifacts in it, and no mirrors.
-
-    Parameters
-    ----------
-    store : Store
-        Bundled and cached files are taken; nothing is fetched.
-    folder : path-like
-        Must not exist, or be empty.
-    artifacts : sequence of str
-        Ids; each must be here in whole. A model takes along what is here of the feature set that
-        it reads. Everything that is here if none is given.
-
-    Returns
-    -------
-    Parcel
-
-    Raises
-    ------
-    ArtifactError
-        If an artifact does not exist, or is not here.
-    VerificationError
-        If a file is not what the registry says.
-    UsageError
-        If `folder` cannot be made, or holds something.
+    The folder must not exist, or be empty; it also gets a ``registry.yaml``, which lists the
+    artifacts in it, and no mirrors. Bundled and cached files are taken; nothing is fetched. Of
+    `artifacts` (ids), each must be here in whole, and a model takes along what is here of the
+    feature set that it reads; without ids, everything that is here is taken.
     """
     registry = store.registry
     named = {artifact.id: artifact for artifact in map(registry.resolve, artifacts)}
-    lacking = [
-        f"{a.folder}/{name}"
-        for a in named.values()
-        for name in a.files
-        if not store.has(a.id, name)
-    ]
-    if lacking:
+    if lacking := _absent(store, named.values()):
         raise ArtifactError(
             f"Not everything that was asked for is here: {', '.join(lacking)}.",
             remedy=f"First: {store.way_to_get(*named)}",
         )
     read = {a.features: registry.artifacts[a.features] for a in named.values() if a.features}
     chosen = {**named, **read} if artifacts else registry.artifacts
-    _check_new(Path(folder))
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise UsageError(
+            f"{os.fspath(folder)} exists and is not an empty folder.",
+            remedy="Give the name of a folder that does not exist yet.",
+        )
     files, left_out = [], []
     with atomic_dir(folder) as target:
         for artifact in (chosen[key] for key in sorted(chosen)):
@@ -116,36 +94,19 @@ def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] 
 def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
     """Take the files of a carried folder into the cache, once all of them are verified.
 
-    What counts is the registry in use here, not the one in the folder. Only names that it lists
-    are opened; links are not followed, and nothing but ordinary files of the right size is read.
-
-    Parameters
-    ----------
-    store : Store
-        Nothing is fetched.
-    folder : path-like
-        Laid out as a mirror: from `pack`, or ``zoo/`` of a checkout.
-
-    Returns
-    -------
-    Parcel
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or it holds no file that the registry lists.
-    VerificationError
-        If any file is not what the registry says; the cache is as it was then.
-    ArtifactError
-        If the cache cannot be written.
+    The folder is laid out as a mirror: from `pack`, or ``zoo/`` of a checkout. What counts is the
+    registry in use here, not the one in the folder. Only names that it lists are opened; links are
+    not followed, and nothing but ordinary files of the right size is read. If any file is not what
+    the registry says, VerificationError is raised and the cache is as it was.
     """
     root = Path(os.path.abspath(folder))  # a folder of the name '~' is not the home
     if not root.is_dir():
         raise InputError("there is no such folder", path=root)
+    artifacts = [artifact for _, artifact in sorted(store.registry.artifacts.items())]
     wrong: list[str] = []
     found: list[tuple[Artifact, str]] = []
-    unknown = _unknown(root, {artifact.folder for artifact in store.registry.artifacts.values()})
-    for _, artifact in sorted(store.registry.artifacts.items()):
+    unknown = _unknown(root, {artifact.folder for artifact in artifacts})
+    for artifact in artifacts:
         if reason := _no_folder(root, artifact.folder):
             wrong.append(reason)
             continue
@@ -173,15 +134,13 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
             or "Make one with: decode-zoo cache export DIR. If it is of another zoo, name that "
             "zoo's registry in DECODE_ZOO_REGISTRY.",
         )
-    carried, taken, here = {artifact.id for artifact, _ in found} | listed, [], []
+    carried = {artifact.id for artifact, _ in found} | listed
     lacking = [
-        f"{artifact.folder}/{name}"
-        for _, artifact in sorted(store.registry.artifacts.items())
-        for name in artifact.files
-        if artifact.id in carried
-        and not os.path.lexists(root / artifact.folder / name)
-        and not store.has(artifact.id, name)
+        place
+        for place in _absent(store, [a for a in artifacts if a.id in carried])
+        if not os.path.lexists(root / place)
     ]
+    taken, here = [], []
     for artifact, name in found:
         place = f"{artifact.folder}/{name}"
         if _is_here(store, artifact, name):
@@ -192,14 +151,14 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
     return Parcel(tuple(taken), tuple(unknown), tuple(here), tuple(lacking), remedy)
 
 
-def _check_new(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if os.path.lexists(folder):
-        raise UsageError(
-            f"{folder} exists and is not an empty folder.",
-            remedy="Give the name of a folder that does not exist yet.",
-        )
+def _absent(store: Store, artifacts: Collection[Artifact]) -> list[str]:
+    """List the files of artifacts that are not here."""
+    return [
+        f"{artifact.folder}/{name}"
+        for artifact in artifacts
+        for name in artifact.files
+        if not store.has(artifact.id, name)
+    ]
 
 
 def _unknown(root: Path, registered: Collection[str]) -> list[str]:
@@ -215,7 +174,7 @@ def _unknown(root: Path, registered: Collection[str]) -> list[str]:
 
 
 def _no_folder(root: Path, folder: str) -> str | None:
-    """Say why a folder below `root` is not one; None if it is, or is not there."""
+    """Return why a folder below `root` is not one; None if it is, or is not there."""
     for part in (Path(folder).parent, Path(folder)):
         try:
             mode = os.lstat(root / part).st_mode
@@ -240,7 +199,7 @@ def _part(registry: Registry, places: Collection[str]) -> Registry:
 
 
 def _listed(root: Path) -> set[str]:
-    """Ids in a folder's own registry: a hint of what should be in it, which vouches for nothing."""
+    """Return the ids in a folder's own registry: a hint of what should be in it, and no more."""
     try:
         with open_plain(root / _REGISTRY) as file:
             return set(parse_registry(file.read(LIMIT), root / _REGISTRY).artifacts)

@@ -6,38 +6,31 @@ Put on any web server or shared disk, it is used with ``DECODE_ZOO_REGISTRY``.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.util
 import math
 import os
-import platform
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from decode_zoo.artifact import FOLDERS, Artifact, FileEntry, check_versioned, entry_for
 from decode_zoo.cards import BEGIN, END, feature_facts, model_facts, with_facts
-from decode_zoo.display import printable
 from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
-from decode_zoo.files import atomic_dir, check_folder, entries_of, read_at_most
+from decode_zoo.files import atomic_dir, check_folder, entries_of
 from decode_zoo.graph import check_with_onnx
 from decode_zoo.layout import SIDES
 from decode_zoo.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.model import Model, load_features
 from decode_zoo.pooling import total_bases
-from decode_zoo.process import has_ended, machine, started
 from decode_zoo.registry import Origin, Registry, load_registry, write_registry
-from decode_zoo.runtime import BackendName
 from decode_zoo.store import Store
 
 __all__ = ["CARD", "Prose", "Publication", "inspect", "lay_out", "model_artifact", "zoo_registry"]
@@ -47,21 +40,14 @@ FEATURE_FILES = ("features.json", "pooled.npz", "sites.npz")
 _TOLERANCE = 1e-5
 _PARITY_GENES = 64
 _PATIENCE = 10.0  # seconds
-_LOCK = ".decode-zoo-publish"
-_HOLDER = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})-([0-9]{1,20})")
+_LOCK = ".decode-zoo-publish.lock"
 # What `files` stages files and folders under.
 _STAGED = re.compile(r"\.decode-zoo-[0-9a-f]{32}\.tmp")
 
 
 @dataclass(frozen=True)
 class Prose:
-    """What a feature set does not say of itself.
-
-    Attributes
-    ----------
-    title, license, citation : str
-        None may be empty.
-    """
+    """What a feature set does not say of itself; none may be empty."""
 
     title: str
     license: str
@@ -70,16 +56,9 @@ class Prose:
 
 @dataclass(frozen=True)
 class Publication:
-    """An artifact that may be published.
+    """An artifact that may be published, its card, and for people what was checked.
 
-    Attributes
-    ----------
-    artifact : Artifact
-        With the hashes of its files, of the card as it is here among them.
-    card : str
-        With the facts of the artifact.
-    findings : tuple of str
-        What was checked, for people.
+    The card has the facts of the artifact, which has the hash of the card as it is here.
     """
 
     artifact: Artifact
@@ -103,31 +82,10 @@ def model_artifact(manifest: Manifest, files: Mapping[str, FileEntry]) -> Artifa
 def inspect(folder: Path, store: Store, prose: Prose | None = None) -> Publication:
     """Check whether a folder holds what may be published; change nothing.
 
-    Parameters
-    ----------
-    folder : Path
-        A model bundle or a feature set, with its card as ``CARD.md``, and nothing else.
-    store : Store
-        Where the feature set of a model comes from.
-    prose : Prose, optional
-        Of a feature set, and only of one; its id is the name of the folder.
-
-    Returns
-    -------
-    Publication
-
-    Raises
-    ------
-    InputError
-        If something is missing, odd, or too little.
-    VerificationError
-        If files, known answers or implementations do not agree.
-    MissingExtraError
-        If ONNX Runtime is not installed, without which nobody knows whether they do.
-    ArtifactError
-        If a model's feature set cannot be had.
-    UsageError
-        If prose is given for a model, or not given for a feature set.
+    It holds a model bundle or a feature set, its card as ``CARD.md``, and nothing else. The prose
+    is for a feature set, and only for one: its id is the name of the folder. The feature set of a
+    model comes from `store`. ONNX Runtime is needed: without it nobody knows whether graph and
+    weights agree.
     """
     files = entry_for(folder)
     if "manifest.json" in files:
@@ -168,45 +126,40 @@ def _check_files(folder: Path, files: Mapping[str, FileEntry], wanted: tuple[str
         )
 
 
+@contextmanager
+def _found_in(path: Path) -> Iterator[None]:
+    """Add to an error of the block in which file it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.message, path=path, remedy=error.remedy) from None
+
+
 def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -> Publication:
     if importlib.util.find_spec("onnxruntime") is None:
         raise MissingExtraError("onnxruntime", "cpu")
     model = Model.open(lambda name: folder / name, lambda other: load_features(other, store=store))
     manifest = model.manifest
-    _check_version(manifest.id, folder / "manifest.json")
-    try:
+    with _found_in(folder / "manifest.json"):
+        check_versioned(manifest.id)
         artifact = model_artifact(manifest, files)
         facts = model_facts(manifest, _without_card(files))
-    except InputError as error:
-        raise InputError(
-            error.message, path=folder / "manifest.json", remedy=error.remedy
-        ) from None
     findings = [
         f"{len(files)} files, as the manifest names them",
         check_with_onnx(folder / "model.onnx"),
     ]
-    for name in get_args(BackendName):
-        if name != "auto":
-            backend = model.backend(name, "cpu")
-            off = model.check_known_answers(backend)
-            genes = len(manifest.known_answers.genes)
-            findings.append(
-                f"{genes} known answers, {backend.name}: largest difference {off:.1e} "
-                "of an output's scale"
-            )
+    for backend in (model.backend("onnxruntime", "cpu"), model.backend("numpy", "cpu")):
+        off = model.check_known_answers(backend)
+        findings.append(
+            f"{len(manifest.known_answers.genes)} known answers, {backend.name}: largest "
+            f"difference {off:.1e} of an output's scale"
+        )
     findings.append(_check_parity(model))
     return _with_card(artifact, folder, facts, findings)
 
 
-def _check_version(artifact_id: str, path: Path) -> None:
-    try:
-        check_versioned(artifact_id)
-    except InputError as error:
-        raise InputError(error.message, path=path, remedy=error.remedy) from None
-
-
 def _check_parity(model: Model) -> str:
-    """Compare back ends on genes that the known answers may not have."""
+    """Compare backends on genes that the known answers may not have."""
     bound = model.bind()
     rows = np.unique(np.linspace(0, len(bound.features) - 1, _PARITY_GENES).astype(np.int64))
     scale = np.array([output.scale for output in model.manifest.outputs])
@@ -227,7 +180,8 @@ def _check_parity(model: Model) -> str:
 
 def _inspect_features(folder: Path, files: Mapping[str, FileEntry], prose: Prose) -> Publication:
     name = folder.resolve().name
-    _check_version(name, folder)
+    with _found_in(folder):
+        check_versioned(name)
     features = FeatureSet.load(folder)
     artifact = Artifact(name, "features", prose.title, prose.license, prose.citation, None, files)
     for side in SIDES:
@@ -254,11 +208,10 @@ def _without_card(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
 def _with_card(artifact: Artifact, folder: Path, facts: str, findings: list[str]) -> Publication:
     path = folder / CARD
     try:
-        card = with_facts(path.read_text(encoding="utf-8"), facts)
+        with _found_in(path):
+            card = with_facts(path.read_text(encoding="utf-8"), facts)
     except UnicodeDecodeError:
         raise InputError("is not UTF-8 text", path=path) from None
-    except InputError as error:
-        raise InputError(error.message, path=path, remedy=error.remedy) from None
     content = card.encode()
     entry = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
     files = dict(sorted({**artifact.files, CARD: entry}.items()))
@@ -266,44 +219,18 @@ def _with_card(artifact: Artifact, folder: Path, facts: str, findings: list[str]
 
 
 def zoo_registry(zoo: Path) -> Registry:
-    """Read the registry of a zoo; an empty one if it has none yet.
-
-    Raises
-    ------
-    InputError
-        If it is not valid.
-    """
+    """Read the registry of a zoo; an empty one if it has none yet."""
     path = zoo / "registry.yaml"
-    if not path.exists():
-        return Registry({}, ())
-    return load_registry(path, whole=False)
+    return load_registry(path, whole=False) if path.exists() else Registry({}, ())
 
 
 def lay_out(publication: Publication, folder: Path, zoo: Path, builtin: Registry) -> bool:
-    """Put an artifact into a zoo, whole or not at all.
+    """Put what `inspect` made of `folder` into a zoo, whole or not at all.
 
-    Parameters
-    ----------
-    publication : Publication
-        What `inspect` made of `folder`.
-    folder : Path
-    zoo : Path
-        Made if need be; the folder that it is in must exist.
-    builtin : Registry
-        The one that every user has, with which the zoo's must get along.
-
-    Returns
-    -------
-    bool
-        False if it was there already, to the last byte.
-
-    Raises
-    ------
-    InputError
-        If its id has another meaning already, or its feature set is neither in the zoo nor
-        built in.
-    UsageError
-        If the zoo cannot be written.
+    The zoo is made if need be, in a folder that exists. Its registry must get along with
+    `builtin`, which every user has: an id that means something else there, or in the zoo, is
+    refused, and so is a model whose feature set is in neither. Returns False if the artifact was
+    there already, to the last byte.
     """
     zoo = Path(os.path.realpath(zoo))
     check_folder(zoo if zoo.exists() else zoo.parent, zoo)
@@ -327,6 +254,8 @@ def lay_out(publication: Publication, folder: Path, zoo: Path, builtin: Registry
                     shutil.rmtree(target, ignore_errors=True)
                 raise
     except BaseException:
+        if zoo in new:
+            (zoo / _LOCK).unlink(missing_ok=True)
         for path in reversed(new):
             with suppress(OSError):
                 path.rmdir()
@@ -374,82 +303,27 @@ def _place(publication: Publication, folder: Path, target: Path) -> bool:
 
 @contextmanager
 def _alone(zoo: Path) -> Iterator[None]:
-    """Keep other publishers out: of two that write the registry at once, one would be lost.
-
-    The lock is a folder that is never empty: in it lies a file named after the process that holds
-    it. To rename a folder onto it works only while nobody holds it, and to rename the file of a
-    dead holder works only for one; both also where file locks do nothing.
-    """
-    lock, until = zoo / _LOCK, time.monotonic() + _PATIENCE
-    own = f"{machine()}-{os.getpid()}-{started(os.getpid())}"
-    staged = zoo / f"{_LOCK}.{own}"
+    """Keep other publishers out: of two that write the registry at once, one would be lost."""
+    lock = FileLock(zoo / _LOCK, timeout=_PATIENCE)
     try:
-        staged.mkdir(exist_ok=True)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        text = f"process {os.getpid()} on {platform.node()}, {now}"
-        (staged / own).write_text(text, encoding="utf-8")
-        while not _take(lock, staged, own):
-            if time.monotonic() > until:
-                raise UsageError(
-                    f"Someone else is publishing into {zoo}: {_holder(lock)}.",
-                    remedy=f"If it is not (a killed process leaves it), remove the folder {lock}.",
-                )
-            time.sleep(0.05)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UsageError(f"Cannot write {zoo}: {error.strerror}.") from error
-        raise
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"Someone else is publishing into {zoo}.", remedy="Wait for it, and try again."
+        ) from None
+    except PermissionError as error:
+        raise UsageError(f"Cannot write {zoo}: {error.strerror}.") from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            (lock / own).unlink()
-            lock.rmdir()
-
-
-def _take(lock: Path, staged: Path, own: str) -> bool:
-    """Take the lock, if it is free or its holder is dead."""
-    try:
-        os.rename(staged, lock)
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise
-    try:
-        holders = [entry.name for entry in entries_of(lock)]
-    except FileNotFoundError:  # it was given up just now
-        return False
-    if not holders:  # Windows renames nothing onto a folder, not even an empty one
-        with suppress(OSError):
-            lock.rmdir()
-    for holder in filter(_is_dead, holders):
-        with suppress(FileNotFoundError):  # another one was first
-            os.rename(lock / holder, lock / own)
-            os.replace(staged / own, lock / own)
-            return True
-    return False
-
-
-def _is_dead(holder: str) -> bool:
-    name = _HOLDER.fullmatch(holder)
-    return name is not None and has_ended(name[1], int(name[2]), name[3])
-
-
-def _holder(lock: Path) -> str:
-    with suppress(OSError, InputError):
-        for entry in entries_of(lock):
-            return printable(read_at_most(entry.path, 1000).decode("utf-8", "replace"))
-    return "nobody knows who"
+        lock.release()
 
 
 def _sweep(zoo: Path) -> None:
     """Remove what publishers that were killed left; whoever holds the lock is the only one."""
     for folder in (zoo, *(zoo / name for name in FOLDERS.values())):
         for entry in entries_of(folder):
-            prefix, _, holder = entry.name.rpartition(".")
-            if not (_STAGED.fullmatch(entry.name) or (prefix == _LOCK and _is_dead(holder))):
+            if not _STAGED.fullmatch(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)

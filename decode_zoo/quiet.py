@@ -20,17 +20,8 @@ def quiet(*, unless_it_fails: bool = False) -> Iterator[list[str]]:
     """Keep what is written to the process's standard error to itself for a while.
 
     ONNX Runtime writes coloured lines there when it finds no GPU, TensorFlow greets, both before
-    they could be told not to.
-
-    Parameters
-    ----------
-    unless_it_fails : bool
-        Write it after all if the block ends with an exception.
-
-    Yields
-    ------
-    list of str
-        Those lines, without their colours, once the block has ended.
+    they could be told not to. Yields a list, which holds those lines without colours once the
+    block has ended; with `unless_it_fails`, they are written after all if it raises.
     """
     lines: list[str] = []
     with suppress(OSError, ValueError, AttributeError):  # closed, or none
