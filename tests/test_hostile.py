@@ -30,6 +30,7 @@ from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet, Rows
 from decode_zoo.genelist import read_gene_list
 from decode_zoo.layout import SIDES
+from decode_zoo.manifest import BUNDLE_FILES
 from decode_zoo.pooling import SitePieces
 
 pytestmark = pytest.mark.fault
@@ -212,23 +213,9 @@ def built(folder: Path) -> dict[str, bytes]:
 def test_dress_of_files_to_build_from_changes_nothing(call, tmp_path, dress):
     files = lay_out(tmp_path)
     roles = ("gtf", "manifest", "tss", "aliases", "sizes", "bed")
-    command = [
-        "features",
-        "build",
-        "--gtf",
-        files["gtf"],
-        "--rna",
-        files["manifest"],
-        "--tss",
-        files["tss"],
-        "--aliases",
-        files["aliases"],
-        "--chrom-sizes",
-        files["sizes"],
-        "--genome",
-        "mine",
-        "-o",
-    ]
+    command = ["features", "build", "--gtf", files["gtf"], "--rna", files["manifest"]]
+    command += ["--tss", files["tss"], "--aliases", files["aliases"]]
+    command += ["--chrom-sizes", files["sizes"], "--genome", "mine", "-o"]
     assert call(*command, tmp_path / "plain")[0] == 0
     for role in roles:
         if not (role == "tss" and dress == "blank-lines-at-the-end"):
@@ -373,32 +360,6 @@ def test_expression_on_another_scale_is_refused(value, scale, words):
     assert error.value.remedy
 
 
-@pytest.mark.parametrize("case", ["empty", "utf-16-without-mark", "gzip-bomb", "a-million-columns"])
-def test_train_refuses_broken_expression(call, tmp_path, case):
-    pytest.importorskip("tensorflow")
-    (tmp_path / "x.tsv").write_bytes(BROKEN[case])
-    code, _, err = call(
-        "train",
-        "--features",
-        "hg38-open-v1",
-        "--expression",
-        "x.tsv",
-        "--scale",
-        "tpm",
-        "--id",
-        "x-v1",
-        "--license",
-        "CC0-1.0",
-        "--citation",
-        "none",
-        "-o",
-        "out",
-    )
-    assert code == 4
-    assert "x.tsv" in err
-    assert not (tmp_path / "out").exists()
-
-
 # -- arrays --------------------------------------------------------------------------------------
 
 
@@ -540,7 +501,7 @@ def model():
 def copied_bundle(model, tmp_path) -> Path:
     folder = tmp_path / "m"
     folder.mkdir()
-    for name in ("manifest.json", "weights.npz", "model.onnx"):
+    for name in BUNDLE_FILES:
         shutil.copy(model.locate(name), folder / name)
     return folder
 
@@ -637,6 +598,12 @@ def test_names_that_are_no_ids_are_refused(call, tmp_path, verb, name):
     assert list(tmp_path.iterdir()) == []
 
 
+def edit(path: Path, change) -> None:
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
 WRONG_VALUES = [None, True, -1, 1.5, 10**30, "x", [], {}, [[]], {"a": 1}, "\x1b[2J"]
 # Texts, and what may be left out.
 HARMLESS = ("id", "title", "sources", "training", "metrics", "parity", "network", "fingerprint")
@@ -654,12 +621,12 @@ SET_KEYS = [
     "layout.rna_stranded",
     "tracks.rna",
     "tracks.promoter.0",
+    "tracks.rna.0.name",
     "rows.ids",
     "rows.strands",
     "rows.tss",
     "rows.rna_lengths",
     "rows.symbols.0",
-    "tracks.rna.0.name",
 ]
 MANIFEST_KEYS = [
     "format_version",
@@ -678,6 +645,8 @@ MANIFEST_KEYS = [
     "sources",
     "known_answers",
     "files",
+    "fingerprint",
+    "layout.upstream",
     "network.rna_layers",
     "network.dense_width",
     "network.conv_relu",
@@ -697,12 +666,10 @@ MANIFEST_KEYS = [
     "known_answers.values.0.0",
     "features.id",
     "features.sha256",
+    "files.model.onnx",
     "metrics.test",
     "metrics.test.median_spearman",
     "parity.onnx_numpy",
-    "files.model.onnx",
-    "layout.upstream",
-    "fingerprint",
 ]
 
 
@@ -734,17 +701,8 @@ def test_wrong_values_in_features_json_are_refused_or_harmless(call, copied_set,
         if code == 0:
             assert "\x1b" not in out
             call("features", "merge", "set", "set", "-o", "out")
-            call(
-                "predict",
-                "--model",
-                "gtex-tissue-v1",
-                "--features",
-                "set",
-                "--all-genes",
-                "--fill-missing",
-                "--outputs",
-                "Liver",
-            )
+            options = ["--all-genes", "--fill-missing", "--outputs", "Liver"]
+            call("predict", *PUBLISHED, "--features", "set", *options)
 
 
 @pytest.mark.parametrize("key", MANIFEST_KEYS)
@@ -763,33 +721,36 @@ def test_wrong_values_in_manifest_json_are_refused_or_harmless(call, copied_bund
             assert code == 5 or head in HARMLESS
 
 
-@pytest.mark.parametrize("name", ["features.json", "pooled.npz", "sites.npz"])
-@pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "nowhere", "."])
-def test_links_in_a_feature_set_lead_to_no_harm(call, copied_set, tmp_path, name, target):
-    (copied_set / name).unlink()
-    (copied_set / name).symlink_to(target)
-    code, _, err = call("features", "merge", "set", "set", "-o", "out")
+@pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "nowhere", ".", "a pipe"])
+@pytest.mark.parametrize("name", ["features.json", "pooled.npz", *BUNDLE_FILES])
+def test_links_and_pipes_lead_to_no_harm(call, copied_set, copied_bundle, tmp_path, name, target):
+    folder = copied_bundle if name in BUNDLE_FILES else copied_set
+    (folder / name).unlink()
+    if target == "a pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to(target)
+    verb = ["test", "m"] if folder == copied_bundle else ["features", "merge", "set", "set"]
+    code, _, err = call(*verb, *(["-o", "out"] if folder == copied_set else []))
     assert code in (2, 3, 4, 5)
     assert "root:" not in err
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "model.onnx"])
-@pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "nowhere", "."])
-def test_links_in_a_bundle_lead_to_no_harm(call, copied_bundle, name, target):
-    (copied_bundle / name).unlink()
-    (copied_bundle / name).symlink_to(target)
-    code, _, err = call("test", "m")
-    assert code in (3, 5)
-    assert "root:" not in err
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
-@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "model.onnx"])
-def test_pipes_in_a_bundle_do_not_wait(call, copied_bundle, name):
-    (copied_bundle / name).unlink()
-    os.mkfifo(copied_bundle / name)
-    assert call("test", "m")[0] == 3
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda content: content["tracks"].update(rna=content["tracks"]["rna"] * 2),
+            "2 rna tracks",
+        ),
+        (lambda content: content["rows"]["ids"].__setitem__(1, "A"), "an id twice"),
+    ],
+)
+def test_a_track_or_gene_that_is_there_twice_is_refused(copied_set, change, words):
+    edit(copied_set / "features.json", change)
+    with pytest.raises(InputError, match=words):
+        FeatureSet.load(copied_set)
 
 
 def test_positions_that_leave_their_gene_are_refused(copied_set):
@@ -881,24 +842,6 @@ def test_reordered_tracks_give_the_same_scores(model, reordered, by):
     pd.testing.assert_frame_equal(a.totals(), b.totals(), check_exact=True)
 
 
-def test_a_track_that_is_there_twice_is_refused(copied_set):
-    path = copied_set / "features.json"
-    content = json.loads(path.read_bytes())
-    content["tracks"]["rna"] *= 2
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="2 rna tracks 'sites'"):
-        FeatureSet.load(copied_set)
-
-
-def test_a_gene_that_is_there_twice_is_refused(copied_set):
-    path = copied_set / "features.json"
-    content = json.loads(path.read_bytes())
-    content["rows"]["ids"][1] = content["rows"]["ids"][0]
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="an id twice"):
-        FeatureSet.load(copied_set)
-
-
 def test_a_set_without_the_tracks_of_the_model_is_refused(call, copied_set, tmp_path):
     (tmp_path / "x.txt").write_text("A\n")
     code, out, err = call(*VERBS_OF_SETS["predict"])
@@ -908,10 +851,7 @@ def test_a_set_without_the_tracks_of_the_model_is_refused(call, copied_set, tmp_
 
 
 def test_a_set_of_another_genome_is_refused(call, copied_set, tmp_path):
-    path = copied_set / "features.json"
-    content = json.loads(path.read_bytes())
-    content["layout"]["genome"] = "mm10"
-    path.write_text(json.dumps(content))
+    edit(copied_set / "features.json", lambda content: content["layout"].update(genome="mm10"))
     (tmp_path / "x.txt").write_text("A\n")
     for verb in ("predict", "explain", "report"):
         code, _, err = call(*VERBS_OF_SETS[verb])
@@ -945,20 +885,14 @@ def test_genes_of_one_bin_and_of_eleven_hundred(call, model, tmp_path, length):
 
 def test_parity_that_a_bundle_grants_itself_does_not_count(copied_bundle):
     """Known answers allow twice the parity; a bundle must not make that anything at all."""
-    path = copied_bundle / "manifest.json"
-    content = json.loads(path.read_bytes())
-    content["parity"]["onnx_numpy"] = 1e9
-    path.write_text(json.dumps(content))
+    edit(copied_bundle / "manifest.json", lambda content: content["parity"].update(onnx_numpy=1e9))
     with pytest.raises(VerificationError, match="implementations that differ"):
         dz.load(copied_bundle)
 
 
 @pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "a/b", "..", "", "a\\b", "x\0y"])
 def test_a_bundle_names_features_by_name_not_by_path(copied_bundle, folder):
-    path = copied_bundle / "manifest.json"
-    content = json.loads(path.read_bytes())
-    content["features"]["id"] = folder
-    path.write_text(json.dumps(content))
+    edit(copied_bundle / "manifest.json", lambda content: content["features"].update(id=folder))
     with pytest.raises(VerificationError):
         dz.load(copied_bundle)
 
