@@ -14,8 +14,8 @@ import pytest
 import decode_zoo as dz
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import MEDIAN
-from decode_zoo.studies.findings import read_section
-from decode_zoo.studies.traits import FILES, check_extras, study_traits
+from decode_zoo.studies.findings import check_extras, read_section
+from decode_zoo.studies.traits import FILES, study_traits
 from decode_zoo.studies.traits.design import make_design
 
 HOSTILE = "<script>alert(1)</script>"
@@ -345,4 +345,4 @@ def test_faults_end_with_a_code_and_leave_nothing(run, tmp_path, cohort):
 def test_a_missing_package_is_told_before_the_work(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[studies\]"):
-        check_extras()
+        check_extras("tsv", "pylimma")

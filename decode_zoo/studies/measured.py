@@ -18,8 +18,10 @@ from decode_zoo.model import Model
 
 __all__ = [
     "StudiedGenes",
+    "as_list",
     "find_pair",
     "first_places",
+    "fold_changes",
     "name_of",
     "shared_genes",
     "tested_rows",
@@ -30,6 +32,20 @@ IntArray = npt.NDArray[np.int64]
 
 # Fewer say nothing of variances or ranks.
 _FEWEST_GENES = 10
+
+
+def as_list(names: Iterable[str] | None, what: str = "genes") -> list[str] | None:
+    """Return names as a list, None if none are given; raises UsageError for a single string."""
+    if isinstance(names, str):
+        raise UsageError(
+            f"Give a list of {what}, not a single string.", remedy=f"{what}=[{names!r}]"
+        )
+    return None if names is None else list(names)
+
+
+def fold_changes(model: Model) -> list[str]:
+    """Return the names of a model's outputs that are fold changes: its persons or tissues."""
+    return [output.name for output in model.manifest.outputs if output.kind == "fold_change"]
 
 
 def name_of(features: FeatureSet, row: int) -> str:

@@ -23,7 +23,7 @@ from decode_zoo.features import FeatureSet
 from decode_zoo.metrics import interval_95
 from decode_zoo.provenance import provenance
 from decode_zoo.studies.findings import Findings, check_extras
-from decode_zoo.studies.measured import find_pair, first_places, name_of
+from decode_zoo.studies.measured import as_list, find_pair, first_places, name_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,8 +130,7 @@ def study_mediation(
     determined by others, or there are too few persons or other regulators.
     """
     check_extras()
-    if isinstance(regulators, str):
-        raise UsageError("Give a list of regulators, not a single string.")
+    wanted = as_list(regulators, "regulators") or []
     if draws < 1:
         raise UsageError("There must be one random set at least.")
     path, n_persons = expression.attrs.get("path"), expression.shape[1]
@@ -142,7 +141,7 @@ def study_mediation(
     measured = _Measured.of(expression, features)
     genes = _measured_pair(pair, measured, path)
     classes = _classes(features)
-    asked, rows = _asked(list(regulators), genes, measured, classes, path)
+    asked, rows = _asked(wanted, genes, measured, classes, path)
     if len(rows) >= n_persons - 3:
         raise UsageError(
             f"{len(rows)} regulators are too many for {n_persons} persons: at most "

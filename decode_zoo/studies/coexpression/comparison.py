@@ -17,7 +17,7 @@ from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.studies.coexpression.pairs import Correlation, PairScore, Similarity, unit_ranks
-from decode_zoo.studies.measured import StudiedGenes, shared_genes
+from decode_zoo.studies.measured import StudiedGenes, fold_changes, shared_genes
 
 __all__ = ["PREDICTION", "TISSUES", "Comparison", "Tissue", "between", "open_tissue", "within"]
 
@@ -65,7 +65,7 @@ def open_tissue(
     Genes that the model was tested on if none are named. Raises InputError if they share too few
     persons or genes, UsageError if the model does not say which genes it was tested on.
     """
-    outputs = {output.name for output in model.manifest.outputs if output.kind == "fold_change"}
+    outputs = set(fold_changes(model))
     persons = tuple(name for name in map(str, expression.columns) if name in outputs)
     if len(persons) < _FEWEST:
         raise InputError(
@@ -163,7 +163,7 @@ def _comparison(
     """Put scores, measured and predicted, beside what knows no person: the rivals."""
     features = tissue.bound.features
     ids = [features.rows.ids[row] for row in rows]
-    tissues = [o.name for o in profiles.manifest.outputs if o.kind == "fold_change"]
+    tissues = fold_changes(profiles)
     profile = profiles.predict(ids, backend="numpy")[tissues].to_numpy(np.float64)
     unknown = np.isnan(profile).any(axis=1)
     ranks = unit_ranks(np.where(unknown[:, None], 0, profile))

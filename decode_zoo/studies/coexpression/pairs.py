@@ -204,8 +204,7 @@ def tally_pairs(
     group_of = np.repeat(np.arange(groups), np.diff(edges))
     for group, (rows, columns, left_out) in enumerate(_strips(n, symmetric)):
         rho = measured.block(rows, columns)
-        kinds = _kinds(rho, threshold)
-        kinds[left_out] = _LEFT_OUT
+        kinds = _kinds(rho, threshold, left_out)
         first = group_of[columns][0]
         cell = ((group_of[columns] - first) * (4 * BINS))[None, :] + kinds * BINS
         kept = kinds != _LEFT_OUT
@@ -244,12 +243,13 @@ def _strips(n: int, symmetric: bool) -> Iterator[tuple[slice, slice, BoolArray]]
         yield slice(start, stop), slice(first, n), left_out
 
 
-def _kinds(rho: FloatArray, threshold: float) -> IntArray:
-    """Tell strongly co-expressed pairs from others."""
+def _kinds(rho: FloatArray, threshold: float, left_out: BoolArray) -> IntArray:
+    """Tell strongly co-expressed pairs from others, and from what is no pair."""
     threshold += _ROUNDING
     kinds = np.full(rho.shape, _OTHER, np.int64)
     kinds[rho > threshold] = POSITIVE
     kinds[rho < -threshold] = NEGATIVE
+    kinds[left_out] = _LEFT_OUT
     return kinds
 
 
@@ -301,8 +301,7 @@ def strong_pairs(
     generator = np.random.default_rng(seed)
     parts = []
     for rows, columns, left_out in _strips(n, symmetric):
-        kinds = _kinds(measured.block(rows, columns), threshold)
-        kinds[left_out] = _LEFT_OUT
+        kinds = _kinds(measured.block(rows, columns), threshold, left_out)
         i, j = np.nonzero((kinds == POSITIVE) | (kinds == NEGATIVE))
         if share < 1:
             kept = generator.random(len(i)) < share

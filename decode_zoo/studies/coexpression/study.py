@@ -39,7 +39,7 @@ from decode_zoo.studies.coexpression.pairs import (
     tally_pairs,
 )
 from decode_zoo.studies.findings import Findings, check_extras
-from decode_zoo.studies.measured import first_places
+from decode_zoo.studies.measured import as_list, first_places
 
 __all__ = ["study_coexpression"]
 
@@ -102,10 +102,8 @@ def study_coexpression(
         raise UsageError(f"The threshold must be between 0 and 1, not {threshold}.")
     if min(permutations, resamples) < 1:
         raise UsageError("There must be one permutation and one resample at least.")
-    if isinstance(genes, str):
-        raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
     settings = _Settings(threshold, permutations, resamples)
-    wanted = None if genes is None else list(genes)
+    wanted = as_list(genes)
     tissues = [
         open_tissue(label, model, matrix, map(str, matrix.index) if all_genes else wanted)
         for label, model, matrix in zip(_labels(models), models, expressions, strict=True)

@@ -300,15 +300,8 @@ class Strongest:
         least = np.abs(kept).min() if kept.size == STRONGEST else 0.0
         chosen = np.flatnonzero(np.abs(flat) > least)
         knockouts, outputs = np.divmod(chosen, max(deltas.values.shape[1], 1))
-        more: list[npt.NDArray[Any]] = [
-            deltas.owners[knockouts],
-            deltas.features[knockouts],
-            outputs,
-            flat[chosen],
-        ]
-        both: list[npt.NDArray[Any]] = [
-            np.concatenate(parts) for parts in zip(self._found, more, strict=True)
-        ]
+        more = [deltas.owners[knockouts], deltas.features[knockouts], outputs, flat[chosen]]
+        both = [np.concatenate(parts) for parts in zip(self._found, more, strict=True)]
         best = np.argsort(-np.abs(both[-1]), kind="stable")[:STRONGEST]
         self._found = [values[best] for values in both]
 

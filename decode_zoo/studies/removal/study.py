@@ -15,7 +15,7 @@ from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.studies.findings import Findings, Format
-from decode_zoo.studies.measured import find_pair, name_of
+from decode_zoo.studies.measured import as_list, find_pair, fold_changes, name_of
 from decode_zoo.studies.removal.disruption import disrupt
 from decode_zoo.studies.removal.knockout import (
     STRONGEST,
@@ -179,7 +179,7 @@ def study_pair(
     regulators, bins, origins = list[PairStudy](), list[PairStudy](), list[dict[str, Any]]()
     genes: dict[str, str] = {}
     for number, model in enumerate(models):
-        folds = [o.name for o in model.manifest.outputs if o.kind == "fold_change"]
+        folds = fold_changes(model)
         if not folds:
             raise UsageError(
                 f"{model.id} predicts no fold changes.", remedy="Choose a model of persons."
@@ -349,9 +349,7 @@ def _disruption_findings(
 
 def _rows(knockout: Knockout, genes: Iterable[str] | None) -> tuple[IntArray, dict[str, str]]:
     """Find the rows of genes, all if none are named, and the status of what has no row."""
-    if isinstance(genes, str):
-        raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
-    asked = knockout.model.rows_of(genes, knockout.bound)
+    asked = knockout.model.rows_of(as_list(genes), knockout.bound)
     if not asked.rows.size:
         first = next(iter(asked.lost), "")
         raise InputError(

@@ -1,11 +1,5 @@
 """Traits of persons: what expression, its prediction and its regulators have to do with them."""
 
-from decode_zoo.studies.traits.study import (
-    FILES,
-    RegulatorGenes,
-    TraitStudy,
-    check_extras,
-    study_traits,
-)
+from decode_zoo.studies.traits.study import FILES, RegulatorGenes, TraitStudy, study_traits
 
-__all__ = ["FILES", "RegulatorGenes", "TraitStudy", "check_extras", "study_traits"]
+__all__ = ["FILES", "RegulatorGenes", "TraitStudy", "study_traits"]

@@ -7,7 +7,6 @@ to a trait by the same moderated linear model.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.files import atomic_dir
 from decode_zoo.html import write_text
@@ -26,7 +25,7 @@ from decode_zoo.metrics import against_null, interval_95, spearman
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
 from decode_zoo.studies.findings import SUMMARY, section_of, write_summary
-from decode_zoo.studies.measured import shared_genes
+from decode_zoo.studies.measured import as_list, fold_changes, shared_genes
 from decode_zoo.studies.traits.design import Design, make_design
 from decode_zoo.studies.traits.moderated import Moderated, moderate
 from decode_zoo.tables import write_file
@@ -35,7 +34,6 @@ __all__ = [
     "FILES",
     "RegulatorGenes",
     "TraitStudy",
-    "check_extras",
     "study_traits",
 ]
 
@@ -53,7 +51,6 @@ _PICTURES = {
     "heatmap.svg": "Scores of regulators by person",
 }
 FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", *_PICTURES, SUMMARY, "traits.html")
-_PACKAGES = ("pylimma", "matplotlib", "jinja2")
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,13 +120,6 @@ class TraitStudy:
         }
 
 
-def check_extras() -> None:
-    """Refuse to begin what could not be ended: raises MissingExtraError if a package is missing."""
-    for package in _PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "studies")
-
-
 def study_traits(
     model: Model,
     expression: pd.DataFrame,
@@ -161,14 +151,23 @@ def study_traits(
     and scores were to be averaged over those, InputError if no person or fewer than ten genes are
     in all that they must be in, or the trait cannot be studied.
     """
-    _check_call(genes, regulator_genes, fdr, permutations, resamples)
+    wanted = as_list(genes)
+    if regulator_genes not in get_args(RegulatorGenes):
+        raise UsageError(
+            f"Scores are averaged over {' or '.join(get_args(RegulatorGenes))} genes, "
+            f"not {regulator_genes!r}."
+        )
+    if not 0 < fdr < 1:
+        raise UsageError(f"The FDR must be between 0 and 1, not {fdr}.")
+    if min(permutations, resamples) < 1:
+        raise UsageError("There must be one permutation and one resample at least.")
     bound = model.bind()
     shared = _shared_persons(model, expression, persons)
     design = make_design(persons, shared, trait, covariates)
     # Fold changes and median, as models learn them; this also refuses counts. Subtracting the
     # median of a gene changes none of its statistics but the mean.
     targets = make_targets(expression[list(design.persons)], scale="log2")
-    found = shared_genes(model, bound, expression, targets.values, genes)
+    found = shared_genes(model, bound, expression, targets.values, wanted)
     measured, median = targets.values[found.places, :-1], targets.values[found.places, -1]
     columns = [model.outputs.index(name) for name in design.persons]
     backend = model.backend("numpy")
@@ -208,7 +207,7 @@ def study_traits(
         "fdr": fdr,
         "persons": {
             "n": len(design.persons),
-            "of_model": sum(output.kind == "fold_change" for output in model.manifest.outputs),
+            "of_model": len(fold_changes(model)),
             "of_expression": expression.shape[1],
             "of_table": len(persons),
             "without_value": list(design.incomplete),
@@ -236,25 +235,9 @@ def study_traits(
     )
 
 
-def _check_call(
-    genes: object, regulator_genes: str, fdr: float, permutations: int, resamples: int
-) -> None:
-    if isinstance(genes, str):
-        raise UsageError("Give a list of genes, not a single string.", remedy=f"genes=[{genes!r}]")
-    if regulator_genes not in get_args(RegulatorGenes):
-        raise UsageError(
-            f"Scores are averaged over {' or '.join(get_args(RegulatorGenes))} genes, "
-            f"not {regulator_genes!r}."
-        )
-    if not 0 < fdr < 1:
-        raise UsageError(f"The FDR must be between 0 and 1, not {fdr}.")
-    if min(permutations, resamples) < 1:
-        raise UsageError("There must be one permutation and one resample at least.")
-
-
 def _shared_persons(model: Model, expression: pd.DataFrame, persons: pd.DataFrame) -> list[str]:
     """Persons that model, matrix and table have, in the order of the table."""
-    outputs = {output.name for output in model.manifest.outputs if output.kind == "fold_change"}
+    outputs = set(fold_changes(model))
     columns = {str(name) for name in expression.columns}
     shared = [name for name in map(str, persons.index) if name in outputs and name in columns]
     if not shared:
