@@ -20,19 +20,14 @@ from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.genesets import GeneSet
 from decode_zoo.studies.enrichment import (
     ListedGenes,
-    Ranking,
     Scope,
-    compare_lists,
-    gsea,
-    importance,
     mean_scores,
-    over_representation,
     read_listed_above,
     read_scores,
-    residual_ranks,
     study_enrichment,
 )
-from decode_zoo.studies.enrichment.ranking import Regulators
+from decode_zoo.studies.enrichment.comparison import compare_lists, gsea, over_representation
+from decode_zoo.studies.enrichment.ranking import Ranking, Regulators, importance, residual_ranks
 from decode_zoo.studies.enrichment.scores import choose_outputs
 
 OUTPUTS = ["Liver", "Lung", "Whole_Blood"]

@@ -8,10 +8,12 @@ full QR decomposition of the design, too slow for hundreds of permutations of hu
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import stats
 
 from decode_zoo.errors import InputError, MissingExtraError
@@ -33,6 +35,11 @@ class Moderated:
     df_residual: float  # degrees of freedom of a gene
     df_prior: float  # what the other genes add to them; may be infinite
     variance_prior: float  # what the genes' variances are drawn to
+
+    def to_frame(self, labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """Return a row a gene, with labels in front."""
+        numbers = {name: getattr(self, name) for name in ("effect", "mean", "t", "p", "q")}
+        return pd.DataFrame({**labels, **numbers})
 
 
 def moderate(values: FloatArray, design: FloatArray) -> Moderated:

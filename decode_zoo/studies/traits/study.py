@@ -227,9 +227,9 @@ def study_traits(
     }
     return TraitStudy(
         design,
-        _table(labels, actual, mean=actual.mean + median),
-        _table(labels, forecast),
-        _table(regulators, regulation).iloc[order].reset_index(drop=True),
+        actual.to_frame(labels).assign(mean=actual.mean + median),
+        forecast.to_frame(labels),
+        regulation.to_frame(regulators).iloc[order].reset_index(drop=True),
         pd.DataFrame(scores[order], [regulators["name"][i] for i in order], list(design.persons)),
         plain(summary),
     )
@@ -272,21 +272,6 @@ def _told(result: Moderated, fdr: float) -> dict[str, Any]:
         "df_prior": result.df_prior if np.isfinite(result.df_prior) else "infinite",
         "variance_prior": result.variance_prior,
     }
-
-
-def _table(
-    labels: Mapping[str, Sequence[str]], result: Moderated, mean: FloatArray | None = None
-) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            **labels,
-            "effect": result.effect,
-            "mean": result.mean if mean is None else mean,
-            "t": result.t,
-            "p": result.p,
-            "q": result.q,
-        }
-    )
 
 
 def _concordance(
