@@ -179,16 +179,17 @@ def test_standard_error_that_nobody_reads_changes_nothing(closed_pipe):
     assert done.stdout.count(b"\n") == 13
 
 
+@pytest.mark.parametrize("args", [["--debug", "ls"], ["ls", "--debug"]])
 @pytest.mark.parametrize(
     ("error", "code"),
     [(UsageError("odd"), 2), (PermissionError(13, "no"), 4), (ZeroDivisionError("odd"), 1)],
 )
-def test_debug_shows_where_and_ends_with_the_same_code(monkeypatch, capsys, error, code):
+def test_debug_shows_where_and_ends_with_the_same_code(monkeypatch, capsys, error, code, args):
     def fail(cls):
         raise error
 
     monkeypatch.setattr(Store, "default", classmethod(fail))
-    monkeypatch.setattr(sys, "argv", ["decode-zoo", "ls", "--debug"])
+    monkeypatch.setattr(sys, "argv", ["decode-zoo", *args])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == code
@@ -320,24 +321,12 @@ def test_force_replaces_no_feature_set_that_is_read(call, tmp_path):
     assert call(*sites_to_build(tmp_path), "-o", tmp_path / "set")[0] == 0
     made = (tmp_path / "set" / "features.json").read_bytes()
     (tmp_path / "x.tsv").write_text("gene\tLiver\tLung\nA\t1\t2\n")
+    entry = ["--scale", "tpm", "--id", "x-v1", "--license", "CC0-1.0", "--citation", "none"]
+    train = ["train", "--features", tmp_path / "set", "--expression", tmp_path / "x.tsv", *entry]
     for command in (
         ["features", "merge", tmp_path / "set", "hg38-open-v1"],
         ["features", "build", "--like", tmp_path / "set", "--rna", tmp_path / "sites.bed"],
-        [
-            "train",
-            "--features",
-            tmp_path / "set",
-            "--expression",
-            tmp_path / "x.tsv",
-            "--scale",
-            "tpm",
-            "--id",
-            "x-v1",
-            "--license",
-            "CC0-1.0",
-            "--citation",
-            "none",
-        ],
+        train,
     ):
         code, _, err = call(*command, "-o", tmp_path / "set", "--force")
         assert code == 2, err
