@@ -121,9 +121,9 @@ def summary(checks: Iterable[Check]) -> str:
     for check in checks:
         names[check.state].append(check.name)
     parts = [
-        f"{len(names[state])} {state}{'s' * (len(names[state]) > 1)} ({', '.join(names[state])})"
-        for state in ("problem", "warning")
-        if names[state]
+        f"{len(found)} {state}{'s' * (len(found) > 1)} ({', '.join(found)})"
+        for state, found in names.items()
+        if found and state != "ok"
     ]
     if names["problem"]:
         return f"Not healthy: {'; '.join(parts)}."

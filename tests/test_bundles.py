@@ -28,9 +28,9 @@ pytestmark = pytest.mark.fault
 Arrays = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def model() -> dz.Model:
-    return dz.load("gtex-tissue-decode-v1")
+@pytest.fixture
+def model(toy_models, toy_zoo) -> dz.Model:
+    return toy_models["decode"]
 
 
 @pytest.fixture
@@ -75,7 +75,10 @@ WEIGHTS = {
     "negative variance": (weigh("norm0/moving_variance", np.negative), "negative variances"),
     "huge": (huge, "known answers"),
     "not a number": (weigh("outputs/bias", lambda w: w * np.float32("nan")), "not all finite"),
-    "texts": (weigh("outputs/bias", lambda w: np.array(["a"] * 54)), "no floating-point numbers"),
+    "texts": (
+        weigh("outputs/bias", lambda w: np.array(["a"] * w.size)),
+        "no floating-point numbers",
+    ),
     "truth values": (weigh("outputs/bias", lambda w: w > 0), "no floating-point numbers"),
     "whole numbers": (weigh("outputs/bias", lambda w: w.astype(int)), "no floating-point numbers"),
 }

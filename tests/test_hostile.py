@@ -52,10 +52,11 @@ VALID = {
 }
 NAMES = {"bed": "sites.bed", "gtf": "genes.gtf", "tss": "tss.bed", "manifest": "rna.tsv"}
 LISTS = ("predict", "explain", "report")
+MODEL = "toy-perceptron-v1"
 
 
 @pytest.fixture(autouse=True)
-def small_limits(monkeypatch):
+def small_limits(monkeypatch, toy_zoo):
     """Bombs of a megabyte are as good as those of a gigabyte; nothing may hang."""
     monkeypatch.setattr(files, "_FREE_BYTES", 1 << 20)
     if hasattr(signal, "SIGALRM"):
@@ -96,20 +97,10 @@ def arguments(role: str, files: dict[str, Path], output: Path) -> list[object]:
     """Return a command that reads the file of a role."""
     if role in LISTS:
         tail = ["-o", output.with_suffix(".html" if role == "report" else ".tsv")]
-        return [role, "--model", "gtex-tissue-v1", files["genes"], "--outputs", "Liver", *tail]
+        return [role, "--model", MODEL, files["genes"], "--outputs", "Liver", *tail]
     if role == "background":
-        return [
-            "explain",
-            "--model",
-            "gtex-tissue-v1",
-            files["genes"],
-            "--outputs",
-            "Liver",
-            "--background",
-            files[role],
-            "-o",
-            output.with_suffix(".tsv"),
-        ]
+        tail = ["--background", files[role], "-o", output.with_suffix(".tsv")]
+        return ["explain", "--model", MODEL, files["genes"], "--outputs", "Liver", *tail]
     extra = {
         "tss": ["--tss", files["tss"]],
         "aliases": ["--aliases", files["aliases"]],
@@ -493,8 +484,8 @@ def copied_set(small_set, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model():
-    return dz.load("gtex-tissue-v1")
+def model(toy_models):
+    return toy_models["perceptron"]
 
 
 @pytest.fixture
@@ -529,7 +520,7 @@ RAW_JSON = {
     "binary": garbage(),
     "gzip-bomb": bomb(),
 }
-PUBLISHED = ("--model", "gtex-tissue-v1")
+PUBLISHED = ("--model", MODEL)
 VERBS_OF_SETS = {
     "info": ["features", "info", "set"],
     "zoo-info": ["info", "set"],
@@ -538,7 +529,7 @@ VERBS_OF_SETS = {
     "predict": ["predict", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
     "explain": ["explain", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
     "report": ["report", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.html"],
-    "test": ["test", "gtex-tissue-v1", "--features", "set"],
+    "test": ["test", MODEL, "--features", "set"],
 }
 VERBS_OF_MODELS = {
     "info": ["info", "m"],
@@ -812,7 +803,7 @@ def own_set(base: FeatureSet, rows, orders, folder: Path) -> FeatureSet:
 @pytest.fixture(scope="module")
 def reordered(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("orders")
-    rows = np.arange(20_000, 20_012)
+    rows = np.arange(20, 32)
     plain = {side: np.arange(len(model.features.side_tracks[side])) for side in SIDES}
     shuffled = {side: np.random.default_rng(3).permutation(n) for side, n in plain.items()}
     return [
