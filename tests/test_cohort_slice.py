@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import decode_zoo as dz
-from decode_zoo.cohort import Grid, prepare_cohort, read_grid, read_persons
+from decode_zoo.cohort import Grid, prepare_cohort, read_persons
 from decode_zoo.cohort.abundance import abundance_of
 from decode_zoo.cohort.normalisation import (
     length_basis,
@@ -24,13 +24,12 @@ from decode_zoo.cohort.normalisation import (
 )
 from decode_zoo.cohort.persons import design_of
 from decode_zoo.cohort.quality import XIST, measure_quality
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import InputError
 from decode_zoo.expression import MEDIAN, make_targets, read_expression
 
 pytest.importorskip("qnorm")
 DATA = Path(__file__).parent / "data" / "cohort"
 COUNTS, PERSONS = DATA / "counts.tsv.gz", DATA / "persons.tsv"
-HEAD = "gene_id\ta\tb\tc\n"
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +222,10 @@ def test_the_folder_is_what_training_reads(call, tmp_path, cohort):
     assert (folder / "persons.tsv").read_text() == PERSONS.read_text()
     # Ids of persons stay out of what terminals and logs keep.
     assert not any(name in err for name in cohort.persons.index)
-    assert json.loads((folder / "record.json").read_text())["persons"] == len(cohort.persons)
+    record = json.loads((folder / "record.json").read_text())
+    assert record["persons"] == len(cohort.persons)
+    assert set(record["provenance"]["inputs"]) == {COUNTS.name, PERSONS.name}
+    assert record["genes"]["kept"] == len(cohort.expression)
 
     targets = make_targets(read_expression(folder / "expression.tsv.gz"), scale="log2")
     assert targets.names == (*cohort.persons.index, MEDIAN)
@@ -233,6 +235,7 @@ def test_the_folder_is_what_training_reads(call, tmp_path, cohort):
         targets.values[:, :-1], cohort.expression.sub(median, axis=0), atol=1e-4
     )
     page = (folder / "quality.html").read_text(encoding="utf-8")
+    assert page.count('<img class="picture"') == 5
     assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", page)
     assert "<script" not in page
 
@@ -282,39 +285,6 @@ def test_sex_that_is_not_checked_is_not_called_right(call, tmp_path, counts):
 # -- files and what is refused -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["quoted.csv", "quoted.tsv", "of_r.tsv", "commented.tsv"])
-def test_texts_that_programs_write(name, tmp_path, counts):
-    path = tmp_path / name
-    counts.to_csv(path, sep="," if ".csv" in name else "\t", quoting=1 if "quoted" in name else 0)
-    if name == "of_r.tsv":  # write.table does not name the first column
-        path.write_text(path.read_text().removeprefix("gene_id\t"))
-    if name == "commented.tsv":
-        path.write_text("# Program: counter, version 2\n" + path.read_text())
-    found = read_grid(path)
-    assert (found.rows, found.columns) == (list(counts.index), list(counts.columns))
-    np.testing.assert_array_equal(found.values, counts.to_numpy())
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (HEAD + "TP53\t1\t2\t3\nGAPDH\t1\t\t3\n", r"line 3: row 'GAPDH', column 'b'.*missing"),
-        (HEAD + "TP53\t1\t2\t3\nGAPDH\t1\tmuch\t3\n", r"line 3: row 'GAPDH'.*finite.*'much'"),
-        (HEAD + "TP53\t1\t2\t3\n\nGAPDH\t1\tinf\t3\n", r"line 4: row 'GAPDH'.*not a finite"),
-        (HEAD + "TP53\t1\tTrue\t3\n", r"line 2: row 'TP53', column 'b'.*'True'"),
-        (HEAD + "TP53\t1\t2\t3\nGAPDH\t1\t3\n", "line 3: has 3 cells"),
-        (HEAD + "TP53\t1\n", "line 2: has 2 cells, but the header has 4"),
-        (HEAD + "\t1\t2\t3\n", "row 1 has no name"),
-        (HEAD, "holds no table"),
-        ("", "holds no table"),
-    ],
-)
-def test_matrices_that_are_refused(text, message, tmp_path):
-    (tmp_path / "matrix.tsv").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_grid(tmp_path / "matrix.tsv")
-
-
 @pytest.mark.parametrize(
     ("quantity", "values", "message"),
     [
@@ -347,10 +317,3 @@ def test_names_that_r_has_changed(counts, features):
     table = read_persons(PERSONS).rename(index=lambda name: f"{name}-x")
     with pytest.raises(InputError, match=r"check\.names=FALSE"):
         prepare(counts.rename(columns=lambda name: f"{name}.x"), features, table)
-
-
-def test_covariates_that_are_refused(counts, features):
-    with pytest.raises(UsageError, match="named twice"):
-        prepare(counts, features, covariates=["age", "age"])
-    with pytest.raises(InputError, match="same for all"):
-        prepare(counts, features, read_persons(PERSONS).assign(batch="a"), covariates=["batch"])
