@@ -44,7 +44,8 @@ class Server:
     """A server of some files, running as long as the ``with`` block.
 
     `files` maps the last part of a path to its content; `elsewhere` is where the redirects
-    lead that leave this server, and where a tunnel through it ends.
+    lead that leave this server, and where a tunnel through it ends; `how`, if set, is the way of
+    every answer, whatever the path.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Server:
     ) -> None:
         self.files = files
         self.elsewhere = elsewhere
+        self.how = ""
         self.requests: list[Request] = []
         self.asked: Counter[str] = Counter()
         self.closing = threading.Event()
@@ -106,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.mirror.requests.append(Request(self.path, self.headers))
         self.mirror.asked[self.path] += 1
-        answer: Callable[[bytes], None] = getattr(self, how.replace("-", "_"))
+        answer: Callable[[bytes], None] = getattr(self, (self.mirror.how or how).replace("-", "_"))
         answer(self.mirror.files[name])
 
     def do_CONNECT(self) -> None:
@@ -358,7 +360,8 @@ class Handler(BaseHTTPRequestHandler):
         self.redirect(self.path.replace("/moved/", "/good/"))
 
     def moved_for_good(self, data: bytes) -> None:
-        self.redirect(self.path.replace("/moved-for-good/", "/moved/"), 308)
+        # With a query, as many hosts hand out signed addresses.
+        self.redirect(self.path.replace("/moved-for-good/", "/moved/") + "?signature=abc", 308)
 
     def moved_to_nothing(self, data: bytes) -> None:
         self.redirect(self.path.replace("/moved-to-nothing/", "/missing/") + "?signature=secret")

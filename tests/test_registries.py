@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,6 +18,7 @@ from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
 from decode_zoo.registries import fetch_text, join_registries, registry_places
 from decode_zoo.registry import Registry, write_registry
 from decode_zoo.store import Store
+from tests.server import Server
 
 SITES = Artifact("sites-v1", "features", "S", "L", "C", None, {"a.npz": FileEntry("a" * 64, 3)})
 TISSUE = Artifact("tissue-v1", "model", "T", "L", "C", "sites-v1", {"b": FileEntry("b" * 64, 1)})
@@ -45,50 +42,19 @@ def other(artifact: Artifact, digit: str) -> Artifact:
     return Artifact(artifact.id, artifact.kind, "X", "L", "C", artifact.features, files)
 
 
-class Host(BaseHTTPRequestHandler):
-    """Sends what the test put into ``answer``, there for a path of its own or for all."""
-
-    answer: dict[str, object]
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        how = self.answer.get(self.path, self.answer)
-        assert isinstance(how, dict)
-        time.sleep(float(how.get("wait", 0)))  # type: ignore[arg-type]
-        self.send_response(int(how.get("status", 200)))  # type: ignore[call-overload]
-        if "location" in how:
-            self.send_header("Location", str(how["location"]))
-        headers = how.get("headers", {})
-        assert isinstance(headers, dict)
-        for name, value in headers.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        body = how.get("body", b"")
-        assert isinstance(body, bytes)
-        try:
-            for _ in range(int(how.get("times", 1))):  # type: ignore[call-overload]
-                self.wfile.write(body)
-                self.wfile.flush()
-                time.sleep(float(how.get("drip", 0)))  # type: ignore[arg-type]
-        except OSError:
-            pass
-
-    def log_message(self, *args: object) -> None:
-        pass
+@pytest.fixture
+def host() -> Iterator[Server]:
+    with Server({}, elsewhere="http://zoo.example") as server:
+        yield server
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    Host.answer, Host.asked = {}, []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/zoo/registry.yaml"
-        server.shutdown()
-        thread.join()
+def url(host: Server) -> str:
+    return f"{host.url}/good/registry.yaml"
+
+
+def serve(host: Server, body: bytes) -> None:
+    host.files = {"registry.yaml": body}
 
 
 def join(cache: Path, *places: str, offline: bool = False) -> Registry:
@@ -279,43 +245,43 @@ def test_places_that_no_registry_is_read_from(tmp_path: Path, place: str) -> Non
 
 
 def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(
-    tmp_path: Path, url: str
+    tmp_path: Path, url: str, host: Server
 ) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     first = join(cache, url)
     assert first.resolve("mine-v1") == MINE
     assert first.origins["mine-v1"].place == url
     assert first.origins["mine-v1"].mirrors == (url.removesuffix("/registry.yaml"),)
     assert join(cache, url) == first
-    assert Host.asked == ["/zoo/registry.yaml"]
+    assert [request.target for request in host.requests] == ["/good/registry.yaml"]
     age(cache)
-    Host.answer = {"body": text(MINE, replace(MINE, id="mine-v2"), folder=tmp_path)}
+    serve(host, text(MINE, replace(MINE, id="mine-v2"), folder=tmp_path))
     assert join(cache, url).resolve("mine").id == "mine-v2"
-    assert len(Host.asked) == 2
+    assert len(host.requests) == 2
 
 
-BAD = {
-    "server error": {"status": 500},
-    "gone": {"status": 404},
-    "web page": {"body": b"<html>Please log in</html>"},
-    "empty": {"body": b""},
-    "binary": {"body": bytes(range(256))},
-    "cut off": {"body": b"format_version: 1\nmirrors: ["},
-    "endless": {"body": b"#" * (1 << 16), "times": 1000},
-    "redirects in a circle": {"status": 302, "location": "registry.yaml"},
-    "redirect to another machine without encryption": {
-        "status": 302,
-        "location": "http://zoo.example/registry.yaml",
+# Ways of tests/server.py, and texts that are no registry.
+BAD: dict[str, tuple[str, bytes]] = {
+    **{
+        how: (how, b"format_version: 1")
+        for how in (
+            "broken",
+            "missing",
+            "page",
+            "empty",
+            "endless",
+            "circle",
+            "elsewhere",
+            "to-file",
+            "dripping",
+            "stalled",
+            "packed",
+            "truncated",
+        )
     },
-    "redirect to a file": {"status": 302, "location": "file:///etc/passwd"},
-    "a byte now and then": {"body": b"#", "times": 50, "drip": 0.05},
-    "silence": {"wait": 2},
-    "packed twice": {
-        "body": gzip.compress(gzip.compress(bytes(1 << 22))),
-        "headers": {"Content-Encoding": "gzip, gzip"},
-    },
-    "less than was announced": {"body": b"format_version: 1", "headers": {"Content-Length": 999}},
+    "binary": ("good", bytes(range(256))),
+    "cut off": ("good", b"format_version: 1\nmirrors: ["),
 }
 
 
@@ -329,9 +295,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.fault
 @pytest.mark.parametrize("case", BAD)
 def test_registry_that_cannot_be_had_is_an_error_of_ours(
-    tmp_path: Path, url: str, impatient: None, case: str
+    tmp_path: Path, url: str, host: Server, impatient: None, case: str
 ) -> None:
-    Host.answer = dict(BAD[case])
+    host.how, body = BAD[case]
+    serve(host, body)
     with pytest.raises(DecodeZooError, match="registry"):
         join(tmp_path, url)
     assert not (tmp_path / "registries").exists()
@@ -340,21 +307,27 @@ def test_registry_that_cannot_be_had_is_an_error_of_ours(
 @pytest.mark.fault
 @pytest.mark.parametrize("case", BAD)
 def test_failed_refresh_leaves_the_last_good_copy(
-    tmp_path: Path, url: str, impatient: None, caplog: pytest.LogCaptureFixture, case: str
+    tmp_path: Path,
+    url: str,
+    host: Server,
+    impatient: None,
+    caplog: pytest.LogCaptureFixture,
+    case: str,
 ) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     good = join(cache, url)
     copy = copy_in(cache)
     content = copy.read_bytes()
     age(cache)
-    Host.answer = dict(BAD[case])
+    host.how, body = BAD[case]
+    serve(host, body)
     assert join(cache, url) == good
     assert "last good copy" in caplog.text
     assert copy_in(cache).read_bytes() == content
-    asked = len(Host.asked)
+    asked = len(host.requests)
     assert join(cache, url) == good
-    assert len(Host.asked) == asked  # a host that fails is not asked at every command
+    assert len(host.requests) == asked  # a host that fails is not asked at every command
 
 
 MODEL = replace(MINE, id="mine-v2")
@@ -373,38 +346,44 @@ CHANGES = {
 @pytest.mark.parametrize("gone", [False, True], ids=["at once", "after it was gone"])
 @pytest.mark.parametrize("case", CHANGES)
 def test_refresh_that_changes_what_an_id_means_is_refused(
-    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture, case: str, gone: bool
+    tmp_path: Path, url: str, host: Server, caplog: pytest.LogCaptureFixture, case: str, gone: bool
 ) -> None:
     cache, tiny = tmp_path / "cache", other(replace(SITES, id="tiny-v1"), "d")
-    Host.answer = {"body": text(MINE, tiny, MODEL, folder=tmp_path, same_as={"my-v1": "mine-v2"})}
+    serve(host, text(MINE, tiny, MODEL, folder=tmp_path, same_as={"my-v1": "mine-v2"}))
     good = join(cache, url)
     age(cache)
     if gone:
-        Host.answer = {"body": text(MINE, tiny, folder=tmp_path)}
+        serve(host, text(MINE, tiny, folder=tmp_path))
         good = join(cache, url)
         assert "mine-v2" not in good.artifacts
         age(cache)
     artifacts, same_as = CHANGES[case]
-    Host.answer = {"body": text(MINE, tiny, *artifacts, folder=tmp_path, same_as=same_as)}
+    serve(host, text(MINE, tiny, *artifacts, folder=tmp_path, same_as=same_as))
     assert join(cache, url) == good
     assert "an id never changes its meaning" in caplog.text
     assert f"delete {copy_in(cache)}" in caplog.text
 
 
-def test_id_may_come_back_with_the_meaning_that_it_had(tmp_path: Path, url: str) -> None:
+def test_id_may_come_back_with_the_meaning_that_it_had(
+    tmp_path: Path, url: str, host: Server
+) -> None:
     for artifacts in ((MINE, MODEL), (MINE,), (MINE, replace(MODEL, title="In other words"))):
-        Host.answer = {"body": text(*artifacts, folder=tmp_path)}
+        serve(host, text(*artifacts, folder=tmp_path))
         assert len(join(tmp_path, url).artifacts) == 2 + len(artifacts)
         age(tmp_path)
 
 
 @pytest.mark.fault
 def test_registry_of_ever_new_ids_is_not_followed_for_ever(
-    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    url: str,
+    host: Server,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(registries, "_MOST_KNOWN", 2)
     for number in (1, 2, 3):
-        Host.answer = {"body": text(replace(MINE, id=f"mine-v{number}"), folder=tmp_path)}
+        serve(host, text(replace(MINE, id=f"mine-v{number}"), folder=tmp_path))
         joined = join(tmp_path, url)
         age(tmp_path)
     assert joined.resolve("mine").id == "mine-v2"
@@ -438,9 +417,11 @@ def forge(copy: Path, data: bytes) -> None:
         *(["of another user", "in the folder of another user"] if os.geteuid() == 0 else []),
     ],
 )
-def test_copy_that_another_can_have_written_is_not_used(tmp_path: Path, url: str, how: str) -> None:
+def test_copy_that_another_can_have_written_is_not_used(
+    tmp_path: Path, url: str, host: Server, how: str
+) -> None:
     """Who may write to a shared cache vouches for no registry."""
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     good = join(cache, url)
     copy = copy_in(cache)
@@ -454,7 +435,7 @@ def test_copy_that_another_can_have_written_is_not_used(tmp_path: Path, url: str
         copy.rename(tmp_path / "forged")
         copy.symlink_to(tmp_path / "forged")
     elif how == "of another registry":
-        copy.write_bytes(copy.read_bytes().replace(b"/zoo/registry", b"/zoo/registrx"))
+        copy.write_bytes(copy.read_bytes().replace(b"/good/registry", b"/good/registrx"))
         body = copy.read_bytes().partition(b"\n")[2]
         head = b"sha256 of what follows: " + hashlib.sha256(body).hexdigest().encode()
         copy.write_bytes(head + b"\n" + body)
@@ -470,9 +451,9 @@ def test_copy_that_another_can_have_written_is_not_used(tmp_path: Path, url: str
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 @pytest.mark.parametrize("mask", [0o000, 0o077])
 def test_each_user_of_a_shared_cache_has_copies_of_their_own(
-    tmp_path: Path, url: str, mask: int
+    tmp_path: Path, url: str, host: Server, mask: int
 ) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     cache.mkdir()
     cache.chmod(0o2775)
@@ -490,42 +471,44 @@ def test_each_user_of_a_shared_cache_has_copies_of_their_own(
 
 
 @pytest.mark.fault
-def test_damaged_copy_is_not_used(tmp_path: Path, url: str) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+def test_damaged_copy_is_not_used(tmp_path: Path, url: str, host: Server) -> None:
+    serve(host, text(MINE, folder=tmp_path))
     good = join(tmp_path, url)
     copy = copy_in(tmp_path)
     copy.write_bytes(copy.read_bytes().replace(b"cccc", b"cccd", 1))
     with pytest.raises(ArtifactError, match="not in the cache"):
         join(tmp_path, url, offline=True)
     assert join(tmp_path, url) == good
-    assert len(Host.asked) == 2
+    assert len(host.requests) == 2
     assert join(tmp_path, url, offline=True) == good
 
 
 def test_without_a_place_for_copies_a_registry_is_fetched_each_time(
-    tmp_path: Path, url: str
+    tmp_path: Path, url: str, host: Server
 ) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    serve(host, text(MINE, folder=tmp_path))
     for _ in range(2):
         joined = join_registries(BUILTIN, (url,), None, offline=False)
         assert joined.resolve("mine-v1") == MINE
-    assert len(Host.asked) == 2
+    assert len(host.requests) == 2
     with pytest.raises(ArtifactError, match="offline"):
         join_registries(BUILTIN, (url,), None, offline=True)
 
 
 @pytest.mark.fault
-def test_cache_that_cannot_be_written_does_not_stop_a_registry(tmp_path: Path, url: str) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+def test_cache_that_cannot_be_written_does_not_stop_a_registry(
+    tmp_path: Path, url: str, host: Server
+) -> None:
+    serve(host, text(MINE, folder=tmp_path))
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     assert join(tmp_path / "cache", url).resolve("mine-v1") == MINE
 
 
 @pytest.mark.fault
 def test_offline_opens_no_socket_for_a_registry(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, url: str, host: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Host.answer = {"body": text(MINE, folder=tmp_path)}
+    serve(host, text(MINE, folder=tmp_path))
     good = join(tmp_path, url)
     age(tmp_path)
 
@@ -538,58 +521,25 @@ def test_offline_opens_no_socket_for_a_registry(
     with pytest.raises(ArtifactError, match="offline") as caught:
         join(tmp_path, f"{url}x", offline=True)
     assert "DECODE_ZOO_OFFLINE" in str(caught.value.remedy)
-    assert len(Host.asked) == 1
+    assert len(host.requests) == 1
 
 
-def test_a_redirect_on_the_same_footing_is_followed(url: str) -> None:
-    """With a query too: many hosts hand out signed addresses."""
-    signed = "/moved?signature=abc"
-    Host.answer = {"status": 302, "location": signed, signed: {"body": b"here"}}
-    assert fetch_text(url, 10) == b"here"
-    assert Host.asked == ["/zoo/registry.yaml", signed]
-
-
-@pytest.mark.fault
-def test_busy_host_of_a_registry_is_asked_again_as_it_wishes(
-    url: str, impatient: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits: list[float] = []
-
-    really = time.sleep
-
-    def sleep(seconds: float) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            really(seconds)  # of somebody else
-            return
-        waits.append(seconds)
-        Host.answer = {"body": b"here"}
-
-    Host.answer = {"status": 503, "headers": {"Retry-After": 7}}
-    monkeypatch.setattr(download.time, "sleep", sleep)
-    # The host's own sleep must not count.
-    monkeypatch.setattr(Host, "do_GET", answered_at_once)
-    assert fetch_text(url, 10) == b"here"
-    assert len(waits) == 1
-    assert 6 < waits[0] < 8
-
-
-def answered_at_once(self: Host) -> None:
-    body = Host.answer.get("body", b"")
-    assert isinstance(body, bytes)
-    self.send_response(200 if body else 503)
-    self.send_header("Content-Length", str(len(body)))
-    self.send_header("Retry-After", "7")
-    self.end_headers()
-    self.wfile.write(body)
+def test_redirects_on_the_same_footing_are_followed(host: Server) -> None:
+    serve(host, b"here")
+    assert fetch_text(f"{host.url}/moved-for-good/registry.yaml", 10) == b"here"
+    assert host.requests[-1].target == "/good/registry.yaml?signature=abc"
 
 
 @pytest.mark.fault
-def test_what_a_signed_redirect_is_signed_with_is_not_shown(url: str) -> None:
-    Host.answer = {
-        "status": 302,
-        "location": "/moved?signature=secret",
-        "/moved?signature=secret": {"status": 404},
-    }
-    with pytest.raises(ArtifactError, match=r"404.*/moved\?\*\*\*") as caught:
-        fetch_text(url, 10)
+def test_busy_host_of_a_registry_is_asked_again(host: Server, impatient: None) -> None:
+    serve(host, b"here")
+    assert fetch_text(f"{host.url}/broken-once/registry.yaml", 10) == b"here"
+    assert len(host.requests) == 2
+
+
+@pytest.mark.fault
+def test_what_a_signed_redirect_is_signed_with_is_not_shown(host: Server) -> None:
+    serve(host, b"")
+    with pytest.raises(ArtifactError, match=r"404.*registry\.yaml\?\*\*\*") as caught:
+        fetch_text(f"{host.url}/moved-to-nothing/registry.yaml", 10)
     assert "secret" not in str(caught.value)
