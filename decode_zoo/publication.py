@@ -304,7 +304,8 @@ def _place(publication: Publication, folder: Path, target: Path) -> bool:
 @contextmanager
 def _alone(zoo: Path) -> Iterator[None]:
     """Keep other publishers out: of two that write the registry at once, one would be lost."""
-    lock = FileLock(zoo / _LOCK, timeout=_PATIENCE)
+    # The file stays, and whoever else may write the zoo must be able to lock it.
+    lock = FileLock(zoo / _LOCK, timeout=_PATIENCE, mode=0o666)
     try:
         lock.acquire()
     except Timeout:

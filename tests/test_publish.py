@@ -202,26 +202,11 @@ def change(**values):
     return lambda folder: edit(folder, lambda content: content.update(values))
 
 
-def few_answers(folder):
-    def cut(content):
-        answers = content["known_answers"]
-        answers["genes"], answers["values"] = answers["genes"][:9], answers["values"][:9]
-
-    edit(folder, cut)
-
-
 def other_answer(folder):
     def move(content):
         content["known_answers"]["values"][3][5] += 0.01
 
     edit(folder, move)
-
-
-def no_number(folder):
-    def spoil(content):
-        content["known_answers"]["values"][3][5] = float("nan")
-
-    edit(folder, spoil)
 
 
 def other_weights(folder):
@@ -237,15 +222,6 @@ def flipped_byte(folder):
     data = bytearray((folder / "weights.npz").read_bytes())
     data[1000] ^= 1
     (folder / "weights.npz").write_bytes(data)
-
-
-def swapped_labels(folder):
-    def swap(content):
-        a, b = content["outputs"][:2]
-        a["name"], b["name"] = b["name"], a["name"]
-        content.pop("fingerprint", None)
-
-    edit(folder, swap)
 
 
 def link(folder):
@@ -273,16 +249,11 @@ REFUSED = {
     "a folder in it": (lambda folder: (folder / "x").mkdir(), 4, "cannot be published"),
     "a symbolic link": (link, 4, "cannot be published"),
     "no licence": (change(license=""), 4, "license: must be text"),
-    "no citation": (change(citation=" "), 4, "citation: must be text"),
-    "no title": (change(title=""), 4, "title: must be text"),
     "id without version": (change(id="lab-tissue"), 4, "lab-tissue-v1"),
     "id that is a path": (change(id="../x-v1"), (4, 5), "x-v1"),
-    "nine known answers": (few_answers, 5, "known answers for 9 genes"),
     "another known answer": (other_answer, 5, "does not give its known answers"),
-    "a known answer that is no number": (no_number, (4, 5), ""),
     "another network's weights": (other_weights, 5, ID),
     "a flipped byte": (flipped_byte, 5, "sha256"),
-    "swapped labels": (swapped_labels, 5, "outputs"),
     "implementations that differ": (change(parity={"onnx_numpy": 0.5}), (4, 5), "implementations"),
     "another feature set": (
         change(features={"id": "hg38-open-v1", "sha256": "0" * 64}),
@@ -294,7 +265,6 @@ REFUSED = {
         3,
         "gone-v1",
     ),
-    "a manifest that is none": (write("manifest.json", b"[]"), 5, "manifest"),
     "no scores": (change(metrics={"test": {}}), (4, 5), ""),
 }
 
@@ -391,6 +361,7 @@ def test_two_publishers_do_not_meet(call, bundle, zoo, monkeypatch):
     call("publish", bundle, "--to", zoo)
     before = everything(zoo)
     monkeypatch.setattr(publication, "_PATIENCE", 0.1)
+    assert (zoo / publication._LOCK).stat().st_mode & 0o666 == 0o666  # for a group's other users
     with FileLock(zoo / publication._LOCK):
         code, _, err = call("publish", bundle, "--to", zoo)
         assert (code, f"Someone else is publishing into {zoo}" in err) == (2, True)
