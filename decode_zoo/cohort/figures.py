@@ -12,17 +12,8 @@ from matplotlib.figure import Figure
 from decode_zoo.cohort.persons import Trait
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality
-from decode_zoo.plots.charts import (
-    BLUE,
-    COLOURS,
-    DOUBLE,
-    GREY,
-    PALE,
-    VERMILION,
-    framed,
-    shorten,
-    styled,
-)
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import BLUE, COLOURS, DOUBLE, GREY, PALE, VERMILION
 
 __all__ = ["components", "length_bias", "libraries", "sex", "similarity"]
 
@@ -32,10 +23,10 @@ _HALF, _HEIGHT = DOUBLE / 2, 2.3
 _MOST_TRAITS = 6
 
 
-@styled
+@charts.styled
 def libraries(cohort: Cohort) -> Figure:
     """Draw what each person's values add up to, and how many genes are expressed."""
-    figure, ((left, right),) = framed(DOUBLE, _HEIGHT, columns=2)
+    figure, ((left, right),) = charts.framed(DOUBLE, _HEIGHT, columns=2)
     counts = cohort.facts["quantity"] == "counts"
     _ranked(left, cohort.abundance.totals / 1e6)
     left.set(ylabel="million counts" if counts else "sum of TPM, millions", ylim=(0, None))
@@ -46,14 +37,14 @@ def libraries(cohort: Cohort) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def components(quality: Quality) -> Figure:
     """Draw the first two principal components, coloured by each trait in turn."""
     found = quality.components
     traits: list[Trait | None] = [*quality.traits[:_MOST_TRAITS]] or [None]
     columns = min(len(traits), 2)
     rows = -(-len(traits) // columns)
-    figure, panels = framed(_HALF * columns, _HEIGHT * rows, rows, columns)
+    figure, panels = charts.framed(_HALF * columns, _HEIGHT * rows, rows, columns)
     x, y = found.scores[:, 0], found.scores[:, min(1, found.scores.shape[1] - 1)]
     for axes, trait in zip(panels.flat, traits, strict=False):
         axes.set(xlabel=f"PC1 ({100 * found.shares[0]:.0f}%)")
@@ -65,20 +56,20 @@ def components(quality: Quality) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def similarity(quality: Quality) -> Figure:
     """Draw how alike each person is to the others."""
-    figure, ((axes,),) = framed(_HALF, _HEIGHT)
+    figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
     _ranked(axes, quality.similarity, quality.outliers)
     axes.set(ylabel="mean correlation with others")
     return figure
 
 
-@styled
+@charts.styled
 def sex(quality: Quality) -> Figure:
     """Draw XIST against Y genes, coloured by the sex that the person table has."""
     found = quality.sex
-    figure, ((axes,),) = framed(_HALF, _HEIGHT)
+    figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
     x, y = np.array(found.xist), np.array(found.y)
     given = found.given or found.calls
     _categories(axes, x, y, [text or "not given" for text in given], sorted(set(given)))
@@ -88,10 +79,10 @@ def sex(quality: Quality) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def length_bias(cohort: Cohort) -> Figure:
     """Draw the share of each person's differences that RNA length explains."""
-    figure, ((axes,),) = framed(_HALF, _HEIGHT)
+    figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
     _ranked(axes, 100 * cohort.length_share)
     axes.set(ylabel="% of variance", ylim=(0, None))
     axes.axhline(100 * float(cohort.length_share.mean()), color=GREY, linewidth=0.5)
@@ -112,7 +103,7 @@ def _coloured(
     if trait is None:
         axes.scatter(x, y, s=9, c=BLUE, linewidths=0)
         return
-    axes.set_title(shorten(trait.name, _HALF), loc="left")
+    axes.set_title(charts.shorten(trait.name, _HALF), loc="left")
     if trait.numbers is None or len(trait.categories) <= 2:
         _categories(axes, x, y, trait.texts, trait.categories)
         return

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from decode_zoo.evaluation.agreement import Evaluation
 from decode_zoo.expression import MEDIAN
-from decode_zoo.plots.charts import BLUE, DOUBLE, GREY, PALE, framed, points, styled
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import BLUE, DOUBLE, GREY, PALE
 
 __all__ = ["controls", "genes", "matrix", "median"]
 
@@ -22,10 +23,10 @@ _KINDS = {
 }
 
 
-@styled
+@charts.styled
 def controls(found: Evaluation) -> Figure:
     """Draw rho of all outputs: with their own measurement, with others, of length and sites."""
-    figure, ((axes,),) = framed(_HALF, 2.6)
+    figure, ((axes,),) = charts.framed(_HALF, 2.6)
     table = found.outputs[found.outputs["output"] != MEDIAN]
     rng = np.random.default_rng(0)
     for place, column in enumerate(_KINDS.values()):
@@ -40,10 +41,10 @@ def controls(found: Evaluation) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def matrix(found: Evaluation) -> Figure:
     """Draw how each prediction goes with each measurement."""
-    figure, ((axes,),) = framed(_HALF, 3.2)
+    figure, ((axes,),) = charts.framed(_HALF, 3.2)
     values = found.matrix.to_numpy(float)
     order = _leaf_order(values)
     reach = float(np.abs(np.nan_to_num(values)).max()) or 1.0
@@ -74,10 +75,10 @@ def _leaf_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.asarray(leaves_list(linkage(profile, "average")), np.int64)
 
 
-@styled
+@charts.styled
 def genes(found: Evaluation) -> Figure:
     """Draw how many genes are predicted how well over outputs; those that count are coloured."""
-    figure, ((axes,),) = framed(_HALF, 2.2)
+    figure, ((axes,),) = charts.framed(_HALF, 2.2)
     r, q = (found.genes[name].to_numpy(float) for name in ("pearson", "q"))
     bins = np.linspace(-1, 1, 41).tolist()
     known = np.isfinite(r)
@@ -90,10 +91,10 @@ def genes(found: Evaluation) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def median(found: Evaluation) -> Figure:
     """Draw the measured median against the predicted one."""
-    figure, ((axes,),) = framed(_HALF, 2.6)
-    points(axes, found.predicted[MEDIAN], found.measured[MEDIAN], BLUE, 3, alpha=0.4)
+    figure, ((axes,),) = charts.framed(_HALF, 2.6)
+    charts.points(axes, found.predicted[MEDIAN], found.measured[MEDIAN], BLUE, 3, alpha=0.4)
     axes.set(xlabel="predicted median, log₂ TPM", ylabel="measured")
     return figure

@@ -30,23 +30,9 @@ __all__ = ["bar", "classes", "draw", "heatmap", "positions"]
 
 
 def draw(attribution: Attribution, kind: str, **options: Any) -> Figure:
-    """Draw a picture of some kind.
+    """Draw a picture of a kind: bar, heatmap, positions or classes, the functions of this module.
 
-    Parameters
-    ----------
-    attribution : Attribution
-    kind : {"bar", "heatmap", "positions", "classes"}
-    **options
-        Of the function of that name.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    UsageError
-        If there is no such kind, or it cannot be drawn from this attribution.
+    Raises UsageError if there is no such kind, or it cannot be drawn from this attribution.
     """
     kinds: dict[str, Callable[..., Figure]] = {
         "bar": bar,

@@ -19,30 +19,8 @@ from matplotlib.transforms import ScaledTranslation
 from decode_zoo.attribution import MASK, Attribution, indicator
 from decode_zoo.errors import UsageError
 from decode_zoo.layout import SIDES, Side
-from decode_zoo.plots.charts import (
-    AXIS,
-    CLASSES,
-    DOUBLE,
-    GREY,
-    ORANGE,
-    ROW,
-    SINGLE,
-    SKY,
-    SMALL,
-    bars,
-    cells,
-    colour_bar,
-    columns,
-    label_cells,
-    label_rows,
-    numbered,
-    rounded,
-    say,
-    sheet,
-    shorten,
-    styled,
-    value_axis,
-)
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import AXIS, CLASSES, DOUBLE, GREY, ORANGE, ROW, SINGLE, SKY, SMALL
 
 __all__ = ["bar", "classes", "heatmap", "positions"]
 
@@ -143,14 +121,14 @@ def _spaced(name: str) -> str:
 
 
 def _unit(attribution: Attribution, column: int, room: float = 2) -> str:
-    return shorten(attribution.outputs[column].unit.replace("log2", "log₂"), room)
+    return charts.shorten(attribution.outputs[column].unit.replace("log2", "log₂"), room)
 
 
 def _names(attribution: Attribution, features: IntArray, column: str = "") -> list[str]:
     """Names of features, at the finest resolution if no column is given."""
     table = attribution.resolution.features
     names = table[column or table.columns[-1]].iloc[features]
-    return [shorten(str(name), _NAME) for name in names]
+    return [charts.shorten(str(name), _NAME) for name in names]
 
 
 def _classes(attribution: Attribution, features: IntArray) -> list[str]:
@@ -184,7 +162,7 @@ def _colour_cells(axes: Axes, colours: npt.ArrayLike) -> None:
 # Pictures
 
 
-@styled
+@charts.styled
 def bar(
     attribution: Attribution,
     *,
@@ -192,33 +170,13 @@ def bar(
     genes: Iterable[str] | None = None,
     k: int = 20,
 ) -> Figure:
-    """Draw the strongest regulators of a gene or a signature as bars, highest score on top.
+    """Draw the k strongest regulators of a gene or a signature as bars, highest score on top.
 
     Above the bars stands how the prediction (for several genes its mean) comes about, scores that
     are not drawn included; beside them in how many of several genes the regulator differs from
-    the reference. One column wide.
-
-    Parameters
-    ----------
-    attribution : Attribution
-        By position, bins are added up.
-    output : str, optional
-        By default the fold change whose mean prediction differs most from the reference; the
-        title names it.
-    genes : iterable of str, optional
-        Ids or symbols of the genes over which to take the mean; all that were explained if not
-        given.
-    k : int
-        How many regulators: those of highest absolute mean score.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    UsageError
-        If nothing, not this output or not these genes were explained, or k is below 1.
+    the reference. `genes` are ids or symbols of those over which to take the mean (all by default);
+    `output` is by default the fold change whose mean prediction differs most from the reference.
+    Bins of scores by position are added up. One column wide.
     """
     rows = _choose_rows(attribution, genes)
     column = _choose_output(attribution, rows, output)
@@ -243,7 +201,7 @@ def bar(
     }
     parts = {name: part for name, part in parts.items() if not name.startswith("0 ")}
     kinds, palette = _classes(attribution, best), _palette(attribution)
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         ROW * max(best.size, 3) + AXIS + 0.12,
         title=_title(attribution, rows, column),
@@ -251,23 +209,23 @@ def bar(
         key=_key(palette, kinds),
     )
     axes = figure.subplots()
-    bars(axes, _names(attribution, best), mean[best], [palette[kind] for kind in kinds])
+    charts.bars(axes, _names(attribution, best), mean[best], [palette[kind] for kind in kinds])
     several = f"{_noun(attribution)}s"
     if rows.size > 1:
-        columns(axes, {several: [f"{count:,}" for count in n_genes[best]]})
+        charts.columns(axes, {several: [f"{count:,}" for count in n_genes[best]]})
     if not best.size:
-        say(axes, "no regulators")
+        charts.say(axes, "no regulators")
     what = "score" if rows.size == 1 else f"mean score over {rows.size:,} {several}"
-    value_axis(axes, f"{what} ({_unit(attribution, column, 1)})", mean[best])
+    charts.value_axis(axes, f"{what} ({_unit(attribution, column, 1)})", mean[best])
     return figure
 
 
 def _equation(predicted: float, parts: Mapping[str, float], n: int) -> str:
     """Write how parts add up to a prediction."""
     values = np.array([predicted, *parts.values()])
-    texts = [f"{'Prediction' if n == 1 else 'Mean prediction'} {rounded(predicted, values)}"]
+    texts = [f"{'Prediction' if n == 1 else 'Mean prediction'} {charts.rounded(predicted, values)}"]
     for name, value in parts.items():
-        text = rounded(value, values)
+        text = charts.rounded(value, values)
         if len(texts) == 1:
             text = f"= {text}"
         else:
@@ -276,31 +234,15 @@ def _equation(predicted: float, parts: Mapping[str, float], n: int) -> str:
     return " ".join(texts)
 
 
-@styled
+@charts.styled
 def heatmap(attribution: Attribution, *, k: int = 40) -> Figure:
-    """Draw mean scores over genes, outputs × regulators, both clustered.
+    """Draw mean scores over genes, outputs × the k strongest regulators, both clustered.
 
     Outputs are compared in one unit: the median is left out where there are fold changes.
     Clusters are Ward's, of Euclidean distances, with leaves in optimal order (up to 500 of them);
     forks are as high as the square roots of the distances. Colours end at the 95th percentile of
     the absolute values; an end of the colour bar is pointed if values lie beyond. Two columns
     wide, wider with more than about 45 regulators, and as high as the outputs need.
-
-    Parameters
-    ----------
-    attribution : Attribution
-        By position, bins are added up.
-    k : int
-        How many regulators: those of highest absolute mean score, averaged over outputs.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    UsageError
-        If nothing was explained, or k is below 1.
     """
     rows = _choose_rows(attribution, None)
     chosen = _comparable_outputs(attribution)
@@ -315,12 +257,12 @@ def heatmap(attribution: Attribution, *, k: int = 40) -> Figure:
 
     kinds, palette = _classes(attribution, best), _palette(attribution)
     names = _names(attribution, best)
-    labels = [shorten(_spaced(attribution.outputs[i].name), _OUTPUT, SMALL) for i in chosen]
+    labels = [charts.shorten(_spaced(attribution.outputs[i].name), _OUTPUT, SMALL) for i in chosen]
     tree, strip = 0.35, 0.07
     beside = 0.8 + 0.05 * max(map(len, labels))
     cell = min(max((DOUBLE - beside) / max(best.size, 1), 0.1), 0.2)
     width, height = cell * max(best.size, 5), 0.105 * max(chosen.size, 3)
-    figure = sheet(
+    figure = charts.sheet(
         max(width + beside, SINGLE),
         tree + strip + height + 0.2 + 0.05 * max(map(len, names), default=0),
         title=_title(attribution, rows),
@@ -330,7 +272,7 @@ def heatmap(attribution: Attribution, *, k: int = 40) -> Figure:
         pad=0.015,
     )
     if not best.size:
-        say(figure.subplots(subplot_kw={"xticks": [], "yticks": []}), "no regulators")
+        charts.say(figure.subplots(subplot_kw={"xticks": [], "yticks": []}), "no regulators")
         return figure
     grid = figure.subplots(
         3,
@@ -344,14 +286,14 @@ def heatmap(attribution: Attribution, *, k: int = 40) -> Figure:
     axes = grid[2, 1]
     for spine in axes.spines.values():
         spine.set(visible=True, color=GREY)
-    image = cells(axes, values)
+    image = charts.cells(axes, values)
     axes.yaxis.tick_right()
-    label_cells(axes, labels, names)
+    charts.label_cells(axes, labels, names)
     regulators.draw(grid[0, 1], upright=True)
     outputs.draw(grid[2, 0], upright=False)
     _colour_cells(grid[1, 1], [[palette[kind] for kind in kinds]])
     what = "score" if rows.size == 1 else "mean score"
-    colour_bar(figure, image, values, f"{what} ({_unit(attribution, int(chosen[0]))})")
+    charts.colour_bar(figure, image, values, f"{what} ({_unit(attribution, int(chosen[0]))})")
     return figure
 
 
@@ -397,37 +339,17 @@ class _Tree:
         axes.set_axis_off()
 
 
-@styled
+@charts.styled
 def positions(
     attribution: Attribution, *, gene: str | None = None, output: str | None = None, k: int = 8
 ) -> Figure:
     """Draw where on the promoter and along the RNA of a gene its scores come from.
 
-    One row a regulator, its tracks added up: those of highest absolute total on the side. Colours
+    One row a regulator, its tracks added up: the k of highest absolute total on each side. Colours
     are the same on both sides and end at the 95th percentile of the absolute values; an end of
     the colour bar is pointed if values lie beyond. RNAs of more than 100 bins are drawn in wider
-    ones, and the axis says so. Two columns wide.
-
-    Parameters
-    ----------
-    attribution : Attribution
-        By position.
-    gene : str, optional
-        Id or symbol; needed if several were explained.
-    output : str, optional
-        As for `bar`.
-    k : int
-        How many regulators a side.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    UsageError
-        If scores are not by position, nothing, not this output or not this gene was explained,
-        or k is below 1.
+    ones, and the axis says so. Scores must be by position; `gene` (id or symbol) is needed if
+    several were explained. Two columns wide.
     """
     if attribution.resolution.by != "position":
         raise UsageError(
@@ -444,8 +366,8 @@ def positions(
     panels = [_Panel.of(attribution, int(rows[0]), column, side, k) for side in SIDES]
     values = np.concatenate([panel.values.ravel() for panel in panels])
     totals = np.concatenate([panel.totals for panel in panels])
-    palette, n = _palette(attribution), max(1, *(len(panel.names) for panel in panels))
-    figure = sheet(
+    palette, n = _palette(attribution), max(3, *(len(panel.names) for panel in panels))
+    figure = charts.sheet(
         DOUBLE,
         ROW * n + AXIS + 0.25,
         title=_title(attribution, rows, column),
@@ -458,17 +380,17 @@ def positions(
         axes.set_title(panel.headline(totals), loc="left", pad=11)
         if panel.names:
             _colour_cells(strip, [[palette[kind]] for kind in panel.kinds])
-            image = cells(axes, panel.values, values, panel.edges)
-            columns(axes, {"total": [rounded(x, totals, "+") for x in panel.totals]})
+            image = charts.cells(axes, panel.values, values, panel.edges)
+            charts.columns(axes, {"total": [charts.rounded(x, totals, "+") for x in panel.totals]})
         else:
-            say(axes, "no sites")
+            charts.say(axes, "no sites")
         strip.set(xticks=[])
         strip.spines["bottom"].set_visible(False)
-        label_rows(strip, panel.names, n)
+        charts.label_rows(strip, panel.names, n)
         axes.hlines(np.arange(1, len(panel.names)) - 0.5, *panel.edges, color="white", linewidth=1)
         panel.describe(axes, n)
     if image is not None:
-        colour_bar(figure, image, values, f"score per bin ({_unit(attribution, column)})")
+        charts.colour_bar(figure, image, values, f"score per bin ({_unit(attribution, column)})")
     return figure
 
 
@@ -538,7 +460,7 @@ class _Panel:
         side = "Promoter" if self.side == "promoter" else f"RNA of {self.length:,} nt"
         if not self.n_regulators:
             return side
-        total = rounded(self.total, totals, "+")
+        total = charts.rounded(self.total, totals, "+")
         return f"{side}: {self.n_regulators} regulators, total {total}"
 
     def describe(self, axes: Axes, n: int) -> None:
@@ -548,10 +470,10 @@ class _Panel:
         bins = f"(bins of {self.width:,})"
         if self.side == "rna":
             axes.set_xlabel(f"nt from the 5' end {bins}")
-            numbered(axes.xaxis, 4, ",.0f", "5'")
+            charts.numbered(axes.xaxis, 4, ",.0f", "5'")
             return
         axes.set_xlabel(f"bp from the start site {bins}")
-        numbered(axes.xaxis, 4, "+,.0f", "TSS")
+        charts.numbered(axes.xaxis, 4, "+,.0f", "TSS")
         axes.axvline(0, color="black", linewidth=0.5)
         # An arrow in the direction of transcription, from the start site up and to the right.
         above = axes.get_xaxis_transform()
@@ -575,7 +497,7 @@ class _Panel:
         )
 
 
-@styled
+@charts.styled
 def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
     """Draw what each class of regulators adds to predictions, as violins over genes.
 
@@ -583,23 +505,8 @@ def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
     right the share that each class has: its absolute sum among the absolute sums of all classes.
     The length of the RNA, which the mask channels tell a network, is drawn as a class too.
     Violins go from the 1st to the 99th percentile, bars from the first to the third quartile,
-    white dots are medians; fewer than ten values are drawn as dots. One column wide.
-
-    Parameters
-    ----------
-    attribution : Attribution
-    output : str, optional
-        All together if not given, each gene and output one value; the median is left out where
-        there are fold changes.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    UsageError
-        If nothing or not this output was explained.
+    white dots are medians; fewer than ten values are drawn as dots. Without `output` each gene and
+    output is one value, the median left out where there are fold changes. One column wide.
     """
     rows = _choose_rows(attribution, None)
     chosen = _comparable_outputs(attribution)
@@ -618,9 +525,9 @@ def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
 
     palette = _palette(attribution)
     found = [str(kinds.categories[int(i)]) for i in present]
-    names = [shorten(RNA_LENGTH if kind == MASK else kind, _NAME) for kind in found]
+    names = [charts.shorten(RNA_LENGTH if kind == MASK else kind, _NAME) for kind in found]
     one = chosen.size == 1
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         0.28 * max(present.size, 1) + AXIS + 0.2,
         title=_title(attribution, rows, int(chosen[0]) if one else None),
@@ -640,9 +547,9 @@ def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
             _violin(axes, row, own, palette[kind])
             for row, (own, kind) in enumerate(zip(data, found, strict=True))
         ]
-        label_rows(axes, names, present.size)
+        charts.label_rows(axes, names, present.size)
         names = []
-        value_axis(axes, below, np.array(ends if below == unit else [0.0, 100.0]), most=4)
+        charts.value_axis(axes, below, np.array(ends if below == unit else [0.0, 100.0]), most=4)
     return figure
 
 

@@ -29,44 +29,6 @@ from matplotlib.transforms import BboxBase
 
 from decode_zoo.html import number
 
-__all__ = [
-    "AXIS",
-    "BLUE",
-    "CLASSES",
-    "COLOURS",
-    "DOUBLE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "PALE",
-    "PINK",
-    "ROW",
-    "SINGLE",
-    "SKY",
-    "SMALL",
-    "TEXT",
-    "VERMILION",
-    "bars",
-    "cells",
-    "colour_bar",
-    "columns",
-    "drop_overlaps",
-    "framed",
-    "intervals",
-    "label_cells",
-    "label_rows",
-    "numbered",
-    "points",
-    "q_value",
-    "rounded",
-    "say",
-    "sheet",
-    "shorten",
-    "styled",
-    "value_axis",
-    "y_axis",
-]
-
 FloatArray = npt.NDArray[np.float64]
 Call = ParamSpec("Call")
 

@@ -95,44 +95,13 @@ def build_report(
     So that the page stays below 10 MB, single genes are shown for the first 16,200 / outputs genes
     (300 with 54 outputs), and for each of them and each output the 15 strongest regulators.
 
-    Parameters
-    ----------
-    model : Model
-    genes : iterable of str
-        Ensembl ids (with or without version), symbols or aliases.
-    outputs : sequence of str, optional
-        Outputs wanted; all if not given.
-    background : sequence of str, optional
-        Genes to compare with, as for `Model.explain`.
-    features : FeatureSet, optional
-        A feature set of your own; the model's own if not given.
-    fill_missing : bool
-        Take tracks that `features` lacks as without sites.
-    title : str, optional
-        Heading of the page.
-    studies : sequence of path-like
-        Folders that `decode-zoo study` made; each becomes a section.
-    command : sequence of str
-        Command line or call, for the provenance.
-    facts : Mapping, optional
-        More for the provenance.
-    progress : callable, optional
-        Called with how much is done, and of how much.
+    Options are those of `Model.explain`; `studies` are folders that `decode-zoo study` made, each
+    a section; `command` and `facts` go into the provenance; `progress` is called with how much is
+    done, and of how much. Without the feature set's sites.npz there are no scores by position.
 
-    Returns
-    -------
-    Report
-        Without scores by position if the feature set's sites.npz cannot be had; the page says so.
-
-    Raises
-    ------
-    UsageError
-        If there are more than 5,000 genes or 300,000 genes × outputs, or an output or a gene of
-        the background is unknown.
-    InputError
-        If the feature set does not fit the model, or a folder is not one of a study.
-    MissingExtraError
-        If jinja2 is not installed.
+    Raises UsageError for more than 5,000 genes or 300,000 genes × outputs, unknown outputs or genes
+    of the background; InputError if the feature set does not fit the model or a folder is not of a
+    study; MissingExtraError without jinja2.
 
     Examples
     --------

@@ -7,22 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decode_zoo.plots.charts import (
-    AXIS,
-    BLUE,
-    DOUBLE,
-    ROW,
-    VERMILION,
-    intervals,
-    label_rows,
-    numbered,
-    say,
-    sheet,
-    shorten,
-    styled,
-    value_axis,
-    y_axis,
-)
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, ROW, VERMILION
 
 __all__ = ["density", "separation"]
 
@@ -32,7 +18,7 @@ _SHOWN = {"prediction": "predicted rho", "tissue profiles": "rho of tissue profi
 _FEWEST = 50  # pairs of which there is a density
 
 
-@styled
+@charts.styled
 def density(table: pd.DataFrame) -> Figure:
     """Draw densities of predicted rho, and of the rho of tissue profiles.
 
@@ -41,7 +27,7 @@ def density(table: pd.DataFrame) -> Figure:
     too few for a density are drawn as strokes.
     """
     comparisons = list(dict.fromkeys(table["comparison"]))
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         (1.55 + AXIS) * len(comparisons),
         title="Scores of pairs of genes",
@@ -50,7 +36,7 @@ def density(table: pd.DataFrame) -> Figure:
     )
     grid = figure.subplots(len(comparisons), 2, squeeze=False)
     for row, comparison in zip(grid, comparisons, strict=True):
-        row[0].set_title(shorten(comparison, DOUBLE / 2), loc="left")
+        row[0].set_title(charts.shorten(comparison, DOUBLE / 2), loc="left")
         for axes, (score, name) in zip(row, _SHOWN.items(), strict=True):
             own = (table["comparison"] == comparison) & (table["score"] == score)
             _draw_densities(axes, table[own])
@@ -70,15 +56,15 @@ def _draw_densities(axes: Axes, rows: pd.DataFrame) -> None:
         else:
             there = rows[f"n_{kind}"].to_numpy() > 0
             axes.vlines(middle[there], 0, 0.12 * highest, color=colour, linewidth=1.2)
-    y_axis(axes)
+    charts.y_axis(axes)
     axes.grid(axis="x")
     axes.set(xlim=(-1, 1), ylim=(0, 1.05 * highest))
-    numbered(axes.xaxis)
+    charts.numbered(axes.xaxis)
     if not n["positive"] + n["negative"]:
-        say(axes, "no pair is strongly co-expressed")
+        charts.say(axes, "no pair is strongly co-expressed")
 
 
-@styled
+@charts.styled
 def separation(table: pd.DataFrame) -> Figure:
     """Draw areas under the ROC curve with their intervals, a row a score.
 
@@ -86,7 +72,7 @@ def separation(table: pd.DataFrame) -> Figure:
     """
     comparisons = list(dict.fromkeys(table["comparison"]))
     names = list(dict.fromkeys(table["score"]))
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         0.14 + (ROW * len(names) + 0.24) * len(comparisons) + AXIS,
         title="Separation",
@@ -104,10 +90,10 @@ def separation(table: pd.DataFrame) -> Figure:
             area, low, high, dealt = table.loc[own, shown].to_numpy(np.float64).T
             rows = np.arange(len(names))
             axes.scatter(dealt, rows, s=8, color=_COLOURS["other"], linewidths=0)
-            intervals(axes, rows, low, area, high, BLUE)
+            charts.intervals(axes, rows, low, area, high, BLUE)
             if not np.isfinite(area).any():
-                say(axes, "no such pair")
-            label_rows(axes, [] if j else names, len(names))
-            value_axis(axes, "area" if i == len(comparisons) - 1 else "", every, zero=0.5)
-            axes.set_title(shorten(f"{comparison}, strong pairs: {kind}", 3), loc="left")
+                charts.say(axes, "no such pair")
+            charts.label_rows(axes, [] if j else names, len(names))
+            charts.value_axis(axes, "area" if i == len(comparisons) - 1 else "", every, zero=0.5)
+            axes.set_title(charts.shorten(f"{comparison}, strong pairs: {kind}", 3), loc="left")
     return figure

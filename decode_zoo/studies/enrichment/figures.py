@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decode_zoo.html import number
+from decode_zoo.plots import charts
 from decode_zoo.plots.charts import (
     AXIS,
     BLUE,
@@ -21,14 +23,6 @@ from decode_zoo.plots.charts import (
     ROW,
     SMALL,
     VERMILION,
-    bars,
-    columns,
-    intervals,
-    label_rows,
-    sheet,
-    shorten,
-    styled,
-    value_axis,
 )
 
 if TYPE_CHECKING:
@@ -45,13 +39,13 @@ _HEAD = 0.25  # height of a line above axes, in inches
 _PAIR = 0.24  # height of two boxes
 
 
-@styled
+@charts.styled
 def regulators(study: EnrichmentStudy) -> Figure:
     """Draw the most important regulators as bars, a column for each ranking."""
     shown = [ranking.table.head(_BARS) for ranking in study.rankings]
     kinds = {kind for table in shown for kind in table["class"]}
     names = {"RBP, TF": "both"}
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         _HEAD + ROW * _BARS + AXIS,
         title="The most important regulators",
@@ -62,27 +56,31 @@ def regulators(study: EnrichmentStudy) -> Figure:
     for axes, ranking, table in zip(row, study.rankings, shown, strict=True):
         axes.set_title(f"{len(ranking):,} {ranking.classes}")
         values = table["importance"].to_numpy(np.float64)
-        symbols = [shorten(str(name), 0.9) for name in table["symbol"]]
-        bars(axes, symbols, values, [_COLOURS[kind] for kind in table["class"]], n=_BARS)
-        value_axis(axes, "importance (SD)", values, most=4)
+        symbols = [charts.shorten(str(name), 0.9) for name in table["symbol"]]
+        charts.bars(axes, symbols, values, [_COLOURS[kind] for kind in table["class"]], n=_BARS)
+        charts.value_axis(axes, "importance (SD)", values, most=4)
     return figure
 
 
-@styled
+@charts.styled
 def lists(study: EnrichmentStudy) -> Figure:
     """Draw the importance of regulators on lists and of others as boxes, and AUROCs beside them.
 
     Boxes go from the first to the third quartile, whiskers from the 5th to the 95th percentile.
     """
-    names = [shorten(name, 1.8) for name in study.members[0]]
+    names = [charts.shorten(name, 1.8) for name in study.members[0]]
     n = len(study.rankings)
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         (_HEAD + _PAIR * len(names) + AXIS) * n,
         title="Importance of regulators on lists",
         lines="AUROC: how often one on the list is more important than another (95%); "
         "given sites: at equal numbers of genes bound and of tracks",
-        key={"on the list": BLUE, "others": PALE, "on the list, given sites": ORANGE},
+        key={
+            "on the list": BLUE,
+            "others": PALE,
+            "on the list, given sites": ORANGE,
+        },
     )
     grid = figure.subplots(n, 2, squeeze=False)
     for (boxes, areas), ranking, members in zip(grid, study.rankings, study.members, strict=True):
@@ -92,35 +90,33 @@ def lists(study: EnrichmentStudy) -> Figure:
         for row, (own, among) in enumerate(members.values()):
             _box(boxes, row - 0.18, values[own], BLUE)
             _box(boxes, row + 0.18, values[np.setdiff1d(among, own)], PALE)
-        label_rows(boxes, names)
-        columns(boxes, {"on list": [f"{count:,}" for count in table["n"]]})
-        value_axis(boxes, "importance (SD)", np.quantile(values, [0.01, 0.99]))
+        charts.label_rows(boxes, names)
+        charts.columns(boxes, {"on list": [f"{count:,}" for count in table["n"]]})
+        charts.value_axis(boxes, "importance (SD)", np.quantile(values, [0.01, 0.99]))
         ends = [0.4, 0.6]
         for end, shift, colour in (("", -0.18, BLUE), ("_given_sites", 0.18, ORANGE)):
             low, area, high = (
                 table[f"auroc{part}{end}"].to_numpy(np.float64) for part in ("_low", "", "_high")
             )
-            intervals(areas, np.arange(len(names)) + shift, low, area, high, colour)
+            charts.intervals(areas, np.arange(len(names)) + shift, low, area, high, colour)
             ends += [*low, *high]
-        label_rows(areas, [], len(names))
+        charts.label_rows(areas, [], len(names))
         for row, (on, others) in enumerate(zip(table["n"], table["n_others"], strict=True)):
             if not (on and others):
                 text = "all on the list" if on else "none on the list"
-                style: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "ha": "center"}
+                style: dict[str, Any] = {
+                    "fontsize": SMALL,
+                    "color": GREY,
+                    "ha": "center",
+                }
                 box = {"color": "white", "pad": 1}
                 areas.text(0.5, row, text, **style, va="center", bbox=box, zorder=4)
-        value_axis(areas, "AUROC", np.array(ends), zero=0.5)
-        columns(
-            areas,
-            {
-                head: [_q(q) for q in table[name]]
-                for head, name in (("q", "q"), ("given sites", "q_given_sites"))
-            },
-        )
+        charts.value_axis(areas, "AUROC", np.array(ends), zero=0.5)
+        _q_columns(areas, table)
     return figure
 
 
-@styled
+@charts.styled
 def gene_sets(study: EnrichmentStudy) -> Figure:
     """Draw the normalised enrichment scores of the gene sets of least p, a block a ranking."""
     blocks = [
@@ -128,31 +124,35 @@ def gene_sets(study: EnrichmentStudy) -> Figure:
         for _, table in study.gsea.groupby("classes", sort=False)
     ]
     heights = [ROW * max(len(table), 3) for table in blocks]
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         sum(heights) + (_HEAD + AXIS) * len(blocks),
         title="Gene sets along the ranking",
         lines=f"up to {_SETS} of least p; positive: important regulators",
-        key={f"q ≤ {_SIGNIFICANT:g}": BLUE, "higher": PALE, "given sites": ORANGE},
+        key={
+            f"q ≤ {_SIGNIFICANT:g}": BLUE,
+            "higher": PALE,
+            "given sites": ORANGE,
+        },
     )
     grid = figure.subplots(len(blocks), squeeze=False, height_ratios=heights)[:, 0]
     for axes, table in zip(grid, blocks, strict=True):
         axes.set_title(str(table["classes"].iloc[0]), loc="left", weight="bold")
-        names = [shorten(name, 3.0, SMALL) for name in table["gene_set"]]
+        names = [charts.shorten(name, 3.0, SMALL) for name in table["gene_set"]]
         nes, given = (table[name].to_numpy(np.float64) for name in ("nes", "nes_given_sites"))
         colours = [BLUE if q <= _SIGNIFICANT else PALE for q in table["q"]]
-        bars(axes, names, nes, colours, size=SMALL)
+        charts.bars(axes, names, nes, colours, size=SMALL)
         axes.scatter(
-            given, range(len(table)), s=14, c=ORANGE, edgecolors="white", linewidths=0.4, zorder=3
+            given,
+            range(len(table)),
+            s=14,
+            c=ORANGE,
+            edgecolors="white",
+            linewidths=0.4,
+            zorder=3,
         )
-        value_axis(axes, "normalised enrichment score", np.append(nes, given))
-        columns(
-            axes,
-            {
-                head: [_q(q) for q in table[name]]
-                for head, name in (("q", "q"), ("given sites", "q_given_sites"))
-            },
-        )
+        charts.value_axis(axes, "normalised enrichment score", np.append(nes, given))
+        _q_columns(axes, table)
     return figure
 
 
@@ -167,5 +167,10 @@ def _box(axes: Axes, row: float, values: FloatArray, colour: str) -> None:
     axes.plot([median, median], [row - 0.15, row + 0.15], color="black", linewidth=1, zorder=3)
 
 
-def _q(value: float) -> str:
-    return number(value, ".2f" if value >= 0.095 else ".1g")
+def _q_columns(axes: Axes, table: pd.DataFrame) -> None:
+    """Write false discovery rates beside rows, and those given sites."""
+    texts = {
+        head: [number(q, ".2f" if q >= 0.095 else ".1g") for q in table[name]]
+        for head, name in (("q", "q"), ("given sites", "q_given_sites"))
+    }
+    charts.columns(axes, texts)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decode_zoo.layout import SIDES, Side
+from decode_zoo.plots import charts
 from decode_zoo.plots.charts import (
     AXIS,
     BLUE,
@@ -23,19 +24,6 @@ from decode_zoo.plots.charts import (
     SINGLE,
     SMALL,
     VERMILION,
-    bars,
-    cells,
-    colour_bar,
-    columns,
-    label_cells,
-    label_rows,
-    numbered,
-    say,
-    sheet,
-    shorten,
-    styled,
-    value_axis,
-    y_axis,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +37,7 @@ _SIDE = {"promoter": BLUE, "rna": VERMILION}
 _TERMS, _OUTPUTS, _NAME = 25, 60, 1.3
 
 
-@styled
+@charts.styled
 def effects(table: pd.DataFrame, n_genes: int) -> Figure:
     """Draw the mean change by the regulators of largest effect as bars, highest on top.
 
@@ -59,7 +47,7 @@ def effects(table: pd.DataFrame, n_genes: int) -> Figure:
     finest = next(name for name in ("track", "regulator", "class") if name in table)
     values = best["mean_change"].to_numpy(np.float64)
     kinds = best["class"].astype(str).tolist()
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         0.12 + ROW * max(len(best), 3) + AXIS,
         title="Knock-outs of largest effect",
@@ -67,22 +55,22 @@ def effects(table: pd.DataFrame, n_genes: int) -> Figure:
         key={kind: CLASSES.get(kind, ORANGE) for kind in dict.fromkeys(kinds)},
     )
     axes = figure.subplots()
-    names = [shorten(str(name), _NAME) for name in best[finest]]
-    bars(axes, names, values, [CLASSES.get(kind, ORANGE) for kind in kinds])
-    columns(axes, {"genes": [f"{count:,}" for count in best["genes"]]})
-    value_axis(axes, "mean change of predictions (log₂)", values)
+    names = [charts.shorten(str(name), _NAME) for name in best[finest]]
+    charts.bars(axes, names, values, [CLASSES.get(kind, ORANGE) for kind in kinds])
+    charts.columns(axes, {"genes": [f"{count:,}" for count in best["genes"]]})
+    charts.value_axis(axes, "mean change of predictions (log₂)", values)
     return figure
 
 
-@styled
+@charts.styled
 def by_output(names: Sequence[str], outputs: Sequence[str], values: FloatArray) -> Figure:
     """Draw mean changes, (n_names, n_outputs), of the outputs where they are largest."""
     chosen = np.sort(np.argsort(-np.abs(values).max(axis=0), kind="stable")[:_OUTPUTS])
     values = values[:, chosen]
-    rows = [shorten(name, _NAME, SMALL) for name in names]
-    labels = [shorten(outputs[i].replace("_", " "), 1.6, SMALL) for i in chosen]
+    rows = [charts.shorten(name, _NAME, SMALL) for name in names]
+    labels = [charts.shorten(outputs[i].replace("_", " "), 1.6, SMALL) for i in chosen]
     longest = 0.05 * max(map(len, labels))
-    figure = sheet(
+    figure = charts.sheet(
         min(max(SINGLE, 1.2 + 0.2 * len(labels)), DOUBLE),
         0.115 * max(len(rows), 3) + longest + 0.3,
         title="Mean change by output",
@@ -90,16 +78,16 @@ def by_output(names: Sequence[str], outputs: Sequence[str], values: FloatArray) 
         with_colour_bar=True,
     )
     axes = figure.subplots()
-    image = cells(axes, values)
-    label_cells(axes, rows, labels)
-    colour_bar(figure, image, values, "log₂")
+    image = charts.cells(axes, values)
+    charts.label_cells(axes, rows, labels)
+    charts.colour_bar(figure, image, values, "log₂")
     return figure
 
 
-@styled
+@charts.styled
 def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
     """Draw how co-expression is spread after removals, model by model, and where it was."""
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         0.42 * len(studies) + AXIS,
         title=f"Co-expression of {pair}",
@@ -116,14 +104,18 @@ def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
             edges[:-1], i, heights, step="post", color=colour, linewidth=0, alpha=0.75
         )
         axes.plot([study.intact] * 2, [i, i - 0.85], color="black", linewidth=0.9)
-    label_rows(axes, [shorten(study.model_id, 1.2, SMALL) for study in studies], size=SMALL)
+    charts.label_rows(
+        axes,
+        [charts.shorten(study.model_id, 1.2, SMALL) for study in studies],
+        size=SMALL,
+    )
     axes.set(ylim=(len(studies) - 0.9, -0.95), xlim=(edges[0], 1), xlabel="Spearman's rho")
     axes.grid(axis="x")
-    numbered(axes.xaxis)
+    charts.numbered(axes.xaxis)
     return figure
 
 
-@styled
+@charts.styled
 def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     """Draw what the removal of regulators does to co-expression, in each model.
 
@@ -137,7 +129,7 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     best = wide.loc[scaled.sort_values(ascending=False, kind="stable").index[:_TERMS]]
     best = best.loc[best.mean(axis=1).sort_values(kind="stable").index]
     colours = dict(zip(models, _cycle(len(models)), strict=True))
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE + 1.2,
         ROW * max(len(best), 3) + AXIS,
         title="What holds them together",
@@ -147,13 +139,13 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     axes = figure.subplots()
     for model, colour in colours.items():
         axes.plot(best[model], range(len(best)), "o", color=colour, markersize=3, markeredgewidth=0)
-    label_rows(axes, [shorten(str(name), _NAME) for _, name in best.index], 3)
+    charts.label_rows(axes, [charts.shorten(str(name), _NAME) for _, name in best.index], 3)
     axes.grid(axis="y")
-    value_axis(axes, "change of rho by removal", best.to_numpy(np.float64).ravel())
+    charts.value_axis(axes, "change of rho by removal", best.to_numpy(np.float64).ravel())
     return figure
 
 
-@styled
+@charts.styled
 def intervals(table: pd.DataFrame, genes: Mapping[str, str], models: Sequence[str]) -> Figure:
     """Draw what the removal of single bins does to co-expression, along both genes.
 
@@ -170,7 +162,7 @@ def intervals(table: pd.DataFrame, genes: Mapping[str, str], models: Sequence[st
     return figure
 
 
-@styled
+@charts.styled
 def bins(table: pd.DataFrame, genes: Mapping[str, str], what: str) -> Figure:
     """Draw what the removal of single bins does to predictions, along promoters and RNAs.
 
@@ -186,7 +178,7 @@ def _along(
     table: pd.DataFrame, genes: Mapping[str, str], title: str, what: str, key: Mapping[str, str]
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, Side]]]:
     """Lay out a row of two panels a gene: promoter and RNA, with one scale a gene."""
-    figure = sheet(DOUBLE, 1.45 * len(genes), title=title, lines=what, key=key)
+    figure = charts.sheet(DOUBLE, 1.45 * len(genes), title=title, lines=what, key=key)
     grid = figure.subplots(len(genes), 2, squeeze=False)
     value = "estimate" if "estimate" in table else "change"
     panels: list[tuple[Axes, pd.DataFrame, Side]] = []
@@ -197,14 +189,16 @@ def _along(
             part = own[own["side"] == side]
             last = int(part["bin"].max()) + 1 if len(part) else 1
             promoter = side == "promoter"
-            label = f"{shorten(name, 1.5)}, {'promoter' if promoter else 'RNA'} (bin, 5' to 3')"
-            y_axis(axes, most=4)
+            label = (
+                f"{charts.shorten(name, 1.5)}, {'promoter' if promoter else 'RNA'} (bin, 5' to 3')"
+            )
+            charts.y_axis(axes, most=4)
             axes.set(xlim=(0, max(last, 30 if promoter else 1)), ylim=(-reach, reach), xlabel=label)
             axes.axhline(0, color="black", linewidth=0.5)
-            numbered(axes.xaxis)
+            charts.numbered(axes.xaxis)
             panels.append((axes, part, side))
             if not len(part):
-                say(axes, "no sites with positions", 0.6)
+                charts.say(axes, "no sites with positions", 0.6)
     return figure, panels
 
 

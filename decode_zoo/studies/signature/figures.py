@@ -7,23 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from decode_zoo.plots.charts import (
-    AXIS,
-    BLUE,
-    DOUBLE,
-    ORANGE,
-    ROW,
-    SMALL,
-    VERMILION,
-    bars,
-    columns,
-    label_rows,
-    q_value,
-    sheet,
-    shorten,
-    styled,
-    value_axis,
-)
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, ORANGE, ROW, SMALL, VERMILION
 
 if TYPE_CHECKING:
     from decode_zoo.studies.signature.study import SignatureStudy
@@ -34,12 +19,12 @@ _PARTS = {"binding": BLUE, "own_gene": VERMILION, "match": ORANGE}
 _BARS = 20
 
 
-@styled
+@charts.styled
 def signature(study: SignatureStudy, name: str) -> Figure:
     """Draw the first regulators of a signature, and the outputs that explain it best."""
     ranks, details, explained = study.of(name)
     used = int(study.genes.set_index("signature")["used"][name])
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         0.2 + ROW * _BARS + AXIS,
         title=name,
@@ -57,21 +42,28 @@ def signature(study: SignatureStudy, name: str) -> Figure:
         part = np.where(np.sign(values) == sign, values, 0)
         starts = np.cumsum(part, axis=0) - part
         for row, start, colour in zip(part, starts, _PARTS.values(), strict=True):
-            bars(left, [], row, colour, left=start)
+            charts.bars(left, [], row, colour, left=start)
         ends.append(part.sum(axis=0))
-    label_rows(left, [shorten(str(regulator), 0.9) for regulator in ranks["regulator"]], _BARS)
-    columns(
-        left,
-        {"tracks": [str(n) for n in details["tracks"]], "q": [q_value(q) for q in ranks["q"]]},
+    charts.label_rows(
+        left, [charts.shorten(str(regulator), 0.9) for regulator in ranks["regulator"]], _BARS
     )
-    value_axis(left, "score", np.concatenate(ends))
+    charts.columns(
+        left,
+        {
+            "tracks": [str(n) for n in details["tracks"]],
+            "q": [charts.q_value(q) for q in ranks["q"]],
+        },
+    )
+    charts.value_axis(left, "score", np.concatenate(ends))
 
     far = (explained["auroc"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:_BARS]
     table = explained.loc[far].sort_values("auroc", ascending=False, kind="stable")
-    names = [shorten(str(output).replace("_", " "), 1.5, SMALL) for output in table["output"]]
+    names = [
+        charts.shorten(str(output).replace("_", " "), 1.5, SMALL) for output in table["output"]
+    ]
     auroc = table["auroc"].to_numpy(np.float64)
     colours = [BLUE if value > 0.5 else VERMILION for value in auroc]
-    bars(right, names, auroc - 0.5, colours, left=0.5, n=_BARS, size=SMALL)
-    columns(right, {"q": [q_value(q) for q in table["q"]]})
-    value_axis(right, "AUROC of the prediction", auroc, zero=0.5, most=4)
+    charts.bars(right, names, auroc - 0.5, colours, left=0.5, n=_BARS, size=SMALL)
+    charts.columns(right, {"q": map(charts.q_value, table["q"])})
+    charts.value_axis(right, "AUROC of the prediction", auroc, zero=0.5, most=4)
     return figure

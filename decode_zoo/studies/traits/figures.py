@@ -11,28 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decode_zoo.html import number
-from decode_zoo.plots.charts import (
-    AXIS,
-    BLUE,
-    DOUBLE,
-    PALE,
-    ROW,
-    SINGLE,
-    SMALL,
-    VERMILION,
-    bars,
-    cells,
-    colour_bar,
-    drop_overlaps,
-    label_cells,
-    numbered,
-    points,
-    sheet,
-    shorten,
-    styled,
-    value_axis,
-    y_axis,
-)
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, PALE, ROW, SINGLE, SMALL, VERMILION
 
 if TYPE_CHECKING:
     from decode_zoo.studies.traits.study import TraitStudy
@@ -48,10 +28,10 @@ _BARS, _ROWS = 20, 30
 _NAME = 1.3  # room for names of regulators, in inches
 
 
-@styled
+@charts.styled
 def volcanoes(study: TraitStudy) -> Figure:
     """Draw effects and p values of expression and of its prediction side by side."""
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         2.6 + AXIS,
         title=f"Effect of {study.design.trait}",
@@ -73,18 +53,22 @@ def volcanoes(study: TraitStudy) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def concordance(study: TraitStudy) -> Figure:
     """Draw the t statistics of expression against those of its prediction."""
     found = study.summary["concordance"]
     low, high = (_rho(end) for end in found["interval_95"])
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         2.6 + AXIS,
         title="t statistics",
         lines=f"Spearman's rho {_rho(found['spearman'])} (95% over genes {low} to {high}; "
         f"other persons {_rho(found['other_persons']['mean'])})",
-        key={"expression higher": VERMILION, "lower": BLUE, "not related": PALE},
+        key={
+            "expression higher": VERMILION,
+            "lower": BLUE,
+            "not related": PALE,
+        },
     )
     axes, table = figure.subplots(), study.expression
     actual, predicted = (t["t"].to_numpy(np.float64) for t in (table, study.predicted))
@@ -96,12 +80,12 @@ def concordance(study: TraitStudy) -> Figure:
     return figure
 
 
-@styled
+@charts.styled
 def regulators(study: TraitStudy) -> Figure:
     """Draw the related regulators of largest effect as bars, highest on top."""
     best = _largest(study, _BARS).sort_values("effect", ascending=False, kind="stable")
     effect = best["effect"].to_numpy(np.float64)
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         ROW * max(len(best), 3) + AXIS,
         title=f"Regulators and {study.design.trait}",
@@ -109,12 +93,14 @@ def regulators(study: TraitStudy) -> Figure:
         key=_KEY,
     )
     axes = figure.subplots()
-    bars(axes, _regulator_names(study, best), effect, _colours(_related(study, best), effect))
-    value_axis(axes, f"effect on mean score (log₂, {_per(study, 1)})", effect)
+    charts.bars(
+        axes, _regulator_names(study, best), effect, _colours(_related(study, best), effect)
+    )
+    charts.value_axis(axes, f"effect on mean score (log₂, {_per(study, 1)})", effect)
     return figure
 
 
-@styled
+@charts.styled
 def heatmap(study: TraitStudy) -> Figure:
     """Draw the scores of the same regulators, and some more, by person, ordered by the trait."""
     trait = study.design.matrix[:, -1]
@@ -124,7 +110,7 @@ def heatmap(study: TraitStudy) -> Figure:
     deviation = values.std(axis=1, keepdims=True)
     values = (values - values.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
     strip, rows = 0.09, 0.105 * len(best)
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         strip + rows + 0.3,
         title="Mean scores by person",
@@ -133,15 +119,15 @@ def heatmap(study: TraitStudy) -> Figure:
     )
     shade, axes = figure.subplots(2, height_ratios=[strip, rows])
     shade.imshow(trait[order][None], cmap="cividis", aspect="auto", interpolation="none")
-    label_cells(shade, [shorten(study.design.trait, _NAME, SMALL)])
+    charts.label_cells(shade, [charts.shorten(study.design.trait, _NAME, SMALL)])
     shade.spines["bottom"].set_visible(False)
-    image = cells(axes, values)
-    label_cells(axes, _regulator_names(study, best))
-    colour_bar(figure, image, values, "standard deviations")
+    image = charts.cells(axes, values)
+    charts.label_cells(axes, _regulator_names(study, best))
+    charts.colour_bar(figure, image, values, "standard deviations")
     ends = (study.design.values[int(order[i])] for i in (0, -1))
     for x, text, side in zip((0, 1), ends, ("left", "right"), strict=True):
         axes.annotate(
-            shorten(text, 2.5, SMALL),
+            charts.shorten(text, 2.5, SMALL),
             (x, 0),
             xytext=(0, -3),
             xycoords="axes fraction",
@@ -161,7 +147,7 @@ def _per(study: TraitStudy, room: float) -> str:
     """Write what an effect is by."""
     name = study.design.names[-1]
     text = f"by unit of {name}" if name == study.design.trait else name.replace("=", ": ")
-    return shorten(text, room)
+    return charts.shorten(text, room)
 
 
 def _related(study: TraitStudy, table: pd.DataFrame) -> BoolArray:
@@ -182,7 +168,7 @@ def _regulator_names(study: TraitStudy, rows: pd.DataFrame) -> list[str]:
     """Names of regulators, with their class where another class has one of the same name."""
     twice = set(study.regulators["name"][study.regulators["name"].duplicated()])
     return [
-        shorten(f"{name} ({kind})" if name in twice else str(name), _NAME)
+        charts.shorten(f"{name} ({kind})" if name in twice else str(name), _NAME)
         for name, kind in zip(rows["name"], rows["class"], strict=True)
     ]
 
@@ -202,7 +188,7 @@ def _scatter(
     """Draw points, the related ones above, and name those of least p where names have room."""
     x, y = at
     order = np.argsort(related, kind="stable")
-    points(axes, x[order], y[order], np.array(_colours(related, sign))[order])
+    charts.points(axes, x[order], y[order], np.array(_colours(related, sign))[order])
     best = np.argsort(genes["p"].to_numpy(), kind="stable")[:_NAMED]
     texts = []
     for i, (name, symbol) in zip(best, genes[["name", "symbol"]].to_numpy()[best], strict=True):
@@ -218,11 +204,11 @@ def _scatter(
                 va="center",
             )
         )
-    drop_overlaps(figure, axes, texts)
+    charts.drop_overlaps(figure, axes, texts)
 
 
 def _axes(axes: Axes, x: str, y: str) -> None:
-    y_axis(axes, y)
+    charts.y_axis(axes, y)
     axes.grid(axis="x")
     axes.set_xlabel(x)
-    numbered(axes.xaxis)
+    charts.numbered(axes.xaxis)

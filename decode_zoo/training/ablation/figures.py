@@ -7,24 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from decode_zoo.plots.charts import (
-    AXIS,
-    BLUE,
-    DOUBLE,
-    GREY,
-    PALE,
-    ROW,
-    SINGLE,
-    TEXT,
-    VERMILION,
-    intervals,
-    label_rows,
-    points,
-    sheet,
-    styled,
-    value_axis,
-    y_axis,
-)
+from decode_zoo.plots import charts
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, GREY, PALE, ROW, SINGLE, TEXT, VERMILION
 
 if TYPE_CHECKING:
     from decode_zoo.training.ablation.study import Ablation
@@ -40,12 +24,12 @@ _NAMES = {
 }
 
 
-@styled
+@charts.styled
 def draw_outputs(found: Ablation) -> Figure:
     """Draw rho of each output by variant, joined by lines."""
     median = (found.outputs["kind"] == "median").to_numpy()
     rho = found.outputs[list(_NAMES)].to_numpy(np.float64)
-    figure = sheet(
+    figure = charts.sheet(
         SINGLE,
         2.4 + AXIS,
         title="Spearman's rho by output",
@@ -59,23 +43,25 @@ def draw_outputs(found: Ablation) -> Figure:
         (rho[~median], BLUE, "o", 5),
         (rho[median], VERMILION, "D", 12),
     ):
-        points(axes, np.tile(x, len(own)), own.ravel(), colour, size, marker=marker, zorder=2)
+        charts.points(
+            axes, np.tile(x, len(own)), own.ravel(), colour, size, marker=marker, zorder=2
+        )
     axes.hlines(rho[~median].mean(axis=0), x - 0.2, x + 0.2, color="black", linewidth=1.2, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.5)
-    y_axis(axes, "rho over genes")
+    charts.y_axis(axes, "rho over genes")
     axes.set_xlim(-0.4, len(x) - 0.6)
     axes.set_xticks(x, [name.replace(" ", "\n") for name in _NAMES.values()], fontsize=TEXT)
     return figure
 
 
-@styled
+@charts.styled
 def draw_differences(found: Ablation) -> Figure:
     """Draw the difference of each pair of variants, of fold changes and of the median."""
     table = found.comparisons
     names = [
         f"{_NAMES[a]} − {_NAMES[b]}" for a, b in zip(table["first"], table["second"], strict=True)
     ]
-    figure = sheet(
+    figure = charts.sheet(
         DOUBLE,
         2 * ROW * len(names) + AXIS,
         title="Differences of rho",
@@ -89,8 +75,8 @@ def draw_differences(found: Ablation) -> Figure:
         ("median_difference", VERMILION, 0.15),
     ):
         low, high = table[f"{name}_low"], table[f"{name}_high"]
-        intervals(axes, np.arange(len(names)) + shift, low, table[name], high, colour)
+        charts.intervals(axes, np.arange(len(names)) + shift, low, table[name], high, colour)
         ends += [*low, *high]
-    label_rows(axes, names)
-    value_axis(axes, "difference of rho", np.array(ends))
+    charts.label_rows(axes, names)
+    charts.value_axis(axes, "difference of rho", np.array(ends))
     return figure
