@@ -85,22 +85,18 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_text() == "1"
 
 
-def test_atomic_dir_appears_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path: Path, exists: bool) -> None:
     target = tmp_path / "set"
+    if exists:
+        target.mkdir()
     with atomic_dir(target) as temporary:
         (temporary / "sub").mkdir()
         (temporary / "sub" / "a").write_text("1")
-        assert not target.exists()
+        assert target.exists() == exists
+        assert not exists or names(target) == []
     assert names(tmp_path) == ["set"]
     assert (target / "sub" / "a").read_text() == "1"
-
-
-def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    with atomic_dir(tmp_path / "set") as temporary:
-        (temporary / "a").write_text("1")
-    assert names(tmp_path / "set") == ["a"]
-    assert names(tmp_path) == ["set"]
 
 
 @pytest.mark.parametrize("mark", ["features.json", "manifest.json"])
@@ -225,22 +221,18 @@ def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_failing_folder_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
-    target = tmp_path / "set"
-    target.mkdir()
-    (target / "features.json").write_text('{"format_version": 1}')
+    target = made(tmp_path / "set", "features.json")
     with pytest.raises(error), atomic_dir(target, force=True) as temporary:  # noqa: PT012
         (temporary / "a").write_text("1")
         raise error
     assert names(tmp_path) == ["set"]
-    assert names(target) == ["features.json"]
+    assert names(target) == sorted(FILES["features.json"])
 
 
 def test_a_failed_rename_puts_the_old_folder_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "set"
-    target.mkdir()
-    (target / "features.json").write_text('{"format_version": 1}')
+    target = made(tmp_path / "set", "features.json")
     rename, calls = os.rename, []
 
     def fail_second(source: Any, destination: Any) -> None:
@@ -253,7 +245,7 @@ def test_a_failed_rename_puts_the_old_folder_back(
     with pytest.raises(PermissionError), atomic_dir(target, force=True):
         pass
     assert names(tmp_path) == ["set"]
-    assert names(target) == ["features.json"]
+    assert names(target) == sorted(FILES["features.json"])
 
 
 def test_atomic_dir_refuses_a_file_and_a_missing_parent(tmp_path: Path) -> None:
@@ -419,40 +411,32 @@ def test_unknown_formats_are_refused(tmp_path: Path, frame: pd.DataFrame, name: 
     assert names(tmp_path) == []
 
 
-def test_an_existing_output_needs_force(tmp_path: Path, frame: pd.DataFrame) -> None:
+@pytest.mark.parametrize("existing", ["o.tsv", "o.tsv.provenance.json"])
+def test_existing_outputs_and_provenances_need_force(
+    tmp_path: Path, frame: pd.DataFrame, existing: str
+) -> None:
     path = tmp_path / "o.tsv"
-    path.write_text("old")
-    with pytest.raises(UsageError, match="--force"):
-        write_table(frame, path, provenance=RECORD)
-    assert path.read_text() == "old"
+    (tmp_path / existing).write_text("old")
+    for refuse in (check_output, lambda path: write_table(frame, path, provenance=RECORD)):
+        with pytest.raises(UsageError, match=rf"{existing} exists[\s\S]*--force"):
+            refuse(path)
+    assert names(tmp_path) == [existing]
+    assert (tmp_path / existing).read_text() == "old"
     write_table(frame, path, provenance=RECORD, force=True)
     assert path.read_bytes() == EXPECTED.encode()
+    assert json.loads(provenance_path(path).read_text()) == RECORD
     assert len(names(tmp_path)) == 2
 
 
-def test_an_existing_provenance_needs_force_too(tmp_path: Path, frame: pd.DataFrame) -> None:
-    path = tmp_path / "o.tsv"
-    provenance_path(path).write_text("old")
-    for refuse in (check_output, lambda path: write_table(frame, path, provenance=RECORD)):
-        with pytest.raises(UsageError, match=r"provenance\.json exists[\s\S]*--force"):
-            refuse(path)
-    assert names(tmp_path) == ["o.tsv.provenance.json"]
-    assert provenance_path(path).read_text() == "old"
-    write_table(frame, path, provenance=RECORD, force=True)
-    assert json.loads(provenance_path(path).read_text()) == RECORD
-
-
-def test_a_folder_in_the_place_of_the_provenance_is_refused(
-    tmp_path: Path, frame: pd.DataFrame
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("folder", ["o.tsv", "o.tsv.provenance.json"])
+def test_a_folder_in_the_place_of_an_output_is_refused(
+    tmp_path: Path, frame: pd.DataFrame, folder: str, force: bool
 ) -> None:
-    path = tmp_path / "o.tsv"
-    provenance_path(path).mkdir()
-    for force in (False, True):
-        with pytest.raises(UsageError, match=r"provenance\.json exists and is not a regular file"):
-            check_output(path, force)
-        with pytest.raises(UsageError, match="not a regular file"):
-            write_table(frame, path, provenance=RECORD, force=force)
-    assert names(tmp_path) == ["o.tsv.provenance.json"]
+    (tmp_path / folder).mkdir()
+    with pytest.raises(UsageError, match=rf"{folder} exists and is not a regular file"):
+        write_table(frame, tmp_path / "o.tsv", provenance=RECORD, force=force)
+    assert names(tmp_path) == [folder]
 
 
 @pytest.mark.parametrize(("name", "package"), [("o.parquet", "pyarrow"), ("o.h5ad", "anndata")])
@@ -470,9 +454,6 @@ def test_places_that_cannot_be_written_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match="no folder"):
         check_output(tmp_path / "a" / "o.tsv")
-    (tmp_path / "d.tsv").mkdir()
-    with pytest.raises(UsageError, match="not a regular file"):
-        check_output(tmp_path / "d.tsv", force=True)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(UsageError, match="not writable"):
         check_output(tmp_path / "o.tsv")
@@ -537,13 +518,16 @@ def test_standard_output(
     assert capsysbinary.readouterr().out == EXPECTED.encode()
 
 
-def test_standard_output_without_bytes(
+def test_standard_output_without_bytes_and_closed(
     frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     write_table(frame, None, provenance=RECORD)
     assert stream.getvalue() == EXPECTED
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UsageError, match="closed"):
+        write_table(frame, "-", provenance=RECORD)
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
@@ -577,14 +561,6 @@ def test_standard_output_that_is_full_is_told(rows: int) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "Cannot write to standard output: No space left on device.\n"
-
-
-def test_standard_output_that_is_closed_is_told(
-    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(UsageError, match="closed"):
-        write_table(frame, "-", provenance=RECORD)
 
 
 def test_a_wide_table_is_written_in_little_time(tmp_path: Path) -> None:
