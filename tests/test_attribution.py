@@ -37,34 +37,39 @@ ROOT = Path(__file__).resolve().parents[1]
 # the chromosome's end clips (MT-TF); many sites (ENO1) and few (HBB).
 GENES = ["TP53", "ALB", "ACTB", "ENO1", "HBB", "MT-TF", "SNORD99"]
 MANY = [*GENES, "MYC", "GAPDH", "TTR", "BRCA2", "SPI1", "GATA1", "CD4", "INS", "XIST"]
-SOME_OUTPUTS = ["Liver", "Brain_Cortex", "median_log2_tpm"]
+SOME_OUTPUTS = ["Liver", "Lung", "median_log2_tpm"]
 RESOLUTIONS = ["class", "regulator", "track", "position"]
 CLASSES = ["TF", "RBP", "miRNA", "chromatin", "sequence", "RNA modification", "mask"]
 THREADS = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
 
 
 @pytest.fixture(scope="module")
-def features():
-    """The published feature set with its positions, which only a checkout has."""
+def published():
+    """A published model with its positions, which only a checkout has."""
     folder = ROOT / "zoo/features/hg38-open-v1"
     if not (folder / "sites.npz").is_file():
         pytest.skip("no positions (sites.npz)")
-    return dz.load_features(folder)
-
-
-@pytest.fixture(scope="module")
-def model(features):
+    features = dz.load_features(folder)
     return replace(dz.load("gtex-tissue-decode-v1"), open_features=lambda: features)
 
 
 @pytest.fixture(scope="module")
-def without_sites(model):
+def model(toy_models):
+    return toy_models["decode"]
+
+
+def genes_without_sites(model):
     """Genes to which nothing binds that the model knows."""
     bound = model.bind()
     sites = sum(
         np.diff(bound.features.sums(side)[0][:, bound.columns[side]].indptr) for side in SIDES
     )
     return [bound.features.rows.ids[row] for row in np.flatnonzero(sites == 0)]
+
+
+@pytest.fixture(scope="module")
+def without_sites(model):
+    return genes_without_sites(model)
 
 
 @pytest.fixture(scope="module", params=RESOLUTIONS)
@@ -115,9 +120,10 @@ def dense(attribution, like):
 @pytest.mark.skipif(
     find_spec("shap") is None or find_spec("tensorflow") is None, reason="no shap or TensorFlow"
 )
-def test_published_model_equals_shap(model, features, without_sites):
+def test_published_model_equals_shap(published):
     """On every bin and channel, for all outputs."""
-    genes = [*GENES, without_sites[0]]
+    model, features = published, published.features
+    genes = [*GENES, genes_without_sites(published)[0]]
     lengths = [features.rna_lengths[features.rows.ids[features.row(gene)]] for gene in genes]
     background = model.manifest.inputs["rna"].background
     assert min(lengths) < 100 < background < max(lengths)
@@ -173,8 +179,8 @@ def made(request, model, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     inputs = {
         side: FrozenInputs(
-            frozen.tracks[::60],
-            frozen.scale[:1] + frozen.scale[1::60],
+            frozen.tracks[::2],
+            frozen.scale[:1] + frozen.scale[1::2],
             config.kernels[side],
             frozen.background,
         )
@@ -260,8 +266,9 @@ def test_several_backgrounds_are_averaged(model, by):
 
 
 @pytest.mark.slow
-def test_scores_of_all_genes_add_up(model, without_sites):
+def test_scores_of_all_genes_add_up(published):
     """All genes, all outputs; and what has no sites gets no scores but the masks'."""
+    model, without_sites = published, genes_without_sites(published)
     explainer, nothing = model.explainer(by="class"), set(without_sites)
     n_genes = n_without = 0
     for start in range(0, len(model.features), 8192):
@@ -277,9 +284,7 @@ def test_scores_of_all_genes_add_up(model, without_sites):
 
 
 def test_scores_add_up_at_every_resolution(model, by):
-    rows = np.arange(0, len(model.features), 200)
-    attribution = model.explainer(by=by).explain(rows)
-    assert len(attribution) == 290
+    attribution = model.explainer(by=by).explain(np.arange(len(model.features)))
     assert attribution.largest_delta <= 1e-5
 
 
@@ -328,12 +333,12 @@ def test_bins_that_only_the_background_has_count(model):
 
 
 def test_genes_without_sites_have_scores_of_masks_only(model, without_sites, by):
-    attribution = model.explain(without_sites[:20], by=by, outputs=SOME_OUTPUTS)
-    assert len(attribution) == 20
+    attribution = model.explain(without_sites, by=by, outputs=SOME_OUTPUTS)
+    assert len(attribution) == len(without_sites) > 0
     assert set(attribution.to_frame()["class"]) == {"mask"}
     assert attribution.top(5).empty
     summary_by = "regulator" if by == "position" else by
-    summary = model.explain(without_sites[:20], by=summary_by).summary()
+    summary = model.explain(without_sites, by=summary_by).summary()
     assert (summary.loc[summary["class"] != "mask", ["mean", "mean_abs", "n_genes"]] == 0).all(
         axis=None
     )
@@ -346,12 +351,12 @@ def test_a_gene_that_is_the_background_scores_zero(model, by):
     assert np.abs(attribution.slice(1, 2).scores).max() > 0
 
 
-def test_the_manifests_background_scores_zero(model, features, without_sites):
+def test_the_manifests_background_scores_zero(published):
     """A gene without sites and with an RNA as long as the background's."""
-    background = model.manifest.inputs["rna"].background
-    off = features.rna_lengths[without_sites] - background
+    background = published.manifest.inputs["rna"].background
+    off = published.features.rna_lengths[genes_without_sites(published)] - background
     nearest = off.abs().idxmin()
-    attribution = model.explain([nearest])
+    attribution = published.explain([nearest])
     assert np.abs(attribution.scores).max() <= 0.01 * max(1, abs(off[nearest]))
     assert "promoter" not in set(attribution.to_frame()["regulator"])
 
@@ -384,10 +389,10 @@ def test_chunks_give_the_whole(model, explained, by, monkeypatch):
     same(explainer.explain(rows), explained)
 
 
-def test_many_genes_in_blocks(model):
+def test_many_genes_in_blocks(published):
     """To the bit, across the blocks that are worked on at a time."""
-    rows = np.random.default_rng(1).choice(len(model.features), 150, replace=False)
-    explainer = model.explainer(outputs=SOME_OUTPUTS)
+    rows = np.random.default_rng(1).choice(len(published.features), 150, replace=False)
+    explainer = published.explainer(outputs=["Liver"])
     whole = explainer.explain(rows)
     same(explainer.explain(rows[::-1]).slice(0, 50), explainer.explain(rows[::-1][:50]))
     for i in (0, 63, 64, 149):
@@ -405,7 +410,7 @@ def test_outputs_do_not_depend_on_each_other(model, by):
     """Each output alone against all together: in float64 to 1e-12 of its scale, and so in float32
     to the last bit but one (matrix products of other widths round otherwise)."""
     whole = model.explain(GENES, by=by)
-    for place in (0, 17, 53):
+    for place in range(3):
         name = model.outputs[place]
         alone = model.explain(GENES, by=by, outputs=[name])
         np.testing.assert_array_equal(alone.feature, whole.feature)
@@ -487,11 +492,11 @@ def test_long_table(model, explained, by):
     )
 
 
-def test_classes_and_names_of_features(model):
-    features = model.explain(["TP53"], by="track").resolution.features
+def test_classes_and_names_of_features(published):
+    features = published.explain(["TP53"], by="track").resolution.features
     assert list(features["class"].cat.categories) == CLASSES
     assert features["class"].is_monotonic_increasing
-    tracks = [track for side in SIDES for track in model.manifest.inputs[side].tracks]
+    tracks = [track for side in SIDES for track in published.manifest.inputs[side].tracks]
     kinds = {
         "TF": {"tf"},
         "RBP": {"rbp", "rbp_other"},
@@ -559,12 +564,12 @@ def test_top_against_sorting(explained, k):
 
 
 def test_matrix(explained, by):
-    matrix = explained.matrix("Brain_Cortex")
+    matrix = explained.matrix("Lung")
     features = explained.resolution.features
     assert matrix.shape == (len(MANY), len(features))
     assert list(matrix.index) == list(explained.genes["gene_id"])
     assert list(matrix.columns.names) == list(features.columns)
-    frame = explained.to_frame().query("output == 'Brain_Cortex'")
+    frame = explained.to_frame().query("output == 'Lung'")
     names = list(features.columns)
     summed = frame.groupby(["gene_id", *names], observed=True)["score"].sum()
     stacked = matrix.stack(list(range(matrix.columns.nlevels)), future_stack=True)
@@ -663,7 +668,7 @@ def transcripts(tmp_path_factory):
     ]
     (folder / "x.gtf").write_text("".join(lines))
     (folder / "promoter").mkdir()
-    (folder / "promoter/CTCF@K562.bed").write_text(
+    (folder / "promoter/CTCF@HepG2.bed").write_text(
         "chr21\t9999500\t9999900\nchr21\t10000850\t10001000\nchr21\t10104500\t10105100\n"
     )
     files = {"promoter": find_site_files(folder / "promoter", "promoter")}
@@ -686,7 +691,7 @@ def test_transcripts(model, transcripts):
     expected = variance_over_transcripts(attribution)
     np.testing.assert_allclose(summary["usage"], expected, rtol=1e-9, atol=1e-12)
     strong = summary[summary["usage"] > 1e-9]
-    assert set(strong["track"]) == {"CTCF@K562", "exon"}
+    assert set(strong["track"]) == {"CTCF@HepG2", "exon"}
     lost = model.explain(["T1", "G1", "TP53"], **options).not_explained
     assert set(lost) == {"G1", "TP53"}
 
@@ -742,8 +747,8 @@ def test_wrong_calls(model):
     attribution = model.explain(["TP53"], outputs=["Liver"])
     with pytest.raises(UsageError, match="at least 1"):
         attribution.top(0)
-    with pytest.raises(UsageError, match="no output 'Lung'"):
-        attribution.matrix("Lung")
+    with pytest.raises(UsageError, match="no output 'Kidney'"):
+        attribution.matrix("Kidney")
     with pytest.raises(UsageError, match="by position"):
         model.explain(["TP53"], by="position", outputs=["Liver"]).summary()
     assert len(repr(attribution)) + len(repr(model.explainer())) < 500
