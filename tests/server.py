@@ -232,10 +232,6 @@ class Handler(BaseHTTPRequestHandler):
         self.begin(Content_Length="many")
         self.wfile.write(data)
 
-    def length_is_negative(self, data: bytes) -> None:
-        self.begin(Content_Length=-1)
-        self.wfile.write(data)
-
     def lengths_differ(self, data: bytes) -> None:
         self.begin(Content_Length=f"{len(data)}, 1")
         self.wfile.write(data)

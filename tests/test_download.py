@@ -7,8 +7,6 @@ import errno
 import gc
 import os
 import re
-import resource
-import signal
 import socket
 import threading
 import time
@@ -199,31 +197,6 @@ def test_retry_after_is_kept_to(store: Store, server: Server, how: str) -> None:
 
 
 @pytest.mark.fault
-def test_back_off_grows_and_is_not_the_same_for_all(
-    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits: list[list[float]] = []
-    for _ in range(3):
-        waits.append([])
-        monkeypatch.setattr(download, "_BACKOFF", 10.0)
-        monkeypatch.setattr(download, "time", Clock(waits[-1]))
-        failure(store, f"{server.url}/unavailable")
-    for first, second, third in waits:
-        assert first == 0
-        assert 20 <= second <= 30 < 40 <= third <= 50
-    assert waits[0] != waits[1] != waits[2]
-
-
-class Clock:
-    """A time module whose sleep only takes notes."""
-
-    def __init__(self, sleeps: list[float]) -> None:
-        self.sleep = sleeps.append
-        self.monotonic = time.monotonic
-        self.time = time.time
-
-
-@pytest.mark.fault
 @pytest.mark.parametrize("how", ["stalled", "stalled-midway"])
 def test_silent_mirror_is_left(
     store: Store, server: Server, good: str, monkeypatch: pytest.MonkeyPatch, how: str
@@ -333,16 +306,6 @@ def test_proxy_of_the_environment_is_used(
     monkeypatch.setenv("http_proxy", server.url)
     got(store, "http://zoo.example/good")
     assert server.requests[0].target == f"http://zoo.example/good/{FOLDER}/{NAME}"
-
-
-def test_no_proxy_is_kept_to(store: Store, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server(CONTENT) as proxy:
-        for name in ("HTTP_PROXY", "http_proxy"):
-            monkeypatch.setenv(name, proxy.url)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "zoo.example,127.0.0.1")
-        got(store, f"{server.url}/good")
-        assert proxy.requests == []
 
 
 @pytest.mark.fault
@@ -491,20 +454,6 @@ def test_disk_that_fails_at_the_end_is_told(
 
     monkeypatch.setattr(os, call, fail)
     assert os.strerror(errno.EIO) in failure(store, good)
-
-
-@pytest.mark.fault
-def test_limit_on_the_size_of_files_is_told(store: Store, good: str) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
-        text = failure(store, good)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, previous)
-    assert os.strerror(errno.EFBIG) in text
-    assert "DECODE_ZOO_CACHE" in text
 
 
 @pytest.mark.fault

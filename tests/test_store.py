@@ -190,18 +190,6 @@ def test_every_failed_attempt_is_told(store: Store, server: Server, tmp_path: Pa
     assert files_in(store.cache) == []
 
 
-def test_interrupted_transfer_leaves_nothing(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(download, "_copy_file", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        replace(store, mirrors=(str(tmp_path),)).locate("tissue-v1", "weights.npz")
-    assert files_in(store.cache) == []
-
-
 DAMAGE = {
     "flipped bit": bytes([1]) + CONTENT["weights.npz"][1:],
     "truncated": CONTENT["weights.npz"][:-1],
