@@ -15,6 +15,7 @@ pytest.importorskip("jinja2")
 from matplotlib.figure import Figure
 
 from decode_zoo.errors import InputError, UsageError
+from decode_zoo.html import number, svg_file
 from decode_zoo.studies.findings import Findings, read_section
 
 HOSTILE = "<script>alert(1)</script>"
@@ -144,33 +145,37 @@ def test_folders_of_others_are_refused(findings, tmp_path):
 def test_a_study_becomes_a_section_of_a_report(findings, tmp_path, call):
     findings.write(tmp_path / "out")
     (tmp_path / "genes.txt").write_text("ALB\n")
-    code, _, err = call(
-        "report",
-        "--model",
-        "gtex-tissue-v1",
-        tmp_path / "genes.txt",
-        "--outputs",
-        "Liver,Lung",
-        "--study",
-        tmp_path / "out",
-        "-o",
-        tmp_path / "r.html",
-    )
+    model = ("report", "--model", "gtex-tissue-v1", tmp_path / "genes.txt")
+    own = ("--outputs", "Liver,Lung", "--study", tmp_path / "out")
+    code, _, err = call(*model, *own, "-o", tmp_path / "r.html")
     assert code == 0, err
     html = (tmp_path / "r.html").read_text()
     assert 'id="study-1"' in html
     assert HOSTILE not in html
     assert "data:image/svg+xml;base64," in html
-    code, _, err = call(
-        "report",
-        "--model",
-        "gtex-tissue-v1",
-        tmp_path / "genes.txt",
-        "--study",
-        tmp_path,
-        "-o",
-        tmp_path / "s.html",
-    )
+    code, _, err = call(*model, "--study", tmp_path, "-o", tmp_path / "s.html")
     assert code == 4
     assert "no folder of a study" in err
     assert not (tmp_path / "s.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, ".3g", "–"),
+        (np.nan, ".2f", "–"),
+        (-1.5, ".3g", "−1.5"),
+        (-0.001, ".2f", "0.00"),
+        (0.0, "+.2f", "0.00"),
+        (2e-7, ".0e", "2e−07"),
+        (-1234567, ",", "−1,234,567"),
+        (0.256, ".0%", "26%"),
+    ],
+)
+def test_numbers_have_minus_signs_and_zero_has_none(value, form, text):
+    assert number(value, form) == text
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    assert svg_file(picture()) == svg_file(picture())
+    assert b"<dc:date>" not in svg_file(picture())

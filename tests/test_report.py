@@ -7,8 +7,6 @@ import gzip
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -418,29 +416,22 @@ def test_wrong_calls(model, tmp_path, monkeypatch):
             call()
 
 
-def run(*args, stdin: str | None = None, code: int = 0, **kwargs):
-    done = subprocess.run(
-        [sys.executable, "-m", "decode_zoo", "report", *map(str, args)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        **kwargs,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+MODEL = ("report", "--model", "gtex-tissue-v1")
 
 
-def test_command_line(tmp_path):
+def test_command_line(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.tsv").write_text("gene\nALB\nnope\n")
     (tmp_path / "r.html").write_text("precious")
-    args = ("--model", "gtex-tissue-v1", "mine.tsv", "--outputs", "Liver", "-o", "r.html")
-    assert "--force" in run(*args, code=2, cwd=tmp_path).stderr
+    args = (*MODEL, "mine.tsv", "--outputs", "Liver", "-o", "r.html")
+    code, _, err = call(*args)
+    assert code == 2
+    assert "--force" in err
     assert (tmp_path / "r.html").read_text() == "precious"
-    done = run(*args, "--title", "My <genes>", "--force", cwd=tmp_path)
-    assert "2 rows (1 ok, 1 unknown_gene)" in done.stderr
-    assert done.stdout == ""
+    code, out, err = call(*args, "--title", "My <genes>", "--force")
+    assert code == 0, err
+    assert "2 rows (1 ok, 1 unknown_gene)" in err
+    assert out == ""
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<h1>My &lt;genes&gt;</h1>" in html
     record = json.loads((tmp_path / "r.html.provenance.json").read_text())
@@ -451,34 +442,28 @@ def test_command_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "stdin", "code", "message"),
+    ("args", "genes", "code", "message"),
     [
-        (["--model", "gtex-tissue-v1", "-"], "ALB\n", 2, "--output"),
-        (["--model", "gtex-tissue-v1", "-o", "x.html"], "", 2, "GENES"),
-        (["--model", "gtex-tissue-v1", "-", "-o", "x.tsv"], "ALB\n", 2, ".html"),
-        (["--model", "gtex-tissue-v1", "-", "-o", "no/x.html"], "ALB\n", 2, "no folder"),
-        (
-            ["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--outputs", "Livr"],
-            "ALB\n",
-            2,
-            "Livr",
-        ),
-        (
-            ["--model", "gtex-tissue-v1", "-", "-o", "x.html", "--background", "-"],
-            "ALB\n",
-            2,
-            "standard input",
-        ),
-        (["--model", "nothing-v1", "-", "-o", "x.html"], "ALB\n", 3, "nothing-v1"),
-        (["--model", "gtex-tissue-v1", "-", "-o", "x.html"], "", 4, "no genes"),
-        (["--model", "gtex-tissue-v1", "no.tsv", "-o", "x.html"], "", 4, "no.tsv"),
-        (["--model", "gtex-tissue-v1", "-", "-o", "x.html"], "A\n" * 5001, 2, "5,000 genes"),
+        ("GENES", "ALB\n", 2, "--output"),
+        ("-o x.html", "", 2, "GENES"),
+        ("GENES -o x.tsv", "ALB\n", 2, ".html"),
+        ("GENES -o no/x.html", "ALB\n", 2, "no folder"),
+        ("GENES -o x.html --outputs Livr", "ALB\n", 2, "Livr"),
+        ("- -o x.html --background -", "", 2, "standard input"),
+        ("GENES -o x.html --model nothing-v1", "ALB\n", 3, "nothing-v1"),
+        ("GENES -o x.html", "", 4, "no genes"),
+        ("no.tsv -o x.html", "", 4, "no.tsv"),
+        ("GENES -o x.html", "A\n" * 5001, 2, "5,000 genes"),
     ],
 )
-def test_errors_have_their_codes(args, stdin, code, message, tmp_path):
-    done = run(*args, stdin=stdin, code=code, cwd=tmp_path)
-    assert message in done.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_errors_have_their_codes(call, args, genes, code, message, tmp_path, monkeypatch):
+    (tmp_path / "genes.tsv").write_text(genes)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    found, _, err = call(*MODEL, *args.replace("GENES", "../genes.tsv").split())
+    assert found == code
+    assert message in err
+    assert not any((tmp_path / "out").iterdir())
 
 
 @pytest.mark.slow
