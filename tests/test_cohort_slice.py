@@ -243,17 +243,8 @@ def test_the_folder_is_what_training_reads(call, tmp_path, cohort):
 def test_nothing_is_left_of_a_failure(call, tmp_path):
     bad = tmp_path / "bad.tsv"
     bad.write_text(gzip.decompress(COUNTS.read_bytes()).decode().replace("\t41\t", "\t-41\t"))
-    code, _, err = call(
-        "cohort",
-        "prepare",
-        bad,
-        "--quantity",
-        "counts",
-        "--persons",
-        PERSONS,
-        "-o",
-        tmp_path / "out",
-    )
+    options = ["--quantity", "counts", "--persons", PERSONS, "-o", tmp_path / "out"]
+    code, _, err = call("cohort", "prepare", bad, *options)
     assert code == 4
     assert "negative" in err
     assert [file.name for file in tmp_path.iterdir()] == ["bad.tsv"]
@@ -265,17 +256,8 @@ def test_sex_that_is_not_checked_is_not_called_right(call, tmp_path, counts):
     strange = counts.drop(index=XIST)
     strange.iloc[:, 3] = np.random.default_rng(0).permutation(strange.iloc[:, 3].to_numpy())
     strange.to_csv(tmp_path / "few.tsv", sep="\t")
-    code, _, err = call(
-        "cohort",
-        "prepare",
-        tmp_path / "few.tsv",
-        "--quantity",
-        "counts",
-        "--persons",
-        PERSONS,
-        "-o",
-        tmp_path / "out",
-    )
+    options = ["--quantity", "counts", "--persons", PERSONS, "-o", tmp_path / "out"]
+    code, _, err = call("cohort", "prepare", tmp_path / "few.tsv", *options)
     assert code == 0
     assert "outlier" in err
     assert "another sex" not in err

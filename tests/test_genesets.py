@@ -16,9 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import decode_zoo as dz
 from decode_zoo.annotation import Annotation, read_gtf
-from decode_zoo.arrays import write_arrays
 from decode_zoo.builder import build_features, merge_features
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet
@@ -32,14 +30,9 @@ from decode_zoo.genesets import (
     read_targets,
 )
 from decode_zoo.genome import Genome
-from decode_zoo.inputs import bind
-from decode_zoo.manifest import FrozenInputs
-from decode_zoo.network import DecodeConfig
-from decode_zoo.runtime import NumpyBackend
 from decode_zoo.sites import find_site_files
 from tests.test_builder import SMALL, TOY, Gene, Peak, column, content, scratch, write_tracks
 from tests.test_builder import models as models_of
-from tests.test_network import random_network
 
 DATA = Path(__file__).parent / "data"
 PATTERNS = {
@@ -564,60 +557,6 @@ def test_real_lists_against_plain_sets(real: FeatureSet) -> None:
     assert kinds == ["tf"] * 4 + ["tf_target"] * 50
 
 
-def test_attributions_of_targets(real: FeatureSet, tmp_path: Path) -> None:
-    """Even over the window, one regulator with the tracks that have positions, additive."""
-    model = dz.load("gtex-tissue-decode-v1")
-    config = DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=6)
-    frozen = model.manifest.inputs
-    tracks = tuple(t for t in real.side_tracks["promoter"] if t.regulator in ("CTCF", "TAF1"))
-    assert {track.kind for track in tracks if track.regulator == "CTCF"} == {"tf", "tf_target"}
-    inputs = {
-        "promoter": FrozenInputs(tracks, (100.0,) * (1 + len(tracks)), 1, 3000.0),
-        "rna": FrozenInputs(real.side_tracks["rna"][:3], (100.0,) * 4, 3, frozen["rna"].background),
-    }
-    network = random_network(config, [1 + len(tracks), 4], 3)
-    write_arrays(tmp_path / "weights.npz", network.weights)
-    manifest = replace(
-        model.manifest,
-        network=config,
-        inputs=inputs,
-        outputs=model.manifest.outputs[:3],
-        features={**model.manifest.features, "sha256": real.sha256},
-    )
-    names = {side: [track.name for track in frozen.tracks] for side, frozen in inputs.items()}
-    bound = bind(real, names, config.kernels, layout=manifest.layout)
-    made = dz.Model(manifest, lambda name: tmp_path / name, lambda: real)
-    answers = tuple(
-        tuple(made.network.forward(bound.full(np.array([row])))[0].tolist()) for row in range(10)
-    )
-    known = replace(
-        manifest.known_answers,
-        genes=tuple(real.rows.ids[:10]),
-        values=answers,
-        outputs=manifest.known_answers.outputs[:3],
-    )
-    made = replace(made, manifest=replace(manifest, known_answers=known))
-    made._backends["numpy", "auto"] = NumpyBackend(made.network)  # there is no graph to check
-    sums = real.sums("promoter")[0][:, real.columns("promoter", [t.name for t in tracks])]
-    genes = [real.rows.ids[row] for row in np.argsort(-np.diff(sums.indptr), kind="stable")[:5]]
-    told = {by: made.explain(genes, by=by) for by in ("position", "track", "regulator", "class")}
-    keys = ["gene_id", "output", "class", "regulator"]
-    tables = {by: found.to_frame() for by, found in told.items()}
-    for found in told.values():
-        assert found.largest_delta <= 1e-4
-    place = tables["position"]
-    place = place[place["track"].str.contains(":")]
-    spread = place.groupby(["gene_id", "output", "track"], observed=True)["score"]
-    assert set(spread.size()) == {30}
-    assert float((spread.max() - spread.min()).max()) <= 1e-6
-    totals = tables["track"].set_index(["gene_id", "output", "track"])["score"]
-    assert np.allclose(spread.sum(), totals.reindex(spread.sum().index), atol=1e-5)
-    regulators = tables["regulator"].set_index(keys)["score"].sort_index()
-    added = tables["track"].groupby(keys, observed=True)["score"].sum()
-    assert np.allclose(added.reindex(regulators.index), regulators, atol=1e-5)
-    assert set(tables["class"]["class"]) <= {"TF", "RBP", "miRNA", "mask"}
-
-
 # -- command line --------------------------------------------------------------------------------
 
 
@@ -632,18 +571,9 @@ def prepared(folder: Path) -> list[str]:
     gmt(folder / "one.gmt", {"CTCF_K562_HG19": ["A", "B"], "MYC_HeLa_HG19": ["b"]})
     gmt(folder / "two.gmt", {"GSE1.CTCF.liver": ["7", "8"]})
     (folder / "ids.tsv").write_text("alias\tgene_id\n7\tA\n8\tgone\n")
-    return [
-        "features",
-        "build",
-        "--gtf",
-        str(folder / "genes.gtf"),
-        "--targets",
-        str(folder / "one.gmt"),
-        "--targets",
-        str(folder / "two.gmt"),
-        "-o",
-        str(folder / "set"),
-    ]
+    lists = [word for name in ("one.gmt", "two.gmt") for word in ("--targets", str(folder / name))]
+    gtf = ["--gtf", str(folder / "genes.gtf")]
+    return ["features", "build", *gtf, *lists, "-o", str(folder / "set")]
 
 
 def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -663,18 +593,9 @@ def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     sums = FeatureSet.load(tmp_path / "set").sums("promoter")[0].toarray()
     assert sums.tolist() == [[3000, 0, 3000], [3000, 3000, 0]]
     # One pattern for all, on the gene models of a set.
-    code, _, err = call(
-        "features",
-        "build",
-        "--like",
-        tmp_path / "set",
-        "--targets",
-        tmp_path / "one.gmt",
-        "--target-names",
-        "{regulator}_{}",
-        "-o",
-        tmp_path / "more",
-    )
+    like = ["--like", tmp_path / "set", "--targets", tmp_path / "one.gmt"]
+    names = ["--target-names", "{regulator}_{}"]
+    code, _, err = call("features", "build", *like, *names, "-o", tmp_path / "more")
     assert code == 0, err
 
 
