@@ -67,6 +67,7 @@ _WHOLLY_QUOTED = {
 # Separates cells once quotes are resolved, where cells hold the separator of the file.
 _UNIT = b"\x1f"
 _NOT_TEXT = "Save it as UTF-8 text (from a spreadsheet: export as tab-separated or CSV text)."
+POINT = "Write numbers with a decimal point, as 0.5."
 _SHAPE = "Give one row a gene and one column a person, or the reverse, and no other columns."
 _WIDTH = "Columns are separated by tabs, commas or semicolons, and the header names each of them."
 _FILL = "Leave the gene or the person out, or fill the gap in; zero is a value, not a gap."
@@ -317,13 +318,14 @@ class Table:
                 if _NUMBER.fullmatch(cell) and np.isfinite(float(cell)):
                     continue
                 missing = cell.strip().lower() in MISSING
+                point = _NUMBER.fullmatch(cell.replace(",", ".", 1))
                 raise self.fault(
                     f"row '{first.strip()[:60]}', column '{name[:60]}': "
                     + (
                         "the value is missing" if missing else f"not a finite number: {cell[:40]!r}"
                     ),
                     line,
-                    _FILL if missing else _SHAPE,
+                    _FILL if missing else POINT if point else _SHAPE,
                 )
 
 

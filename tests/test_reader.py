@@ -138,3 +138,9 @@ def test_numbers_in_cells():
     assert [number_in(cell) for cell in ("1", "-.5e3", " 2 ", "Inf")] == [1, -500, 2, np.inf]
     assert all(np.isnan(number_in(cell)) for cell in ("", "NA", "n/a", "."))
     assert [number_in(cell) for cell in ("1,5", "1_0", "٣", "x", "0x1")] == [None] * 5
+
+
+def test_a_decimal_comma_is_named():
+    table = Table.read(io.BytesIO(b"gene;a\nTP53;0,5\n"))
+    with pytest.raises(InputError, match="decimal point"):
+        table.numbers()

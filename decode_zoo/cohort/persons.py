@@ -208,27 +208,24 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
     columns: list[FloatArray] = []
     traits = [trait_of(persons, name) for name in covariates]
     for trait in traits:
-        if "" in trait.texts:
-            person = persons.index[trait.texts.index("")]
-            raise InputError(
-                f"person '{person}' has no value of the covariate '{trait.name}' "
-                f"({trait.texts.count('')} of {len(persons)} persons lack it)",
-                path=path,
-                remedy="Fill it in, leave such persons out, or drop the covariate.",
+        lacking = trait.texts.count("")
+        fault, remedy = "", "Drop it."
+        if lacking:
+            fault = (
+                f"person '{persons.index[trait.texts.index('')]}' has no value of the covariate "
+                f"'{trait.name}' ({lacking} of {len(persons)} persons lack it)"
             )
-        if (place := _beyond(trait)) is not None:
-            raise InputError(
+            remedy = "Fill it in, leave such persons out, or drop the covariate."
+        elif (place := _beyond(trait)) is not None:
+            fault = (
                 f"person '{persons.index[place]}' has {trait.texts[place][:40]} as the covariate "
-                f"'{trait.name}', a number beyond all measurements",
-                path=path,
-                remedy="Correct it, leave the person out, or drop the covariate.",
+                f"'{trait.name}', a number beyond all measurements"
             )
-        if not trait.varies:
-            raise InputError(
-                f"the covariate '{trait.name}' is the same for all persons",
-                path=path,
-                remedy="Drop it.",
-            )
+            remedy = "Correct it, leave the person out, or drop the covariate."
+        elif not trait.varies:
+            fault = f"the covariate '{trait.name}' is the same for all persons"
+        if fault:
+            raise InputError(fault, path=path, remedy=remedy)
         if trait.numbers is not None:
             columns.append(standardised(trait.numbers))
         else:

@@ -19,7 +19,7 @@ from scipy import stats
 from decode_zoo.errors import UsageError
 from decode_zoo.genelist import read_gene_list
 from decode_zoo.genesets import read_gmt
-from decode_zoo.reader import MISSING, Table, is_gene_column, named, number_in, read_text
+from decode_zoo.reader import MISSING, POINT, Table, is_gene_column, named, number_in, read_text
 
 __all__ = ["Direction", "Signature", "read_signature", "read_signatures"]
 
@@ -152,7 +152,12 @@ def _from_table(name: str, table: Table, direction: Direction) -> Signature:
             cell = cells[place] if place < len(cells) else ""
             number = number_in(cell)
             if number is None or np.isinf(number):
-                raise table.fault(f"{cell[:40]!r} in column {place + 2} is no {what}", line, remedy)
+                comma = "," in cell and _LIKE_A_NUMBER.fullmatch(cell)
+                raise table.fault(
+                    f"{cell[:40]!r} in column {place + 2} is no {what}",
+                    line,
+                    POINT if comma else remedy,
+                )
             if what == "p" and not (np.isnan(number) or 0 <= number <= 1):
                 raise table.fault(f"p = {number:g} is not between 0 and 1", line, remedy)
             numbers.append(number)
