@@ -13,9 +13,11 @@ from scipy import stats
 from decode_zoo.expression import MEDIAN
 
 __all__ = [
+    "INDEPENDENT",
     "against_null",
     "auroc",
     "column_correlation",
+    "determined",
     "false_discovery",
     "interval_95",
     "score",
@@ -25,6 +27,9 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 
+# Of a column, what earlier ones leave of it; below this it is their combination but for rounding.
+INDEPENDENT = 1e-7
+
 
 def column_correlation(predicted: FloatArray, observed: FloatArray) -> FloatArray:
     """Pearson's correlation of matching columns, NaN where one is constant; shape (m,)."""
@@ -33,6 +38,12 @@ def column_correlation(predicted: FloatArray, observed: FloatArray) -> FloatArra
     norm = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(norm > 0, (a * b).sum(axis=0) / norm, np.nan)
+
+
+def determined(columns: FloatArray) -> npt.NDArray[np.int64]:
+    """Return which columns (m, k) are combinations of those before them."""
+    left = np.abs(np.diag(np.linalg.qr(columns, mode="r"))) / np.linalg.norm(columns, axis=0)
+    return np.flatnonzero(left < INDEPENDENT)
 
 
 def spearman(a: FloatArray, b: FloatArray) -> float:

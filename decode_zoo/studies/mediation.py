@@ -20,7 +20,7 @@ import pandas as pd
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.features import FeatureSet
-from decode_zoo.metrics import interval_95
+from decode_zoo.metrics import INDEPENDENT, determined, interval_95
 from decode_zoo.provenance import provenance
 from decode_zoo.studies.findings import Findings, check_extras
 from decode_zoo.studies.measured import as_list, find_pair, first_places, name_of
@@ -37,8 +37,6 @@ IntArray = npt.NDArray[np.int64]
 _CLASSES = {"tf": "TF", "tf_target": "TF", "rbp": "RBP", "rbp_other": "RBP"}
 # Numbers held at a time while sets are regressed out.
 _HELD = 4_000_000
-# Of a column, what earlier ones leave of it; below this it is their combination but for rounding.
-_INDEPENDENT = 1e-7
 _FEWEST_PERSONS = 10
 # Regulators that a title names.
 _NAMED = 5
@@ -61,7 +59,7 @@ def left_by_sets(pair: FloatArray, regulators: FloatArray, sets: IntArray) -> Fl
         residuals = genes - (genes @ basis) @ basis.transpose(0, 2, 1)
         a, b = residuals[:, 0], residuals[:, 1]
         norm = (a * a).sum(axis=1) * (b * b).sum(axis=1)
-        something = norm > _INDEPENDENT**2
+        something = norm > INDEPENDENT**2
         left[start : start + size] = np.where(
             something, (a * b).sum(axis=1) ** 2 / np.where(something, norm, 1), 0
         )
@@ -158,7 +156,13 @@ def study_mediation(
             remedy="Bring a matrix of all genes.",
         )
     values, own, rest = measured.take(genes), measured.take(rows), measured.take(pool)
-    _check_independent(own, measured.names(rows), path)
+    for place in determined(_standardised(own).T):
+        first = measured.names(rows[: place + 1])
+        raise InputError(
+            f"the expression of {first[-1]} is determined by that of {', '.join(first[:-1])}",
+            path=path,
+            remedy="Leave one of these regulators out.",
+        )
     r = float(np.prod(_standardised(values), axis=0).sum())
     after = float(left_by_sets(values, own, np.arange(len(rows))[None])[0])
     sets = _random_sets(len(pool), len(rows), draws, seed)
@@ -269,17 +273,6 @@ def _random_sets(n: int, k: int, draws: int, seed: int) -> IntArray:
         for start in range(0, draws, size)
     ]
     return np.concatenate(parts)
-
-
-def _check_independent(values: FloatArray, names: Sequence[str], path: str | None) -> None:
-    """Refuse regulators whose expression others determine."""
-    left = np.abs(np.diag(np.linalg.qr(_standardised(values).T, mode="r")))
-    for place in np.flatnonzero(left < _INDEPENDENT).tolist():
-        raise InputError(
-            f"the expression of {names[place]} is determined by that of {', '.join(names[:place])}",
-            path=path,
-            remedy="Leave one of these regulators out.",
-        )
 
 
 def _tell_each(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from decode_zoo.cohort.persons import trait_of
 from decode_zoo.errors import InputError, UsageError
+from decode_zoo.metrics import determined
 
 __all__ = ["Design", "make_design"]
 
@@ -21,8 +22,6 @@ FloatArray = npt.NDArray[np.float64]
 
 _BRACKET = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
-# Of a column, what earlier ones leave of it; below this it is their combination but for rounding.
-_INDEPENDENT = 1e-7
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ def make_design(
             path=path,
             remedy="Leave out covariates, or bring more persons.",
         )
-    left = np.abs(np.diag(np.linalg.qr(matrix, mode="r"))) / np.linalg.norm(matrix, axis=0)
-    for column in np.flatnonzero(left < _INDEPENDENT):
+    for column in determined(matrix):
         others = [name for name in dict.fromkeys(owners[:column]) if name]
         raise InputError(
             f"'{names[column]}' is determined by {', '.join(others)}, so their effects cannot be "
