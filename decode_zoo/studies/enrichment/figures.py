@@ -76,11 +76,7 @@ def lists(study: EnrichmentStudy) -> Figure:
         title="Importance of regulators on lists",
         lines="AUROC: how often one on the list is more important than another (95%); "
         "given sites: at equal numbers of genes bound and of tracks",
-        key={
-            "on the list": BLUE,
-            "others": PALE,
-            "on the list, given sites": ORANGE,
-        },
+        key={"on the list": BLUE, "others": PALE, "on the list, given sites": ORANGE},
     )
     grid = figure.subplots(n, 2, squeeze=False)
     for (boxes, areas), ranking, members in zip(grid, study.rankings, study.members, strict=True):
@@ -104,11 +100,7 @@ def lists(study: EnrichmentStudy) -> Figure:
         for row, (on, others) in enumerate(zip(table["n"], table["n_others"], strict=True)):
             if not (on and others):
                 text = "all on the list" if on else "none on the list"
-                style: dict[str, Any] = {
-                    "fontsize": SMALL,
-                    "color": GREY,
-                    "ha": "center",
-                }
+                style: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "ha": "center"}
                 box = {"color": "white", "pad": 1}
                 areas.text(0.5, row, text, **style, va="center", bbox=box, zorder=4)
         charts.value_axis(areas, "AUROC", np.array(ends), zero=0.5)
@@ -129,11 +121,7 @@ def gene_sets(study: EnrichmentStudy) -> Figure:
         sum(heights) + (_HEAD + AXIS) * len(blocks),
         title="Gene sets along the ranking",
         lines=f"up to {_SETS} of least p; positive: important regulators",
-        key={
-            f"q ≤ {_SIGNIFICANT:g}": BLUE,
-            "higher": PALE,
-            "given sites": ORANGE,
-        },
+        key={f"q ≤ {_SIGNIFICANT:g}": BLUE, "higher": PALE, "given sites": ORANGE},
     )
     grid = figure.subplots(len(blocks), squeeze=False, height_ratios=heights)[:, 0]
     for axes, table in zip(grid, blocks, strict=True):
@@ -143,13 +131,7 @@ def gene_sets(study: EnrichmentStudy) -> Figure:
         colours = [BLUE if q <= _SIGNIFICANT else PALE for q in table["q"]]
         charts.bars(axes, names, nes, colours, size=SMALL)
         axes.scatter(
-            given,
-            range(len(table)),
-            s=14,
-            c=ORANGE,
-            edgecolors="white",
-            linewidths=0.4,
-            zorder=3,
+            given, range(len(table)), s=14, c=ORANGE, edgecolors="white", linewidths=0.4, zorder=3
         )
         charts.value_axis(axes, "normalised enrichment score", np.append(nes, given))
         _q_columns(axes, table)

@@ -105,9 +105,7 @@ def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
         )
         axes.plot([study.intact] * 2, [i, i - 0.85], color="black", linewidth=0.9)
     charts.label_rows(
-        axes,
-        [charts.shorten(study.model_id, 1.2, SMALL) for study in studies],
-        size=SMALL,
+        axes, [charts.shorten(study.model_id, 1.2, SMALL) for study in studies], size=SMALL
     )
     axes.set(ylim=(len(studies) - 0.9, -0.95), xlim=(edges[0], 1), xlabel="Spearman's rho")
     axes.grid(axis="x")

@@ -64,11 +64,7 @@ def concordance(study: TraitStudy) -> Figure:
         title="t statistics",
         lines=f"Spearman's rho {_rho(found['spearman'])} (95% over genes {low} to {high}; "
         f"other persons {_rho(found['other_persons']['mean'])})",
-        key={
-            "expression higher": VERMILION,
-            "lower": BLUE,
-            "not related": PALE,
-        },
+        key={"expression higher": VERMILION, "lower": BLUE, "not related": PALE},
     )
     axes, table = figure.subplots(), study.expression
     actual, predicted = (t["t"].to_numpy(np.float64) for t in (table, study.predicted))
