@@ -187,7 +187,8 @@ def text_rows(
     def cells(column: pd.Series[Any]) -> list[str]:
         if isinstance(column.dtype, pd.CategoricalDtype):
             labels = np.array([*map(quoted, column.cat.categories), ""], object)
-            return list(labels[column.cat.codes.to_numpy()])
+            chosen: list[str] = labels[column.cat.codes.to_numpy()].tolist()
+            return chosen
         absent = column.isna().to_numpy()
         if pd.api.types.is_float_dtype(column.dtype):
             # Adding zero drops the sign of -0, which depends on the back end.
