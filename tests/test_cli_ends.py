@@ -22,27 +22,22 @@ from decode_zoo.errors import UsageError
 from decode_zoo.store import Store
 from tests.test_hostile import VALID
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("toy_zoo")]
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ("--model", "gtex-tissue-v1")
+EXAMPLE = "examples/genes.tsv"
+MODEL = ("--model", "toy-perceptron-v1")
 
 
-def python(code: str, *args: object, **kwargs) -> subprocess.CompletedProcess[str]:
+def python(code, *args, **kwargs):
     """Run a program that ends with decode-zoo's main."""
     text = f"import sys\nfrom decode_zoo.cli import group, main\n{code}\nmain()\n"
-    options = {"stdout": subprocess.PIPE, **kwargs}
-    return subprocess.run(
-        [sys.executable, "-c", text, *map(str, args)],
-        cwd=ROOT,
-        check=False,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+    command = [sys.executable, "-c", text, *map(str, args)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
+    return subprocess.run(command, cwd=ROOT, check=False, text=True, **pipes)
 
 
-# --- signals -------------------------------------------------------------------------
-
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGTERM nor limits")
+# The signal comes while a folder is built, and again while it is cleaned up.
 STRUCK = """
 import os, signal
 import decode_zoo.builder, decode_zoo.files
@@ -50,10 +45,7 @@ def strike(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     for _ in range(1000): pass
 decode_zoo.builder._gather = strike
-"""
-TWICE = """
-import shutil
-remove = shutil.rmtree
+remove = decode_zoo.files.shutil.rmtree
 def removing(*args, **kwargs):
     strike()
     remove(*args, **kwargs)
@@ -71,32 +63,33 @@ def write(path):
 """
 
 
-def sites_to_build(folder: Path) -> list[object]:
+def sites_to_build(folder):
     (folder / "genes.gtf").write_text(VALID["gtf"])
     (folder / "sites.bed").write_text(VALID["bed"])
     return ["features", "build", "--gtf", folder / "genes.gtf", "--rna", folder / "sites.bed"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize("again", ["", TWICE], ids=["once", "again while it cleans up"])
-def test_sigterm_leaves_no_half_of_a_folder(tmp_path, again):
+@posix
+def test_sigterm_leaves_no_half_of_a_folder(tmp_path):
     command = sites_to_build(tmp_path)
     before = sorted(tmp_path.iterdir())
-    done = python(STRUCK + again, *command, "-o", tmp_path / "set")
+    done = python(STRUCK, *command, "-o", tmp_path / "set")
     assert (done.returncode, done.stdout, done.stderr.strip()) == (143, "", "Terminated.")
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@posix
 def test_sigterm_leaves_no_half_of_a_table(tmp_path):
     done = python(STRUCK + TABLE, "write", tmp_path / "o.tsv")
     assert (done.returncode, done.stderr.strip()) == (143, "Terminated.")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize(("step", "at"), [("write", 2), ("seek", 5), ("truncate", 1)])
+@posix
+@pytest.mark.parametrize(
+    ("name", "step", "at"),
+    [("SIGTERM", "write", 2), ("SIGINT", "seek", 5), ("SIGTERM", "truncate", 1)],
+)
 def test_a_signal_while_hdf5_writes_leaves_no_half_of_a_file(tmp_path, name, step, at):
     """An exception in the library's calls would be lost, and then the library."""
     pytest.importorskip("anndata")
@@ -116,15 +109,12 @@ Disk.{step} = struck
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@posix
 def test_sigterm_that_the_caller_ignores_stays_ignored(tmp_path):
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     done = python(STRUCK + TABLE + ignore, "write", tmp_path / "o.tsv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.tsv").exists()
-
-
-# --- readers that leave ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -138,17 +128,10 @@ def closed_pipe():
 
 @pytest.mark.parametrize(
     "command",
-    [
-        "ls",
-        "info gtex-tissue-v1",
-        "features info hg38-open-v1 --tracks",
-        "--help",
-        "cache ls",
-        "predict --model gtex-tissue-v1 examples/genes.tsv",
-    ],
+    [["--help"], ["features", "info", "toy-sites-v1", "--tracks"], ["predict", *MODEL, EXAMPLE]],
 )
 def test_a_reader_that_has_seen_enough_is_no_error(closed_pipe, command):
-    done = python("", *command.split(), stdout=closed_pipe)
+    done = python("", *command, stdout=closed_pipe)
     assert done.returncode == 0
     assert "Error" not in done.stderr
 
@@ -171,12 +154,9 @@ def work(path):
 
 
 def test_standard_error_that_nobody_reads_changes_nothing(closed_pipe):
-    command = [sys.executable, "-m", "decode_zoo", "predict", *MODEL, "examples/genes.tsv"]
-    done = subprocess.run(
-        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=closed_pipe
-    )
+    done = python("", "predict", *MODEL, EXAMPLE, stderr=closed_pipe)
     assert done.returncode == 0
-    assert done.stdout.count(b"\n") == 13
+    assert done.stdout.count("\n") == 13
 
 
 @pytest.mark.parametrize("args", [["--debug", "ls"], ["ls", "--debug"]])
@@ -198,69 +178,63 @@ def test_debug_shows_where_and_ends_with_the_same_code(monkeypatch, capsys, erro
     assert err.splitlines()[-1 - (code == 1)].startswith(("Error: ", "Internal error: "))
 
 
-# --- full disks ----------------------------------------------------------------------
-
-
-limits = pytest.mark.skipif(os.name == "nt", reason="Windows has no limits on files")
-
-
-def limited(size: int):
+def limited(size):
     import resource
 
-    def limit() -> None:  # in the child
+    def limit():  # in the child
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     return limit
 
 
-@limits
-@pytest.mark.parametrize("size", [5_000, 150_000])
-@pytest.mark.parametrize("verb", ["predict", "explain"])
-def test_a_disk_that_fills_up_ends_an_h5ad_file_with_one_error(tmp_path, verb, size):
+WIDE = """
+import click, numpy, pandas
+from decode_zoo.tables import write_table
+@group.cli.command()
+@click.option("-o", "path")
+def write(path):
+    values = numpy.random.default_rng(0).normal(size=(5_000, 54))
+    write_table(pandas.DataFrame(values).rename(columns=str), path, provenance={})
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("size", "command"),
+    [
+        (5_000, ["predict", *MODEL, EXAMPLE]),
+        (5_000, ["explain", *MODEL, EXAMPLE]),
+        (150_000, ["write"]),
+    ],
+)
+def test_a_disk_that_fills_up_ends_an_h5ad_file_with_one_error(call, tmp_path, size, command):
     """The HDF5 library would go down with the process (exit code 139)."""
     pytest.importorskip("anndata")
-    genes = tmp_path / "genes.txt"
-    genes.write_text("\n".join(dz.load_features("hg38-open-v1").rows.ids[:2000]))
-    work = tmp_path / "work"
-    work.mkdir()
-    few = ["--outputs", "Liver"] if verb == "explain" else []
-    done = python("", verb, *MODEL, genes, *few, "-o", work / "o.h5ad", preexec_fn=limited(size))
+    call("fetch", "toy-perceptron-v1")
+    path = tmp_path / "o.h5ad"
+    done = python(WIDE, *command, "-o", path, preexec_fn=limited(size))
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"Error: Cannot write {work / 'o.h5ad'}: File too large.\n")
+    assert done.stderr.startswith(f"Error: Cannot write {path}: File too large.\n")
     assert done.stderr.count("\n") == 2
-    assert {path.name for path in work.iterdir()} <= {"o.h5ad.unfinished"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"o.h5ad.unfinished"}
 
 
 def test_a_real_full_disk_ends_an_h5ad_file_with_one_error(tmp_path):
     pytest.importorskip("anndata")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if (
-        shutil.which("mount") is None
-        or subprocess.run(mount, check=False, capture_output=True).returncode
-    ):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
+    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     try:
-        code = f"""
-import click, numpy, pandas
-from decode_zoo.tables import write_table
-@group.cli.command()
-def write():
-    values = numpy.random.default_rng(0).normal(size=(5_000, 54))
-    wide = pandas.DataFrame(values).rename(columns=str)
-    write_table(wide, {str(disk / "o.h5ad")!r}, provenance={{}})
-"""
-        done = python(code, "write")
+        done = python(WIDE, "write", "-o", tmp_path / "o.h5ad")
         assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"Error: Cannot write {disk / 'o.h5ad'}: No space left")
-        assert list(disk.iterdir()) == []
+        assert done.stderr.startswith(f"Error: Cannot write {tmp_path / 'o.h5ad'}: No space left")
+        assert list(tmp_path.iterdir()) == []
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-@limits
+@posix
 def test_a_full_disk_is_named_with_the_folder_that_was_built(tmp_path):
     command = [*sites_to_build(tmp_path), "-o", tmp_path / "set"]
     before = sorted(tmp_path.iterdir())
@@ -268,9 +242,6 @@ def test_a_full_disk_is_named_with_the_folder_that_was_built(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith(f"Error: {tmp_path / 'set'}: File too large.\n")
     assert sorted(tmp_path.iterdir()) == before
-
-
-# --- inputs --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["its name", "a link", "a hard link", "another spelling"])
@@ -299,7 +270,7 @@ def test_force_replaces_no_background_and_nothing_beside_the_output_that_is_read
         (tmp_path / name).write_text("TP53\n")
         for given in (
             [tmp_path / name],
-            [ROOT / "examples/genes.tsv", "--background", tmp_path / name],
+            [ROOT / EXAMPLE, "--background", tmp_path / name],
         ):
             code, _, err = call("explain", *MODEL, *given, "-o", tmp_path / "x.tsv", "--force")
             assert code == 2
@@ -324,7 +295,7 @@ def test_force_replaces_no_feature_set_that_is_read(call, tmp_path):
     entry = ["--scale", "tpm", "--id", "x-v1", "--license", "CC0-1.0", "--citation", "none"]
     train = ["train", "--features", tmp_path / "set", "--expression", tmp_path / "x.tsv", *entry]
     for command in (
-        ["features", "merge", tmp_path / "set", "hg38-open-v1"],
+        ["features", "merge", tmp_path / "set", "toy-sites-v1"],
         ["features", "build", "--like", tmp_path / "set", "--rna", tmp_path / "sites.bed"],
         train,
     ):
@@ -337,14 +308,14 @@ def test_force_replaces_no_feature_set_that_is_read(call, tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        ["predict", "--model", "", "examples/genes.tsv"],
+        ["predict", "--model", "", EXAMPLE],
         ["predict", *MODEL, ""],
-        ["predict", *MODEL, "examples/genes.tsv", "-o", ""],
-        ["predict", *MODEL, "examples/genes.tsv", "--features", " "],
-        ["explain", *MODEL, "examples/genes.tsv", "--background", ""],
-        ["report", *MODEL, "examples/genes.tsv", "-o", ""],
+        ["predict", *MODEL, EXAMPLE, "-o", ""],
+        ["predict", *MODEL, EXAMPLE, "--features", " "],
+        ["explain", *MODEL, EXAMPLE, "--background", ""],
+        ["report", *MODEL, EXAMPLE, "-o", ""],
         ["features", "info", ""],
-        ["features", "merge", "hg38-open-v1", "", "-o", "x"],
+        ["features", "merge", "toy-sites-v1", "", "-o", "x"],
         ["features", "build", "--gtf", "", "--rna", "x", "-o", "y"],
     ],
 )
@@ -383,10 +354,7 @@ def test_a_list_that_is_not_there_is_told_with_a_remedy(call):
     )
 
 
-# --- lists that are written otherwise --------------------------------------------------
-
-
-def predicted(call, tmp_path, text: str, name: str = "genes.txt") -> tuple[list[str], str]:
+def predicted(call, tmp_path, text, name="genes.txt"):
     (tmp_path / name).write_text(text)
     code, out, err = call("predict", *MODEL, tmp_path / name, "--outputs", "Liver")
     assert code == 0
@@ -395,7 +363,7 @@ def predicted(call, tmp_path, text: str, name: str = "genes.txt") -> tuple[list[
 
 @pytest.mark.parametrize("line", ["TP53;ALB", "TP53 ALB BRCA2", "TP53|ALB", '"TP53,ALB"'])
 def test_several_genes_on_a_line_are_told(call, tmp_path, line):
-    many = "\n".join(dz.load_features("hg38-open-v1").rows.ids[:50])
+    many = "\n".join(dz.load_features("toy-sites-v1").rows.ids)
     rows, err = predicted(call, tmp_path, f"{many}\n{line}\n")
     assert "unknown_gene" in rows[-1]
     assert "1 line names several genes" in err

@@ -33,9 +33,6 @@ def store(tmp_path, monkeypatch):
     return store
 
 
-# --- verify ------------------------------------------------------------------------
-
-
 def test_verify_reports_and_changes_nothing(call, store):
     lay_out(store.cache, {**CONTENT, "weights.npz": WRONG["weights.npz"]})
     for args in (["tissue-v1"], ["tissue"], ["--all"], ["tissue", "sites-v1", "tissue-v1"]):
@@ -119,19 +116,19 @@ def test_verify_is_about_the_registry(call, store, tmp_path):
     assert f"decode-zoo test {tmp_path}" in err
 
 
-# --- info, test --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "file", "words"),
     [
-        ("hg38-open-v1", "features.json", "hg38,57992 genes,91 histone,59 rbp_other"),
-        ("gtex-tissue-v1", "manifest.json", "gtex-tissue-v1: ,licence,Whole_Blood,promoter,cite"),
+        ("toy-sites-v1", "features.json", "hg38,41 genes,2 histone,3 mirna"),
+        ("toy-decode-v1", "manifest.json", "toy-decode-v1: ,licence,Liver,promoter,cite"),
     ],
 )
-def test_info_is_the_same_of_a_folder_but_for_what_the_registry_says(call, name, file, words):
-    by_id = call("info", name)
+def test_info_is_the_same_of_a_folder_but_for_what_the_registry_says(
+    call, toy_zoo, name, file, words
+):
+    call("fetch", name)
     folder = call("info", dz.Store.default().locate(name, file).parent)
+    by_id = call("info", name)
     for code, out, err in (by_id, folder):
         assert (code, err) == (0, "")
         for text in words.split(","):
@@ -179,9 +176,6 @@ def test_known_answers_with_a_feature_set_from_elsewhere(call, monkeypatch, give
     assert set(asked) == {f"opened {given}" if given else None}
 
 
-# --- ends --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -208,54 +202,44 @@ def test_every_error_has_its_code(call, monkeypatch, error, code, message):
     assert ("bug" in err) == (code == 1)
 
 
+def python(*args, **kwargs):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
+    return subprocess.run([sys.executable, *args], cwd=ROOT, text=True, check=False, **pipes)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-@pytest.mark.parametrize("args", [["ls"], ["--help"]])
-def test_standard_output_that_is_full(args):
+@pytest.mark.parametrize("verb", ["ls", "--help"])
+def test_standard_output_that_is_full(verb):
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "decode_zoo", *args],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        done = python("-m", "decode_zoo", verb, stdout=full)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: No space left on device.\n")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 
-def test_control_c_while_the_verbs_are_imported():
+@pytest.mark.parametrize("name", ["click", "decode_zoo.cli.zoo", "yaml"])
+def test_control_c_while_the_verbs_are_imported(name):
     """The imports are most of what a command that was just started does."""
-    code = """
+    code = f"""
 import sys
 from decode_zoo.cli import main
 
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
-        if name == NAME:
+        if name == {name!r}:
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupt())
 sys.argv = ["decode-zoo", "ls"]
 main()
 """
-    for name in ("click", "decode_zoo.cli.group", "decode_zoo.cli.zoo", "decode_zoo.store", "yaml"):
-        done = subprocess.run(
-            [sys.executable, "-c", code.replace("NAME", repr(name))],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 130, name
-        assert done.stdout == ""
-        assert done.stderr.strip() == "Interrupted."
+    done = python("-c", code)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Interrupted.")
 
 
-def unread(pipe) -> int:
-    """Bytes in a pipe that its reader has not taken yet."""
+def unread(pipe):
+    """Return the number of bytes in a pipe that its reader has not taken yet."""
     import fcntl
     import termios
 
@@ -263,14 +247,10 @@ def unread(pipe) -> int:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
-def test_control_c_while_it_waits():
-    with subprocess.Popen(
-        [sys.executable, "-m", "decode_zoo", "predict", "--model", "gtex-tissue-v1", "-"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+def test_control_c_while_it_waits(toy_zoo):
+    command = [sys.executable, "-m", "decode_zoo", "predict", "--model", "toy-decode-v1", "-"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         process.stdin.write(b"TP53\n")
         process.stdin.flush()
         deadline = time.monotonic() + 60
@@ -279,9 +259,7 @@ def test_control_c_while_it_waits():
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    assert process.returncode == 130
-    assert out == b""
-    assert err.strip() == b"Interrupted."
+    assert (process.returncode, out, err.strip()) == (130, b"", b"Interrupted.")
 
 
 def test_the_group_of_verbs_is_light():
@@ -291,7 +269,5 @@ def test_the_group_of_verbs_is_light():
         "heavy = {'numpy', 'pandas', 'scipy', 'onnxruntime', 'pooch', 'yaml'} & set(sys.modules); "
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = python("-c", code)
     assert done.returncode == 0, done.stderr
