@@ -81,8 +81,7 @@ def bare_products(model: dz.Model, n_genes: int) -> float:
 
 def keras_decode(network: DecodeNetwork) -> Callable[[Matrices], Work]:
     """Keras `predict`, as the original software calls it."""
-    from decode_zoo.training.decode import build_network
-    from decode_zoo.training.fit import set_layer_weights
+    from decode_zoo.training.fit import build_network, set_layer_weights
 
     channels = {side: len(scale) for side, scale in network.input_scale.items()}
     model = build_network(network.config, channels, len(network.output_scale))

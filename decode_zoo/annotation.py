@@ -48,36 +48,18 @@ _EMPTY_STRINGS = ("", "unknown", "unassigned_transcript")
 
 @dataclass(frozen=True)
 class Annotation:
-    """Gene models as flat arrays, one row a gene (or a transcript), n rows and m exons.
-
-    Attributes
-    ----------
-    level : {"gene", "transcript"}
-        What a row is.
-    ids, gene_ids, symbols, biotypes : ndarray of str, shape (n,)
-        Without version; `ids` are unique, and equal to `gene_ids` at gene level.
-    chroms : ndarray of int64, shape (n,)
-        Chromosome codes of the genome.
-    strands : ndarray of int8, shape (n,)
-        +1 or -1.
-    tss : ndarray of int64, shape (n,)
-        0-based position of the first transcribed base.
-    exon_indptr : ndarray of int64, shape (n + 1,)
-        Row i owns exons ``exon_indptr[i]:exon_indptr[i + 1]``.
-    exon_starts, exon_ends : ndarray of int64, shape (m,)
-        0-based half-open, ascending and disjoint within a row.
-    """
+    """Gene models as flat arrays, one row a gene (or a transcript): n rows and m exons."""
 
     level: Level
-    ids: npt.NDArray[np.str_]
+    ids: npt.NDArray[np.str_]  # (n,), unique, without version; at gene level the same as gene_ids
     gene_ids: npt.NDArray[np.str_]
     symbols: npt.NDArray[np.str_]
     biotypes: npt.NDArray[np.str_]
-    chroms: IntArray
-    strands: npt.NDArray[np.int8]
-    tss: IntArray
-    exon_indptr: IntArray
-    exon_starts: IntArray
+    chroms: IntArray  # (n,), codes of the genome
+    strands: npt.NDArray[np.int8]  # (n,), +1 or -1
+    tss: IntArray  # (n,), 0-based position of the first transcribed base
+    exon_indptr: IntArray  # (n + 1,): row i owns exons exon_indptr[i]:exon_indptr[i + 1]
+    exon_starts: IntArray  # (m,), 0-based half-open, ascending and disjoint within a row
     exon_ends: IntArray
 
     def __len__(self) -> int:

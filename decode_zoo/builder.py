@@ -172,18 +172,19 @@ def _gather(
 
 
 def _warn_of_strangers(side: Side, tracks: Sequence[Track], pieces: SitePieces) -> None:
-    """Say which tracks have no site on any gene; one line, however many they are."""
+    """Warn of tracks without a site on any gene; in one line, however many they are."""
     hits = np.bincount(pieces.tracks, minlength=len(tracks))
     names = [track.name for track, count in zip(tracks, hits, strict=True) if not count]
-    if not names:
-        return
-    what = (
-        f"track {names[0]} has" if len(names) == 1 else f"{len(names)} of {len(tracks)} tracks have"
-    )
-    such = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" * (len(names) > 1)
-    _log.warning(
-        "%s: %s no site on any gene: are sites and genes of the same assembly?%s", side, what, such
-    )
+    if names:
+        _log.warning(
+            "%s: %d of %d tracks without a site on any gene (%s%s): are sites and genes of the "
+            "same assembly?",
+            side,
+            len(names),
+            len(tracks),
+            ", ".join(names[:5]),
+            ", …" if len(names) > 5 else "",
+        )
 
 
 def _group_by_row(parts: Sequence[Pieces], n_rows: int) -> SitePieces:

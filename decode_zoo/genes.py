@@ -6,6 +6,7 @@ Nothing is guessed silently: a name that cannot be resolved says why.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,11 +44,21 @@ def strip_version(gene_id: str) -> str:
 _AMBIGUOUS = -2
 _SPECIES = {"MUS": "mouse", "RNO": "rat", "DAR": "zebrafish"}
 _FOREIGN = re.compile(r"ENS([A-Z]{3,6})G\d{11}")
-_TRANSCRIPT = re.compile(r"ENS(?:[A-Z]{3,6})?[TP]\d{11}|[NX][MRP]_\d+")
-_ENSEMBL_GENE = re.compile(r"ENSGR?\d{10,11}(?:_PAR_Y)?")
-_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _SEPARATORS = re.compile(r"[\s;,|/]+")
-_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*", re.IGNORECASE)
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+# What unknown names look like, and what to do.
+_REASONS = {
+    re.compile(
+        r"ENS(?:[A-Z]{3,6})?[TP]\d{11}|[NX][MRP]_\d+"
+    ): "look like transcript or protein ids: give their genes instead",
+    re.compile(
+        r"ENSGR?\d{10,11}(?:_PAR_Y)?"
+    ): "look like Ensembl gene ids that this gene set lacks: is it another release?",
+    re.compile(r"\d+"): "look like Entrez numbers: give Ensembl ids or symbols instead",
+    re.compile(
+        rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*", re.IGNORECASE
+    ): "look like dates: did a spreadsheet change symbols such as SEPTIN2 and MARCHF1?",
+}
 
 
 @dataclass(frozen=True)
@@ -214,17 +225,13 @@ class GeneIndex:
             return f"{lines} several genes, such as {several[0][:60]!r}: give one gene a line"
         if not unknown or 10 * len(unknown) < len(queries):
             return None
-        reasons: dict[str, int] = {}
-        for name in unknown:
-            reason = self._reason(name)
-            if reason:
-                reasons[reason] = reasons.get(reason, 0) + 1
+        reasons = Counter(reason for name in unknown if (reason := self._reason(name)))
         verb = "gene is" if len(queries) == 1 else "genes are"
         line = f"{len(unknown)} of {len(queries)} {verb} unknown"
         if not reasons:
             return f"{line}, such as {', '.join(map(repr, dict.fromkeys(unknown[:3])))}"
-        reason = max(reasons, key=lambda key: reasons[key])
-        return f"{line}; {reasons[reason]} of them {reason}"
+        ((reason, count),) = reasons.most_common(1)
+        return f"{line}; {count} of them {reason}"
 
     def _several(self, name: str) -> bool:
         """Tell whether a name falls into known ones."""
@@ -236,14 +243,9 @@ class GeneIndex:
         if foreign := _FOREIGN.fullmatch(accession):
             species = _SPECIES.get(foreign[1], "another species")
             return f"look like Ensembl ids of {species}: map them to human genes first"
-        if _TRANSCRIPT.fullmatch(accession):
-            return "look like transcript or protein ids: give their genes instead"
-        if _ENSEMBL_GENE.fullmatch(accession):
-            return "look like Ensembl gene ids that this gene set lacks: is it another release?"
-        if name.isdecimal():
-            return "look like Entrez numbers: give Ensembl ids or symbols instead"
-        if _DATE.fullmatch(name):
-            return "look like dates: did a spreadsheet change symbols such as SEPTIN2 and MARCHF1?"
+        for pattern, reason in _REASONS.items():
+            if pattern.fullmatch(accession):
+                return reason
         if self._find(name.upper()) is not None:
             return "would match in upper case: are these mouse symbols?"
         return None

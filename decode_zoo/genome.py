@@ -181,24 +181,11 @@ def _is_length(cell: str) -> bool:
 
 
 def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
-    """Read a UCSC ``chrom.sizes`` file: name and length, separated by white space.
+    """Read a UCSC ``chrom.sizes`` file: name and length a line; ``#`` starts a comment.
 
     Sequences are known by the names in the file and in the other styles (`canonical_name`). Of
     two that are one chromosome in another style (hg19 has a chrM and a chrMT), the second goes by
     the name in the file alone.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; ``#`` starts a comment line.
-    build : str
-        Name to give the assembly.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, a line is not a name and a length below 2**32, or a name
-        occurs twice.
     """
     sizes: dict[str, int] = {}
     spellings: dict[str, str] = {}

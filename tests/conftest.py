@@ -12,7 +12,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from decode_zoo import Model
+    from decode_zoo import FeatureSet, Model
+    from decode_zoo.expression import Targets
 
 # TensorFlow's start-up chatter would bury the test report.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -74,6 +75,35 @@ def toy_zoo(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the toys be found by their ids, in Python and on the command line."""
     monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(toy / "registry.yaml"))
     return toy
+
+
+@pytest.fixture(scope="session")
+def made_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zoo with the made-up feature set of `tests.made`; not to be written to."""
+    from tests import made
+
+    folder = tmp_path_factory.mktemp("made-zoo")
+    made.make_zoo(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(made_zoo: Path) -> Iterator[FeatureSet]:
+    """The made-up feature set, which the module's tests find by its id too."""
+    from decode_zoo import FeatureSet
+    from tests import made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DECODE_ZOO_REGISTRY", str(made_zoo / "registry.yaml"))
+        yield FeatureSet.load(made_zoo / "features" / made.ID)
+
+
+@pytest.fixture(scope="module")
+def targets(features: FeatureSet) -> Targets:
+    """Made-up expression of its genes."""
+    from tests import made
+
+    return made.make_expression(features)
 
 
 @pytest.fixture(scope="session", autouse=True)

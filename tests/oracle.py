@@ -111,8 +111,7 @@ _OneOutput = tuple[Any, Callable[[int], list[npt.NDArray[np.floating]]]]
 
 
 def _decode(network: DecodeNetwork, _: Any) -> _OneOutput:
-    from decode_zoo.training.decode import build_network
-    from decode_zoo.training.fit import set_layer_weights
+    from decode_zoo.training.fit import build_network, set_layer_weights
 
     channels = {side: len(scale) for side, scale in network.input_scale.items()}
     model = build_network(network.config, channels, 1)

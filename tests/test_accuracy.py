@@ -49,82 +49,13 @@ from benchmarks.accuracy.report import (
     summary_table,
 )
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN, make_targets
-from decode_zoo.features import FeatureSet, Rows
-from decode_zoo.layout import Layout
+from decode_zoo.expression import MEDIAN
 from decode_zoo.network import DecodeConfig
 from decode_zoo.perceptron import PerceptronConfig
-from decode_zoo.pooling import SitePieces
-from decode_zoo.sites import Track
 from decode_zoo.training.dataset import Selection
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit
-
-N_GENES = 480
-TISSUES = ("Liver", "Lung", "Spleen", "Testis")
-CELLS = ("HepG2", "HEPG2", "Hep-G2_NC", "K562", "")
-
-
-def made_tracks(prefix: str, count: int) -> tuple[Track, ...]:
-    return tuple(
-        Track(
-            f"{prefix}{i}@{CELLS[i % 5]}",
-            f"{prefix}{i}",
-            "tf",
-            CELLS[i % 5],
-            "TFEA.ChIP, enhancers" if i % 4 == 3 else "ENCODE",
-        )
-        for i in range(count)
-    )
-
-
-def made_pieces(rng: np.random.Generator, n_tracks: int, longest: np.ndarray) -> SitePieces:
-    """At most one site of each track on each gene."""
-    bound = rng.random((len(longest), n_tracks)) < 0.4
-    rows, tracks = np.nonzero(bound)
-    lengths = rng.integers(20, 200, rows.size)
-    starts = (rng.random(rows.size) * (longest[rows] - lengths)).astype(np.int64)
-    indptr = np.concatenate(([0], np.cumsum(bound.sum(axis=1))))
-    return SitePieces(indptr, tracks, starts, starts + lengths)
-
-
-@pytest.fixture(scope="module")
-def features(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(300, 3000, N_GENES)
-    ids = [f"ENSG{i:011d}" for i in range(N_GENES)]
-    rows = Rows(
-        ids,
-        ids,
-        [f"G{i}" for i in range(N_GENES)],
-        ["protein_coding" if i % 3 else "lncRNA" for i in range(N_GENES)],
-        [("1", "2", "3", "4", "5")[i % 5] if i % 20 else "8" for i in range(N_GENES)],
-        [1] * N_GENES,
-        [10_000] * N_GENES,
-        lengths.tolist(),
-    )
-    layout = Layout()
-    tracks = {"promoter": made_tracks("P", 12), "rna": made_tracks("R", 8)}
-    folder = tmp_path_factory.mktemp("features")
-    made = FeatureSet(layout, rows, tracks, {}, "0", lambda name: folder / name)
-    pieces = {
-        "promoter": made_pieces(rng, 12, np.full(N_GENES, layout.window)),
-        "rna": made_pieces(rng, 8, lengths),
-    }
-    exons = np.ones(N_GENES, np.int64), np.full(N_GENES, 10_000), lengths
-    made.write(folder, pieces, np.zeros((0, 3), np.int64), exons)
-    return FeatureSet.load(folder)
-
-
-@pytest.fixture(scope="module")
-def targets(features):
-    """Expression that follows binding."""
-    rng = np.random.default_rng(1)
-    roots = np.sqrt(features.sums("promoter")[0].toarray())
-    signal = (roots - roots.mean(0)) / roots.std(0)
-    values = signal @ rng.normal(size=(12, 4)) * 0.3 + rng.normal(size=(N_GENES, 4)) * 0.3 + 5
-    values += 0.5 * signal[:, :1]
-    return make_targets(pd.DataFrame(values, index=list(features.genes), columns=list(TISSUES)))
+from tests.made import N_GENES
 
 
 @pytest.fixture
@@ -133,7 +64,7 @@ def plan(features, targets):
         features,
         targets,
         {"features": features.sha256, "expression": "0" * 64},
-        Selection(min_genes=5, test=("1",), absent=("8",), validation_fraction=0.2),
+        Selection(("tf", "rbp"), min_genes=5, test=("1",), absent=("8",), validation_fraction=0.2),
         config=PerceptronConfig(encoder_width=8, dense_layers=1, dense_width=8),
         fit=PerceptronFit(epochs=2, seeds=(1, 2)),
         decode=DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=8),
@@ -609,7 +540,7 @@ def test_a_bundle_brings_its_own_tracks_split_and_settings(plan, tmp_path):
         {"made.tsv": plan.data["expression"]},
         (),
     )
-    selection = replace(plan.selection, kinds=("tf",), min_genes=7)
+    selection = replace(plan.selection, kinds=("rbp", "tf"), min_genes=7)
     config, fit = replace(plan.config, members=1), replace(plan.fit, seeds=(1,))
     model = train_bundle(
         plan.features,

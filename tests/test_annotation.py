@@ -73,7 +73,7 @@ def exon(
 def read(tmp_path: Path, text: str, level: str = "gene") -> Annotation:
     path = tmp_path / "genes.gtf"
     path.write_text(text, encoding="utf-8")
-    return read_gtf(path, TOY, level=level)  # type: ignore[arg-type]
+    return read_gtf(path, TOY, level=level)
 
 
 def exons(annotation: Annotation) -> dict[str, list[tuple[int, int]]]:
@@ -87,72 +87,42 @@ def exons(annotation: Annotation) -> dict[str, list[tuple[int, int]]]:
 # -- styles --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "ids", "symbols", "biotypes"),
-    [
-        (
-            GENCODE,
-            ["ENSG00000000001", "ENSG00000000002"],
-            ["AAA", "BBB"],
-            ["protein_coding", "lncRNA"],
-        ),
-        (
-            ENSEMBL,
-            ["ENSG00000000001", "ENSG00000000002"],
-            ["AAA", "BBB"],
-            ["protein_coding", "lncRNA"],
-        ),
-        (REFSEQ, ["AAA", "BBB"], ["AAA", "BBB"], ["", ""]),
-    ],
-    ids=["gencode", "ensembl", "refseq"],
+ENSEMBL_IDS = (
+    ["ENSG00000000001", "ENSG00000000002"],
+    ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
 )
-def test_gene_level_is_the_union_of_transcripts_in_every_style(
-    tmp_path: Path, text: str, ids: list[str], symbols: list[str], biotypes: list[str]
-) -> None:
-    genes = read(tmp_path, text)
-    assert genes.ids.tolist() == genes.gene_ids.tolist() == ids
-    assert genes.symbols.tolist() == symbols
-    assert genes.biotypes.tolist() == biotypes
-    assert genes.chroms.tolist() == [0, 1]
-    assert genes.strands.tolist() == [1, -1]
-    assert genes.tss.tolist() == [100, 599]
-    assert list(exons(genes).values()) == [[(100, 250), (800, 900)], [(300, 400), (500, 600)]]
-    assert genes.rna_lengths.tolist() == [250, 200]
-    assert len(genes) == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "ids", "gene_ids"),
+    ("text", "genes", "transcripts", "biotypes"),
     [
-        (
-            GENCODE,
-            ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
-            ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"],
-        ),
-        (
-            ENSEMBL,
-            ["ENST00000000011", "ENST00000000012", "ENST00000000021"],
-            ["ENSG00000000001", "ENSG00000000001", "ENSG00000000002"],
-        ),
-        (REFSEQ, ["NM_000011", "NM_000012", "XR_000021"], ["AAA", "AAA", "BBB"]),
+        (GENCODE, *ENSEMBL_IDS, ["protein_coding", "lncRNA"]),
+        (ENSEMBL, *ENSEMBL_IDS, ["protein_coding", "lncRNA"]),
+        (REFSEQ, ["AAA", "BBB"], ["NM_000011", "NM_000012", "XR_000021"], ["", ""]),
     ],
     ids=["gencode", "ensembl", "refseq"],
 )
-def test_transcript_level_makes_each_transcript_a_row(
-    tmp_path: Path, text: str, ids: list[str], gene_ids: list[str]
-) -> None:
+def test_genes_are_unions_of_transcripts_in_every_style(
+    tmp_path, text, genes, transcripts, biotypes
+):
+    rows = read(tmp_path, text)
+    assert rows.ids.tolist() == rows.gene_ids.tolist() == genes
+    assert rows.symbols.tolist() == ["AAA", "BBB"]
+    assert rows.biotypes.tolist() == biotypes
+    assert rows.chroms.tolist() == [0, 1]
+    assert rows.strands.tolist() == [1, -1]
+    assert rows.tss.tolist() == [100, 599]
+    assert list(exons(rows).values()) == [[(100, 250), (800, 900)], [(300, 400), (500, 600)]]
+    assert rows.rna_lengths.tolist() == [250, 200]
     rows = read(tmp_path, text, "transcript")
-    assert rows.ids.tolist() == ids
-    assert rows.gene_ids.tolist() == gene_ids
-    assert list(exons(rows).values()) == [
-        [(100, 200), (800, 900)],
-        [(150, 250)],
-        [(300, 400), (500, 600)],
-    ]
+    assert rows.ids.tolist() == transcripts
+    assert rows.gene_ids.tolist() == [genes[0], *genes]
+    single = [[(100, 200), (800, 900)], [(150, 250)], [(300, 400), (500, 600)]]
+    assert list(exons(rows).values()) == single
     assert rows.tss.tolist() == [100, 150, 599]
 
 
-def test_compression_line_ends_and_other_lines_do_not_matter(tmp_path: Path) -> None:
+def test_compression_line_ends_and_other_lines_do_not_matter(tmp_path):
     plain = read(tmp_path, GENCODE)
     for name, content in (
         ("genes.gtf.gz", gzip.compress(GENCODE.encode(), mtime=0)),
@@ -168,32 +138,27 @@ def test_compression_line_ends_and_other_lines_do_not_matter(tmp_path: Path) -> 
         assert other.symbols.tolist() == plain.symbols.tolist()
 
 
-def test_line_order_within_a_gene_does_not_matter(tmp_path: Path) -> None:
+def test_line_order_within_a_gene_does_not_matter(tmp_path):
     lines = GENCODE.splitlines(keepends=True)
     backwards = read(tmp_path, "".join(lines[::-1]))
     assert exons(backwards) == exons(read(tmp_path, GENCODE))
     assert backwards.ids.tolist() == ["ENSG00000000002", "ENSG00000000001"]
 
 
-def test_exon_numbers_do_not_hide_what_follows_them(tmp_path: Path) -> None:
+def test_exon_numbers_do_not_hide_what_follows_them(tmp_path):
     text = (
         '1\tx\texon\t1\t50\t.\t+\t.\texon_number "1"; exon_id "E1"; gene_id "G1"; '
         'transcript_id "T1"; gene_name "S1"\n'
     )
-    genes = read(tmp_path, text)
-    assert (genes.ids.tolist(), genes.symbols.tolist()) == (["G1"], ["S1"])
-
-
-def test_gene_without_symbol_is_called_by_its_id(tmp_path: Path) -> None:
-    assert read(tmp_path, exon("1", 1, 9, "+", "ENSG00000000003.7")).symbols.tolist() == [
-        "ENSG00000000003"
-    ]
+    genes = read(tmp_path, text + exon("1", 1, 9, "+", "ENSG00000000003.7"))
+    assert genes.ids.tolist() == ["G1", "ENSG00000000003"]
+    assert genes.symbols.tolist() == ["S1", "ENSG00000000003"]  # one has none but its id
 
 
 # -- ids at several places -----------------------------------------------------------------------
 
 
-def test_y_copies_of_par_genes_get_a_suffix(tmp_path: Path) -> None:
+def test_y_copies_of_par_genes_get_a_suffix(tmp_path):
     text = (
         exon("chrY", 11, 20, "+", "ENSG00000000007.3")
         + exon("chrX", 101, 150, "+", "ENSG00000000007.3")
@@ -211,9 +176,7 @@ def test_y_copies_of_par_genes_get_a_suffix(tmp_path: Path) -> None:
     }
 
 
-def test_a_gene_at_two_places_keeps_the_first(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_gene_at_two_places_keeps_the_first(tmp_path, caplog):
     text = (
         exon("chr2", 101, 150, "+", "G1")
         + exon("chr1", 11, 20, "+", "G1")
@@ -236,7 +199,7 @@ def test_a_gene_at_two_places_keeps_the_first(
     assert "5 exons have no transcript_id" in record.getMessage()
 
 
-def test_transcripts_that_share_an_id_are_kept_apart(tmp_path: Path) -> None:
+def test_transcripts_that_share_an_id_are_kept_apart(tmp_path):
     text = (
         exon("1", 101, 150, "+", "G1", "T1", 'refseq_id "NM_000001.4";')
         + exon("1", 301, 350, "+", "G1", "T1", 'refseq_id "NM_000002.1";')
@@ -254,9 +217,7 @@ def test_transcripts_that_share_an_id_are_kept_apart(tmp_path: Path) -> None:
     assert rows.gene_ids.tolist() == ["G1", "G1", "G1", "G3"]
 
 
-def test_places_of_one_id_on_one_strand_are_told_by_their_distance(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_places_of_one_id_on_one_strand_are_told_by_their_distance(tmp_path, caplog):
     genome = Genome("toy", {"1": 10_000_000, "2": 10_000_000})
     path = tmp_path / "genes.gtf"
     # A nested exon last in order must not make the gap behind the long one look wider.
@@ -285,7 +246,7 @@ def test_places_of_one_id_on_one_strand_are_told_by_their_distance(
 
 
 @pytest.mark.parametrize("gap", [2_000_000, 2_000_001])
-def test_an_intron_is_at_most_two_million_bases(tmp_path: Path, gap: int) -> None:
+def test_an_intron_is_at_most_two_million_bases(tmp_path, gap):
     path = tmp_path / "genes.gtf"
     # Two genes at the ends of neighbouring chromosomes are near on the axis, not in truth.
     path.write_text(
@@ -300,9 +261,7 @@ def test_an_intron_is_at_most_two_million_bases(tmp_path: Path, gap: int) -> Non
     assert len(kept) == (2 if gap == 2_000_000 else 1)
 
 
-def test_sequences_outside_the_genome_are_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_sequences_outside_the_genome_are_left_out(tmp_path, caplog):
     text = exon("chrUn_X", 1, 50, "+", "G0") + exon("chr1", 1, 50, "+", "G1")
     with caplog.at_level(logging.INFO):
         assert read(tmp_path, text).ids.tolist() == ["G1"]
@@ -312,7 +271,7 @@ def test_sequences_outside_the_genome_are_left_out(
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_refseq_transcripts_are_distinct(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_refseq_transcripts_are_distinct(shared, caplog):
     path = shared / "data/annotation/refseq.transcripts.hg38.gtf.gz"
     rows = read_gtf(path, Genome.named("hg38"), level="transcript")
     assert len(rows) == len(set(rows.ids.tolist())) == 56_091
@@ -340,14 +299,10 @@ GOOD = exon("chr1", 1, 50, "+", "G1")
         ("chr1\ttoy\texon\t1\t9\t.\t+\t.\tnothing here\n", "exon without gene_id"),
         ("chr1\ttoy\texon\tone\t9\t.\t+\t.\tx\n", "start is not a whole number: 'one'"),
         ("chr1\ttoy\texon\t1\t9.5\t.\t+\t.\tx\n", "end is not a whole number: '9.5'"),
-        (f"chr1\ttoy\texon\t1\t{10**25}\t.\t+\t.\tx\n", "end is not a whole number"),
-        ("chr1\ttoy\texon\t1_0\t20\t.\t+\t.\tx\n", "start is not a whole number: '1_0'"),
-        ("chr1\ttoy\texon\tTrue\t20\t.\t+\t.\tx\n", "start is not a whole number: 'True'"),
-        ("chr1\ttoy\texon\t1\t1e3\t.\t+\t.\tx\n", "end is not a whole number: '1e3'"),
         ("chr1\ttoy\texon\t1\t9\n", "expected GTF with at least 9 .* columns, found 5"),
     ],
 )
-def test_bad_line_is_named(tmp_path: Path, bad: str, message: str) -> None:
+def test_bad_line_is_named(tmp_path, bad, message):
     with pytest.raises(InputError, match=f"(?s)genes.gtf, line 5: .*{message}") as caught:
         read(tmp_path, f"#!header\n{GOOD}# a comment\n\n{bad}{GOOD}")
     assert caught.value.line == 5
@@ -359,15 +314,16 @@ def test_bad_line_is_named(tmp_path: Path, bad: str, message: str) -> None:
         ("", "has no exon lines"),
         ("# nothing\n", "has no exon lines"),
         ("chr1\ttoy\tgene\t1\t9\t.\t+\t.\tx\n", "has no exon lines"),
+        ("#x\nchr1 toy exon 1 9 . + . x\n", r"line 2: (?s:.*)separated by tabs, not spaces"),
         (exon("Mito", 1, 9, "+", "G1"), r"none of its sequences \(Mito, …\) is in genome 'toy'"),
     ],
 )
-def test_file_without_usable_exons(tmp_path: Path, text: str, message: str) -> None:
+def test_file_without_usable_exons(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
 
 
-def test_refseq_accessions_of_another_build_are_refused(tmp_path: Path) -> None:
+def test_refseq_accessions_of_another_build_are_refused(tmp_path):
     path = tmp_path / "genes.gtf"
     # The mitochondrion is the same in both builds, so not all of the file is foreign.
     path.write_text(exon("NC_012920.1", 1, 9, "+", "M1") + exon("NC_000001.10", 1, 9, "+", "G1"))
@@ -379,12 +335,7 @@ def test_refseq_accessions_of_another_build_are_refused(tmp_path: Path) -> None:
         read_tss_bed(path, Genome.named("hg38"))
 
 
-def test_spaces_for_tabs_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 2: (?s:.*)separated by tabs, not spaces"):
-        read(tmp_path, "#!header\nchr1 toy exon 1 9 . + . x\n")
-
-
-def test_missing_and_damaged_files(tmp_path: Path) -> None:
+def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_gtf(tmp_path / "none.gtf", TOY)
     (tmp_path / "cut.gtf.gz").write_bytes(gzip.compress(GENCODE.encode())[:-12])
@@ -395,7 +346,7 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
 # -- start sites ---------------------------------------------------------------------------------
 
 
-def test_start_sites_move_promoters_and_nothing_else(tmp_path: Path) -> None:
+def test_start_sites_move_promoters_and_nothing_else(tmp_path):
     genes = read(tmp_path, GENCODE)
     path = tmp_path / "tss.bed.gz"
     path.write_bytes(
@@ -416,21 +367,16 @@ def test_start_sites_move_promoters_and_nothing_else(tmp_path: Path) -> None:
     assert genes.tss.tolist() == [100, 599]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_start_sites_of_other_strands_chromosomes_and_genes_are_ignored(tmp_path):
+    genes = read(tmp_path, GENCODE)
+    for line in (
         "chr1\t90\t91\tENSG00000000001\t0\t-\n",
         "chr2\t90\t91\tENSG00000000001\t0\t+\n",
         "chr1\t90\t91\tENSG00000000099\t0\t+\n",
-    ],
-    ids=["strand", "chromosome", "id"],
-)
-def test_start_sites_elsewhere_are_ignored(tmp_path: Path, line: str) -> None:
-    genes = read(tmp_path, GENCODE)
-    (tmp_path / "tss.bed").write_text(line)
-    moved, count = override_tss(genes, read_tss_bed(tmp_path / "tss.bed", TOY))
-    assert count == 0
-    assert moved.tss.tolist() == genes.tss.tolist()
+    ):
+        (tmp_path / "tss.bed").write_text(line)
+        moved, count = override_tss(genes, read_tss_bed(tmp_path / "tss.bed", TOY))
+        assert (count, moved.tss.tolist()) == (0, genes.tss.tolist())
 
 
 @pytest.mark.parametrize(
@@ -444,13 +390,13 @@ def test_start_sites_elsewhere_are_ignored(tmp_path: Path, line: str) -> None:
         ("chr1\t-1\t91\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
     ],
 )
-def test_bad_start_site_is_named(tmp_path: Path, bad: str, message: str) -> None:
+def test_bad_start_site_is_named(tmp_path, bad, message):
     (tmp_path / "tss.bed").write_text(f"chr1\t90\t91\tG1\t0\t+\n{bad}")
     with pytest.raises(InputError, match=f"tss.bed, line 2: .*{message}"):
         read_tss_bed(tmp_path / "tss.bed", TOY)
 
 
-def test_start_sites_of_another_genome(tmp_path: Path) -> None:
+def test_start_sites_of_another_genome(tmp_path):
     (tmp_path / "tss.bed").write_text("scaffold_1\t90\t91\tG1\t0\t+\n")
     with pytest.raises(InputError, match="holds no start site on toy"):
         read_tss_bed(tmp_path / "tss.bed", TOY)

@@ -209,7 +209,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
     )
 
 
-def test_slice_holds_genes_of_every_sort(models: Mapping[str, Model], built: FeatureSet) -> None:
+def test_slice_holds_genes_of_every_sort(models, built):
     assert sorted(models) == sorted(built.genes)
     for strand in "+-":
         for spliced in (False, True):
@@ -217,16 +217,14 @@ def test_slice_holds_genes_of_every_sort(models: Mapping[str, Model], built: Fea
             assert len(kind) >= 60
 
 
-def test_promoters_of_the_slice(
-    models: Mapping[str, Model], built: FeatureSet, tmp_path: Path
-) -> None:
+def test_promoters_of_the_slice(models, built, tmp_path):
     sites = {path.name.removesuffix(".bed.gz"): path for path in (DATA / "promoter").iterdir()}
     assert sorted(sites) == built.tracks("promoter")
     rows = promoter_bins(models, SIZES)
     assert assert_equal(built, "promoter", models, sites, tmp_path, rows) > 1000
 
 
-def test_rnas_of_the_slice(models: Mapping[str, Model], built: FeatureSet, tmp_path: Path) -> None:
+def test_rnas_of_the_slice(models, built, tmp_path):
     sites = {}
     for path in (DATA / "rna").iterdir():
         regulator, cell, *_ = path.name.split(".")
@@ -235,9 +233,7 @@ def test_rnas_of_the_slice(models: Mapping[str, Model], built: FeatureSet, tmp_p
     assert assert_equal(built, "rna", models, sites, tmp_path, rna_bins(models)) > 200
 
 
-def test_mirnas_of_the_slice(
-    models: Mapping[str, Model], built: FeatureSet, tmp_path: Path
-) -> None:
+def test_mirnas_of_the_slice(models, built, tmp_path):
     names = sorted({row[3] for row in lines(DATA / "mirna.bed.gz")})
     assert names == [t.name for t in built.side_tracks["rna"] if t.kind == "mirna"]
     sites = by_name(DATA / "mirna.bed.gz", names[::4], tmp_path)
@@ -270,7 +266,7 @@ MIRNA = {
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_published_set(shared: Path, tmp_path: Path) -> None:
+def test_published_set(shared, tmp_path):
     folder = ZOO / "hg38-open-v1"
     if not (folder / "sites.npz").is_file():
         pytest.skip("hg38-open-v1 has no sites.npz here")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from decode_zoo.training.calibration import Calibration, normal_scores
+from decode_zoo.training.perceptron import Calibration, normal_scores
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), m=st.integers(1, 4))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,48 +14,31 @@ from decode_zoo.errors import InputError, UsageError
 from decode_zoo.genelist import read_gene_list
 from decode_zoo.genes import GeneIndex, strip_version
 
+VERSIONED = {
+    "ENSG00000141510.17": "ENSG00000141510",
+    "ENSG00000141510": "ENSG00000141510",
+    "ENSG00000182378.13_PAR_Y": "ENSG00000182378_PAR_Y",
+    "ENSGR0000182378.8": "ENSGR0000182378",
+    "ENSG00000223972.5_2": "ENSG00000223972",
+    "ENST00000269305.8": "ENST00000269305",
+    "ENSMUSG00000059552.13": "ENSMUSG00000059552",
+    "NM_000546.6": "NM_000546",
+    "NR_046018.2": "NR_046018",
+}
+# Clones, and symbols: with other digits behind the dot they are other genes.
+WITH_DOTS = (
+    "TP53 H2AC1.2 RP11-34P13.7 AC004.1 AC004556.1 AP000350.4 GS1-24F4.2 CTD-2194D22.4"
+    " XXbac-B461K10.4 ENSG.1 Y_RNA . 1.5"
+)
+
 
 @pytest.mark.parametrize(
-    ("given_id", "stripped"),
-    [
-        ("ENSG00000141510.17", "ENSG00000141510"),
-        ("ENSG00000141510", "ENSG00000141510"),
-        ("ENSG00000182378.13_PAR_Y", "ENSG00000182378_PAR_Y"),
-        ("ENSG00000182378_PAR_Y", "ENSG00000182378_PAR_Y"),
-        ("ENSGR0000182378.8", "ENSGR0000182378"),
-        ("ENSG00000223972.5_2", "ENSG00000223972"),
-        ("ENST00000269305.8", "ENST00000269305"),
-        ("ENSMUSG00000059552.13", "ENSMUSG00000059552"),
-        ("NM_000546.6", "NM_000546"),
-        ("NR_046018.2", "NR_046018"),
-    ],
+    ("name", "stripped"),
+    [*VERSIONED.items(), ("", ""), *((name, name) for name in WITH_DOTS.split())],
 )
-def test_versions_of_accessions_are_stripped(given_id: str, stripped: str) -> None:
-    assert strip_version(given_id) == stripped
+def test_versions_of_accessions_alone_are_stripped(name, stripped):
+    assert strip_version(name) == stripped
     assert strip_version(stripped) == stripped
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "TP53",
-        "H2AC1.2",
-        "RP11-34P13.7",
-        "AC004.1",
-        "AC004556.1",
-        "AP000350.4",
-        "GS1-24F4.2",
-        "CTD-2194D22.4",
-        "XXbac-B461K10.4",
-        "ENSG.1",
-        "Y_RNA",
-        "",
-        ".",
-        "1.5",
-    ],
-)
-def test_clone_names_and_symbols_keep_their_dots(name: str) -> None:
-    assert strip_version(name) == name
 
 
 # --- reading -----------------------------------------------------------------------
@@ -88,62 +69,40 @@ def read(data: bytes) -> list[str]:
         gzip.compress(b"TP53\n", mtime=0) + gzip.compress(b"\xef\xbb\xbfBRCA2\n", mtime=0),
     ],
 )
-def test_dialects_of_the_same_list(data: bytes) -> None:
+def test_dialects_of_the_same_list(data):
     assert read(data) == ["TP53", "BRCA2"]
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        "gene",
-        "Genes",
-        "gene_id",
-        "GeneID",
-        "id",
-        "ids",
-        "Symbol",
-        "gene symbol",
-        "Gene.Name",
-        "ensembl",
-        "Ensembl_ID",
-        "ensembl gene id",
-        "HGNC symbol",
-        "name",
-        "Identifier",
-        "feature",
-        "entrezgene",
-        "Unnamed: 0",
-        "#gene",
-        "# anything",
-        '""',
-        "transcript_id",
-    ],
+HEADERS = (
+    'gene|Genes|gene_id|GeneID|id|ids|Symbol|gene symbol|Gene.Name|ensembl|Ensembl_ID|name|""|'
+    "ensembl gene id|HGNC symbol|Identifier|feature|entrezgene|Unnamed: 0|#gene|# anything|"
+    "transcript_id"
 )
-def test_column_names_are_no_genes(header: str) -> None:
+
+
+@pytest.mark.parametrize("header", HEADERS.split("|"))
+def test_column_names_are_no_genes(header):
     assert read(f"{header}\tx\nTP53\t1\n".encode()) == ["TP53"]
 
 
 @pytest.mark.parametrize(
     "gene", ["TP53", "GENE1", "ID1", "IDS", "NAMPT", "SYMPK", "ENSG00000141510.17", "7157", "---"]
 )
-def test_a_first_gene_is_never_taken_for_a_header(gene: str) -> None:
+def test_a_first_gene_is_never_taken_for_a_header(gene):
     assert read(f"{gene}\nBRCA2\n".encode()) == [gene, "BRCA2"]
 
 
-def test_after_a_header_that_is_commented_out_all_is_data() -> None:
-    assert read(b"#gene_id\tx\n#gene\tx\ngene\t1\n\t2\n") == ["gene", ""]
-
-
-def test_only_the_first_line_can_be_a_header() -> None:
-    assert read(b"gene\nTP53\ngene\n#x\n") == ["TP53", "gene", "#x"]
-
-
-def test_rows_without_a_first_cell_are_kept_and_blank_lines_are_not() -> None:
-    assert read(b"gene\tx\nTP53\t1\n\t2\n\t\n\nBRCA2\t3\n") == ["TP53", "", "BRCA2"]
-
-
-def test_duplicates_and_order_are_kept() -> None:
-    assert read(b"B\nA\nB\n") == ["B", "A", "B"]
+@pytest.mark.parametrize(
+    ("data", "genes"),
+    [
+        (b"#gene_id\tx\n#gene\tx\ngene\t1\n\t2\n", ["gene", ""]),  # after a header all is data
+        (b"gene\nTP53\ngene\n#x\n", ["TP53", "gene", "#x"]),
+        (b"gene\tx\nTP53\t1\n\t2\n\t\n\nBRCA2\t3\n", ["TP53", "", "BRCA2"]),  # no first cell
+        (b"B\nA\nB\n", ["B", "A", "B"]),
+    ],
+)
+def test_every_row_is_kept_in_its_place(data, genes):
+    assert read(data) == genes
 
 
 @pytest.mark.parametrize(
@@ -160,9 +119,7 @@ def test_duplicates_and_order_are_kept() -> None:
         ("g.tsv", 'gene\tx\n"5UTR\tsay "x"\n', ['"5UTR']),
     ],
 )
-def test_commas_separate_where_the_first_line_has_no_tab(
-    tmp_path: Path, name: str, text: str, genes: list[str]
-) -> None:
+def test_commas_separate_where_the_first_line_has_no_tab(tmp_path, name, text, genes):
     plain = tmp_path / name
     plain.write_text(text, encoding="utf-8")
     assert read_gene_list(plain) == genes
@@ -171,22 +128,19 @@ def test_commas_separate_where_the_first_line_has_no_tab(
     assert read_gene_list(str(packed)) == genes
 
 
-def test_gzip_is_told_by_content_not_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "genes.tsv"
-    path.write_bytes(gzip.compress(b"TP53\n"))
-    assert read_gene_list(path) == ["TP53"]
-    path = tmp_path / "genes.tsv.gz"
-    path.write_bytes(b"TP53\n")
-    assert read_gene_list(path) == ["TP53"]
+def test_gzip_is_told_by_content_not_by_name(tmp_path):
+    for name, data in (("genes.tsv", gzip.compress(b"TP53\n")), ("genes.tsv.gz", b"TP53\n")):
+        (tmp_path / name).write_bytes(data)
+        assert read_gene_list(tmp_path / name) == ["TP53"]
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input(monkeypatch):
     for data in (b"gene\nTP53\n", gzip.compress(b"gene\nTP53\n"), b"gene,x\nTP53,1\n"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
         assert read_gene_list("-") == ["TP53"]
 
 
-def test_open_streams_stay_open(tmp_path: Path) -> None:
+def test_open_streams_stay_open(tmp_path):
     path = tmp_path / "g.csv"
     path.write_text("gene,x\nTP53,1\n", encoding="utf-8")
     with open(path, "rb") as binary, open(path, encoding="utf-8") as text:
@@ -211,16 +165,7 @@ _NAMES = st.text(
     packed=st.booleans(),
     last=st.booleans(),
 )
-def test_whatever_is_written_is_read(
-    genes: list[str],
-    header: str,
-    end: str,
-    other: str,
-    quote: str,
-    bom: bool,
-    packed: bool,
-    last: bool,
-) -> None:
+def test_whatever_is_written_is_read(genes, header, end, other, quote, bom, packed, last):
     # A generated name may be a column name; after a header it is a gene all the same.
     lines = [header] + [f"{quote}{gene}{quote}{other}" for gene in genes]
     data = (end.join(lines) + (end if last else "")).encode("utf-8-sig" if bom else "utf-8")
@@ -244,9 +189,7 @@ def test_whatever_is_written_is_read(
         (b"\x1f\x8bnot gzip at all", None, "truncated or corrupt"),
     ],
 )
-def test_what_is_no_utf8_text_is_refused(
-    tmp_path: Path, data: bytes, line: int | None, words: str
-) -> None:
+def test_what_is_no_utf8_text_is_refused(tmp_path, data, line, words):
     path = tmp_path / "genes.tsv"
     path.write_bytes(data)
     with pytest.raises(InputError, match=words) as caught:
@@ -257,7 +200,7 @@ def test_what_is_no_utf8_text_is_refused(
         assert caught.value.line == line
 
 
-def test_undecodable_text_streams_are_refused() -> None:
+def test_undecodable_text_streams_are_refused():
     with pytest.raises(InputError, match="UTF-8"):
         read_gene_list(io.TextIOWrapper(io.BytesIO(b"TP53\n\xff\n"), encoding="utf-8"))
     with pytest.raises(InputError, match="UTF-8"):
@@ -267,12 +210,12 @@ def test_undecodable_text_streams_are_refused() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\n \n\t\n", b"gene_id\tlogFC\n", gzip.compress(b"", mtime=0)]
 )
-def test_a_list_without_genes_is_refused(data: bytes) -> None:
+def test_a_list_without_genes_is_refused(data):
     with pytest.raises(InputError, match="no genes"):
         read(data)
 
 
-def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused(tmp_path):
     for path in (tmp_path / "absent.tsv", tmp_path, "a\0b"):
         with pytest.raises(InputError) as caught:
             read_gene_list(path)
@@ -282,54 +225,32 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
 
 # --- resolving ---------------------------------------------------------------------
 
-INDEX = GeneIndex.from_columns(
-    ids=[
-        "ENSG00000141510.17",
-        "ENSG00000139618.14",
-        "ENSG00000182378.13",
-        "ENSG00000182378.13_PAR_Y",
-        "ENSG00000000001",
-        "ENSG00000000002",
-        "ENSG00000000003",
-        "ENSG00000000004",
-        "ENSG00000000005",
-        "ENSGR0000000005",
-        "ENSG00000000006",
-    ],
-    symbols=[
-        "TP53",
-        "BRCA2",
-        "PLCXD1",
-        "PLCXD1",
-        "MATR3",
-        "MATR3",
-        "Y_RNA",
-        "Y_RNA",
-        "P2RY8",
-        "P2RY8",
-        None,
-    ],
-    biotypes=[
-        "protein_coding",
-        "protein_coding",
-        "protein_coding",
-        "protein_coding",
-        "protein_coding",
-        "lincRNA",
-        "misc_RNA",
-        "misc_RNA",
-        "protein_coding",
-        "protein_coding",
-        float("nan"),
-    ],
-    aliases={
-        "p53": "ENSG00000141510",
-        "7157": "ENSG00000141510.2",
-        "NM_000546.6": "ENSG00000141510",
-        "BRCA2": "ENSG00000141510",
-        "GONE": "ENSG99999999999",
-    },
-)
+GENES = [
+    ("ENSG00000141510.17", "TP53", "protein_coding"),
+    ("ENSG00000139618.14", "BRCA2", "protein_coding"),
+    ("ENSG00000182378.13", "PLCXD1", "protein_coding"),
+    ("ENSG00000182378.13_PAR_Y", "PLCXD1", "protein_coding"),
+    ("ENSG00000000001", "MATR3", "protein_coding"),
+    ("ENSG00000000002", "MATR3", "lincRNA"),
+    ("ENSG00000000003", "Y_RNA", "misc_RNA"),
+    ("ENSG00000000004", "Y_RNA", "misc_RNA"),
+    ("ENSG00000000005", "P2RY8", "protein_coding"),
+    ("ENSGR0000000005", "P2RY8", "protein_coding"),
+    ("ENSG00000000006", None, float("nan")),
+    # A pair of PAR copies and a third gene: the one that codes and is not on Y.
+    ("ENSG00000000007", "X", "protein_coding"),
+    ("ENSG00000000007_PAR_Y", "X", "protein_coding"),
+    ("ENSG00000000008", "X", "lincRNA"),
+]
+ALIASES = {
+    "p53": "ENSG00000141510",
+    "7157": "ENSG00000141510.2",
+    "NM_000546.6": "ENSG00000141510",
+    "BRCA2": "ENSG00000141510",
+    "GONE": "ENSG99999999999",
+}
+IDS, SYMBOLS, BIOTYPES = zip(*GENES, strict=True)
+INDEX = GeneIndex.from_columns(IDS, SYMBOLS, BIOTYPES, ALIASES)
 
 
 @pytest.mark.parametrize(
@@ -349,9 +270,10 @@ INDEX = GeneIndex.from_columns(
         ("MATR3", 4),  # the one that codes
         ("P2RY8", 8),
         ("ENSGR0000000005.2", 9),
+        ("X", 11),
     ],
 )
-def test_spellings(query: str, row: int) -> None:
+def test_spellings(query, row):
     found = INDEX.resolve([query])
     assert found.rows.tolist() == [row]
     assert found.rows.dtype == np.int64
@@ -361,7 +283,7 @@ def test_spellings(query: str, row: int) -> None:
 
 
 @pytest.mark.parametrize("query", ["tp53", "GONE", "", "ENSG00000000099", "RP11-1.1", "TP53.1"])
-def test_unknown_genes_keep_their_text(query: str) -> None:
+def test_unknown_genes_keep_their_text(query):
     found = INDEX.resolve([query, query])
     assert found.rows.tolist() == [-1, -1]
     assert found.gene_ids == [query, query]
@@ -369,41 +291,32 @@ def test_unknown_genes_keep_their_text(query: str) -> None:
     assert found.status == ["unknown_gene", "unknown_gene"]
 
 
-def test_a_symbol_of_several_genes_is_ambiguous() -> None:
+def test_a_symbol_of_several_genes_is_ambiguous():
     found = INDEX.resolve(["Y_RNA", "ENSG00000000003"])
     assert found.status == ["ambiguous_symbol", "ok"]
     assert found.rows.tolist() == [-1, 6]
     assert found.gene_ids[0] == "Y_RNA"
 
 
-def test_the_coding_gene_is_found_among_a_par_pair_and_a_third() -> None:
-    index = GeneIndex.from_columns(
-        ["ENSG00000000001", "ENSG00000000001_PAR_Y", "ENSG00000000002"],
-        ["X", "X", "X"],
-        ["protein_coding", "protein_coding", "lincRNA"],
-    )
-    assert index.resolve(["X"]).rows.tolist() == [0]
-
-
-def test_duplicates_name_the_gene_and_keep_its_row() -> None:
+def test_duplicates_name_the_gene_and_keep_its_row():
     found = INDEX.resolve(["TP53", "ENSG00000141510.1", "BRCA2", "p53"])
     assert found.rows.tolist() == [0, 0, 1, 0]
     duplicate = "duplicate_of:ENSG00000141510"
     assert found.status == ["ok", duplicate, "ok", duplicate]
 
 
-def test_no_queries_give_no_rows() -> None:
+def test_no_queries_give_no_rows():
     found = INDEX.resolve([])
     assert found.rows.shape == (0,)
     assert found.rows.dtype == np.int64
     assert INDEX.hint(found, []) is None
 
 
-def test_misuse_is_refused() -> None:
+def test_misuse_is_refused():
     with pytest.raises(UsageError, match="one string"):
         INDEX.resolve("TP53")
     with pytest.raises(InputError, match="Gene 2 is nan"):
-        INDEX.resolve(["TP53", float("nan")])  # type: ignore[list-item]
+        INDEX.resolve(["TP53", float("nan")])
     with pytest.raises(InputError, match="ENSG00000000001 occurs twice"):
         GeneIndex.from_columns(["ENSG00000000001.1", "ENSG00000000001.2"])
     with pytest.raises(InputError, match="2 ids, 1 symbols"):
@@ -431,34 +344,20 @@ def test_misuse_is_refused() -> None:
         (["foo", "bar", "foo"], "3 of 3 genes are unknown, such as 'foo', 'bar'"),
     ],
 )
-def test_hints(queries: list[str], words: str) -> None:
+def test_hints(queries, words):
     hint = INDEX.hint(INDEX.resolve(queries), queries)
     assert hint is not None
     assert words in hint
     assert "\n" not in hint
 
 
-def test_no_hint_for_a_few_unknown_genes() -> None:
+def test_no_hint_for_a_few_unknown_genes():
     queries = ["TP53"] * 19 + ["foo"]
     assert INDEX.hint(INDEX.resolve(queries), queries) is None
 
 
-def test_an_index_of_all_genes_is_quick() -> None:
-    ids = [f"ENSG{n:011d}.{n % 9}" for n in range(58_000)]
-    symbols = [f"GENE{n}" for n in range(58_000)]
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        index = GeneIndex.from_columns(ids, symbols, ["protein_coding"] * len(ids))
-        found = index.resolve(symbols)
-        times.append(time.perf_counter() - start)
-        assert found.rows.tolist() == list(range(58_000))
-    # About 0.12 s; a regression to quadratic work takes minutes.
-    assert min(times) < 2.0
-
-
 @pytest.mark.fault
-def test_a_name_that_falls_into_known_genes_is_told_however_long_the_list() -> None:
+def test_a_name_that_falls_into_known_genes_is_told_however_long_the_list():
     index = GeneIndex.from_columns(["G1", "G2", "G3"], ["A", "B", ""])
     for name in ("A;B", "A, B", "G1\tG2", "A|B/G3", "A B;"):
         queries = ["A"] * 99 + [name]
@@ -470,7 +369,7 @@ def test_a_name_that_falls_into_known_genes_is_told_however_long_the_list() -> N
 
 
 @pytest.mark.fault
-def test_what_stands_beside_the_first_gene_is_known_unless_a_header_says_what_it_is() -> None:
+def test_what_stands_beside_the_first_gene_is_known_unless_a_header_says_what_it_is():
     def beside(text: bytes) -> tuple[str, ...]:
         return read_gene_list(io.BytesIO(text)).beside
 
@@ -483,7 +382,7 @@ def test_what_stands_beside_the_first_gene_is_known_unless_a_header_says_what_it
 
 
 @pytest.mark.fault
-def test_control_characters_in_a_list_are_written_out() -> None:
+def test_control_characters_in_a_list_are_written_out():
     assert read(b'A,1\n"a\tb",2\n\x1b[2J,3\nz\xe2\x80\xaeq,4\n\xc3\xa9,5\n') == [
         "A",
         "a\\tb",

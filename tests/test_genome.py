@@ -36,18 +36,18 @@ TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})
         ("NC_000001", "NC_000001"),
     ],
 )
-def test_canonical_names(name: str, expected: str) -> None:
+def test_canonical_names(name, expected):
     assert canonical_name(name) == expected
 
 
-def test_linear_axis_keeps_neighbouring_chromosomes_apart() -> None:
+def test_linear_axis_keeps_neighbouring_chromosomes_apart():
     assert TOY.offsets.tolist() == [0, 10_001, 15_002, 20_003, 25_004]
     assert TOY.span == 25_405
     assert TOY.code("chrMT") == 4
     assert TOY.code("chr3") == -1
 
 
-def test_only_hg38_is_built_in() -> None:
+def test_only_hg38_is_built_in():
     with pytest.raises(UsageError, match="only hg38"):
         Genome.named("hg19")
 
@@ -55,7 +55,7 @@ def test_only_hg38_is_built_in() -> None:
 # -- accessions and builds -----------------------------------------------------------------------
 
 
-def test_every_chromosome_of_hg38_has_its_accession() -> None:
+def test_every_chromosome_of_hg38_has_its_accession():
     assert sorted(HG38.spellings.values()) == sorted(HG38.names)
     for accession, name in HG38.spellings.items():
         assert canonical_name(accession) == name
@@ -63,24 +63,24 @@ def test_every_chromosome_of_hg38_has_its_accession() -> None:
 
 
 @pytest.mark.parametrize("name", ["NC_000001.10", "NC_000001.12", "NC_000023.10", "NC_012920.2"])
-def test_accessions_of_other_builds_are_not_hg38(name: str) -> None:
+def test_accessions_of_other_builds_are_not_hg38(name):
     assert HG38.code(name) == -1
     with pytest.raises(InputError, match=f"x.bed: {name} is chromosome . of another genome build"):
         HG38.refuse_other_builds(["chr2", name], "x.bed")
 
 
-def test_the_refusal_names_the_version_that_would_do() -> None:
+def test_the_refusal_names_the_version_that_would_do():
     with pytest.raises(InputError, match=r"the accession version of hg38 is NC_000001\.11"):
         HG38.refuse_other_builds(["NC_000001.10"], "x.bed")
 
 
-def test_what_is_of_no_chromosome_is_lacking_but_of_no_other_build() -> None:
+def test_what_is_of_no_chromosome_is_lacking_but_of_no_other_build():
     names = ["NC_000067.7", "NT_187361.1", "NC_060925.1", "chrUn_KI270302v1", "chr1", "MT"]
     HG38.refuse_other_builds(names, "x.bed")
     assert [HG38.code(name) for name in names] == [-1, -1, -1, -1, 0, 24]
 
 
-def test_without_accessions_any_version_will_do() -> None:
+def test_without_accessions_any_version_will_do():
     TOY.refuse_other_builds(["NC_000001.10"], "x.bed")
     assert TOY.code("NC_000001.10") == TOY.code("NC_000001.11") == 0
 
@@ -94,13 +94,13 @@ def sizes(tmp_path: Path, text: str) -> Genome:
     return read_chrom_sizes(path, "mine")
 
 
-def test_chrom_sizes(tmp_path: Path) -> None:
+def test_chrom_sizes(tmp_path):
     genome = sizes(tmp_path, "# name length\nchr1\t100\n\nchrM 16 x\n")
     assert genome.build == "mine"
     assert dict(genome.sizes) == {"1": 100, "M": 16}
 
 
-def test_names_are_taken_as_the_sizes_file_gives_them(tmp_path: Path) -> None:
+def test_names_are_taken_as_the_sizes_file_gives_them(tmp_path):
     names = ["chr1", "NC_000067.7", "chrUn_1", "Chr2L", "scaffold.3"]
     genome = sizes(tmp_path, "".join(f"{name}\t{100 + i}\n" for i, name in enumerate(names)))
     assert [genome.code(name) for name in names] == [0, 1, 2, 3, 4]
@@ -108,7 +108,7 @@ def test_names_are_taken_as_the_sizes_file_gives_them(tmp_path: Path) -> None:
     assert [genome.code(name) for name in ("1", "chr2L", "2L", "NC_000001.9")] == [0, 3, 3, 0]
 
 
-def test_accessions_in_a_sizes_file_fix_the_version(tmp_path: Path) -> None:
+def test_accessions_in_a_sizes_file_fix_the_version(tmp_path):
     genome = sizes(tmp_path, "NC_000001.10\t100\nNC_000002.11\t90\n")
     assert genome.code("NC_000001.10") == genome.code("chr1") == 0
     assert genome.code("NC_000001.11") == -1
@@ -116,7 +116,7 @@ def test_accessions_in_a_sizes_file_fix_the_version(tmp_path: Path) -> None:
         genome.refuse_other_builds(["NC_000001.11"], "x.bed")
 
 
-def test_two_mitochondria_stay_apart(tmp_path: Path) -> None:
+def test_two_mitochondria_stay_apart(tmp_path):
     genome = sizes(tmp_path, "chr1\t100\nchrM\t17\nchrMT\t16\n")
     assert dict(genome.sizes) == {"1": 100, "M": 17, "chrMT": 16}
     assert [genome.code(name) for name in ("chrM", "chrMT", "M")] == [1, 2, 1]
@@ -125,18 +125,18 @@ def test_two_mitochondria_stay_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["chr2", "chr2\tten", "chr2\t0", "chr2\t-5"])
-def test_chrom_sizes_name_the_bad_line(tmp_path: Path, bad: str) -> None:
+def test_chrom_sizes_name_the_bad_line(tmp_path, bad):
     with pytest.raises(InputError, match="sizes, line 2: expected a chromosome name"):
         sizes(tmp_path, f"chr1\t100\n{bad}\n")
 
 
 @pytest.mark.parametrize("text", ["chr1\t100\nchr1\t100\n", "chr1\t100\n1\t100\n"])
-def test_a_chromosome_has_one_size(tmp_path: Path, text: str) -> None:
+def test_a_chromosome_has_one_size(tmp_path, text):
     with pytest.raises(InputError, match=r"sizes, line 2: .* occurs twice"):
         sizes(tmp_path, text)
 
 
-def test_sizes_files_without_sizes_and_missing_ones(tmp_path: Path) -> None:
+def test_sizes_files_without_sizes_and_missing_ones(tmp_path):
     with pytest.raises(InputError, match="holds no chromosome sizes"):
         sizes(tmp_path, "# nothing\n")
     with pytest.raises(InputError, match="no such file"):

@@ -25,7 +25,7 @@ def positions(intervals: list[tuple[int, int]]) -> set[int]:
 
 
 @given(st.lists(st.tuples(st.integers(-5, 50), st.integers(0, 6)), max_size=12))
-def test_ranges_concatenate_what_arange_gives(pairs: list[tuple[int, int]]) -> None:
+def test_ranges_concatenate_what_arange_gives(pairs):
     starts, counts = columns(pairs)
     expected = [value for start, count in pairs for value in range(start, start + count)]
     assert ranges(starts, counts).tolist() == expected
@@ -45,15 +45,13 @@ def test_ranges_concatenate_what_arange_gives(pairs: list[tuple[int, int]]) -> N
     ],
     ids=["none", "empty", "unsorted", "abutting", "apart", "nested", "duplicates", "with-empties"],
 )
-def test_merge(intervals: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+def test_merge(intervals, expected):
     starts, ends = merge(*columns(intervals))
     assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == expected
 
 
 @given(INTERVALS)
-def test_merge_covers_the_same_positions_with_separate_sorted_intervals(
-    intervals: list[tuple[int, int]],
-) -> None:
+def test_merge_covers_the_same_positions_with_separate_sorted_intervals(intervals):
     starts, ends = merge(*columns(intervals))
     merged = list(zip(starts.tolist(), ends.tolist(), strict=True))
     assert positions(merged) == positions(intervals)
@@ -62,9 +60,7 @@ def test_merge_covers_the_same_positions_with_separate_sorted_intervals(
 
 
 @given(INTERVALS, INTERVALS)
-def test_overlap_pairs_are_those_that_share_a_base(
-    intervals: list[tuple[int, int]], regions: list[tuple[int, int]]
-) -> None:
+def test_overlap_pairs_are_those_that_share_a_base(intervals, regions):
     regions = sorted(region for region in regions if region[0] < region[1])
     expected = [
         (i, j)
@@ -76,7 +72,7 @@ def test_overlap_pairs_are_those_that_share_a_base(
     assert list(zip(*(side.tolist() for side in found), strict=True)) == expected
 
 
-def test_inputs_are_left_as_they_were() -> None:
+def test_inputs_are_left_as_they_were():
     starts, ends = columns([(9, 12), (1, 4), (3, 6)])
     merge(starts, ends)
     assert starts.tolist() == [9, 1, 3]

@@ -17,8 +17,9 @@ from decode_zoo.errors import UsageError, VerificationError
 from decode_zoo.inputs import Cells
 from decode_zoo.layout import SIDES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
+from tests.made import ID
 from tests.oracle import deep_explainer, padded
-from tests.test_training import SELECTION, features, targets  # noqa: F401  # fixtures
+from tests.test_training import SELECTION
 
 CONFIG = PerceptronConfig(encoder_width=3, dense_width=5, members=2)
 CHANNELS = {"promoter": 7, "rna": 5}
@@ -227,7 +228,7 @@ def test_scores_equal_shap(members, dense_layers):
 
 
 @pytest.fixture(scope="module")
-def bundle(features, targets, tmp_path_factory):  # noqa: F811
+def bundle(features, targets, tmp_path_factory):
     pytest.importorskip("tensorflow")
     pytest.importorskip("tf2onnx")
     from decode_zoo.training.perceptron import PerceptronFit
@@ -244,7 +245,7 @@ def bundle(features, targets, tmp_path_factory):  # noqa: F811
             "CC0-1.0",
             "nobody",
             ("made up",),
-            "hg38-open-v1",
+            ID,
             {"x.tsv": "0" * 64},
             ("pytest",),
         ),
@@ -274,7 +275,7 @@ def test_a_perceptron_learns(bundle):
     assert median > 0.5  # it follows the number of bound factors, by construction
 
 
-def test_predicted_changes_are_as_large_as_observed_ones_on_average(bundle, features, targets):  # noqa: F811
+def test_predicted_changes_are_as_large_as_observed_ones_on_average(bundle, features, targets):
     from decode_zoo.training.dataset import make_dataset
 
     _, model = bundle
@@ -288,7 +289,7 @@ def test_predicted_changes_are_as_large_as_observed_ones_on_average(bundle, feat
         assert line.slope == pytest.approx(1, abs=0.05)  # weights are rounded
 
 
-def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):  # noqa: F811
+def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):
     pytest.importorskip("tensorflow")
     from decode_zoo.training.dataset import make_dataset
     from decode_zoo.training.perceptron import track_groups

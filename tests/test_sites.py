@@ -49,7 +49,7 @@ def rows(sites: Sites) -> list[Row]:
 
 
 @pytest.mark.parametrize("text", [BED3, BED6, NARROW], ids=["bed3", "bed6", "narrowPeak"])
-def test_without_strand(tmp_path: Path, text: str) -> None:
+def test_without_strand(tmp_path, text):
     sites = read(tmp_path, text)
     assert rows(sites) == UNSTRANDED
     assert sites.codes.tolist() == [0, 0, 0]
@@ -59,7 +59,7 @@ def test_without_strand(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [BED6, NARROW], ids=["bed6", "narrowPeak"])
-def test_with_strand(tmp_path: Path, text: str) -> None:
+def test_with_strand(tmp_path, text):
     assert rows(read(tmp_path, text, stranded=True)) == STRANDED
 
 
@@ -100,7 +100,7 @@ def test_with_strand(tmp_path: Path, text: str) -> None:
         "quotes",
     ],
 )
-def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
+def test_dress_does_not_matter(tmp_path, content):
     assert rows(read(tmp_path, content, stranded=True)) == STRANDED
 
 
@@ -108,9 +108,7 @@ def test_dress_does_not_matter(tmp_path: Path, content: str | bytes) -> None:
     "content", [b"", b"\n", b"track x\n# no more\n", gzip.compress(b"", mtime=0)]
 )
 @pytest.mark.parametrize("stranded", [False, True])
-def test_file_without_lines_is_a_track_without_sites(
-    tmp_path: Path, content: bytes, stranded: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_file_without_lines_is_a_track_without_sites(tmp_path, content, stranded, caplog):
     sites = read(tmp_path, content, stranded=stranded)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -139,9 +137,7 @@ LINE = st.one_of(
 @given(
     st.lists(LINE, max_size=6), st.booleans(), st.booleans(), st.sampled_from(["\n", "\r\n", "\r"])
 )
-def test_reading_fast_and_carefully_agree(
-    lines: list[str], stranded: bool, comment: bool, newline: str
-) -> None:
+def test_reading_fast_and_carefully_agree(lines, stranded, comment, newline):
     """A comment in the middle forces the careful reader; nothing else may change."""
 
     def outcome(text: str) -> object:
@@ -191,48 +187,48 @@ def test_reading_fast_and_carefully_agree(
         ("chr1\t10\t20\t\0\t0\t+", "holds NUL bytes"),
     ],
 )
-def test_bad_line_is_named(tmp_path: Path, bad: str, message: str) -> None:
+def test_bad_line_is_named(tmp_path, bad, message):
     with pytest.raises(InputError, match=f"(?s)sites.bed, line 6: .*{message}") as caught:
         read(tmp_path, f"track x\n{BED6}\n{bad}\n{BED6}", stranded=True)
     assert caught.value.line == 6
 
 
-def test_last_base_of_a_chromosome_is_inside(tmp_path: Path) -> None:
+def test_last_base_of_a_chromosome_is_inside(tmp_path):
     assert rows(read(tmp_path, "chr1\t999\t1000\n")) == [(0, 999, 1000, 0)]
 
 
-def test_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
+def test_bytes_that_are_no_utf8_are_named(tmp_path):
     content = b"chr1\t1\t2\ta\t0\t+\nchr1\t1\t2\t\xe9\t0\t+\n"
     with pytest.raises(InputError, match=r"line 2: is not BED6 .* text in UTF-8"):
         read(tmp_path, content, stranded=True, by_name=True)
 
 
-def test_sites_of_another_genome(tmp_path: Path) -> None:
+def test_sites_of_another_genome(tmp_path):
     with pytest.raises(InputError, match=r"none of its chromosomes \(Mito, …\) is in toy"):
         read(tmp_path, "Mito\t1\t2\n")
 
 
 @pytest.mark.parametrize("value", ["True", "1e0", "1.0"])
-def test_no_line_has_a_number(tmp_path: Path, value: str) -> None:
+def test_no_line_has_a_number(tmp_path, value):
     with pytest.raises(InputError, match=f"line 1: start is not a whole number: '{value}'"):
         read(tmp_path, f"chr1\t{value}\t20\n" * 3)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_lines_count_alike_whatever_ends_them(tmp_path: Path, newline: str) -> None:
+def test_lines_count_alike_whatever_ends_them(tmp_path, newline):
     lines = ["track x", "#chrom", "chr1\t1\t2", "", "chr1\t9\t5", ""]
     with pytest.raises(InputError, match=r"line 5: start and end are not"):
         read(tmp_path, newline.join(lines))
 
 
-def test_accessions_of_another_build(tmp_path: Path) -> None:
+def test_accessions_of_another_build(tmp_path):
     path = tmp_path / "sites.bed"
     path.write_text("chr1\t1\t2\nNC_000001.10\t1\t2\n")
     with pytest.raises(InputError, match=r"sites.bed: NC_000001.10 is chromosome 1 of another"):
         read_sites(SiteFile(path, TRACK), Genome.named("hg38"), stranded=False)
 
 
-def test_damaged_gzip(tmp_path: Path) -> None:
+def test_damaged_gzip(tmp_path):
     with pytest.raises(InputError, match="gzip stream is damaged"):
         read(tmp_path, gzip.compress(BED6.encode())[:-9])
 
@@ -240,7 +236,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 # -- tracks --------------------------------------------------------------------------------------
 
 
-def test_folder_names_tracks_by_stem(tmp_path: Path) -> None:
+def test_folder_names_tracks_by_stem(tmp_path):
     for name in (
         "SPI1@GM12878.bed",
         "CTCF.K562.narrowPeak.gz",
@@ -273,9 +269,7 @@ def test_a_manifest_may_name_files_beside_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["manifest.tsv", "manifest.tsv.gz"])
-def test_folder_with_a_manifest_that_is_not_used(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folder_with_a_manifest_that_is_not_used(tmp_path, name, caplog):
     (tmp_path / "MYC.K562.bed").write_text("")
     find_site_files(tmp_path, "promoter")
     assert not caplog.records
@@ -288,21 +282,21 @@ def test_folder_with_a_manifest_that_is_not_used(
     assert "regulator@cell" in record.getMessage()
 
 
-def test_folder_with_the_same_stem_twice(tmp_path: Path) -> None:
+def test_folder_with_the_same_stem_twice(tmp_path):
     (tmp_path / "MYC.bed").write_text("")
     (tmp_path / "MYC.bed.gz").write_bytes(gzip.compress(b"", mtime=0))
     with pytest.raises(InputError, match="1 track names occur more than once: MYC"):
         find_site_files(tmp_path, "promoter")
 
 
-def test_folder_without_sites_and_missing_source(tmp_path: Path) -> None:
+def test_folder_without_sites_and_missing_source(tmp_path):
     with pytest.raises(InputError, match="holds no BED files"):
         find_site_files(tmp_path, "promoter")
     with pytest.raises(InputError, match="no such file or folder"):
         find_site_files(tmp_path / "none", "promoter")
 
 
-def test_single_file(tmp_path: Path) -> None:
+def test_single_file(tmp_path):
     (tmp_path / "MYC.bed").write_text(BED3)
     (file,) = find_site_files(tmp_path / "MYC.bed", "promoter")
     assert (file.track.name, file.by_name) == ("MYC", False)
@@ -320,7 +314,7 @@ def manifest(tmp_path: Path, text: str, *files: str) -> Path:
 
 
 @pytest.mark.parametrize("column", ["regulator", "factor"])
-def test_manifest(tmp_path: Path, column: str) -> None:
+def test_manifest(tmp_path, column):
     text = (
         f"file\t{column}\tcell\tkind\tsource\tpeaks\n"
         "a.bed\tSPI1\tGM12878\ttf\tENCODE\t12\n"
@@ -341,14 +335,14 @@ def test_manifest(tmp_path: Path, column: str) -> None:
     ]
 
 
-def test_manifest_in_gzip_with_track_column(tmp_path: Path) -> None:
+def test_manifest_in_gzip_with_track_column(tmp_path):
     (tmp_path / "a.bed").write_text("")
     path = tmp_path / "manifest.tsv.gz"
     path.write_bytes(gzip.compress("\ufeffFile\tTrack\tRegulator\r\na.bed\tmine\tMYC\r\n".encode()))
     assert [f.track.name for f in find_site_files(path, "promoter")] == ["mine"]
 
 
-def test_experiments_of_one_regulator_in_one_cell_are_told_apart(tmp_path: Path) -> None:
+def test_experiments_of_one_regulator_in_one_cell_are_told_apart(tmp_path):
     text = (
         "file\tregulator\tcell\n"
         "FUS.K562.ENCFF1.bed\tFUS\tK562\nFUS.K562.ENCFF2.bed\tFUS\tK562\nTIA1.K562.X.bed\tTIA1\tK562\n"
@@ -378,13 +372,13 @@ def test_experiments_of_one_regulator_in_one_cell_are_told_apart(tmp_path: Path)
         ),
     ],
 )
-def test_bad_manifest(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_manifest(tmp_path, text, message):
     with pytest.raises(InputError, match=f"manifest.tsv(: |, ){message}"):
         find_site_files(manifest(tmp_path, text, "a.bed"), "promoter")
 
 
 @pytest.mark.parametrize("mark", ["*", "name column (miRNA)"])
-def test_name_column_tells_the_regulator(tmp_path: Path, mark: str) -> None:
+def test_name_column_tells_the_regulator(tmp_path, mark):
     path = manifest(tmp_path, f"file\tregulator\tcell\tkind\nm.bed\t{mark}\t\tmirna\n", "m.bed")
     lines = ["chr1\t10\t20\tmiR-7\t0\t+", "chr1\t30\t40\tlet-7\t0\t-", "chr2\t1\t9\tmiR-7\t0\t+"]
     (tmp_path / "m.bed").write_text("\n".join(lines))
@@ -402,18 +396,18 @@ def test_name_column_tells_the_regulator(tmp_path: Path, mark: str) -> None:
     assert again.codes.tolist() == [1, 0, 1]
 
 
-def test_name_column_carries_the_cell(tmp_path: Path) -> None:
+def test_name_column_carries_the_cell(tmp_path):
     sites = read(tmp_path, "chr1\t1\t2\tNA\t0\t+\nchr1\t3\t4\tnan\t0\t+\n", by_name=True)
     assert [track.name for track in sites.tracks] == ["NA@K562", "nan@K562"]
 
 
 @pytest.mark.parametrize("name", ["", "."])
-def test_site_without_the_name_it_needs(tmp_path: Path, name: str) -> None:
+def test_site_without_the_name_it_needs(tmp_path, name):
     with pytest.raises(InputError, match="line 2: a site without a name"):
         read(tmp_path, f"chr1\t1\t2\ta\t0\t+\nchr1\t1\t2\t{name}\t0\t+\n", by_name=True)
 
 
-def test_a_stray_quote_in_a_manifest_swallows_nothing(tmp_path: Path) -> None:
+def test_a_stray_quote_in_a_manifest_swallows_nothing(tmp_path):
     for name in ("a.bed", "b.bed"):
         (tmp_path / name).write_text("chr1\t1\t2\n")
     path = tmp_path / "m.tsv"

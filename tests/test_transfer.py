@@ -16,8 +16,8 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("tf2onnx")
 
 from decode_zoo.training.transfer import _code_prefix, _fingerprint, cohort_dataset, finetune_bundle
-from tests.test_finetune import ALONE, FIT, base, cohort, dataset, described  # noqa: F401
-from tests.test_training import features, targets  # noqa: F401
+from tests.made import describe
+from tests.test_finetune import ALONE, FIT, base, cohort, dataset  # noqa: F401
 
 
 def test_other_data_or_another_split_is_another_training(dataset):  # noqa: F811
@@ -45,7 +45,7 @@ def test_a_base_that_was_split_by_gene_needs_a_split(base, cohort, tmp_path):  #
         base,
         cohort,
         tmp_path / "first-v1",
-        described("first-v1"),
+        describe("first-v1"),
         fit=FIT,
         transfer=ALONE,
         split=split,

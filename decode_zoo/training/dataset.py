@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,31 +26,15 @@ PARTS = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tracks and genes to use, and for what.
+    """Which tracks and genes to use, and for what."""
 
-    Attributes
-    ----------
-    kinds : tuple of str, optional
-        Classes of tracks; all if not given.
-    excluded_sources : tuple of str
-        Sources of tracks not to use.
-    min_genes : int
-        Tracks annotated in fewer training genes are dropped.
-    test, absent : tuple of str
-        Chromosomes to test on, and to leave out altogether.
-    validation_fraction : float
-        Of the genes that are neither.
-    split_seed : int
-        Of the random choice of validation genes.
-    """
-
-    kinds: tuple[str, ...] | None = None
-    excluded_sources: tuple[str, ...] = ()
-    min_genes: int = 30
-    test: tuple[str, ...] = ("1",)
-    absent: tuple[str, ...] = ()
-    validation_fraction: float = 0.1
-    split_seed: int = 0
+    kinds: tuple[str, ...] | None = None  # classes of tracks; all if not given
+    excluded_sources: tuple[str, ...] = ()  # sources of tracks not to use
+    min_genes: int = 30  # tracks annotated in fewer training genes are dropped
+    test: tuple[str, ...] = ("1",)  # chromosomes to test on
+    absent: tuple[str, ...] = ()  # chromosomes to leave out altogether
+    validation_fraction: float = 0.1  # of the genes that are neither
+    split_seed: int = 0  # of the random choice of validation genes
 
 
 @dataclass(frozen=True)
@@ -119,9 +103,7 @@ def make_dataset(
     """Join features and targets, split, and freeze what inputs are.
 
     The feature set must be at gene level and have positions (sites.npz): the largest bin scales the
-    inputs. `kernels` are the composite kernel widths of the network's branches in bins. Raises
-    InputError if no gene has both, the split leaks, or no track is left on a side; UsageError if a
-    chromosome to test on, or a kind of track, is not there.
+    inputs. `kernels` are the composite kernel widths of the network's branches in bins.
     """
     selection = selection or Selection()
     targets, rows, split = _split_genes(features, targets, selection)
@@ -164,8 +146,19 @@ def make_dataset_like(
             held = np.array([targets.gene_ids[i] in validation for i in rest], np.bool_)
             parts = replace(parts, training=rest[~held], validation=rest[held])
     else:
-        targets, rows = _known_genes(features, targets.take(_places(targets.gene_ids, split)))
-        parts = Split(*(_in_part(targets.gene_ids, split, part) for part in PARTS))
+        for gene, part in split.items():
+            if part not in PARTS:
+                raise InputError(
+                    f"gene {gene}: a part of the split is one of {', '.join(PARTS)}, not '{part}'"
+                )
+        named = np.flatnonzero([gene in split for gene in targets.gene_ids])
+        targets, rows = _known_genes(features, targets.take(named))
+        of_genes = np.array([split[gene] for gene in targets.gene_ids])
+        parts = Split(*(np.flatnonzero(of_genes == part) for part in PARTS))
+        if not parts.training.size:
+            raise InputError(
+                "the split leaves no gene for training that has expression and features"
+            )
         selection = replace(selection, test=(), absent=(), validation_fraction=0.0)
     inputs = manifest.inputs
     tracks = {side: tuple(track.name for track in inputs[side].tracks) for side in SIDES}
@@ -175,22 +168,6 @@ def make_dataset_like(
     return Dataset(
         selection, targets, rows, parts, tracks, scale, bound, targets.outputs(parts.training)
     )
-
-
-def _places(genes: Sequence[str], split: Mapping[str, str]) -> IntArray:
-    for gene, part in split.items():
-        if part not in PARTS:
-            raise InputError(
-                f"gene {gene}: a part of the split is one of {', '.join(PARTS)}, not '{part}'"
-            )
-    return np.array([i for i, gene in enumerate(genes) if gene in split], np.int64)
-
-
-def _in_part(genes: Sequence[str], split: Mapping[str, str], part: str) -> IntArray:
-    rows = np.array([i for i, gene in enumerate(genes) if split[gene] == part], np.int64)
-    if part == "training" and not rows.size:
-        raise InputError("the split leaves no gene for training that has expression and features")
-    return rows
 
 
 def _split_genes(

@@ -17,8 +17,7 @@ from decode_zoo.network import BRANCHES, DecodeNetwork
 from decode_zoo.perceptron import PerceptronNetwork
 from decode_zoo.runtime import OnnxBackend
 from decode_zoo.training import import_converters, import_keras
-from decode_zoo.training.decode import build_network
-from decode_zoo.training.fit import set_layer_weights
+from decode_zoo.training.fit import build_network, set_layer_weights
 
 __all__ = ["TOLERANCE", "check_parity", "export_onnx", "keras_function"]
 

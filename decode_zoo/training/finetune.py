@@ -23,11 +23,10 @@ from decode_zoo.model import Model
 from decode_zoo.network import BRANCHES
 from decode_zoo.perceptron import Member, PerceptronNetwork
 from decode_zoo.training import import_keras
-from decode_zoo.training.calibration import normal_scores
 from decode_zoo.training.checkpoints import Checkpoints, Progress
 from decode_zoo.training.dataset import Dataset
-from decode_zoo.training.fit import Repeat
-from decode_zoo.training.perceptron import join_members, position_sums
+from decode_zoo.training.fit import Repeat, check_settings
+from decode_zoo.training.perceptron import join_members, normal_scores, position_sums
 
 __all__ = ["FinetuneFit", "base_network", "finetune_network"]
 
@@ -41,49 +40,32 @@ _LEAST_DEVIATION = 1e-3
 
 @dataclass(frozen=True)
 class FinetuneFit:
-    """How to fine-tune.
+    """How to fine-tune."""
 
-    Attributes
-    ----------
-    frozen_layers : int
-        Layers that stay as they are, from the bottom: 1 the encoders, 2 the first dense layer too,
-        and so on; 0 none. The new output layer always learns.
-    learning_rate, weight_decay : float
-        Of AdamW.
-    batch_size, max_epochs : int
-    patience : int
-        Epochs without a better validation loss before training stops; the best epoch is kept.
-    input_dropout, encoder_dropout, dense_dropout : float
-        Part of the inputs (only if the encoders learn), of the encoders' channels and of each
-        hidden layer that is left out at each step.
-    median_share : float
-        Of the loss, for the median; the fold changes share the rest.
-    seeds : tuple of int
-        One member each. The members start from those of the base, one after the other.
-    """
-
+    # Layers that stay as they are, from the bottom: 1 the encoders, 2 the first dense layer too,
+    # and so on; 0 none. The new output layer always learns.
     frozen_layers: int = 1
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-4  # of AdamW
     weight_decay: float = 0.3
     batch_size: int = 128
     max_epochs: int = 60
-    patience: int = 5
+    patience: int = 5  # epochs without a better validation loss; the best epoch is kept
+    # Parts left out at each step: of the inputs (only if the encoders learn), of the encoders'
+    # channels and of each hidden layer.
     input_dropout: float = 0.3
     encoder_dropout: float = 0.4
     dense_dropout: float = 0.5
-    median_share: float = 0.1
+    median_share: float = 0.1  # of the loss, for the median; the fold changes share the rest
+    # One member each. The members start from those of the base, one after the other.
     seeds: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         """Refuse settings that train nothing."""
-        for name in ("learning_rate", "batch_size", "max_epochs", "patience"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
-        for name in ("input_dropout", "encoder_dropout", "dense_dropout", "median_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"The {name} must be at least 0 and below 1, not {getattr(self, name)}."
-                )
+        check_settings(
+            self,
+            ("learning_rate", "batch_size", "max_epochs", "patience"),
+            ("input_dropout", "encoder_dropout", "dense_dropout", "median_share"),
+        )
         if not (self.weight_decay >= 0 and self.frozen_layers >= 0):
             raise UsageError("Neither weight_decay nor frozen_layers may be negative.")
         if not self.seeds:

@@ -1,10 +1,10 @@
-"""The training loop: repeats, early stopping, the best by validation."""
+"""The DEcode network in Keras, as published, and its training: repeats and early stopping."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,43 +12,49 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import UsageError
+from decode_zoo.layout import Side
 from decode_zoo.network import DecodeConfig
 from decode_zoo.training import import_keras
 from decode_zoo.training.dataset import Dataset
-from decode_zoo.training.decode import build_network
 
-__all__ = ["FitConfig", "Repeat", "fit_repeats", "layer_weights", "set_layer_weights"]
+__all__ = [
+    "FitConfig",
+    "Repeat",
+    "build_network",
+    "check_settings",
+    "fit_repeats",
+    "layer_weights",
+    "set_layer_weights",
+]
 
 _log = logging.getLogger(__name__)
 
 
+def check_settings(fit: Any, above_zero: Sequence[str], parts: Sequence[str] = ()) -> None:
+    """Raise UsageError for numbers that are not above 0, and for parts that are not in [0, 1)."""
+    for name in above_zero:
+        if not getattr(fit, name) > 0:
+            raise UsageError(f"The {name} must be above zero, not {getattr(fit, name)}.")
+    for name in parts:
+        if not 0 <= getattr(fit, name) < 1:
+            raise UsageError(
+                f"The {name} must be at least 0 and below 1, not {getattr(fit, name)}."
+            )
+
+
 @dataclass(frozen=True)
 class FitConfig:
-    """How to train; the defaults are the paper's (Methods, 'Deep learning model').
+    """How to train; the defaults are the paper's (Methods, 'Deep learning model')."""
 
-    Attributes
-    ----------
-    learning_rate : float
-        Of Adam.
-    batch_size : int
-    max_epochs : int
-    patience : int
-        Epochs without a better validation error before training stops.
-    seeds : tuple of int
-        One repeat each.
-    """
-
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # of Adam
     batch_size: int = 128
     max_epochs: int = 100
-    patience: int = 10
-    seeds: tuple[int, ...] = tuple(range(1, 11))
+    patience: int = 10  # epochs without a better validation error before training stops
+    seeds: tuple[int, ...] = tuple(range(1, 11))  # one repeat each
 
     def __post_init__(self) -> None:
         """Refuse settings that train nothing."""
-        for name in ("learning_rate", "batch_size", "max_epochs", "patience"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
+        check_settings(self, ("learning_rate", "batch_size", "max_epochs", "patience"))
         if not self.seeds:
             raise UsageError("Training needs at least one repeat.")
 
@@ -76,6 +82,41 @@ class Repeat:
             "best_epoch": self.best_epoch,
             "history": self.history,
         }
+
+
+def build_network(config: DecodeConfig, channels: dict[Side, int], n_outputs: int) -> Any:
+    """Build the network for sequences of any length.
+
+    Source: Tasaki et al. 2020, Methods, 'Deep learning model'. Inputs ``rna`` and ``promoter`` have
+    shape (batch, bins, channels), mask channel included, and are scaled; the output of shape
+    (batch, n_outputs) is in units of the output scales.
+    """
+    keras = import_keras()
+
+    def branch(side: Side, layers: int, kernel: int, width: int) -> tuple[Any, Any]:
+        inputs = hidden = keras.Input((None, channels[side]), name=side)
+        for i in range(layers):
+            hidden = keras.layers.Conv1D(
+                width,
+                kernel,
+                use_bias=False,
+                activation="relu" if config.conv_relu else None,
+                name=f"{side}_conv{i}",
+            )(hidden)
+        return inputs, keras.ops.sum(hidden, axis=1)
+
+    rna, rna_sum = branch("rna", config.rna_layers, config.rna_kernel, config.rna_channels)
+    promoter, promoter_sum = branch(
+        "promoter", config.promoter_layers, config.promoter_kernel, config.promoter_channels
+    )
+    hidden = keras.layers.Concatenate(name="regulators")([rna_sum, promoter_sum])
+    for i in range(config.dense_layers):
+        hidden = keras.layers.Dense(
+            config.dense_width, activation="relu" if config.full_relu else None, name=f"dense{i}"
+        )(hidden)
+        hidden = keras.layers.BatchNormalization(name=f"norm{i}")(hidden)
+    outputs = keras.layers.Dense(n_outputs, name="outputs")(hidden)
+    return keras.Model({"rna": rna, "promoter": promoter}, outputs, name="decode")
 
 
 def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iterator[Repeat]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from decode_zoo.errors import UsageError
 from decode_zoo.genesets import TARGETS
@@ -21,14 +22,15 @@ from decode_zoo.layout import Side
 from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training import import_keras
-from decode_zoo.training.calibration import Calibration, normal_scores
 from decode_zoo.training.dataset import Dataset
-from decode_zoo.training.fit import Repeat, layer_weights
+from decode_zoo.training.fit import Repeat, check_settings, layer_weights
 
 __all__ = [
+    "Calibration",
     "PerceptronFit",
     "fit_members",
     "join_members",
+    "normal_scores",
     "position_sums",
     "standardisation_of",
     "track_groups",
@@ -46,48 +48,31 @@ _CHUNK = 1024
 
 @dataclass(frozen=True)
 class PerceptronFit:
-    """How to train.
+    """How to train."""
 
-    Attributes
-    ----------
-    learning_rate : float
-        Of AdamW, at the height of the cycle: it rises from a twenty-fifth of that over the first
-        three tenths of the steps and falls to nothing, both along half a cosine.
-    weight_decay : float
-    batch_size, epochs : int
-    group_dropout : float
-        Part of the groups of tracks (`track_groups`) that is left out at each step, so that no
-        assay, cell or collection of targets decides alone.
-    input_dropout, encoder_dropout, dense_dropout : float
-        Part of the single inputs, of the encoders' channels and of each hidden layer that is left
-        out besides.
-    median_weight : float
-        Of the median's squared error, where that of each fold change weighs 1.
-    seeds : tuple of int
-        One member each.
-    """
-
+    # Of AdamW, at the height of the cycle: it rises from a twenty-fifth of that over the first
+    # three tenths of the steps and falls to nothing, both along half a cosine.
     learning_rate: float = 2e-3
     weight_decay: float = 0.3
     batch_size: int = 128
     epochs: int = 30
+    # Parts that are left out at each step: of the groups of tracks (`track_groups`), so that no
+    # assay, cell or collection of targets decides alone; of the single inputs, of the encoders'
+    # channels and of each hidden layer besides.
     group_dropout: float = 0.2
     input_dropout: float = 0.3
     encoder_dropout: float = 0.4
     dense_dropout: float = 0.5
-    median_weight: float = 6.0
-    seeds: tuple[int, ...] = (1,)
+    median_weight: float = 6.0  # of the median's squared error, where a fold change's weighs 1
+    seeds: tuple[int, ...] = (1,)  # one member each
 
     def __post_init__(self) -> None:
         """Refuse settings that train nothing."""
-        for name in ("learning_rate", "batch_size", "epochs", "median_weight"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"The {name} must be above zero, not {getattr(self, name)}.")
-        for name in ("group_dropout", "input_dropout", "encoder_dropout", "dense_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"The {name} must be at least 0 and below 1, not {getattr(self, name)}."
-                )
+        check_settings(
+            self,
+            ("learning_rate", "batch_size", "epochs", "median_weight"),
+            ("group_dropout", "input_dropout", "encoder_dropout", "dense_dropout"),
+        )
         if not self.weight_decay >= 0:
             raise UsageError(f"The weight_decay must not be negative: {self.weight_decay}.")
         if not self.seeds:
@@ -274,6 +259,48 @@ def _folded(weights: Mapping[str, FloatArray], config: PerceptronConfig) -> dict
             np.float32
         )
     return found
+
+
+def normal_scores(
+    values: npt.NDArray[np.floating], training: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Return where values lie among those of training genes, in standard deviations of a normal.
+
+    Fold changes have heavy tails: with squared errors a few genes of extreme expression would
+    decide what a network learns. Ranks are what predictions are judged by. The scores are quantiles
+    of the normal distribution at (rank - 1/2) / n_training; equal values share the mean of their
+    ranks, and what lies beyond the training genes is at their end.
+    """
+    count = len(training)
+    places = np.empty(values.shape)
+    for column, known in enumerate(np.sort(training, axis=0).T):
+        left, right = (np.searchsorted(known, values[:, column], s) for s in ("left", "right"))
+        places[:, column] = (left + right) / (2 * count)
+    scores: npt.NDArray[np.float64] = special.ndtri(np.clip(places, 0.5 / count, 1 - 0.5 / count))
+    return scores
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A line for each output, from what a network predicts to the outputs' units."""
+
+    slope: npt.NDArray[np.float64]
+    intercept: npt.NDArray[np.float64]
+
+    @classmethod
+    def fit(
+        cls, predicted: npt.NDArray[np.float64], observed: npt.NDArray[np.float64]
+    ) -> Calibration:
+        """Fit by least squares, so that a predicted change is as large as it is on average.
+
+        The genes must not be those that the network was trained on: it knows them too well.
+        """
+        centre, mean = predicted.mean(axis=0), observed.mean(axis=0)
+        x = predicted - centre
+        spread = (x * x).sum(axis=0)
+        covered = (x * (observed - mean)).sum(axis=0)
+        slope = np.divide(covered, spread, out=np.zeros_like(mean), where=spread > 0)
+        return cls(slope, mean - slope * centre)
 
 
 def join_members(

@@ -30,7 +30,7 @@ from decode_zoo.network import DecodeConfig, DecodeNetwork
 from decode_zoo.perceptron import PerceptronConfig
 from decode_zoo.runtime import NumpyBackend
 from decode_zoo.training import import_converters, import_keras
-from decode_zoo.training.dataset import Dataset, Selection, make_dataset
+from decode_zoo.training.dataset import PARTS, Dataset, Selection, make_dataset
 from decode_zoo.training.entry import write_card
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
 from decode_zoo.training.finetune import FinetuneFit
@@ -213,10 +213,7 @@ def write_bundle(
             "data": dict(description.data),
             "selection": asdict(dataset.selection),
             "fit": asdict(fitted.fit),
-            "genes": {
-                part: len(getattr(dataset.split, part))
-                for part in ("training", "validation", "test")
-            },
+            "genes": {part: len(getattr(dataset.split, part)) for part in PARTS},
             "validation_genes": sorted(
                 dataset.targets.gene_ids[i] for i in dataset.split.validation
             ),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import Targets
 from decode_zoo.files import atomic_dir, atomic_path, check_files, sha256_of
 from decode_zoo.manifest import Manifest
@@ -39,9 +39,8 @@ from decode_zoo.training.pipeline import (
     training_versions,
     write_bundle,
 )
-from decode_zoo.training.tuning import search_fit
 
-__all__ = ["Transfer", "cohort_dataset", "finetune_bundle", "unfinished_folder"]
+__all__ = ["Transfer", "cohort_dataset", "finetune_bundle", "search_fit", "unfinished_folder"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -51,34 +50,27 @@ _FIRST_DATA = "gtex_tissue_log2tpm.tsv.gz"
 _FIRST_SHA256 = "fb782512132b0b3e144f8d03f7f27c3af30df0a5249d802e7c74d8b78ee081bb"
 _FIRST_GENES = "assets/gtex-tissue-validation.txt"
 
+# What a search tries.
+_SEARCHED = ("frozen_layers", "learning_rate", "weight_decay", "encoder_dropout", "dense_dropout")
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What happens around the training.
+    """What happens around the training."""
 
-    Attributes
-    ----------
-    from_scratch : bool
-        Train the base's kind of network anew instead, for comparison.
-    trials : int
-        Settings to try before; 0 searches none.
-    keep_above : {"median"} or float, optional
-        Keep the outputs of those persons only whose rho on validation genes is above it; "median"
-        is that of all persons (the paper keeps the better half).
-    anonymise : bool
-        Name outputs P1, P2, … in random order. Who is who goes into a file beside the bundle,
-        ``<bundle>.codes.tsv``.
-    membership : bool
-        Measure whether the model gives away whose expression it was fitted to.
-    """
-
-    from_scratch: bool = False
-    trials: int = 0
+    from_scratch: bool = False  # train the base's kind of network anew instead, for comparison
+    trials: int = 0  # settings to try before; 0 searches none
+    # Keep the outputs of those persons only whose rho on validation genes is above it; "median" is
+    # that of all persons (the paper keeps the better half).
     keep_above: float | Literal["median"] | None = None
+    # Name outputs P1, P2, … in random order. Who is who goes into a file beside the bundle,
+    # ``<bundle>.codes.tsv``.
     anonymise: bool = False
-    membership: bool = True
+    membership: bool = (
+        True  # measure whether the model gives away whose expression it was fitted to
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done together."""
@@ -234,6 +226,59 @@ def finetune_bundle(
     shutil.rmtree(unfinished, ignore_errors=True)
     features = base.features
     return Model.open(lambda name: path / name, lambda _: features)
+
+
+def search_fit(
+    dataset: Dataset,
+    network: PerceptronNetwork,
+    fit: FinetuneFit,
+    trials: int,
+    journal: Path,
+    study: str,
+) -> FinetuneFit:
+    """Try settings, the given ones first; return the best by rho on validation genes.
+
+    Each trial trains one member with the first seed of `fit`; those in the journal count towards
+    `trials`, and a search goes on where it was. Another base or other data must have another
+    `study`.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise MissingExtraError("optuna", "search") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    found = optuna.create_study(
+        storage=storage,
+        study_name=study,
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=fit.seeds[0]),
+    )
+    if not found.trials:
+        found.enqueue_trial({name: getattr(fit, name) for name in _SEARCHED})
+
+    def rho(trial: Any) -> float:
+        tried = replace(
+            fit,
+            seeds=fit.seeds[:1],
+            frozen_layers=trial.suggest_int("frozen_layers", 0, 1 + network.config.dense_layers),
+            learning_rate=trial.suggest_float("learning_rate", 1e-5, 1e-3, log=True),
+            weight_decay=trial.suggest_float("weight_decay", 0.01, 3, log=True),
+            encoder_dropout=trial.suggest_float("encoder_dropout", 0.1, 0.7),
+            dense_dropout=trial.suggest_float("dense_dropout", 0.1, 0.7),
+        )
+        _, (repeat,) = finetune_network(dataset, network, tried)
+        value = repeat.history["rho"][repeat.best_epoch - 1]
+        _log.info("trial %d: rho %.4f with %s", trial.number, value, trial.params)
+        return value
+
+    finished = [trial for trial in found.trials if trial.state.is_finished()]
+    found.optimize(rho, n_trials=max(trials - len(finished), 0))
+    return replace(fit, **found.best_params)
 
 
 def _code_prefix(names: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """Ablation: what predictions lose if genes see the inputs of other genes."""
 
-from decode_zoo.training.ablation.permutation import PermutedDataset, permute
-from decode_zoo.training.ablation.study import VARIANTS, Ablation, ablate
+from decode_zoo.training.ablation.study import VARIANTS, Ablation, PermutedDataset, ablate, permute
 
 __all__ = ["VARIANTS", "Ablation", "PermutedDataset", "ablate", "permute"]

@@ -9,26 +9,38 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.families import Network
 from decode_zoo.layout import SIDES, Side
+from decode_zoo.metrics import column_correlation
 from decode_zoo.studies.findings import Findings
-from decode_zoo.training.ablation.comparison import compare, correlate, summarise
-from decode_zoo.training.ablation.permutation import permute
 from decode_zoo.training.checkpoints import Checkpoints, Progress
 from decode_zoo.training.dataset import PARTS, Dataset
 from decode_zoo.training.pipeline import predict_part
 
-__all__ = ["VARIANTS", "Ablation", "ablate"]
+__all__ = [
+    "VARIANTS",
+    "Ablation",
+    "PermutedDataset",
+    "ablate",
+    "compare",
+    "correlate",
+    "permute",
+    "summarise",
+]
 
+IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +55,137 @@ INTACT, RNA, PROMOTER, BOTH = VARIANTS
 _FEWEST = 20  # genes to test on
 
 
+@dataclass(frozen=True)
+class PermutedDataset(Dataset):
+    """A data set whose genes see the inputs of others, on some sides. Made by `permute`.
+
+    `order` is the row of `targets` whose inputs each row sees.
+    """
+
+    order: Mapping[Side, IntArray] = field(default_factory=dict)
+
+    def pooled(self, part: IntArray) -> dict[Side, npt.NDArray[np.float32]]:
+        """Position sums that some rows see."""
+        bound = self.bound
+        return {
+            side: bound.features.pooled_rows(
+                self.rows[self.order[side][part]], side, bound.kernels[side], columns
+            ).dense()
+            for side, columns in bound.columns.items()
+        }
+
+    def full(self, part: IntArray) -> dict[Side, npt.NDArray[np.float32]]:
+        """Full matrices that some rows see, padded as `BoundFeatures.full` does."""
+        bound = self.bound
+        return {
+            side: bound.features.matrix(
+                self.rows[self.order[side][part]],
+                side,
+                columns=columns,
+                pad=bound.kernels[side] - 1,
+            )
+            for side, columns in bound.columns.items()
+        }
+
+
+def permute(dataset: Dataset, sides: Sequence[Side], seed: int) -> PermutedDataset:
+    """Let genes see the inputs of other genes of their part of the split.
+
+    Several sides move together: each gene then sees all inputs of one other gene. Inputs keep their
+    distribution; what they tell of the gene is lost. As in any permutation, one gene of a part, on
+    average, keeps its own. A seed moves inputs in the same way, whatever the sides.
+    """
+    shuffled = np.arange(len(dataset.rows))
+    rng = np.random.default_rng(seed)
+    for part in PARTS:
+        rows = getattr(dataset.split, part)
+        shuffled[rows] = rng.permutation(rows)
+    unchanged = np.arange(len(dataset.rows))
+    order = {side: shuffled if side in sides else unchanged for side in SIDES}
+    return PermutedDataset(**vars(dataset), order=order)
+
+
+# By name, the ends of a 95% interval.
+_ENDS = {"low": 0.025, "high": 0.975}
+
+# Spearman's rho by prediction, each of shape (1 + resamples, n_outputs). The first row is of the
+# genes as they are, the others of genes drawn with replacement: the same in a row for all
+# predictions and outputs, so that differences are paired.
+Rho = dict[str, FloatArray]
+
+
+def correlate(
+    predicted: Mapping[str, FloatArray], observed: FloatArray, *, resamples: int, seed: int
+) -> Rho:
+    """Correlate predictions with observations over genes, and over resamples of the genes.
+
+    Returns arrays of shape (1 + resamples, n_outputs) by prediction; the first row is of the genes
+    as they are. 0 where a prediction or the observation does not vary: it then says nothing of the
+    order.
+    """
+    rng, n = np.random.default_rng(seed), len(observed)
+    drawn = [np.arange(n), *(rng.integers(n, size=n) for _ in range(resamples))]
+    found: dict[str, list[FloatArray]] = {name: [] for name in predicted}
+    for rows in drawn:
+        truth = stats.rankdata(observed[rows], axis=0)
+        for name, values in predicted.items():
+            ranks = stats.rankdata(values[rows], axis=0)
+            found[name].append(np.nan_to_num(column_correlation(ranks, truth)))
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+def summarise(rho: Rho, medians: BoolArray) -> pd.DataFrame:
+    """Return each prediction's ``rho`` (mean over fold changes), ``median_rho``, 95% ranges."""
+    return pd.DataFrame(
+        {
+            "variant": name,
+            **_estimate("rho", values[:, ~medians].mean(axis=1)),
+            **_estimate("median_rho", values[:, medians].mean(axis=1)),
+        }
+        for name, values in rho.items()
+    )
+
+
+def compare(rho: Rho, medians: BoolArray) -> pd.DataFrame:
+    """Compare each prediction with each other one.
+
+    One row a pair: ``difference`` of the mean rho of fold changes, first less second; ``higher``,
+    in how many of them the first is better; ``p`` of Wilcoxon's signed-rank test of their rho,
+    two-sided, ``p_bonferroni`` and ``q`` (Benjamini and Hochberg) over the pairs;
+    ``median_difference``. Differences have the ends of their 95% intervals over genes.
+    """
+    differences = {(a, b): rho[a] - rho[b] for a, b in combinations(rho, 2)}
+    p = np.array([_paired_p(values[0, ~medians]) for values in differences.values()])
+    q = stats.false_discovery_control(p)
+    return pd.DataFrame(
+        {
+            "first": first,
+            "second": second,
+            **_estimate("difference", values[:, ~medians].mean(axis=1)),
+            "higher": int((values[0, ~medians] > 0).sum()),
+            "p": p[i],
+            "p_bonferroni": min(p[i] * len(p), 1.0),
+            "q": q[i],
+            **_estimate("median_difference", values[:, medians].mean(axis=1)),
+        }
+        for i, ((first, second), values) in enumerate(differences.items())
+    )
+
+
+def _paired_p(differences: FloatArray) -> float:
+    """Test by Wilcoxon's signed ranks; without any difference there is nothing to rank."""
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+def _estimate(name: str, values: FloatArray) -> dict[str, float]:
+    """Name an estimate, which comes first, and the ends of its 95% interval."""
+    ends = {f"{name}_{end}": float(np.quantile(values[1:], at)) for end, at in _ENDS.items()}
+    return {name: float(values[0]), **ends}
+
+
 @dataclass(frozen=True, repr=False)
 class Ablation:
-    """What came of an ablation: tables of `comparison.summarise` and `comparison.compare`.
+    """What came of an ablation: tables of `summarise` and `compare`.
 
     `outputs` has one row an output: ``output``, ``kind``, and rho of each variant on test genes;
     `genes` the number of genes in each part of the split.
