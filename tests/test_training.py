@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import sys
 import textwrap
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr
 from dataclasses import replace
 
 import numpy as np
@@ -376,8 +377,10 @@ def train(features, targets, tmp_path_factory):
         given |= {"expression": folder / "x.tsv", "scale": "log2tpm"}
         words = ["train", *options, "-o", folder / name, *as_options(given)]
         told = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stderr(told), redirect_stdout(told):
+        with pytest.MonkeyPatch.context() as patch, redirect_stderr(told):
             patch.setattr(sys, "argv", ["decode-zoo", *map(str, words)])
+            # Without pytest's, as in a shell.
+            patch.setattr(logging.getLogger(), "handlers", [])
             with pytest.raises(SystemExit) as end:
                 main()
         assert end.value.code == 0, told.getvalue()
