@@ -82,23 +82,6 @@ def test_with_strand(tmp_path, text):
         BED6.replace("c\t1\t+", "c\t1\t+\t.\t."),
         BED6.replace("\tb\t", '\t"b\t').replace("\tc\t", '\t"c\t'),
     ],
-    ids=[
-        "gzip",
-        "gzip-members",
-        "crlf",
-        "cr",
-        "cr-headers",
-        "no-last-newline",
-        "bom",
-        "headers",
-        "comments",
-        "bare",
-        "refseq",
-        "scaffold",
-        "empty-cells",
-        "ragged",
-        "quotes",
-    ],
 )
 def test_dress_does_not_matter(tmp_path, content):
     assert rows(read(tmp_path, content, stranded=True)) == STRANDED
@@ -168,10 +151,7 @@ def test_reading_fast_and_carefully_agree(lines, stranded, comment, newline):
     [
         ("chr1\tten\t20\ta\t0\t+", "start is not a whole number: 'ten'"),
         ("chr1\t10\t20x\ta\t0\t+", "end is not a whole number: '20x'"),
-        ("chr1\t\t20\ta\t0\t+", "start is not a whole number: ''"),
         ("chr1\t1_0\t20\ta\t0\t+", "start is not a whole number: '1_0'"),
-        ("chr1\t1e1\t20\ta\t0\t+", "start is not a whole number: '1e1'"),
-        ("chr1\t10\t1e2\ta\t0\t+", "end is not a whole number: '1e2'"),
         ("chr1\tTrue\t20\ta\t0\t+", "start is not a whole number: 'True'"),
         ("chr1\t10\t20.0\ta\t0\t+", "end is not a whole number: '20.0'"),
         (f"chr1\t10\t{10**20}\ta\t0\t+", "end is not a whole number: '1000"),
@@ -282,18 +262,15 @@ def test_folder_with_a_manifest_that_is_not_used(tmp_path, name, caplog):
     assert "regulator@cell" in record.getMessage()
 
 
-def test_folder_with_the_same_stem_twice(tmp_path):
-    (tmp_path / "MYC.bed").write_text("")
-    (tmp_path / "MYC.bed.gz").write_bytes(gzip.compress(b"", mtime=0))
-    with pytest.raises(InputError, match="1 track names occur more than once: MYC"):
-        find_site_files(tmp_path, "promoter")
-
-
-def test_folder_without_sites_and_missing_source(tmp_path):
+def test_folders_that_name_no_tracks_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no BED files"):
         find_site_files(tmp_path, "promoter")
     with pytest.raises(InputError, match="no such file or folder"):
         find_site_files(tmp_path / "none", "promoter")
+    (tmp_path / "MYC.bed").write_text("")
+    (tmp_path / "MYC.bed.gz").write_bytes(gzip.compress(b"", mtime=0))
+    with pytest.raises(InputError, match="1 track names occur more than once: MYC"):
+        find_site_files(tmp_path, "promoter")
 
 
 def test_single_file(tmp_path):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import os
 import shutil
 import sys
 import textwrap
-from contextlib import redirect_stderr
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.cli import main
 from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.expression import MEDIAN
 from decode_zoo.network import DecodeConfig
@@ -24,6 +21,7 @@ from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
 from decode_zoo.training.dataset import Selection, make_dataset
 from decode_zoo.training.fit import FitConfig
 from tests import made
+from tests.test_cli import run
 
 SELECTION = Selection(kinds=("tf", "rbp"), absent=("8",))
 SMALL = DecodeConfig(rna_channels=8, promoter_channels=6, dense_width=10)
@@ -361,38 +359,27 @@ def test_relu_convolutions_train_on_full_matrices(features, targets, tmp_path):
 
 @pytest.fixture(scope="module")
 def train(features, targets, tmp_path_factory):
-    """Run ``decode-zoo train`` with further options; its folder, and what it said."""
+    """The words of ``decode-zoo train`` for a bundle by its name, and the bundle's folder."""
     pytest.importorskip("tf2onnx")
     folder = tmp_path_factory.mktemp("trained")
     log2 = targets.values[:, :-1] + targets.values[:, -1:]
-    lines = ["gene_id\t" + "\t".join(targets.names[:-1])]
-    lines += [
-        "\t".join([g, *(f"{v:.3f}" for v in row)])
-        for g, row in zip(targets.gene_ids, log2, strict=True)
-    ]
-    (folder / "x.tsv").write_text("\n".join(lines) + "\n")
+    frame = pd.DataFrame(log2, targets.gene_ids, targets.names[:-1])
+    frame.to_csv(folder / "x.tsv", sep="\t", index_label="gene_id")
 
-    def train(name, *options):
+    def words(name, *options):
         given = ENTRY | {"id": f"{name}-v1", "kinds": "rbp,tf", "test-chrom": "1"}
         given |= {"expression": folder / "x.tsv", "scale": "log2tpm"}
-        words = ["train", *options, "-o", folder / name, *as_options(given)]
-        told = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stderr(told):
-            patch.setattr(sys, "argv", ["decode-zoo", *map(str, words)])
-            # Without pytest's, as in a shell.
-            patch.setattr(logging.getLogger(), "handlers", [])
-            with pytest.raises(SystemExit) as end:
-                main()
-        assert end.value.code == 0, told.getvalue()
-        return folder / name, told.getvalue()
+        return folder / name, ["train", *options, "-o", folder / name, *as_options(given)]
 
-    return train
+    return words
 
 
 @pytest.fixture(scope="module")
 def training(train):
+    """A bundle that a process of its own trained, and what that said on standard error."""
     small = settings(dense_width=8, rna_channels=4, promoter_channels=4, max_epochs=1)
-    return train("mine", "--family", "decode", "--repeats", 1, *small)
+    folder, words = train("mine", "--family", "decode", "--repeats", 1, *small)
+    return folder, run(*words).stderr
 
 
 def test_train_says_no_more_than_what_it_does(training):
@@ -412,20 +399,11 @@ def test_train_from_the_command_line(training, call, tmp_path):
     assert manifest.training["fit"]["max_epochs"] == 1
 
 
-def test_train_makes_a_perceptron_if_no_family_is_named(train):
-    typed = [
-        "--repeats",
-        "2",
-        "--set",
-        "encoder_width=4",
-        "--set",
-        "dense_width=8",
-        "--set",
-        "epochs=1",
-    ]
-    folder, told = train("sums", *typed)
-    begins = [line.partition(":")[0] for line in told.splitlines()]
-    assert begins == ["seed 1", "seed 2", "validation", "test"]
+def test_train_makes_a_perceptron_if_no_family_is_named(train, call):
+    typed = ["--repeats", "2", *settings(encoder_width=4, dense_width=8, epochs=1)]
+    folder, words = train("sums", *typed)
+    code, _, err = call(*words)
+    assert code == 0, err
     model = dz.load(folder)
     manifest = model.manifest
     config = manifest.network
