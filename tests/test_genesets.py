@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import gzip
 import logging
-import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decode_zoo.annotation import Annotation, read_gtf
+from decode_zoo.annotation import read_gtf
 from decode_zoo.builder import build_features, merge_features
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genesets import (
     GeneSet,
     TargetFile,
-    Targets,
     name_reader,
     read_gmt,
     read_ids,
@@ -52,7 +48,7 @@ GENES = [
 ]
 
 
-def models(symbols: Mapping[str, str] | None = None, **columns: Sequence[str]) -> Annotation:
+def models(symbols=None, **columns):
     """GENES, under symbols of one's own."""
     symbols = symbols or {"F": "Fos", "L": "LYN", "R": "REL"}
     found = models_of(GENES)
@@ -60,30 +56,30 @@ def models(symbols: Mapping[str, str] | None = None, **columns: Sequence[str]) -
     return replace(found, **{name: np.array(values) for name, values in texts.items()})
 
 
-def gmt(path: Path, sets: Mapping[str, Iterable[str]]) -> Path:
+def gmt(path, sets):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join("\t".join([name, "", *genes]) + "\n" for name, genes in sets.items()))
     return path
 
 
-def file(path: Path, pattern: str = "{regulator}", **more: Any) -> TargetFile:
+def file(path, pattern="{regulator}", **more):
     return TargetFile(path, pattern, "here", **more)
 
 
-def build(folder: Path, targets: Sequence[TargetFile], **more: Any) -> FeatureSet:
+def build(folder, targets, **more):
     options = {"layout": SMALL, "targets": targets, **more}
     return build_features(models(), TOY, {}, folder / "set", **options)
 
 
-def covered(annotation: Annotation, targets: Targets) -> dict[str, set[str]]:
+def covered(annotation, targets):
     """Ids of the rows of each track."""
-    found: dict[str, set[str]] = {track.name: set() for track in targets.tracks}
+    found = {track.name: set() for track in targets.tracks}
     for row, code in zip(targets.rows, targets.codes, strict=True):
         found[targets.tracks[code].name].add(str(annotation.ids[row]))
     return found
 
 
-def cells(name: str) -> list[list[str]]:
+def cells(name):
     with gzip.open(DATA / "targets" / f"{name}.gz", "rt", encoding="utf-8") as stream:
         return [line.rstrip("\n").split("\t") for line in stream]
 
@@ -92,7 +88,7 @@ def cells(name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("wrap", [bytes, gzip.compress])
-def test_gmt(tmp_path: Path, wrap: Any) -> None:
+def test_gmt(tmp_path, wrap):
     path = tmp_path / "x.gmt"
     path.write_bytes(
         wrap(
@@ -127,7 +123,7 @@ def test_gmt(tmp_path: Path, wrap: Any) -> None:
         ("A\tx\tF\nB\tx\tF\0\n", "line 2: is no text"),
     ],
 )
-def test_what_is_no_gmt_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_what_is_no_gmt_is_refused(tmp_path, text, message):
     path = tmp_path / "x.gmt"
     path.write_bytes(text.encode("latin-1"))
     where = re.escape(str(path)) + "[:,] "
@@ -171,7 +167,7 @@ def test_what_is_no_gmt_is_refused(tmp_path: Path, text: str, message: str) -> N
         ("x.{regulator}+", "xyA+", None),
     ],
 )
-def test_names(pattern: str, name: str, found: tuple[str, str] | None) -> None:
+def test_names(pattern, name, found):
     assert name_reader(pattern)(name) == found
 
 
@@ -180,9 +176,7 @@ def test_names(pattern: str, name: str, found: tuple[str, str] | None) -> None:
     st.lists(st.text("AB-1", min_size=1), min_size=4, max_size=4),
     st.sampled_from(["_", ".", "::", " in "]),
 )
-def test_fields_without_the_separator_are_found(
-    fields: list[str], values: list[str], between: str
-) -> None:
+def test_fields_without_the_separator_are_found(fields, values, between):
     found = name_reader(between.join(fields))(between.join(values))
     assert found == (values[fields.index("{regulator}")], values[fields.index("{cell}")])
 
@@ -203,7 +197,7 @@ def test_fields_without_the_separator_are_found(
         ("{regulator}_{", "braces without a field"),
     ],
 )
-def test_what_is_no_pattern_is_refused(pattern: str, fault: str) -> None:
+def test_what_is_no_pattern_is_refused(pattern, fault):
     with pytest.raises(UsageError, match=re.escape(fault)) as error:
         name_reader(pattern)
     assert "{regulator}_{cell}_{}" in str(error.value.remedy)
@@ -220,14 +214,14 @@ def test_what_is_no_pattern_is_refused(pattern: str, fault: str) -> None:
         ("A\x07_x", "line 2: a gene set's name holds characters"),
     ],
 )
-def test_names_that_make_no_track_are_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_names_that_make_no_track_are_refused(tmp_path, name, message):
     path = gmt(tmp_path / "lists.gmt", {"Z_x": ["FOS"], name: ["FOS"]})
     with pytest.raises(InputError, match=re.escape(message)):
         read_targets(file(path, "{regulator}_{cell}"), models())
 
 
 @pytest.mark.shared
-def test_all_names_of_the_open_libraries_fit(shared: Path) -> None:
+def test_all_names_of_the_open_libraries_fit(shared):
     cell_types = set()
     for library, pattern in PATTERNS.items():
         read = name_reader(pattern)
@@ -247,7 +241,7 @@ def test_all_names_of_the_open_libraries_fit(shared: Path) -> None:
 # -- genes ---------------------------------------------------------------------------------------
 
 
-def test_genes_are_found_by_id_symbol_alias_and_table(tmp_path: Path) -> None:
+def test_genes_are_found_by_id_symbol_alias_and_table(tmp_path):
     path = gmt(
         tmp_path / "lists.v2.gmt",
         {
@@ -280,7 +274,7 @@ def test_genes_are_found_by_id_symbol_alias_and_table(tmp_path: Path) -> None:
     assert len(track.sha256) == 64
 
 
-def test_symbols_that_differ_in_case_only_are_matched_exactly(tmp_path: Path) -> None:
+def test_symbols_that_differ_in_case_only_are_matched_exactly(tmp_path):
     annotation = models({"F": "Abc", "L": "ABC", "R": "REL"})
     path = gmt(tmp_path / "x.gmt", {"1": ["ABC"], "2": ["Abc"], "3": ["abc"], "4": ["rel"]})
     assert covered(annotation, read_targets(file(path), annotation)) == {
@@ -291,9 +285,7 @@ def test_symbols_that_differ_in_case_only_are_matched_exactly(tmp_path: Path) ->
     }
 
 
-def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(tmp_path, caplog):
     path = gmt(tmp_path / "x.gmt", {"1": ["TWIN", "REL"], "2": ["REL"]})
     caplog.set_level(logging.INFO, "decode_zoo.genesets")
     for biotypes, found, known in (
@@ -306,7 +298,7 @@ def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(
         assert known in caplog.text
 
 
-def test_both_copies_of_a_pseudo_autosomal_gene_are_covered(tmp_path: Path) -> None:
+def test_both_copies_of_a_pseudo_autosomal_gene_are_covered(tmp_path):
     ids = ["ENSG00000182378", "ENSG00000182378_PAR_Y", "R"]
     annotation = models({"F": "PLCXD1", "L": "PLCXD1", "R": "R"}, ids=ids, gene_ids=ids)
     path = gmt(
@@ -317,7 +309,7 @@ def test_both_copies_of_a_pseudo_autosomal_gene_are_covered(tmp_path: Path) -> N
     assert found == {f"x:{name}": set(ids[:2]) for name in ("symbol", "x", "y")}
 
 
-def test_all_transcripts_of_a_gene_are_covered(tmp_path: Path) -> None:
+def test_all_transcripts_of_a_gene_are_covered(tmp_path):
     (tmp_path / "genes.gtf").write_text(
         "".join(
             f'chr1\tx\texon\t{start}\t{end}\t.\t+\t.\tgene_id "{gene}"; transcript_id "{name}"; '
@@ -346,9 +338,7 @@ LISTS = st.dictionaries(
 
 @settings(max_examples=80)
 @given(LISTS, st.permutations(["Fos", "LYN", "TWIN", "TWIN", ""]), st.randoms())
-def test_targets_are_those_that_sets_say_whatever_the_order(
-    lists: dict[str, list[str]], symbols: list[str], order: random.Random
-) -> None:
+def test_targets_are_those_that_sets_say_whatever_the_order(lists, symbols, order):
     ids, aliases, table = ["F", "L", "R"], {"old": "R"}, {"1": "F", "2": "gone"}
     annotation = models(dict(zip(ids, symbols, strict=False)))
     bearers = {
@@ -357,7 +347,7 @@ def test_targets_are_those_that_sets_say_whatever_the_order(
         if symbol
     }
 
-    def meant(name: str) -> set[str]:
+    def meant(name):
         name = name.removesuffix(",1.0")
         name = table.get(name, name)
         if name in ids:
@@ -397,9 +387,7 @@ def test_targets_are_those_that_sets_say_whatever_the_order(
         (["abc", "def"], "such as 'abc'"),
     ],
 )
-def test_lists_without_a_known_gene_are_refused(
-    tmp_path: Path, genes: list[str], hint: str
-) -> None:
+def test_lists_without_a_known_gene_are_refused(tmp_path, genes, hint):
     path = gmt(tmp_path / "x.gmt", {"A": genes})
     message = f"none of its {len(genes)} genes is known.*are these ids or symbols of these gene"
     with pytest.raises(InputError, match=message) as error:
@@ -411,9 +399,7 @@ def test_lists_without_a_known_gene_are_refused(
 
 
 @pytest.mark.fault
-def test_lists_of_mostly_unknown_genes_are_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_lists_of_mostly_unknown_genes_are_warned_of(tmp_path, caplog):
     for genes, warned in ((["F", "L", "x", "y"], False), (["F", "x", "y"], True)):
         caplog.clear()
         path = gmt(tmp_path / "x.gmt", {"A": genes})
@@ -424,16 +410,14 @@ def test_lists_of_mostly_unknown_genes_are_warned_of(
 
 
 @pytest.mark.fault
-def test_symbols_of_another_species_are_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_symbols_of_another_species_are_warned_of(tmp_path, caplog):
     for genes, warned in ((["Lyn", "Rel", "Fos"], True), (["LYN", "REL", "FOS"], False)):
         caplog.clear()
         read_targets(file(gmt(tmp_path / "x.gmt", {"A": genes})), models())
         assert ("another species" in caplog.text) == warned
 
 
-def test_table_of_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_table_of_ids(tmp_path, caplog):
     path = tmp_path / "ids.tsv"
     path.write_text("alias\tgene_id\tx\n1\tF\n2\tL\t\n\tR\n3\t\n4\tF\n4\tR\n1\tF\n")
     assert read_ids(path) == {"1": "F", "2": "L"}
@@ -446,7 +430,7 @@ def test_table_of_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 # -- tracks --------------------------------------------------------------------------------------
 
 
-def test_a_targets_window_is_covered_as_far_as_it_exists(tmp_path: Path) -> None:
+def test_a_targets_window_is_covered_as_far_as_it_exists(tmp_path):
     path = gmt(tmp_path / "x.gmt", {"A": ["F", "L"], "B": ["R"], "C": ["F"]})
     found = build(tmp_path, [file(path)])
     for gene, track, bins in (
@@ -465,7 +449,7 @@ def test_a_targets_window_is_covered_as_far_as_it_exists(tmp_path: Path) -> None
     assert found.largest_bin(np.arange(3), "promoter").tolist() == [10, 10, 10]
 
 
-def test_a_window_that_does_not_exist_is_not_covered(tmp_path: Path) -> None:
+def test_a_window_that_does_not_exist_is_not_covered(tmp_path):
     genes = [Gene("A", "1", 1, ((0, 30),)), Gene("B", "1", 1, ((100, 130),))]
     path = gmt(tmp_path / "x.gmt", {"T": ["A", "B"]})
     upstream = replace(SMALL, downstream=0)
@@ -476,12 +460,12 @@ def test_a_window_that_does_not_exist_is_not_covered(tmp_path: Path) -> None:
     assert found.pieces("promoter").indptr.tolist() == [0, 0, 1]
 
 
-def test_targets_come_behind_sites_and_change_none(tmp_path: Path) -> None:
+def test_targets_come_behind_sites_and_change_none(tmp_path):
     folder = write_tracks(tmp_path / "chip", {"Z": [Peak("1", 90, 130)], "Y": []})
     files = {"promoter": find_site_files(folder, "promoter"), "rna": find_site_files(folder, "rna")}
     lists = [file(gmt(tmp_path / f"{name}.gmt", {"A": ["F"], "B": ["R"]})) for name in "ba"]
     alone = build_features(models(), TOY, files, tmp_path / "alone", layout=SMALL)
-    steps: list[int] = []
+    steps = []
     both = build_features(
         models(), TOY, files, tmp_path / "both", layout=SMALL, targets=lists, progress=steps.append
     )
@@ -498,7 +482,7 @@ def test_targets_come_behind_sites_and_change_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-def test_libraries_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_libraries_of_one_name_are_refused(tmp_path):
     lists = [file(gmt(tmp_path / name, {"A": ["F"]})) for name in ("x.one.gmt", "x.two.gmt")]
     with pytest.raises(InputError, match="1 track names occur in more than one source: x:A"):
         build(tmp_path, lists)
@@ -508,7 +492,7 @@ def test_libraries_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+def real(tmp_path_factory):
     """Genes of chr21 and chr22, their sites, and experiments of all four libraries."""
     genome = Genome.named("hg38")
     lists = [
@@ -532,12 +516,12 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
     )
 
 
-def test_real_lists_against_plain_sets(real: FeatureSet) -> None:
+def test_real_lists_against_plain_sets(real):
     rows = real.rows
-    by_symbol: dict[str, set[str]] = {}
+    by_symbol = {}
     for gene, symbol in zip(rows.ids, rows.symbols, strict=True):
         by_symbol.setdefault(symbol, set()).add(gene)
-    by_number: dict[str, set[str]] = {}
+    by_number = {}
     for number, gene in cells("entrez.tsv")[1:]:
         by_number.setdefault(number, set()).add(gene)
     sums = real.sums("promoter")[0].tocsc()
@@ -560,7 +544,7 @@ def test_real_lists_against_plain_sets(real: FeatureSet) -> None:
 # -- command line --------------------------------------------------------------------------------
 
 
-def prepared(folder: Path) -> list[str]:
+def prepared(folder):
     (folder / "genes.gtf").write_text(
         "".join(
             f'chr2\tx\texon\t{start}\t{start + 150}\t.\t+\t.\tgene_id "{gene}"; '
@@ -576,7 +560,7 @@ def prepared(folder: Path) -> list[str]:
     return ["features", "build", *gtf, *lists, "-o", str(folder / "set")]
 
 
-def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line(call, tmp_path, monkeypatch):
     args = prepared(tmp_path)
     names = ["--target-names", "{regulator}_{cell}_{}", "--target-names", "{}.{regulator}.{cell}"]
     code, _, err = call(*args, *names, "--target-ids", tmp_path / "ids.tsv")
@@ -613,7 +597,7 @@ def test_command_line(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (["--target-names", ""], 2, "nothing is given"),
     ],
 )
-def test_wrong_calls(call: Any, tmp_path: Path, more: list[str], code: int, message: str) -> None:
+def test_wrong_calls(call, tmp_path, more, code, message):
     found, _, err = call(*prepared(tmp_path), *more)
     assert found == code
     assert message in err
@@ -621,7 +605,7 @@ def test_wrong_calls(call: Any, tmp_path: Path, more: list[str], code: int, mess
 
 
 @pytest.mark.fault
-def test_options_of_targets_need_targets(call: Any, tmp_path: Path) -> None:
+def test_options_of_targets_need_targets(call, tmp_path):
     start = [*prepared(tmp_path)[:4], "-o", tmp_path / "set"]
     code, _, err = call(*start)
     assert code == 2
