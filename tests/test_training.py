@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import textwrap
 from dataclasses import replace
@@ -21,7 +22,6 @@ from decode_zoo.training.baselines import bound_counts, fit_ridge, log_sums
 from decode_zoo.training.dataset import Selection, make_dataset
 from decode_zoo.training.fit import FitConfig
 from tests import made
-from tests.test_cli import run
 
 SELECTION = Selection(kinds=("tf", "rbp"), absent=("8",))
 SMALL = DecodeConfig(rna_channels=8, promoter_channels=6, dense_width=10)
@@ -204,8 +204,6 @@ def test_a_former_card_that_cannot_be_used_costs_no_training(tmp_path, caplog, o
 
 @pytest.mark.parametrize("text", ["", "1 / 0"])
 def test_libraries_are_quiet_unless_they_fail(text):
-    import subprocess
-
     code = """
         import os
         from decode_zoo.quiet import quiet
@@ -283,8 +281,6 @@ def test_the_graph_is_clean(bundle):
 
 def test_the_same_network_gives_the_same_graph(bundle, tmp_path):
     """Whatever the order that Python's hashing gives the converter."""
-    import subprocess
-
     from decode_zoo.training.export import export_onnx
 
     folder, model = bundle
@@ -379,7 +375,10 @@ def training(train):
     """A bundle that a process of its own trained, and what that said on standard error."""
     small = settings(dense_width=8, rna_channels=4, promoter_channels=4, max_epochs=1)
     folder, words = train("mine", "--family", "decode", "--repeats", 1, *small)
-    return folder, run(*words).stderr
+    command = [sys.executable, "-m", "decode_zoo", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
 
 
 def test_train_says_no_more_than_what_it_does(training):
