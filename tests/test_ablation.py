@@ -317,29 +317,11 @@ def test_from_scratch_on_the_command_line(call, matrix, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "fit_network", fit_network)
     expression, folder = matrix
-    code, out, err = call(
-        "study",
-        "ablation",
-        expression,
-        "--scale",
-        "log2tpm",
-        "--features",
-        folder,
-        "--absent-chrom",
-        "8",
-        "--min-genes",
-        5,
-        "--repeats",
-        2,
-        "--seed",
-        7,
-        "--set",
-        "epochs=2",
-        "--set",
-        "dense_width=8",
-        "-o",
-        tmp_path / "out",
+    options = (
+        f"--scale log2tpm --features {folder} --absent-chrom 8 --min-genes 5 --repeats 2 --seed 7"
+        f" --set epochs=2 --set dense_width=8 -o {tmp_path / 'out'}"
     )
+    code, out, err = call("study", "ablation", expression, *options.split())
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     assert "promoter_exchanged: rho" in err
@@ -362,19 +344,19 @@ def test_from_scratch_on_the_command_line(call, matrix, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ([], "either a feature set to train on"),
-        (["--features", "x", "--base", "y"], "either a feature set to train on"),
-        (["--base", "y", "--kinds", "tf"], "The base decides"),
-        (["--base", "y", "--min-genes", "0"], "The base decides"),
-        (["--base", "y", "--family", "decode"], "The base decides"),
-        (["--features", "x"], "--scale tpm|log2tpm"),
-        (["--features", "x", "--scale", "log2tpm", "--set", "depth=3"], "has no 'depth'"),
-        (["--base", "gtex-tissue-v1", "--scale", "log2tpm", "--set", "epochs=3"], "fine-tuning"),
+        ("", "either a feature set to train on"),
+        ("--features x --base y", "either a feature set to train on"),
+        ("--base y --kinds tf", "The base decides"),
+        ("--base y --min-genes 0", "The base decides"),
+        ("--base y --family decode", "The base decides"),
+        ("--features x", "--scale tpm|log2tpm"),
+        ("--features x --scale log2tpm --set depth=3", "has no 'depth'"),
+        ("--base gtex-tissue-v1 --scale log2tpm --set epochs=3", "fine-tuning"),
     ],
 )
 def test_what_is_typed_wrong_is_told(call, matrix, tmp_path, typed, words):
     pytest.importorskip("tensorflow")
-    code, out, err = call("study", "ablation", matrix[0], *typed, "-o", tmp_path / "out")
+    code, out, err = call("study", "ablation", matrix[0], *typed.split(), "-o", tmp_path / "out")
     assert (code, out, words in err) == (2, "", True), err
     assert [path.name for path in tmp_path.iterdir()] == ["x.tsv"]
 
@@ -408,7 +390,6 @@ def test_persons_on_the_command_line(call, cohort, tmp_path):
     assert table["intact"].mean() > table["both_exchanged"].mean() + 0.1
     code, _, err = call(*command, "--scale", "tpm", "-o", tmp_path / "other")
     assert (code, "nothing left to do" in err) == (2, True), err
-    code, _, err = call(
-        "study", "ablation", tmp_path, "--base", "gtex-tissue-v1", "-o", tmp_path / "other"
-    )
+    base = ("--base", "gtex-tissue-v1", "-o", tmp_path / "other")
+    code, _, err = call("study", "ablation", tmp_path, *base)
     assert (code, "has no expression.tsv.gz" in err) == (4, True), err

@@ -39,7 +39,7 @@ def pylimma():
     return pytest.importorskip("pylimma")
 
 
-def simulated(n: int = 400, m: int = 24, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def simulated(n=400, m=24, seed=1):
     """Genes whose variances have six prior degrees of freedom, some related to the trait."""
     random = np.random.default_rng(seed)
     design = np.column_stack(
@@ -51,7 +51,7 @@ def simulated(n: int = 400, m: int = 24, seed: int = 1) -> tuple[np.ndarray, np.
     return values, design
 
 
-def smyth(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+def smyth(values, design):
     """t, p, prior degrees of freedom and variance, written from Smyth 2004, sections 3 and 6."""
     d = design.shape[0] - design.shape[1]
     coefficients, rest, _, _ = np.linalg.lstsq(design, values.T, rcond=None)
