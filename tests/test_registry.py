@@ -6,7 +6,6 @@ import time
 import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -53,13 +52,13 @@ artifacts:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     path = tmp_path / "registry.yaml"
     path.write_text(TEXT, encoding="utf-8")
     return path
 
 
-def test_reads_what_is_written_there(path: Path) -> None:
+def test_reads_what_is_written_there(path):
     registry = load_registry(path)
     model = registry.artifacts["tissue-paper-v1"]
     assert registry.mirrors == ("https://zoo.example/decode", "/srv/zoo")
@@ -81,68 +80,49 @@ def test_reads_what_is_written_there(path: Path) -> None:
         ("hg38-open", "hg38-open-v1"),
     ],
 )
-def test_resolves_exact_second_and_versionless_names(path: Path, asked: str, found: str) -> None:
+def test_resolves_exact_second_and_versionless_names(path, asked, found):
     assert load_registry(path).resolve(asked).id == found
 
 
-def test_newest_version_may_be_a_second_name(path: Path) -> None:
+def test_newest_version_may_be_a_second_name(path):
     registry = load_registry(path)
     newer = replace(registry, same_as={"tissue-v11": "tissue-v9"}, default_model="tissue")
     assert newer.resolve("tissue").id == "tissue-v9"
 
 
 @pytest.mark.parametrize("asked", ["", "tisue-v9", "TISSUE", "../x", "tissue-v", "tissue-v11"])
-def test_unknown_id_is_refused(path: Path, asked: str) -> None:
+def test_unknown_id_is_refused(path, asked):
     with pytest.raises(ArtifactError, match="decode-zoo ls"):
         load_registry(path).resolve(asked)
 
 
-def test_unknown_id_names_the_closest(path: Path) -> None:
+def test_unknown_id_names_the_closest(path):
     with pytest.raises(ArtifactError, match=r"Closest: .*hg38-open"):
         load_registry(path).resolve("hg38-opne")
 
 
 BROKEN = {
     "duplicate artifact": ("tissue-v9: ", "tissue-v10: ", "duplicate key 'tissue-v10'"),
-    "duplicate field": ("size: 12", "size: 12, size: 13", "duplicate key 'size'"),
     "unknown root key": ("mirrors:", "mirror: x\nmirrors:", "unknown key 'mirror'"),
-    "unknown artifact key": ("license: CC0-1.0", "license: x\n    licence: y", "unknown key"),
     "unknown file key": ("size: 12", "size: 12, md5: x", r"manifest\.json\.md5: unknown key 'md5'"),
-    "same_as and more": (
-        "same_as: ",
-        "kind: model, same_as: ",
-        "tissue-v1.kind: unknown key 'kind'",
-    ),
     "same_as to nothing": ("same_as: tissue-paper-v1", "same_as: gone", "tissue-v1.same_as"),
     "same_as to same_as": (
         f"tissue-v9: {PAPER}",
         "tissue-v9: {same_as: tissue-v1}",
         "not followed",
     ),
-    "id with capitals": ("tissue-v9:", "Tissue-v9:", "'Tissue-v9' is no id"),
     "id with a folder": ("tissue-v9:", "../tissue-v9:", "is no id"),
-    "id with a line end": ("tissue-v9:", '"tissue-v9\\n":', "is no id"),
     "same_as id": ("tissue-v1: {", "-tissue-v1: {", "is no id"),
     "number as id": ("tissue-v9:", "9:", "must be text"),
     "file name upwards": ("pooled.npz:", "../pooled.npz:", "no file name"),
-    "file name with a folder": ("pooled.npz:", "a/pooled.npz:", "no file name"),
     "file name with a backslash": ("pooled.npz:", "a\\pooled.npz:", "no file name"),
-    "file name hidden": ("pooled.npz:", ".pooled.npz:", "no file name"),
     "short hash": (SHA, SHA[:-1], r"manifest\.json\.sha256: must be 64"),
-    "capital hash": (SHA, SHA.upper(), "sha256: must be 64"),
     "no hash": (f"sha256: {SHA}, size: 12", "size: 12", "missing required field `sha256`"),
     "negative size": ("size: 12", "size: -1", r"manifest\.json\.size: must be"),
-    "size as text": ("size: 12", "size: '12'", "size: expected a whole number, got text"),
     "size as truth": ("size: 12", "size: true", "size: expected a whole number, got true or false"),
     "no licence": ("    license: CC0-1.0\n", "", "'license' is missing"),
     "empty licence": ("license: CC0-1.0", "license: ' '", "hg38-open-v1.license: must be text"),
-    "null citation": (
-        "citation: none yet",
-        "citation:",
-        r"hg38-open-v1\.citation: expected text, got nothing",
-    ),
     "kind": ("kind: features", "kind: feature", "hg38-open-v1.kind: must be one of"),
-    "features of features": ("kind: features", "kind: features\n    features: x", "only a model"),
     "features unknown": ("features: hg38-open-v1", "features: hg38-open-v2", "no feature set here"),
     "no files": (f"\n      pooled.npz: {{sha256: {SHA}, size: 3}}", " {}", "files: is empty"),
     "files a list": (
@@ -150,7 +130,6 @@ BROKEN = {
         " []",
         "files: expected a mapping",
     ),
-    "default gone": ("default_model: tissue-v1", "default_model: x", "default_model: 'x'"),
     "default features": ("default_model: tissue-v1", "default_model: hg38-open", "no model here"),
     "mirror scheme": ("https://zoo.example", "ftp://zoo.example", "mirrors: 'ftp://"),
     "mirror relative": ("/srv/zoo", "srv/zoo", "mirrors: 'srv/zoo'"),
@@ -160,21 +139,13 @@ BROKEN = {
         "mirrors: expected a list, got text",
     ),
     "newer format": ("format_version: 1", "format_version: 2", "pip install -U"),
-    "format as truth": ("format_version: 1", "format_version: true", "format_version: must be"),
     "python object": ("none yet", "!!python/object/apply:os.getcwd []", "tags"),
-    "no YAML": ("mirrors: [", "mirrors: [[", "not valid YAML"),
-    "anchor": ("title: Open sites", "title: &t Open sites", "anchors"),
     "alias": ("title: Open sites", "title: *t", "anchors"),
     "merge key": ("kind: features", "<<: {kind: features}", "unknown key '<<'"),
-    "python tag": ("none yet", "!!python/name:os.system x", "tags"),
-    "tag of text": ("none yet", "!!str none yet", "tags"),
-    "own tag": ("none yet", "!mine none yet", "tags"),
     "nested deeper than anything": ("mirrors: [", "mirrors: [" + "[" * 5000, "nested"),
     "two documents": ("format_version: 1", "--- {}\n---\nformat_version: 1", "more than one"),
     "mapping as key": ("tissue-v9: ", "{a: b}: ", "must be text"),
-    "truth as key": ("tissue-v9: ", "true: ", "must be text"),
     "escape sequence in a title": ("Open sites", '"\\e[31mOpen"', r"hg38-open-v1\.title: .*'.x1b'"),
-    "line break in a licence": ("CC0-1.0", '"a\\nb"', "one line"),
     "reordered text in a citation": ("none yet", '"\\u202Egnp"', "one line"),
     "endless title": ("Open sites", "x" * 3000, "3000 characters"),
     "year as title": (
@@ -185,38 +156,26 @@ BROKEN = {
     "absurd size": ("size: 12", "size: 999999999999999", "size: must be"),
     "size of many digits": ("size: 12", f"size: {'9' * 5000}", "size: expected"),
     "size with a fraction": ("size: 12", "size: 12.0", "size: expected"),
-    "hash of digits, not quoted": (SHA, "1" * 17, "sha256: expected text, .*\nPut it in quotes"),
-    "hash of a list": (SHA, "[]", "sha256: expected text, got a list"),
     "id of Windows": ("tissue-v9:", "nul:", "'nul' is no id"),
     "id without a version": ("tissue-v9:", "tissue:", r"has no version .*\n?Call it tissue-v1"),
-    "version zero": ("tissue-v9:", "tissue-v0:", "has no version"),
     "version with a nought before it": ("tissue-v9:", "tissue-v09:", "has no version"),
-    "nothing but a version": ("tissue-v9:", "v9:", "has no version"),
     "second name without a version": ("tissue-v1: {", "tissue: {", "tissue: .* has no version"),
     "key of 300 letters": ("tissue-v9:", f"{'x' * 300}:", "a key of 300 characters"),
-    "id of 200 letters": ("tissue-v9:", f"{'x' * 200}:", "is no id"),
-    "file name absolute": ("pooled.npz:", "/etc/passwd:", "no file name"),
-    "file name with a drive": ("pooled.npz:", '"C:pooled.npz":', "no file name"),
-    "file name with NUL": ("pooled.npz:", '"a\\0.npz":', "no file name"),
     "file name of dots": ("pooled.npz:", "..:", "no file name"),
     "file name of a device": ("pooled.npz:", "Aux.npz:", "no file name"),
     "file name ending with a dot": ("pooled.npz:", "pooled.npz.:", "no file name"),
-    "file name ending with a blank": ("pooled.npz:", '"pooled.npz ":', "no file name"),
-    "file name of 200 letters": ("pooled.npz:", f"{'x' * 200}:", "no file name"),
     "file names but for capitals": ("weights.npz:", "Manifest.json:", "only in capitals"),
     "mirror without encryption": ("https://zoo.example", "http://zoo.example", "mirrors: 'http:"),
     "mirror with a password": ("https://zoo", "https://me:secret@zoo", "without password"),
     "mirror with a query": ("https://zoo.example/decode", "'https://zoo.example/?x='", "mirrors: "),
     "mirror without a host": ("https://zoo.example/decode", "https:///x", "mirrors: "),
     "mirror on another machine's disk": ("https://zoo", "file://zoo", "mirrors: "),
-    "mirror of a script": ("https://zoo", "javascript://zoo", "mirrors: "),
-    "mirror as number": ("/srv/zoo", "7", r"mirrors\[1\]: expected text"),
 }
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_registry_is_refused(path: Path, case: str) -> None:
+def test_broken_registry_is_refused(path, case):
     old, new, message = BROKEN[case]
     assert old in TEXT
     path.write_text(TEXT.replace(old, new, 1), encoding="utf-8")
@@ -238,11 +197,11 @@ def test_broken_registry_is_refused(path: Path, case: str) -> None:
         "file://localhost/srv",
     ],
 )
-def test_mirrors_that_are_allowed(mirror: str) -> None:
+def test_mirrors_that_are_allowed(mirror):
     check_mirror(mirror)
 
 
-def test_only_numbers_truths_and_null_are_not_text(path: Path) -> None:
+def test_only_numbers_truths_and_null_are_not_text(path):
     """The trap of YAML: a licence ``no`` or a citation of a date are what they look like."""
     text = TEXT.replace("CC0-1.0", "no").replace("none yet", "2020-99-99")
     path.write_text(text.replace("Open sites", "1:30"), encoding="utf-8")
@@ -262,31 +221,21 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         (BOMB.encode(), "line 1: anchors"),
         (b"[" * 900_000, "nested"),
-        (b"{a: " * 200_000, "nested"),
-        (b"- " * 400_000, "nested"),
         (TEXT.encode() + b"#" * (1 << 20), "has more than 1 MiB"),
-        (TEXT.encode("utf-16"), "not UTF-8"),
         (TEXT.encode("latin-1"), "line 7: is not UTF-8"),
         (TEXT.encode().replace(b"Open", b"O\0pen"), "control characters are not allowed"),
         (b"<!DOCTYPE html><html><body>Log in</body></html>", "must be a mapping"),
-        (b"", "must be a mapping"),
-        (b"\x1f\x8b\x08\x00", "not UTF-8"),
     ],
     ids=[
         "alias bomb",
         "deep list",
-        "deep mapping",
-        "deep block",
         "too large",
-        "UTF-16",
         "Latin-1",
         "NUL",
         "web page",
-        "empty",
-        "gzip",
     ],
 )
-def test_hostile_text_is_refused_at_once(path: Path, content: bytes, message: str) -> None:
+def test_hostile_text_is_refused_at_once(path, content, message):
     path.write_bytes(content)
     started = time.monotonic()
     with pytest.raises(InputError, match=message):
@@ -296,7 +245,7 @@ def test_hostile_text_is_refused_at_once(path: Path, content: bytes, message: st
 
 @pytest.mark.fault
 @pytest.mark.parametrize("kind", ["a folder", "a named pipe"])
-def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_file_is_refused(tmp_path, kind):
     if kind == "a named pipe":
         if not hasattr(os, "mkfifo"):
             pytest.skip("this system has no named pipes")
@@ -311,18 +260,18 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b'? "' + b"a" * 500_000 + b'"\n: [' + b"1," * 200_000 + b"1]\n",
-        b'{"' + b'": {"'.join([b"a" * 199] * 11) + b'": [' + b"1," * 500_000 + b"1]" + b"}" * 11,
-        b"{" + b"".join(b"k%d: 1," % i for i in range(100_000)) + b"}",
+        b'? "' + b"a" * 50_000 + b'"\n: [' + b"1," * 20_000 + b"1]\n",
+        b'{"' + b'": {"'.join([b"a" * 199] * 11) + b'": [' + b"1," * 50_000 + b"1]" + b"}" * 11,
+        b"{" + b"".join(b"k%d: 1," % i for i in range(10_000)) + b"}",
     ],
     ids=["one long key", "many items below long keys", "many keys"],
 )
-def test_text_of_a_megabyte_does_not_fill_the_memory(content: bytes) -> None:
+def test_memory_of_a_text_is_in_proportion_to_it(content):
     tracemalloc.start()
     try:
         with pytest.raises(InputError):
             parse_registry(content, "r.yaml")
-        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
 
@@ -330,7 +279,7 @@ def test_text_of_a_megabyte_does_not_fill_the_memory(content: bytes) -> None:
 @pytest.mark.fault
 @settings(max_examples=150)
 @given(st.data())
-def test_changed_registry_gives_a_registry_or_an_input_error(data: st.DataObject) -> None:
+def test_changed_registry_gives_a_registry_or_an_input_error(data):
     text = bytearray(TEXT.encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(text) - 1))
@@ -365,19 +314,19 @@ def test_changed_registry_gives_a_registry_or_an_input_error(data: st.DataObject
         parse_registry(bytes(text), "r.yaml", whole=True)
 
 
-def test_duplicate_key_names_its_line(path: Path) -> None:
+def test_duplicate_key_names_its_line(path):
     path.write_text(TEXT + "format_version: 1\n", encoding="utf-8")
     with pytest.raises(InputError) as caught:
         load_registry(path)
     assert caught.value.line == TEXT.count("\n") + 1
 
 
-def test_missing_registry_is_refused(tmp_path: Path) -> None:
+def test_missing_registry_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.yaml: no such file"):
         load_registry(tmp_path / "none.yaml")
 
 
-def test_written_registry_reads_back_and_is_deterministic(path: Path, tmp_path: Path) -> None:
+def test_written_registry_reads_back_and_is_deterministic(path, tmp_path):
     registry = load_registry(path)
     # The aliases of TEXT and the order of artifacts must leave no trace.
     reordered = replace(registry, artifacts=dict(reversed(list(registry.artifacts.items()))))
@@ -390,12 +339,10 @@ def test_written_registry_reads_back_and_is_deterministic(path: Path, tmp_path: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.yaml", "registry.yaml", "two.yaml"]
 
 
-def test_registry_that_cannot_be_written_leaves_the_old_one(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_registry_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
     registry = load_registry(path)
 
-    def fail(*args: object) -> None:
+    def fail(*args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
@@ -405,7 +352,7 @@ def test_registry_that_cannot_be_written_leaves_the_old_one(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_values_that_look_like_numbers_survive(tmp_path: Path) -> None:
+def test_values_that_look_like_numbers_survive(tmp_path):
     entry = FileEntry("1" * 64, 1)
     model = Artifact("1-v1", "model", "2020", "no", "null", None, {"1.0": entry})
     registry = Registry({"1-v1": model}, (), "1")
@@ -413,7 +360,7 @@ def test_values_that_look_like_numbers_survive(tmp_path: Path) -> None:
     assert load_registry(tmp_path / "r.yaml") == registry
 
 
-def test_registry_made_in_python_is_checked_too() -> None:
+def test_registry_made_in_python_is_checked_too():
     entry = FileEntry(SHA, 1)
     with pytest.raises(InputError, match="no file name"):
         Artifact("x-v1", "model", "t", "l", "c", None, {"../weights.npz": entry})
@@ -424,7 +371,7 @@ def test_registry_made_in_python_is_checked_too() -> None:
         Registry({"x-v1": model}, (), "x-v1", {"x-v1": "x-v1"})
 
 
-def test_entry_for_describes_a_folder(tmp_path: Path) -> None:
+def test_entry_for_describes_a_folder(tmp_path):
     big = b"x" * ((1 << 20) + 1)
     (tmp_path / "b.npz").write_bytes(big)
     (tmp_path / "a.json").write_bytes(b"")
@@ -434,7 +381,7 @@ def test_entry_for_describes_a_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_entry_for_refuses_what_cannot_be_published(tmp_path: Path) -> None:
+def test_entry_for_refuses_what_cannot_be_published(tmp_path):
     with pytest.raises(InputError, match="empty"):
         entry_for(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):

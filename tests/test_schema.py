@@ -27,9 +27,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN, st.booleans(), st.sampled_from([None, 1]))
-def test_json_is_read_as_the_standard_library_reads_it(
-    value: Any, ascii_only: bool, indent: int | None
-) -> None:
+def test_json_is_read_as_the_standard_library_reads_it(value, ascii_only, indent):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     if "\x7f" not in text and "\\u007f" not in text:
         assert parse_json(text.encode()) == json.loads(text) == value
@@ -37,7 +35,7 @@ def test_json_is_read_as_the_standard_library_reads_it(
 
 @pytest.mark.fault
 @given(st.dictionaries(TEXT, PLAIN, min_size=1), st.data())
-def test_a_key_that_is_there_twice_is_refused(value: dict[str, Any], data: st.DataObject) -> None:
+def test_a_key_that_is_there_twice_is_refused(value, data):
     twin = data.draw(st.sampled_from(sorted(value)))
     members = [*value.items(), (twin, data.draw(PLAIN))]
     text = ",".join(f"{json.dumps(key)}:{json.dumps(item)}" for key, item in members)
@@ -50,7 +48,7 @@ def test_a_key_that_is_there_twice_is_refused(value: dict[str, Any], data: st.Da
     "text",
     [b"\x7f", b"\xc2\x85", rb"\u001b", rb"\b", rb"\r", rb"\\\u0000", rb"\u009B"],
 )
-def test_control_characters_are_refused_however_written(text: bytes) -> None:
+def test_control_characters_are_refused_however_written(text):
     with pytest.raises(ValueError, match="control characters"):
         parse_json(b'{"a": ["' + text + b'"]}')
     assert parse_json(rb'["\\b", "\\u001b", "\u00e9\n\t"]') == ["\\b", "\\u001b", "é\n\t"]
@@ -61,7 +59,7 @@ class Inner:
     size: int
     scale: float = 1.0
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         if self.size < 0:
             raise UsageError("size: is negative")
 
@@ -76,7 +74,7 @@ class Outer:
 GOOD: dict[str, Any] = {"kind": "x", "parts": {"a.b": [{"size": 1, "scale": 2}]}}
 
 
-def test_plain_values_become_dataclasses() -> None:
+def test_plain_values_become_dataclasses():
     assert from_plain(Outer, GOOD) == Outer("x", {"a.b": (Inner(1, 2.0),)})
     assert from_plain(Outer, {**GOOD, "parts": {}}, "here").names == ()
 
@@ -97,7 +95,7 @@ def test_plain_values_become_dataclasses() -> None:
         ({"parts": {"a": [{"size": -1}]}}, r"parts\.a\[0\]\.size: is negative"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_place(change: dict[str, Any], said: str) -> None:
+def test_a_wrong_value_is_named_with_its_place(change, said):
     with pytest.raises(ValueError, match=said):
         from_plain(Outer, {**GOOD, **change})
     with pytest.raises(ValueError, match="the key 'kind' is missing"):
@@ -109,13 +107,13 @@ def test_a_wrong_value_is_named_with_its_place(change: dict[str, Any], said: str
         st.integers(0, 9) | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
     )
 )
-def test_yaml_is_read_as_the_safe_loader_reads_what_is_quoted(value: Any) -> None:
+def test_yaml_is_read_as_the_safe_loader_reads_what_is_quoted(value):
     text = json.dumps(value, indent=1, ensure_ascii=False)
     if text.count("{") + text.count("[") < 12 and "\x7f" not in text:
         assert parse_yaml(text.encode()) == yaml.safe_load(text)
 
 
-def test_lines_of_places_are_found_also_of_keys_with_dots() -> None:
+def test_lines_of_places_are_found_also_of_keys_with_dots():
     found = parse_yaml(b"a:\n  b.c:\n    d: [1,\n      2]\n  b: 3\n")
     places = {"a": 1, "a.b.c": 2, "a.b.c.d[1]": 3, "a.b": 5, "a.b.c.none": 2, "none": None}
     assert {place: line_of(found, place) for place in places} == places

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +57,7 @@ main()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     with Server(CONTENT) as server:
@@ -66,22 +65,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(tmp_path):
     return tmp_path / "cache"
 
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
 @pytest.fixture
-def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
+def start(tmp_path, cache):
     """Start the command line in a process of its own."""
     write_registry(REGISTRY, tmp_path / "registry.yaml")
     processes: list[subprocess.Popen[str]] = []
 
-    def start(
-        *arguments: str, mirror: str = "", gate: bool = False, mortal: bool = False
-    ) -> subprocess.Popen[str]:
+    def start(*arguments, mirror="", gate=False, mortal=False):
         # To root all files are open; a process without these capabilities is as others are.
         bounds = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
         if mortal and os.geteuid() == 0:
@@ -116,20 +110,20 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
             process.kill()
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process):
     out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     return process.returncode, out, err
 
 
-def wait_for(found: Callable[[], bool]) -> None:
+def wait_for(found):
     end = time.monotonic() + 30
     while not found():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def meet(start: Start, server: Server, cache: Path, number: int) -> None:
+def meet(start, server, cache, number):
     """Let processes fetch the same files at the same time, and see all succeed."""
     mirror = f"{server.url}/slow-but-steady"
     processes = [start("fetch", "tissue", mirror=mirror, gate=True) for _ in range(number)]
@@ -148,33 +142,25 @@ def meet(start: Start, server: Server, cache: Path, number: int) -> None:
 
 
 @pytest.mark.fault
-def test_twenty_processes_at_once_give_one_good_file_without_locks(
-    start: Start, server: Server, cache: Path
-) -> None:
-    meet(start, server, cache, 20)
-    assert len(server.requests) > 20  # they did meet
+def test_eight_processes_at_once_give_one_good_file_without_locks(start, server, cache):
+    meet(start, server, cache, 8)
+    assert len(server.requests) > 8  # they did meet
 
 
-def test_with_locks_one_process_fetches_for_all(
-    start: Start, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_locks_one_process_fetches_for_all(start, server, cache, monkeypatch):
     monkeypatch.setenv("LOCKS", "1")
-    meet(start, server, cache, 5)
+    meet(start, server, cache, 3)
     assert len(server.requests) == len(CONTENT)
 
 
 @pytest.mark.fault
-def test_processes_that_replace_a_damaged_file_at_once_do_not_harm_each_other(
-    start: Start, server: Server, cache: Path
-) -> None:
+def test_processes_that_replace_a_damaged_file_at_once_do_not_harm_each_other(start, server, cache):
     lay_out(cache, {name: data[::-1] + b"!" for name, data in CONTENT.items()})
-    meet(start, server, cache, 5)
+    meet(start, server, cache, 3)
 
 
 @pytest.mark.fault
-def test_killed_download_leaves_the_cache_intact_and_is_tidied_up(
-    start: Start, server: Server, cache: Path
-) -> None:
+def test_killed_download_leaves_the_cache_intact_and_is_tidied_up(start, server, cache):
     lay_out(cache, {"manifest.json": CONTENT["manifest.json"]})
     process = start("fetch", "tissue", mirror=f"{server.url}/slow-but-steady")
     wait_for(lambda: any(path.stat().st_size > 512 for path in cache.rglob("*.part")))
@@ -194,10 +180,8 @@ def test_killed_download_leaves_the_cache_intact_and_is_tidied_up(
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("how", ["slow-but-steady", "stalled", "stalled-midway"])
-def test_interrupted_download_leaves_nothing(
-    start: Start, server: Server, cache: Path, how: str
-) -> None:
+@pytest.mark.parametrize("how", ["slow-but-steady", "stalled"])
+def test_interrupted_download_leaves_nothing(start, server, cache, how):
     process = start("fetch", "tissue", mirror=f"{server.url}/{how}")
     wait_for(lambda: any(cache.rglob("*.part")) and server.requests != [])
     process.send_signal(signal.SIGINT)
@@ -210,10 +194,10 @@ def test_interrupted_download_leaves_nothing(
 
 
 @pytest.fixture
-def sealed(cache: Path) -> Iterator[Callable[[], None]]:
+def sealed(cache):
     """Make the cache read-only, until the test is over."""
 
-    def seal() -> None:
+    def seal():
         for path in [cache, *cache.rglob("*")]:
             path.chmod(0o555 if path.is_dir() else 0o444)
 
@@ -224,7 +208,7 @@ def sealed(cache: Path) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.fault
-def test_read_only_cache_is_used(start: Start, cache: Path, sealed: Callable[[], None]) -> None:
+def test_read_only_cache_is_used(start, cache, sealed):
     lay_out(cache, CONTENT)
     sealed()
     code, out, err = ended(start("fetch", "tissue", mortal=True))
@@ -234,9 +218,7 @@ def test_read_only_cache_is_used(start: Start, cache: Path, sealed: Callable[[],
 
 @pytest.mark.fault
 @pytest.mark.parametrize("here", ["no folder", "not the file", "a damaged file"])
-def test_read_only_cache_that_lacks_a_file_is_told(
-    start: Start, server: Server, cache: Path, sealed: Callable[[], None], here: str
-) -> None:
+def test_read_only_cache_that_lacks_a_file_is_told(start, server, cache, sealed, here):
     cache.mkdir()
     if here != "no folder":
         lay_out(cache, {"manifest.json": CONTENT["manifest.json"]})
@@ -254,9 +236,7 @@ def test_read_only_cache_that_lacks_a_file_is_told(
 
 
 @pytest.mark.fault
-def test_cached_file_of_another_user_that_cannot_be_read_is_replaced(
-    start: Start, server: Server, cache: Path
-) -> None:
+def test_cached_file_of_another_user_that_cannot_be_read_is_replaced(start, server, cache):
     lay_out(cache, CONTENT)
     (cache / FOLDER / NAME).chmod(0)
     mirror = f"{server.url}/good"
@@ -266,7 +246,7 @@ def test_cached_file_of_another_user_that_cannot_be_read_is_replaced(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-def test_shared_cache_stays_open_to_its_group(cache: Path, tmp_path: Path) -> None:
+def test_shared_cache_stays_open_to_its_group(cache, tmp_path):
     mirror = lay_out(tmp_path / "mirror", CONTENT)
     cache.mkdir()
     cache.chmod(0o2775)
@@ -281,7 +261,7 @@ def test_shared_cache_stays_open_to_its_group(cache: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-def test_private_cache_stays_private(cache: Path, tmp_path: Path) -> None:
+def test_private_cache_stays_private(cache, tmp_path):
     mirror = lay_out(tmp_path / "mirror", CONTENT)
     mask = os.umask(0o077)
     try:
@@ -323,9 +303,7 @@ print("sockets", opened)
 """
 
 
-def without_sockets(
-    lines: list[str], cwd: Path, *, bare: bool = False, offline: bool = True, trace: str = ""
-) -> tuple[list[str], str]:
+def without_sockets(lines, cwd, *, bare=False, offline=True, trace=""):
     """Run verbs where sockets are forbidden: what is said about their ends, and about errors."""
     environment = {**os.environ, "DECODE_ZOO_MIRRORS": "https://zoo.example/a"}
     environment |= {"PYTHONPATH": str(ROOT)}
@@ -349,18 +327,18 @@ def without_sockets(
 VERBS = {
     "ls": 0,
     "info gtex-tissue-v1": 0,
-    "info hg38-open-v1": 0,
-    "fetch gtex-tissue-v1": 0,
-    "verify gtex-tissue-v1": 0,
-    "test gtex-tissue-v1": 0,
-    "predict --model gtex-tissue-v1 genes.tsv -o predicted.tsv": 0,
-    "explain --model gtex-tissue-v1 genes.tsv --outputs Liver -o explained.tsv": 0,
+    "fetch toy-decode-v1": 0,
+    "verify toy-decode-v1": 0,
+    "test toy-decode-v1": 0,
+    "predict --model toy-decode-v1 genes.tsv -o predicted.tsv": 0,
+    "explain --model toy-decode-v1 genes.tsv --outputs Liver -o explained.tsv": 0,
     "info no-such-v1": 3,
 }
 
 
 @pytest.mark.fault
-def test_offline_no_verb_opens_a_socket(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("toy_zoo")
+def test_offline_no_verb_opens_a_socket(tmp_path):
     (tmp_path / "genes.tsv").write_text("TP53\nENSG00000139618\n")
     said, err = without_sockets(list(VERBS), tmp_path)
     ends = [f"exit {code} {' '.join(line.split()[:2])}" for line, code in VERBS.items()]
@@ -369,9 +347,7 @@ def test_offline_no_verb_opens_a_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-def test_offline_what_is_not_here_is_told_with_all_that_is_needed_to_bring_it(
-    tmp_path: Path,
-) -> None:
+def test_offline_what_is_not_here_is_told_with_all_that_is_needed_to_bring_it(tmp_path):
     (tmp_path / "genes.tsv").write_text("TP53\n")
     lines = [
         "ls",
@@ -393,7 +369,7 @@ def test_offline_what_is_not_here_is_told_with_all_that_is_needed_to_bring_it(
     assert not (tmp_path / "predicted.tsv").exists()
 
 
-def test_online_the_forbidden_sockets_are_missed(tmp_path: Path) -> None:
+def test_online_the_forbidden_sockets_are_missed(tmp_path):
     """The tests above could fail."""
     said, err = without_sockets(["fetch gtex-tissue-v1"], tmp_path, bare=True, offline=False)
     assert said[0].startswith("exit 3")
@@ -402,14 +378,15 @@ def test_online_the_forbidden_sockets_are_missed(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-def test_offline_the_system_sees_no_socket_either(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("toy_zoo")
+def test_offline_the_system_sees_no_socket_either(tmp_path):
     """Libraries in C would not tell Python."""
     trace = tmp_path / "trace"
     tracer = ["strace", "-o", trace, "true"]
     if not shutil.which("strace") or subprocess.run(tracer, capture_output=True).returncode:
         pytest.skip("no strace here, or it is not allowed")
     (tmp_path / "genes.tsv").write_text("TP53\n")
-    lines = ["predict --model gtex-tissue-v1 genes.tsv -o predicted.tsv"]
+    lines = ["predict --model toy-decode-v1 genes.tsv -o predicted.tsv"]
     assert without_sockets(lines, tmp_path, trace=str(trace))[0][0].startswith("exit 0")
     assert "AF_INET" not in trace.read_text()
 
@@ -418,7 +395,7 @@ def test_offline_the_system_sees_no_socket_either(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-def test_mirror_that_changes_between_two_files_mixes_nothing(cache: Path, server: Server) -> None:
+def test_mirror_that_changes_between_two_files_mixes_nothing(cache, server):
     store = Store(REGISTRY, None, cache, (f"{server.url}/good",))
     store.locate("tissue", "manifest.json")
     server.files = {name: data[::-1] for name, data in CONTENT.items()}
