@@ -78,10 +78,10 @@ def bundled_root() -> Path | None:
 
 
 def cache_root() -> Path:
-    """Name the folder that fetched files are kept in; it need not exist.
+    """Return the folder that fetched files are kept in; it need not exist.
 
-    That is ``DECODE_ZOO_CACHE``, else the usual place for caches on this system. Raises
-    ArtifactError if that is in a home folder, and there is no such home.
+    That is `DECODE_ZOO_CACHE`, else the usual place for caches on this system. Raises ArtifactError
+    if that is in a home folder, and there is no such home.
     """
     try:
         if folder := os.environ.get("DECODE_ZOO_CACHE"):
@@ -143,16 +143,9 @@ class Store:
     def default(cls) -> Store:
         """Make the store of this installation and environment.
 
-        ``DECODE_ZOO_CACHE`` names the cache, ``DECODE_ZOO_MIRRORS`` mirrors that come
-        before the registry's own (separated by commas or white space; a folder with
-        either in its name goes as a file URL), ``DECODE_ZOO_OFFLINE`` forbids the
-        network unless it is empty, 0, false, no or off. ``DECODE_ZOO_REGISTRY`` names
-        registries of the user's own (see `registries`).
-
-        Returns
-        -------
-        Store
-            The store.
+        `DECODE_ZOO_MIRRORS` names mirrors that come before the registry's own, separated by commas
+        or white space; `DECODE_ZOO_REGISTRY` registries of the user's own (see `registries`).
+        `DECODE_ZOO_OFFLINE` forbids the network unless it is empty, 0, false, no or off.
 
         Raises
         ------
@@ -177,30 +170,15 @@ class Store:
         )
 
     def cache_folder(self) -> Path:
-        """Return the folder of the cache, for what cannot do without.
-
-        Raises
-        ------
-        ArtifactError
-            If there is no place for one.
-        """
+        """Return the folder of the cache; raise ArtifactError if there is no place for one."""
         if self.cache is None:
             raise _homeless()
         return self.cache
 
     def mirrors_of(self, artifact: Artifact) -> tuple[str, ...]:
-        """List what a file of an artifact is asked for from, in order.
+        """List what an artifact's files are asked for from, base URLs or folders, in order.
 
-        Parameters
-        ----------
-        artifact : Artifact
-            One of a user's own registry is asked of that registry's mirrors, not of the
-            built-in one's, which need not know of it.
-
-        Returns
-        -------
-        tuple of str
-            Base URLs or folders.
+        One of a user's own registry is asked of that registry's mirrors, not of the built-in one's.
         """
         origin = self.registry.origins.get(artifact.id)
         if origin is None:
@@ -218,25 +196,7 @@ class Store:
         return f"decode-zoo fetch {' '.join(artifact_ids)}"
 
     def has(self, artifact_id: str, name: str) -> bool:
-        """Tell whether a file is here already; a glance that verifies nothing.
-
-        Parameters
-        ----------
-        artifact_id : str
-            As `Registry.resolve` takes it.
-        name : str
-            File name.
-
-        Returns
-        -------
-        bool
-            False also for a file that the artifact does not have.
-
-        Raises
-        ------
-        ArtifactError
-            If there is no such artifact.
-        """
+        """Return whether a file is here already; a glance that verifies nothing."""
         artifact = self.registry.resolve(artifact_id)
         return name in artifact.files and self._present(artifact, name) is not None
 
@@ -248,27 +208,10 @@ class Store:
         return None
 
     def check(self, artifact_id: str, name: str) -> Path | None:
-        """Verify a file that is here, and leave it as it is, whatever comes of that.
+        """Verify a file that is here, as it lies; return its path, or None if it is not here.
 
-        Parameters
-        ----------
-        artifact_id : str
-            As `Registry.resolve` takes it.
-        name : str
-            File name.
-
-        Returns
-        -------
-        Path or None
-            The file that `locate` would look at first; None if it is not here.
-
-        Raises
-        ------
-        ArtifactError
-            If there is no such artifact or file, or the file may not be read, or a folder is in
-            its place.
-        VerificationError
-            If the file is not what the registry says.
+        Raises ArtifactError if there is no such artifact or file, or it may not be read;
+        VerificationError if it is not what the registry says.
         """
         artifact = self.registry.resolve(artifact_id)
         entry = _entry(artifact, name)
@@ -286,27 +229,25 @@ class Store:
     def fetch(
         self, artifact_id: str, names: Iterable[str] | None = None, *, progress: bool = False
     ) -> list[Path]:
-        """Have several files of an artifact on this machine.
+        """Return several files of an artifact, by default all, fetched where necessary.
 
         Parameters
         ----------
         artifact_id : str
             As `Registry.resolve` takes it.
         names : iterable of str, optional
-            File names; all files of the artifact if not given.
+            File names; the order of the result is theirs, or the registry's.
         progress : bool
             Show a bar on stderr for each download, when stderr is a terminal.
 
         Returns
         -------
         list of Path
-            The verified files, in the order of `names` or of the registry.
+            The verified files.
 
         Raises
         ------
-        ArtifactError
-            If an artifact or file does not exist or cannot be had.
-        VerificationError
+        ArtifactError, VerificationError
             As `locate` does.
         """
         artifact = self.registry.resolve(artifact_id)
@@ -318,13 +259,8 @@ class Store:
     def locate(self, artifact_id: str, name: str, *, progress: bool = False) -> Path:
         """Find a file, or fetch it, and verify it.
 
-        1. A bundled file is verified and returned.
-        2. A cached file is verified and returned. A damaged one stays until it is
-           replaced: to delete it could hit the good one of another process.
-        3. Mirrors are tried in order; one that is busy or broke off is asked again
-           later, as it wishes. What one sends goes to a temporary name beside the
-           target, is verified, flushed to disk and then renamed, so that no process
-           ever sees a partial file.
+        A bundled file comes first, then a cached one, then the mirrors in order. A damaged cached
+        file stays until it is replaced: to delete it could hit the good one of another process.
 
         Parameters
         ----------
@@ -343,11 +279,9 @@ class Store:
         Raises
         ------
         ArtifactError
-            If there is no such artifact or file, nobody gave it, it may not be read, or the
-            cache cannot be written.
+            If there is no such artifact or file, nobody gave it, or the cache cannot be written.
         VerificationError
-            If there is something in its place that is not what the registry says: a bundled
-            file, or what the cache has or a mirror sent, and no mirror gave the right one.
+            If what is in its place, or what a mirror sent, is not the published file.
         """
         artifact = self.registry.resolve(artifact_id)
         entry = _entry(artifact, name)
