@@ -24,9 +24,9 @@ from decode_zoo.registry import parse_registry
 from tests.server import serving
 from tests.test_builder import GENES, Peak, build
 
-ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = "gtex-tissue-decode-v1"
-ID = "lab-tissue-network-v1"  # as long as the other: the id is in the graph, too
+TOY = Path(__file__).parent / "data/toy"
+PUBLISHED = "toy-decode-v1"
+ID = "lab-decode-v1"  # as long as the other: the id is in the graph, too
 CARD = """# Ours
 
 Trained on our cohort; good for nothing but tests.
@@ -39,9 +39,11 @@ Ask us.
 # Publish, and be killed where a function is called for the next time but some.
 KILLED = """
 import os, shutil, signal, sys
-from decode_zoo import files, publication
+from pathlib import Path
+from decode_zoo import files, publication, store
 from decode_zoo.cli import _run
-from decode_zoo.store import Store
+toy = Path(sys.argv[3])
+store.builtin_registry_path, store.bundled_root = lambda: toy / "registry.yaml", lambda: toy
 *place, name = "publication.{at}".replace("publication.files", "files").split(".")
 left, owner = {after}, eval(".".join(place))
 real = getattr(owner, name)
@@ -67,11 +69,18 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
+@pytest.fixture(autouse=True)
+def builtin(monkeypatch):
+    """The toy zoo stands in for the one that comes with the package."""
+    monkeypatch.setattr("decode_zoo.store.builtin_registry_path", lambda: TOY / "registry.yaml")
+    monkeypatch.setattr("decode_zoo.store.bundled_root", lambda: TOY)
+
+
 @pytest.fixture
 def bundle(tmp_path):
-    """The published bundle, under a name of the lab's."""
+    """The toy model, under a name of the lab's."""
     folder = tmp_path / "bundle"
-    shutil.copytree(ROOT / "zoo/models" / PUBLISHED, folder)
+    shutil.copytree(TOY / "models" / PUBLISHED, folder)
     graph = folder / "model.onnx"
     graph.write_bytes(graph.read_bytes().replace(PUBLISHED.encode(), ID.encode()))
     edit(folder, lambda content: content.update(id=ID))
@@ -87,7 +96,7 @@ def zoo(tmp_path):
 @pytest.fixture
 def sites(tmp_path):
     built = build(tmp_path / "built", GENES, {"T": [Peak("1", 0, 400)]}, {"R": [Peak("1", 5, 95)]})
-    folder = tmp_path / "toy-sites-v1"
+    folder = tmp_path / "own-sites-v1"
     shutil.copytree(built.locate("features.json").parent, folder)
     (folder / "CARD.md").write_text(CARD, encoding="utf-8")
     return folder
@@ -136,9 +145,9 @@ def test_what_is_published_is_predicted_with(call, bundle, zoo, tmp_path, monkey
         place = f"{serve(zoo)}/registry.yaml"
     monkeypatch.setenv("DECODE_ZOO_REGISTRY", place)
     listed = call("ls")[1]
-    assert f"{ID}\tmodel\t3.7 MB\tto fetch\t{place}\t" in listed
-    assert f"{PUBLISHED}\tmodel\t3.7 MB\there\tdecode-zoo\t" in listed
-    assert predict(call, "lab-tissue-network", tmp_path) == expected
+    assert f"{ID}\tmodel\t0.0 MB\tto fetch\t{place}\t" in listed
+    assert f"{PUBLISHED}\tmodel\t0.0 MB\there\tdecode-zoo\t" in listed
+    assert predict(call, "lab-decode", tmp_path) == expected
     told = call("info", ID)[1]
     assert f"registry    {place}" in told
     assert call("test", ID)[0] == 0
@@ -175,12 +184,12 @@ def test_a_feature_set_and_what_else_the_zoo_has(call, bundle, sites, zoo, monke
     found = parse_registry(registry.read_bytes(), registry)
     assert found.mirrors == ("https://lab.example",)
     assert found.same_as == {"x-v1": ID}
-    assert set(found.artifacts) == {ID, "toy-sites-v1"}
-    assert found.artifacts["toy-sites-v1"].files == entry_for(zoo / "features/toy-sites-v1")
+    assert set(found.artifacts) == {ID, "own-sites-v1"}
+    assert found.artifacts["own-sites-v1"].files == entry_for(zoo / "features/own-sites-v1")
     monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(registry))
-    code, out, err = call("info", "toy-sites-v1")
+    code, out, err = call("info", "own-sites-v1")
     assert (code, err) == (0, "")
-    assert call("fetch", "toy-sites-v1")[0] == 0
+    assert call("fetch", "own-sites-v1")[0] == 0
 
 
 def test_without_a_zoo_it_is_only_checked(call, bundle, tmp_path):
@@ -204,7 +213,7 @@ def change(**values):
 
 def other_answer(folder):
     def move(content):
-        content["known_answers"]["values"][3][5] += 0.01
+        content["known_answers"]["values"][3][1] += 0.01
 
     edit(folder, move)
 
@@ -226,7 +235,7 @@ def flipped_byte(folder):
 
 def link(folder):
     (folder / "weights.npz").unlink()
-    (folder / "weights.npz").symlink_to(ROOT / "zoo/models" / PUBLISHED / "weights.npz")
+    (folder / "weights.npz").symlink_to(TOY / "models" / PUBLISHED / "weights.npz")
 
 
 def write(name, text):
@@ -249,14 +258,14 @@ REFUSED = {
     "a folder in it": (lambda folder: (folder / "x").mkdir(), 4, "cannot be published"),
     "a symbolic link": (link, 4, "cannot be published"),
     "no licence": (change(license=""), 4, "license: must be text"),
-    "id without version": (change(id="lab-tissue"), 4, "lab-tissue-v1"),
+    "id without version": (change(id="lab-decode"), 4, "lab-decode-v1"),
     "id that is a path": (change(id="../x-v1"), (4, 5), "x-v1"),
     "another known answer": (other_answer, 5, "does not give its known answers"),
     "another network's weights": (other_weights, 5, ID),
     "a flipped byte": (flipped_byte, 5, "sha256"),
     "implementations that differ": (change(parity={"onnx_numpy": 0.5}), (4, 5), "implementations"),
     "another feature set": (
-        change(features={"id": "hg38-open-v1", "sha256": "0" * 64}),
+        change(features={"id": "toy-sites-v1", "sha256": "0" * 64}),
         5,
         "trained on another",
     ),
@@ -287,12 +296,12 @@ def test_another_content_under_a_published_id_is_refused(call, bundle, zoo):
     edit(bundle, lambda content: content.update(title="Better"))
     code, _, err = call("publish", bundle, "--to", zoo)
     assert code == 4
-    assert "lab-tissue-network-v2" in err
+    assert "lab-decode-v2" in err
     assert everything(zoo) == before
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("name", [PUBLISHED, "gtex-tissue-v1"])
+@pytest.mark.parametrize("name", [PUBLISHED, "toy-perceptron-v1"])
 def test_ids_of_decode_zoo_are_taken(call, bundle, zoo, name):
     edit(bundle, lambda content: content.update(id=name))
     graph = bundle / "model.onnx"
@@ -380,7 +389,7 @@ def test_a_publisher_that_is_killed_does_not_block_the_zoo(call, bundle, sites, 
     assert call("publish", sites, "--to", zoo, *PROSE)[0] == 0
     # The first calls of entry_for describe the bundle, not the copy.
     code = KILLED.format(at=at, after=1 if at == "entry_for" else 0)
-    done = subprocess.run([sys.executable, "-c", code, bundle, zoo], capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code, bundle, zoo, TOY], capture_output=True)
     assert done.returncode == -signal.SIGKILL
     code, _, err = call("publish", bundle, "--to", zoo)
     assert (code, err) == (0, "")
@@ -451,7 +460,6 @@ def test_a_model_has_its_licence_in_the_manifest(call, bundle):
 
 @pytest.mark.fault
 def test_sums_of_other_sites_are_refused(call, sites):
-    """Hashes all in step, and yet the two files are not of one set."""
     arrays = dict(read_arrays(sites / "sites.npz"))
     lengths = arrays["promoter_lengths"].copy()
     lengths[0] -= 1

@@ -171,13 +171,13 @@ def test_what_could_not_be_published_is_not_trained(call, tmp_path, wrong, words
 @pytest.mark.fault
 def test_the_prose_of_a_former_card_is_kept_and_its_facts_are_new(tmp_path):
     from decode_zoo.training.entry import write_card
-    from tests.test_publish import CARD, PUBLISHED, ROOT
+    from tests.test_publish import CARD, PUBLISHED, TOY
 
     new, old = tmp_path / "new", tmp_path / "old"
     for name in (new, old):
         name.mkdir()
     for file in ("manifest.json", "weights.npz", "model.onnx"):
-        shutil.copy(ROOT / "zoo/models" / PUBLISHED / file, new)
+        shutil.copy(TOY / "models" / PUBLISHED / file, new)
     write_card(new, old)
     assert "To be written" in (new / "CARD.md").read_text(encoding="utf-8")
     (old / "CARD.md").write_text(CARD, encoding="utf-8")
@@ -193,9 +193,9 @@ def test_the_prose_of_a_former_card_is_kept_and_its_facts_are_new(tmp_path):
 @pytest.mark.parametrize("odd", [b"no facts\n", b"\xff\xfe"])
 def test_a_former_card_that_cannot_be_used_costs_no_training(tmp_path, caplog, odd):
     from decode_zoo.training.entry import write_card
-    from tests.test_publish import PUBLISHED, ROOT
+    from tests.test_publish import PUBLISHED, TOY
 
-    shutil.copytree(ROOT / "zoo/models" / PUBLISHED, tmp_path / "new")
+    shutil.copytree(TOY / "models" / PUBLISHED, tmp_path / "new")
     (tmp_path / "CARD.md").write_bytes(odd)
     write_card(tmp_path / "new", tmp_path)
     assert not (tmp_path / "new" / "CARD.md").exists()
