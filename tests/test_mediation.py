@@ -1,10 +1,9 @@
-"""Mediation: residuals against statsmodels, and the study on a slice of a real cohort."""
+"""Mediation: residuals against statsmodels, and the study on the toy regulators."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.cohort import prepare_cohort
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.studies import mediation
 from decode_zoo.studies.mediation import left_by_each, left_by_sets, study_mediation
-
-DATA = Path(__file__).parent / "data" / "cohort"
 
 
 def data(n=12, m=25, seed=0):
@@ -105,39 +101,54 @@ def test_random_sets():
 # The study
 
 
-@pytest.fixture(scope="module")
-def features():
-    return dz.load_features("hg38-open-v2")
+REGULATORS = ["SPI1", "GATA1", "YY1", "CTCF", "MYC", "HNF4A", "ELAVL1", "PUM2", "SRSF1"]
+OTHERS = [
+    "GAPDH",
+    "ACTB",
+    "ENO1",
+    "TTR",
+    "INS",
+    "CD4",
+    "HBB",
+    "TP53",
+    "BRCA2",
+    "APOA1",
+    "SOD1",
+    "JUN",
+]
 
 
 @pytest.fixture(scope="module")
-def expression(features):
-    """14 real cell lines."""
-    for package in ("qnorm", "jinja2", "matplotlib"):
-        pytest.importorskip(package)
-    return prepare_cohort(
-        DATA / "counts.tsv.gz", DATA / "persons.tsv", features, quantity="counts"
-    ).expression
+def features(toy):
+    return dz.load_features(toy / "features/toy-sites-v1")
 
 
 @pytest.fixture(scope="module")
-def measured(features, expression):
-    """Regulators of the feature set that are in the matrix, by a way of their own."""
-    kinds = {"tf", "tf_target", "rbp", "rbp_other"}
-    tracks = itertools.chain(*features.side_tracks.values())
-    resolved = features.index.resolve(sorted({t.regulator for t in tracks if t.kind in kinds}))
-    found = {
-        gene: symbol
-        for gene, symbol in zip(resolved.gene_ids, resolved.symbols, strict=True)
-        if gene in expression.index
-    }
-    assert len(found) > 30
-    return found
+def measured(features):
+    """Regulators of the feature set that are genes: symbols by id."""
+    return dict(zip(features.index.resolve(REGULATORS).gene_ids, REGULATORS, strict=True))
 
 
 @pytest.fixture(scope="module")
-def genes(expression, measured):
-    return [str(gene) for gene in expression.index if gene not in measured][:2]
+def genes(features):
+    return list(features.index.resolve(OTHERS[:2]).gene_ids)
+
+
+@pytest.fixture(scope="module")
+def others(features):
+    """Genes that are neither regulators nor of the pair."""
+    return list(features.index.resolve(OTHERS[2:]).gene_ids)
+
+
+@pytest.fixture(scope="module")
+def expression(measured, genes, others):
+    """14 persons; the pair follows two regulators a little."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    ids = [*genes, *measured, *others]
+    values = 5 + np.random.default_rng(2).normal(size=(len(ids), 14))
+    values[:2] += 0.7 * (values[2] + values[4])
+    return pd.DataFrame(values, ids, [f"P{i}" for i in range(14)])
 
 
 @pytest.fixture
@@ -151,7 +162,7 @@ def study(features, expression, genes):
 def test_the_study_is_its_parts(study, expression, measured, genes):
     own = list(measured)[:3]
     asked = [measured[own[0]], own[1], measured[own[2]], "nobody", "ALB", genes[0], own[0]]
-    found = study(asked, draws=200)
+    found = study(asked, draws=15)
     numbers = found.numbers
     pair, regulators = expression.loc[genes].to_numpy(), expression.loc[own].to_numpy()
     assert numbers["persons"] == 14
@@ -165,17 +176,17 @@ def test_the_study_is_its_parts(study, expression, measured, genes):
         own[0]: f"duplicate_of:{own[0]}",
     }
     random = numbers["random_sets"]
-    assert random["n"] == 200
+    assert random["n"] == 15
     assert random["all"] is False
     assert random["of_regulators"] == len(measured) - 3
     null = found.tables["random_sets"][1]
     gene_of = {symbol: gene for gene, symbol in measured.items()}
-    for _, row in null[::40].iterrows():
+    for _, row in null.iterrows():
         chosen = [gene_of[name] for name in row["regulators"].split(",")]
         assert not {*chosen} & {*own, *genes}
         expected = left(pair, expression.loc[chosen].to_numpy())
         assert row["r2_left"] == pytest.approx(expected, abs=1e-9)
-    assert numbers["p"] == (1 + (null["r2_left"] <= numbers["r2_left"]).sum()) / 201
+    assert numbers["p"] == (1 + (null["r2_left"] <= numbers["r2_left"]).sum()) / 16
     table = found.tables["regulators"][1].set_index("asked")
     assert table["status"].tolist()[:3] == ["ok"] * 3
     row = table.loc[asked[0]]
@@ -200,16 +211,15 @@ def test_regulators_that_make_two_genes_alike_are_found(study, expression, measu
     numbers = study(own, matrix).numbers
     assert numbers["r2"] > 0.9
     assert numbers["r2_left"] < 0.3
-    assert numbers["p"] < 0.01
-    # Of all the pairs of regulators there are fewer than a thousand.
-    n = len(measured) - 2
-    assert numbers["random_sets"]["n"] == min(1000, n * (n - 1) // 2)
+    # No other of all the pairs leaves as little.
+    assert numbers["random_sets"]["n"] == 7 * 6 // 2
+    assert numbers["p"] == 1 / 22
 
 
 def test_the_order_of_genes_and_persons_does_not_matter(study, expression, measured, genes):
     own = list(measured)[:2]
-    whole, again = study(own, draws=50), study(own, draws=50)
-    other = study(own[::-1], expression.iloc[::-1, ::-1], genes[::-1], draws=50)
+    whole, again = study(own, draws=15), study(own, draws=15)
+    other = study(own[::-1], expression.iloc[::-1, ::-1], genes[::-1], draws=15)
     for key in ("r2", "r2_left", "p"):
         assert other.numbers[key] == pytest.approx(whole.numbers[key], rel=1e-6)
     pd.testing.assert_frame_equal(again.tables["random_sets"][1], whole.tables["random_sets"][1])
@@ -225,11 +235,12 @@ def test_constant_genes(study, expression, measured, genes):
         study(own, matrix)
 
 
-def test_what_cannot_be_tested_is_refused(study, expression, measured, genes):
+def test_what_cannot_be_tested_is_refused(study, expression, measured, genes, others):
     own, (gene, _) = list(measured), genes
     dependent = expression.copy()
     dependent.loc[own[2]] = dependent.loc[own[0]] - dependent.loc[own[1]]
     few = expression.loc[[*genes, *own[:5]]]
+    thirteen = {"matrix": expression.iloc[:, :13]}
     for error, message, regulators, options in (
         (UsageError, "two genes", own[:1], {"pair": ["TP53"]}),
         (UsageError, "two genes", own[:1], {"pair": "LAPTM5,CD53"}),
@@ -240,7 +251,7 @@ def test_what_cannot_be_tested_is_refused(study, expression, measured, genes):
         (InputError, "ALB is not in the matrix", own[:1], {"pair": ["ALB", gene]}),
         (InputError, r"none of the regulators .* nobody \(unknown_gene\)", ["nobody"], {}),
         # As many as persons less three.
-        (UsageError, "11 regulators are too many for 14 persons: at most 10", own[:11], {}),
+        (UsageError, "10 regulators are too many for 13 persons: at most 9", others, thirteen),
         (InputError, "9 persons are too few", own[:1], {"matrix": expression.iloc[:, :9]}),
         (InputError, "holds 2 other regulators", own[:3], {"matrix": few}),
         (InputError, "Are these counts", own[:1], {"matrix": expression * 100}),
@@ -248,31 +259,27 @@ def test_what_cannot_be_tested_is_refused(study, expression, measured, genes):
     ):
         with pytest.raises(error, match=message):
             study(regulators, **options)
-    assert study(own[:10], draws=9).numbers["p"] > 0
+    assert study(others[:9], draws=9, **thirteen).numbers["p"] > 0
 
 
 # The command
 
 
 @pytest.fixture
-def cohort(expression, tmp_path):
+def run(call, expression, toy_zoo, tmp_path):
     folder = tmp_path / "cohort"
     folder.mkdir()
     expression.to_csv(folder / "expression.tsv.gz", sep="\t", index_label="gene_id")
-    return folder
 
-
-@pytest.fixture
-def run(call, cohort, tmp_path):
-    def run(pair, regulators, matrix=cohort, out="out"):
-        text = f"--draws 30 --pair {','.join(pair)} -o {tmp_path / out} --regulators"
-        return call("study", "mediation", matrix, *text.split(), regulators)
+    def run(pair, regulators, matrix=folder, out="out"):
+        text = f"--features toy-sites-v1 --draws 15 --pair {','.join(pair)} -o {tmp_path / out}"
+        return call("study", "mediation", matrix, *text.split(), "--regulators", regulators)
 
     return run
 
 
-def test_command(run, cohort, tmp_path, genes, measured):
-    names = list(measured.values())[:2]
+def test_command(run, tmp_path, genes):
+    names = REGULATORS[:2]
     code, out, err = run(genes, f"{names[0]}, {names[1]},nobody")
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
@@ -282,11 +289,13 @@ def test_command(run, cohort, tmp_path, genes, measured):
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(files.split())
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["provenance"]["expression"]["file"] == "expression.tsv.gz"
-    assert summary["provenance"]["features"]["id"] == "hg38-open-v2"
-    assert len(pd.read_csv(tmp_path / "out" / "random_sets.tsv", sep="\t")) == 30
+    assert summary["provenance"]["features"]["id"] == "toy-sites-v1"
+    assert len(pd.read_csv(tmp_path / "out" / "random_sets.tsv", sep="\t")) == 15
     # The same regulators from a file.
     (tmp_path / "names.txt").write_text("\n".join([*names, "nobody"]))
-    code, _, err = run(genes, tmp_path / "names.txt", cohort / "expression.tsv.gz", "other")
+    code, _, err = run(
+        genes, tmp_path / "names.txt", tmp_path / "cohort/expression.tsv.gz", "other"
+    )
     assert code == 0, err
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["r2_left"] == summary["r2_left"]
@@ -296,7 +305,7 @@ def test_command(run, cohort, tmp_path, genes, measured):
 def test_faults_end_with_a_code_and_leave_nothing(run, tmp_path, genes):
     for pair, regulators, matrix, expected, message in (
         (genes[:1], "SPI1", {}, 2, "no pair of genes"),
-        (["nobody", genes[0]], "SPI1", {}, 2, "not known to hg38-open-v2"),
+        (["nobody", genes[0]], "SPI1", {}, 2, "not known to toy-sites-v1"),
         (genes, "nobody", {}, 4, "none of the regulators"),
         (genes, "SPI1", {"matrix": tmp_path / "nowhere"}, 4, "nowhere"),
     ):
