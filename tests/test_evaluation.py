@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -81,6 +81,7 @@ def test_neither_order_nor_scale_matters(seed):
     rng = np.random.default_rng(seed)
     genes, names = rng.permutation(20), [*rng.permutation(4), 4]
     first = compared(predicted, measured, resamples=0)
+    assume(len(np.unique(first.matrix.round(9))) == first.matrix.size)  # ties have no best one
     turned = [frame.iloc[genes, names] for frame in (np.exp(predicted), 3 * measured - 1)]
     again = compared(*turned, resamples=0)
     np.testing.assert_allclose(
