@@ -129,6 +129,8 @@ class OnnxBackend:
             providers = [(_CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]
         try:
             self._session = ort.InferenceSession(content, options, providers=providers)
+            meta = self._session.get_modelmeta()  # whose texts need not be UTF-8
+            self.metadata: Mapping[str, str] = meta.custom_metadata_map
         except Exception as error:  # ONNX Runtime raises several unrelated types
             if device == "cuda":
                 OnnxBackend(path, "cpu")  # a graph that the CPU refuses too is to blame itself
@@ -145,7 +147,6 @@ class OnnxBackend:
             )
         self.name = f"onnxruntime-{device}"
         self._path = path
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.outputs = _output_names(self.metadata, path)
         inputs = _columns(self._session.get_inputs(), 3, path)
         outputs = _columns(self._session.get_outputs(), 2, path)
