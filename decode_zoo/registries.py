@@ -47,7 +47,6 @@ __all__ = ["Kept", "fetch_text", "join_registries", "kept_copy", "read_registry"
 
 # Seconds. Younger copies are not refreshed: a loop over commands must not become one over requests.
 _FRESH = 300
-_MOST_KNOWN = 100_000  # ids
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _WITHOUT = "unset DECODE_ZOO_REGISTRY to go on with the built-in zoo"
 
@@ -232,12 +231,6 @@ def _check_meanings(
             "same_as), but an id never changes its meaning",
             path=url,
             remedy=f"Ask who runs this zoo. If what is there now is to be trusted, delete {copy}.",
-        )
-    if len(new) > _MOST_KNOWN:
-        raise InputError(
-            f"has had more than {_MOST_KNOWN} ids in all",
-            path=url,
-            remedy=f"Ask who runs this zoo, or delete {copy}.",
         )
 
 

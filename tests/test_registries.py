@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo import download, registries
+from decode_zoo import download
 from decode_zoo.artifact import Artifact, FileEntry
 from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
 from decode_zoo.registries import fetch_text, join_registries, registry_places
@@ -298,19 +298,6 @@ def test_id_may_come_back_with_the_meaning_that_it_had(tmp_path, url, host):
         serve(host, text(*artifacts, folder=tmp_path))
         assert len(join(tmp_path, url).artifacts) == 2 + len(artifacts)
         age(tmp_path)
-
-
-@pytest.mark.fault
-def test_registry_of_ever_new_ids_is_not_followed_for_ever(
-    tmp_path, url, host, caplog, monkeypatch
-):
-    monkeypatch.setattr(registries, "_MOST_KNOWN", 2)
-    for number in (1, 2, 3):
-        serve(host, text(replace(MINE, id=f"mine-v{number}"), folder=tmp_path))
-        joined = join(tmp_path, url)
-        age(tmp_path)
-    assert joined.resolve("mine").id == "mine-v2"
-    assert "more than 2 ids" in caplog.text
 
 
 def copy_in(cache):
