@@ -16,30 +16,28 @@ import pytest
 
 import decode_zoo as dz
 from decode_zoo.errors import MissingExtraError, UsageError
+from decode_zoo.genesets import TARGETS
 
 pytest.importorskip("jinja2")
 
-from decode_zoo.report import Report, build_report, check_page, write_report
+from decode_zoo.report import build_report, check_page, write_report
+from decode_zoo.report.content import DETAIL, MAX_ROWS
 from decode_zoo.report.detail import steps_for, to_steps
 from decode_zoo.report.page import pack
 
-ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"
 BREAKOUT = "</script><script>alert(2)</script>"
-GENES = ["ALB", "nope", "TTN", "ENSG00000163631.4", HOSTILE, "GATA1", BREAKOUT, "H19"]
-OUTPUTS = ["Liver", "Whole_Blood", "median_log2_tpm"]
-FOUND = ["ALB", "TTN", "GATA1", "H19"]
-SIDES = ("promoter", "rna")
+GENES = ["ALB", "nope", "XIST", "ENSG00000163631.4", HOSTILE, "GATA1", BREAKOUT, "ACTB"]
+OUTPUTS = ["Liver", "Lung", "median_log2_tpm"]
+FOUND = ["ALB", "XIST", "GATA1", "ACTB"]
 
 
 class Elements(HTMLParser):
     """Elements of a page with their attributes, and the texts of scripts and styles."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html):
         super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.open = ""
+        self.elements, self.texts, self.open = [], [], ""
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -53,11 +51,11 @@ class Elements(HTMLParser):
         if self.open in ("script", "style"):
             self.texts.append((self.open, data))
 
-    def of(self, tag: str) -> list[dict[str, str | None]]:
+    def of(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def content_of(html: str):
+def content_of(html):
     """The data of a page, and its numbers by name."""
     data = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])
     packed = re.search(r'id="numbers">(.*?)</script>', html)[1]
@@ -70,13 +68,17 @@ def content_of(html: str):
 
 
 @pytest.fixture(scope="module")
-def model():
-    return dz.load("gtex-tissue-v1")
+def model(toy_models):
+    return toy_models["decode"]
 
 
 @pytest.fixture(scope="module")
-def report(model) -> Report:
-    return build_report(model, GENES, outputs=OUTPUTS, title=f"A {HOSTILE} list")
+def report(model):
+    # The toy has 14 regulators, and a page the strongest 15 of each gene.
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("detail", "page"):
+            patch.setattr(f"decode_zoo.report.{module}.TOP", 6)
+        return build_report(model, GENES, outputs=OUTPUTS, title=f"A {HOSTILE} list")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,7 @@ def test_means_are_those_of_the_summary(page, model):
 def test_strongest_regulators_are_those_of_explain(page, model):
     data, arrays = page
     k = data["perOutput"]
+    assert k == 6
     top = model.explain(FOUND, outputs=OUTPUTS).top(k)
     steps = arrays["steps"].reshape(4, 3)
     listed = arrays["top"].reshape(4, 3, k)
@@ -153,7 +156,7 @@ def test_places_are_those_of_explain_by_position(page, model):
     positions = model.explain(FOUND, outputs=OUTPUTS, by="position")
     table = positions.to_frame()
     table = table[table["class"] != "mask"]
-    table["side"] = np.where(table["class"] == "TF", 0, 1)
+    table["side"] = np.where(table["class"].isin(["TF", "chromatin"]), 0, 1)
     by = ["symbol", "output", "class", "regulator", "side", "bin"]
     grouped = table.groupby(by, observed=True)
     expected = grouped["score"].sum()
@@ -262,12 +265,15 @@ def test_provenance_and_honesty_are_on_the_page(report, model):
     assert report.provenance["by"] == "regulator"
 
 
-def test_targets_without_positions_are_told(report):
+def test_targets_without_positions_are_told(report, model):
+    side = model.manifest.inputs["promoter"]
+    targets = (replace(side.tracks[0], kind=TARGETS), *side.tracks[1:])
+    inputs = {**model.manifest.inputs, "promoter": replace(side, tracks=targets)}
+    other = replace(model, manifest=replace(model.manifest, inputs=inputs))
+    told = build_report(other, ["ALB"], outputs=["Liver"]).html
     for text in ("only the target genes are known", "spread evenly over the promoter window"):
-        assert text in report.html
-    of_sites = build_report(dz.load("gtex-tissue-decode-v1"), ["ALB"], outputs=["Liver"])
-    assert "target genes" not in of_sites.html
-    assert "spread evenly" not in of_sites.html
+        assert text in told
+        assert text not in report.html
 
 
 def test_an_empty_list_and_one_of_strangers_make_a_page(model):
@@ -281,7 +287,7 @@ def test_an_empty_list_and_one_of_strangers_make_a_page(model):
 
 def test_long_lists_show_the_first_genes_one_by_one(model, monkeypatch):
     monkeypatch.setattr("decode_zoo.report.content.DETAIL", 2)
-    told: list[tuple[int, int]] = []
+    told = []
     report = build_report(model, FOUND, outputs=["Liver"], progress=lambda *now: told.append(now))
     assert told == [(4, 6), (6, 6)]
     data, arrays = content_of(report.html)
@@ -289,12 +295,18 @@ def test_long_lists_show_the_first_genes_one_by_one(model, monkeypatch):
     assert arrays["steps"].size == 2
     assert arrays["prediction"].size == 4
     assert "Shown for the first 2 of 4 genes" in report.html
-    assert "Shown for the first" not in build_report(model, FOUND[:2], outputs=["Liver"]).html
+
+
+def test_the_same_genes_make_the_same_page(report, model):
+    one, other = (build_report(model, FOUND[:2], outputs=["Liver"]) for _ in range(2))
+    without = [page.html.replace(page.provenance["created"], "") for page in (one, other)]
+    assert without[0] == without[1]
+    assert "Shown for the first" not in one.html
 
 
 @pytest.mark.parametrize(("n", "outputs"), [(5_001, ["Liver"]), (5_000, None)])
 def test_too_long_lists_are_refused_with_another_way(model, monkeypatch, n, outputs):
-    monkeypatch.setattr("decode_zoo.report.content.MAX_PREDICTIONS", 200_000)
+    monkeypatch.setattr("decode_zoo.report.content.MAX_PREDICTIONS", 14_000)
     with pytest.raises(UsageError, match="decode-zoo explain --summary"):
         build_report(model, ["ALB"] * n, outputs=outputs)
 
@@ -416,9 +428,10 @@ def test_wrong_calls(model, tmp_path, monkeypatch):
             call()
 
 
-MODEL = ("report", "--model", "gtex-tissue-v1")
+MODEL = ("report", "--model", "toy-decode-v1")
 
 
+@pytest.mark.usefixtures("toy_zoo")
 def test_command_line(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.tsv").write_text("gene\nALB\nnope\n")
@@ -435,12 +448,13 @@ def test_command_line(call, tmp_path, monkeypatch):
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<h1>My &lt;genes&gt;</h1>" in html
     record = json.loads((tmp_path / "r.html.provenance.json").read_text())
-    assert record["requested_model"] == "gtex-tissue-v1"
+    assert record["requested_model"] == "toy-decode-v1"
     assert record["genes"]["file"] == "mine.tsv"
     assert record["outputs"] == ["Liver"]
     assert record["genes"]["sha256"] in html
 
 
+@pytest.mark.usefixtures("toy_zoo")
 @pytest.mark.parametrize(
     ("args", "genes", "code", "message"),
     [
@@ -466,12 +480,16 @@ def test_errors_have_their_codes(call, args, genes, code, message, tmp_path, mon
     assert not any((tmp_path / "out").iterdir())
 
 
-@pytest.mark.slow
-def test_pages_stay_below_ten_megabytes(model):
+def test_pages_stay_below_ten_megabytes(monkeypatch):
+    model = dz.load("gtex-tissue-v1")
     rows = model.features.rows
-    coding = [
-        gene for gene, kind in zip(rows.ids, rows.biotypes, strict=True) if kind == "protein_coding"
-    ]
-    sizes = [len(build_report(model, coding[::10][:n]).html) for n in (10, 2000)]
-    assert sizes[0] < 1e6
-    assert sizes[1] < 10e6
+    coding = np.array(rows.ids)[np.array(rows.biotypes) == "protein_coding"]
+    genes = coding[:: len(coding) // 100][:100].tolist()
+    alone = len(build_report(model, genes[:10]).html)
+    monkeypatch.setattr("decode_zoo.report.content.DETAIL", 0)
+    few, some, many = (len(build_report(model, genes[:n]).html) for n in (10, 50, 100))
+    assert alone < 1e6
+    # Linear from there: by gene in the list, and by gene shown by itself.
+    largest = many + (many - some) / 50 * MAX_ROWS
+    largest += (alone - few) / 10 * (DETAIL // len(model.outputs))
+    assert 4e6 < largest < 10e6
