@@ -220,20 +220,17 @@ def _refuse(wrong: npt.NDArray[np.bool_], matrix: pd.DataFrame, why: str, remedy
         return
     row, column = (int(place[0]) for place in np.nonzero(wrong))
     names, gene = [str(name) for name in matrix.columns], str(matrix.index[row])
-    value, path = matrix.to_numpy(np.float64)[row, column], matrix.attrs.get("path")
+    value, path, line = matrix.to_numpy(np.float64)[row, column], matrix.attrs.get("path"), None
+    if path is not None:
+        table = Table.read(path)
+        genes = [strip_version(name) for name in table.first_cells()]
+        line = table.lines[genes.index(gene)] if gene in genes else None
     raise InputError(
         f"column '{names[column]}', gene {gene}: {value:g}: {why}",
         path=path,
-        line=None if path is None else _line_of(gene, path),
+        line=line,
         remedy=remedy,
     )
-
-
-def _line_of(gene: str, path: str) -> int | None:
-    """Look up where a gene stands in its file."""
-    table = Table.read(path)
-    names = (strip_version(name) for name in table.first_cells())
-    return next((n for n, name in zip(table.lines, names, strict=True) if name == gene), None)
 
 
 @dataclass(frozen=True)

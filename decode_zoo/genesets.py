@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +214,8 @@ def read_targets(
     """
     sets = sorted(read_gmt(file.path), key=lambda found: found.name)
     tracks = _tracks(file, sets)
-    members = {gene: i for i, gene in enumerate(dict.fromkeys(_members(sets)))}
+    members = [gene for found in sets for gene in found.genes]
+    names = {gene: i for i, gene in enumerate(dict.fromkeys(members))}
     bases = [str(gene).removesuffix(_PAR_Y) for gene in annotation.gene_ids]
     places = {gene: i for i, gene in enumerate(dict.fromkeys(bases))}
     gene_of_row = np.array([places[gene] for gene in bases], np.int64)
@@ -223,9 +223,7 @@ def read_targets(
     index = GeneIndex.from_columns(
         places, annotation.symbols[firsts].tolist(), annotation.biotypes[firsts].tolist(), aliases
     )
-    genes = _find(list(members), file, index)[
-        np.fromiter((members[gene] for gene in _members(sets)), np.int64)
-    ]
+    genes = _find(list(names), file, index)[np.array([names[gene] for gene in members], np.int64)]
     codes = np.repeat(np.arange(len(sets)), [len(found.genes) for found in sets])
     # Rows of a gene, then its tracks: two names of one gene make one pair.
     order = np.argsort(gene_of_row, kind="stable")
@@ -234,10 +232,6 @@ def read_targets(
     rows = order[ranges((np.cumsum(counts) - counts)[genes], counts[genes])]
     pairs = np.unique(rows * len(sets) + np.repeat(codes, counts[genes]))
     return Targets(tracks, pairs // len(sets), pairs % len(sets))
-
-
-def _members(sets: Sequence[GeneSet]) -> Iterable[str]:
-    return chain.from_iterable(found.genes for found in sets)
 
 
 def _tracks(file: TargetFile, sets: Sequence[GeneSet]) -> tuple[Track, ...]:

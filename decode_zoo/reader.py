@@ -82,7 +82,15 @@ def read_text(source: Source) -> bytes:
     The source is a path, '-' for standard input, or an open stream, which is left open. Only cells
     that are used are decoded, so that what stands elsewhere cannot be wrong.
     """
-    path, data = name_of(source), _content(source)
+    path = name_of(source)
+    if not isinstance(source, (str, os.PathLike)):
+        data = _held(source, path)
+    elif os.fspath(source) != "-":
+        data = read_bytes(source)
+    elif sys.stdin is None:  # closed by the caller (<&-)
+        raise InputError("is closed.", path=path, remedy="Name a file of genes.")
+    else:
+        data = _held(sys.stdin.buffer, path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             data = data.decode("utf-16").encode()
@@ -110,17 +118,6 @@ def name_of(source: Source) -> str:
         return "standard input" if path == "-" else path
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else "the gene list"
-
-
-def _content(source: Source) -> bytes:
-    path = name_of(source)
-    if not isinstance(source, (str, os.PathLike)):
-        return _held(source, path)
-    if os.fspath(source) != "-":
-        return read_bytes(source)
-    if sys.stdin is None:  # closed by the caller (<&-)
-        raise InputError("is closed.", path=path, remedy="Name a file of genes.")
-    return _held(sys.stdin.buffer, path)
 
 
 def _held(stream: TextIO | BinaryIO, path: str) -> bytes:

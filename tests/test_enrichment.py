@@ -716,7 +716,9 @@ def test_the_genes_that_the_model_was_tested_on_are_the_default(run, tmp_path, m
         return scores
 
     monkeypatch.setattr(enrichment, "mean_scores", stand_in)
-    code, _, err = run("--classes", "RBP", "--top", 12)
+    # A single list, whose picture has just enough room.
+    one = ("--list", tmp_path / "essential.txt")
+    code, _, err = run("--classes", "RBP", "--top", 12, *one, compared=False)
     assert code == 0, err
     assert set(asked) == {"1"}
     assert "5194 genes explained" in err

@@ -79,8 +79,15 @@ def prepare_cohort(
             "min_tpm must not be negative, and min_share must be above 0 and at most "
             f"1, not {min_tpm} and {min_share}."
         )
-    grid, turned = oriented(_grid_of(expression), features)
-    table = _table_of(persons, grid)
+    if isinstance(expression, pd.DataFrame):
+        expression = Grid.from_frame(expression, "the expression matrix")
+    elif not isinstance(expression, Grid):
+        expression = read_grid(expression)
+    grid, turned = oriented(expression, features)
+    if persons is None:
+        table = pd.DataFrame(index=pd.Index(grid.columns, name="person", dtype=object))
+    else:
+        table = persons if isinstance(persons, pd.DataFrame) else read_persons(persons)
     if covariates and persons is None:
         raise UsageError("Covariates are columns of a person table.", remedy="--persons FILE")
     place = match(grid.columns, table, grid.path)
@@ -130,22 +137,6 @@ def prepare_cohort(
         },
     }
     return Cohort(frame, table, abundance, normalised, share, facts)
-
-
-def _grid_of(expression: str | os.PathLike[str] | pd.DataFrame | Grid) -> Grid:
-    if isinstance(expression, Grid):
-        return expression
-    if isinstance(expression, pd.DataFrame):
-        return Grid.from_frame(expression, "the expression matrix")
-    return read_grid(expression)
-
-
-def _table_of(persons: str | os.PathLike[str] | pd.DataFrame | None, grid: Grid) -> pd.DataFrame:
-    if isinstance(persons, pd.DataFrame):
-        return persons
-    if persons is None:
-        return pd.DataFrame(index=pd.Index(grid.columns, name="person", dtype=object))
-    return read_persons(persons)
 
 
 def _without_length(

@@ -79,8 +79,15 @@ class Quality:
 def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
     """Measure what the page of a cohort shows."""
     traits = [trait_of(cohort.persons, str(name)) for name in cohort.persons.columns]
-    traits = [trait for trait in traits if trait.varies and _tells(trait)]
-    similarity = _similarity(cohort.normalised)
+    # A name for each person, unlike a trait, groups none of them.
+    traits = [
+        trait
+        for trait in traits
+        if trait.varies
+        and (trait.numbers is not None or len(trait.categories) <= max(len(trait.texts) // 2, 2))
+    ]
+    correlation = np.atleast_2d(np.corrcoef(cohort.normalised.T))
+    similarity = (correlation.sum(axis=1) - 1) / (len(correlation) - 1)
     deviation = _MAD * float(np.median(np.abs(similarity - np.median(similarity))))
     far = similarity < np.median(similarity) - _FAR * deviation
     return Quality(
@@ -90,11 +97,6 @@ def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
         _sex_check(cohort, features),
         traits,
     )
-
-
-def _tells(trait: Trait) -> bool:
-    """Return whether a trait groups persons; a name for each of them does not."""
-    return trait.numbers is not None or len(trait.categories) <= max(len(trait.texts) // 2, 2)
 
 
 def _components(values: FloatArray, traits: list[Trait]) -> Components:
@@ -124,13 +126,6 @@ def _explained(scores: FloatArray, trait: Trait) -> FloatArray:
     fitted = design @ np.linalg.lstsq(design, centred, rcond=None)[0]
     explained: FloatArray = (fitted**2).sum(axis=0) / np.maximum((centred**2).sum(axis=0), 1e-12)
     return explained
-
-
-def _similarity(normalised: FloatArray) -> FloatArray:
-    correlation = np.atleast_2d(np.corrcoef(normalised.T))
-    persons = len(correlation)
-    mean: FloatArray = (correlation.sum(axis=1) - 1) / (persons - 1)
-    return mean
 
 
 def _sex_check(cohort: Cohort, features: FeatureSet) -> SexCheck:

@@ -72,7 +72,8 @@ def lists(study: EnrichmentStudy) -> Figure:
     n = len(study.rankings)
     figure = charts.sheet(
         DOUBLE,
-        (_HEAD + _PAIR * len(names) + AXIS) * n,
+        # With room for two at least: titles and labels leave one of its own nothing.
+        (_HEAD + _PAIR * max(len(names), 2) + AXIS) * n,
         title="Importance of regulators on lists",
         lines="AUROC: how often one on the list is more important than another (95%); "
         "given sites: at equal numbers of genes bound and of tracks",
