@@ -146,23 +146,6 @@ class Attribution:
             f"{len(self.feature)} × {len(self.outputs)} scores)"
         )
 
-    @classmethod
-    def join(cls, parts: Sequence[Attribution]) -> Attribution:
-        """Put attributions of different genes by one explainer one after the other."""
-        counts = np.concatenate([np.diff(part.indptr) for part in parts])
-        arrays: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("feature", "bin", "scores", "prediction", "sum_of_scores")
-        }
-        return replace(
-            parts[0],
-            genes=pd.concat([part.genes for part in parts], ignore_index=True),
-            indptr=np.concatenate(([0], np.cumsum(counts))),
-            parents=tuple(parent for part in parts for parent in part.parents),
-            rna_lengths=tuple(length for part in parts for length in part.rna_lengths),
-            **arrays,
-        )
-
     def slice(self, start: int, stop: int) -> Attribution:
         """Return the rows ``start:stop``."""
         first, last = int(self.indptr[start]), int(self.indptr[stop])

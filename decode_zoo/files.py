@@ -252,16 +252,15 @@ def sha256_of_stream(file: BinaryIO, most: int | None = None) -> str:
 
 
 @contextmanager
-def atomic_path(path: FilePath, *, scratch: Path | None = None) -> Iterator[Path]:
+def atomic_path(path: FilePath) -> Iterator[Path]:
     """Give a temporary name, which the block must create; it becomes `path` if the block succeeds.
 
     The name is unique and on the same file system, so that writers never meet and the final rename
     is atomic; the data reach the disk before the name does. On any error, Ctrl-C included, `path`
-    is untouched. Of a symbolic link, the target is replaced. In `scratch`, a folder on the same
-    file system, what a kill leaves is cleared away with the rest.
+    is untouched. Of a symbolic link, the target is replaced.
     """
     target = Path(os.path.realpath(path))
-    temporary = _sibling(target if scratch is None else scratch / target.name)
+    temporary = _sibling(target)
     try:
         yield temporary
         _sync(temporary)
