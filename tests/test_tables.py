@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ RECORD = {"command": ["decode-zoo", "predict"], "seed": 1}
 
 
 @pytest.fixture
-def frame() -> pd.DataFrame:
+def frame():
     return pd.DataFrame(
         {
             "gene_id": ["ENSG1", "no such", "ENSG1", "é"],
@@ -40,7 +39,7 @@ def frame() -> pd.DataFrame:
     )
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -49,9 +48,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("old", [None, "old"])
-def test_a_failing_block_leaves_things_as_they_were(
-    tmp_path: Path, error: type[BaseException], old: str | None
-) -> None:
+def test_a_failing_block_leaves_things_as_they_were(tmp_path, error, old):
     target = tmp_path / "x"
     if old:
         target.write_text(old)
@@ -63,7 +60,7 @@ def test_a_failing_block_leaves_things_as_they_were(
     assert not old or target.read_text() == old
 
 
-def test_atomic_path_replaces_and_keeps_links_and_permissions(tmp_path: Path) -> None:
+def test_atomic_path_replaces_and_keeps_links_and_permissions(tmp_path):
     real = tmp_path / "real"
     real.write_text("old")
     link = tmp_path / "link"
@@ -77,7 +74,7 @@ def test_atomic_path_replaces_and_keeps_links_and_permissions(tmp_path: Path) ->
     assert real.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_do_not_meet(tmp_path):
     with atomic_path(tmp_path / "x") as one, atomic_path(tmp_path / "x") as two:
         one.write_text("1")
         two.write_text("2")
@@ -86,7 +83,7 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path: Path, exists: bool) -> None:
+def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path, exists):
     target = tmp_path / "set"
     if exists:
         target.mkdir()
@@ -100,7 +97,7 @@ def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path: Path, ex
 
 
 @pytest.mark.parametrize("mark", ["features.json", "manifest.json"])
-def test_force_replaces_only_what_decode_zoo_made(tmp_path: Path, mark: str) -> None:
+def test_force_replaces_only_what_decode_zoo_made(tmp_path, mark):
     target = tmp_path / "set"
     target.mkdir()
     (target / mark).write_text('{"manifest_version": 3}')
@@ -121,7 +118,7 @@ FILES = {
 }
 
 
-def made(target: Path, mark: str) -> Path:
+def made(target, mark):
     """A folder as decode-zoo makes it."""
     target.mkdir()
     for name in FILES[mark]:
@@ -130,7 +127,7 @@ def made(target: Path, mark: str) -> Path:
     return target
 
 
-def test_what_a_folder_may_hold_is_what_its_format_makes() -> None:
+def test_what_a_folder_may_hold_is_what_its_format_makes():
     from decode_zoo.manifest import BUNDLE_FILES
     from decode_zoo.publication import FEATURE_FILES
 
@@ -141,9 +138,7 @@ def test_what_a_folder_may_hold_is_what_its_format_makes() -> None:
 @pytest.mark.fault
 @pytest.mark.parametrize("mark", FILES)
 @pytest.mark.parametrize("foreign", ["thesis.doc", ".git/", "sub/", "weights.npz.bak", "CARD.md/"])
-def test_force_deletes_no_file_that_decode_zoo_did_not_make(
-    tmp_path: Path, mark: str, foreign: str
-) -> None:
+def test_force_deletes_no_file_that_decode_zoo_did_not_make(tmp_path, mark, foreign):
     target = made(tmp_path / "set", mark)
     path = target / foreign
     path.mkdir() if foreign.endswith("/") else path.write_text("years of work")
@@ -157,7 +152,7 @@ def test_force_deletes_no_file_that_decode_zoo_did_not_make(
 
 
 @pytest.mark.fault
-def test_force_deletes_no_file_that_came_meanwhile(tmp_path: Path) -> None:
+def test_force_deletes_no_file_that_came_meanwhile(tmp_path):
     target = made(tmp_path / "set", "manifest.json")
     with pytest.raises(UsageError, match=r"thesis\.doc"), atomic_dir(target, force=True) as new:  # noqa: PT012
         (new / "a").write_text("1")
@@ -167,7 +162,7 @@ def test_force_deletes_no_file_that_came_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", FILES)
-def test_force_keeps_the_card(tmp_path: Path, mark: str) -> None:
+def test_force_keeps_the_card(tmp_path, mark):
     target = made(tmp_path / "set", mark)
     (target / "CARD.md").write_text("by hand")
     with atomic_dir(target, force=True) as temporary:
@@ -192,9 +187,7 @@ with atomic_dir(sys.argv[1], force=True) as new:
 
 @pytest.mark.fault
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(
-    tmp_path: Path,
-) -> None:
+def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(tmp_path):
     target = made(tmp_path / "set", "manifest.json")
     done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -211,7 +204,7 @@ def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(
 
 
 @pytest.mark.fault
-def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path: Path) -> None:
+def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path):
     target = made(tmp_path / "set", "manifest.json")
     made(tmp_path / ".set.decode-zoo-replaced", "manifest.json")
     with pytest.raises(UsageError, match="left the former folder at"):
@@ -220,7 +213,7 @@ def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failing_folder_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_failing_folder_leaves_the_old_one(tmp_path, error):
     target = made(tmp_path / "set", "features.json")
     with pytest.raises(error), atomic_dir(target, force=True) as temporary:  # noqa: PT012
         (temporary / "a").write_text("1")
@@ -229,13 +222,11 @@ def test_a_failing_folder_leaves_the_old_one(tmp_path: Path, error: type[BaseExc
     assert names(target) == sorted(FILES["features.json"])
 
 
-def test_a_failed_rename_puts_the_old_folder_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
     target = made(tmp_path / "set", "features.json")
     rename, calls = os.rename, []
 
-    def fail_second(source: Any, destination: Any) -> None:
+    def fail_second(source, destination):
         calls.append(source)
         if len(calls) == 2:
             raise PermissionError("no")
@@ -248,7 +239,7 @@ def test_a_failed_rename_puts_the_old_folder_back(
     assert names(target) == sorted(FILES["features.json"])
 
 
-def test_atomic_dir_refuses_a_file_and_a_missing_parent(tmp_path: Path) -> None:
+def test_atomic_dir_refuses_a_file_and_a_missing_parent(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="not a folder"), atomic_dir(tmp_path / "file", True):
         pass
@@ -259,7 +250,7 @@ def test_atomic_dir_refuses_a_file_and_a_missing_parent(tmp_path: Path) -> None:
 # --- provenance --------------------------------------------------------------------
 
 
-def test_provenance_is_plain_and_complete() -> None:
+def test_provenance_is_plain_and_complete():
     facts = provenance(
         ["decode-zoo", "predict", Path("x")],  # type: ignore[list-item]
         seed=np.int64(3),
@@ -284,7 +275,7 @@ def test_provenance_is_plain_and_complete() -> None:
     assert facts["nested"] == {"1": True}
 
 
-def test_provenance_imports_no_back_end() -> None:
+def test_provenance_imports_no_back_end():
     code = (
         "import sys; from decode_zoo.provenance import provenance; provenance([]);"
         "print([m for m in ('pandas', 'onnxruntime', 'tensorflow', 'scipy') if m in sys.modules])"
@@ -305,7 +296,7 @@ EXPECTED = (
 
 
 @pytest.mark.parametrize("name", ["out.tsv", "out.txt", "OUT.TSV"])
-def test_tab_separated(tmp_path: Path, frame: pd.DataFrame, name: str) -> None:
+def test_tab_separated(tmp_path, frame, name):
     path = tmp_path / name
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2 fold change"})
     assert path.read_bytes() == EXPECTED.encode()
@@ -315,7 +306,7 @@ def test_tab_separated(tmp_path: Path, frame: pd.DataFrame, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "separator"), [("o.tsv", "\t"), ("o.csv", ",")])
-def test_text_reads_back(tmp_path: Path, frame: pd.DataFrame, name: str, separator: str) -> None:
+def test_text_reads_back(tmp_path, frame, name, separator):
     write_table(frame, tmp_path / name, provenance=RECORD)
     back = pd.read_csv(
         tmp_path / name,
@@ -326,9 +317,7 @@ def test_text_reads_back(tmp_path: Path, frame: pd.DataFrame, name: str, separat
     pd.testing.assert_frame_equal(back, frame, rtol=1e-5, check_dtype=False)
 
 
-def test_compressed_text_has_the_same_bytes_each_time(
-    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compressed_text_has_the_same_bytes_each_time(tmp_path, frame, monkeypatch):
     write_table(frame, tmp_path / "a.tsv.gz", provenance=RECORD)
     monkeypatch.setattr(time, "time", lambda: 2e9)
     write_table(frame, tmp_path / "b.tsv.gz", provenance=RECORD)
@@ -337,15 +326,13 @@ def test_compressed_text_has_the_same_bytes_each_time(
     assert gzip.decompress(data) == EXPECTED.encode()
 
 
-def test_blocks_of_rows_join_seamlessly(
-    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_of_rows_join_seamlessly(tmp_path, frame, monkeypatch):
     monkeypatch.setattr(tables, "_BLOCK_ROWS", 3)
     write_table(frame, tmp_path / "o.tsv", provenance=RECORD)
     assert (tmp_path / "o.tsv").read_text(encoding="utf-8") == EXPECTED
 
 
-def test_other_column_types_and_no_rows(tmp_path: Path) -> None:
+def test_other_column_types_and_no_rows(tmp_path):
     mixed = pd.DataFrame(
         {
             "n": [1, 2],
@@ -365,7 +352,7 @@ def test_other_column_types_and_no_rows(tmp_path: Path) -> None:
     assert (tmp_path / "empty.tsv").read_text() == "n\tyes\tany\twhole\treal\tkind\n"
 
 
-def test_parquet(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_parquet(tmp_path, frame):
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "o.parquet"
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
@@ -376,7 +363,7 @@ def test_parquet(tmp_path: Path, frame: pd.DataFrame) -> None:
     assert json.loads(provenance_path(path).read_text())["seed"] == 1
 
 
-def test_h5ad(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_h5ad(tmp_path, frame):
     anndata = pytest.importorskip("anndata")
     path = tmp_path / "o.h5ad"
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
@@ -394,7 +381,7 @@ def test_h5ad(tmp_path: Path, frame: pd.DataFrame) -> None:
     assert json.loads(data.uns["provenance"])["command"] == RECORD["command"]
 
 
-def test_text_among_the_outputs_does_not_fit_h5ad(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_text_among_the_outputs_does_not_fit_h5ad(tmp_path, frame):
     pytest.importorskip("anndata")
     with pytest.raises(UsageError, match="'regulator'"):
         write_table(frame.assign(regulator="MYC"), tmp_path / "o.h5ad", provenance=RECORD)
@@ -405,16 +392,14 @@ def test_text_among_the_outputs_does_not_fit_h5ad(tmp_path: Path, frame: pd.Data
 
 
 @pytest.mark.parametrize("name", ["out", "out.xlsx", "out.gz", "tsv", "out.csv.zip"])
-def test_unknown_formats_are_refused(tmp_path: Path, frame: pd.DataFrame, name: str) -> None:
+def test_unknown_formats_are_refused(tmp_path, frame, name):
     with pytest.raises(UsageError, match=r"\.tsv, .*\.h5ad"):
         write_table(frame, tmp_path / name, provenance=RECORD)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("existing", ["o.tsv", "o.tsv.provenance.json"])
-def test_existing_outputs_and_provenances_need_force(
-    tmp_path: Path, frame: pd.DataFrame, existing: str
-) -> None:
+def test_existing_outputs_and_provenances_need_force(tmp_path, frame, existing):
     path = tmp_path / "o.tsv"
     (tmp_path / existing).write_text("old")
     for refuse in (check_output, lambda path: write_table(frame, path, provenance=RECORD)):
@@ -430,9 +415,7 @@ def test_existing_outputs_and_provenances_need_force(
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("folder", ["o.tsv", "o.tsv.provenance.json"])
-def test_a_folder_in_the_place_of_an_output_is_refused(
-    tmp_path: Path, frame: pd.DataFrame, folder: str, force: bool
-) -> None:
+def test_a_folder_in_the_place_of_an_output_is_refused(tmp_path, frame, folder, force):
     (tmp_path / folder).mkdir()
     with pytest.raises(UsageError, match=rf"{folder} exists and is not a regular file"):
         write_table(frame, tmp_path / "o.tsv", provenance=RECORD, force=force)
@@ -440,18 +423,14 @@ def test_a_folder_in_the_place_of_an_output_is_refused(
 
 
 @pytest.mark.parametrize(("name", "package"), [("o.parquet", "pyarrow"), ("o.h5ad", "anndata")])
-def test_a_missing_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str
-) -> None:
+def test_a_missing_extra_is_named(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"'{package}'[\s\S]*decode-zoo\[tables\]"):
         check_output(tmp_path / name)
     check_output(tmp_path / "o.tsv")
 
 
-def test_places_that_cannot_be_written_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_places_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no folder"):
         check_output(tmp_path / "a" / "o.tsv")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
@@ -466,14 +445,8 @@ def test_places_that_cannot_be_written_are_refused(
 @pytest.mark.parametrize("step", ["text", "sidecar", "table"])
 @pytest.mark.parametrize("notes", [None, "old notes"])
 def test_a_failure_at_any_step_leaves_nothing_new(
-    tmp_path: Path,
-    frame: pd.DataFrame,
-    monkeypatch: pytest.MonkeyPatch,
-    step: str,
-    error: Any,
-    old: str | None,
-    notes: str | None,
-) -> None:
+    tmp_path, frame, monkeypatch, step, error, old, notes
+):
     path = tmp_path / "o.tsv"
     if old:
         path.write_text(old)
@@ -486,7 +459,7 @@ def test_a_failure_at_any_step_leaves_nothing_new(
         replace = os.replace
         target = path if step == "table" else provenance_path(path)
 
-        def fail(source: Any, destination: Any) -> None:
+        def fail(source, destination):
             if Path(destination) == target:
                 raise error
             replace(source, destination)
@@ -500,8 +473,8 @@ def test_a_failure_at_any_step_leaves_nothing_new(
     assert not notes or provenance_path(path).read_text() == notes
 
 
-def _raiser(error: Any) -> Any:
-    def fail(*_: object, **options: object) -> None:
+def _raiser(error):
+    def fail(*_, **options):
         raise error
 
     return fail
@@ -511,16 +484,12 @@ def _raiser(error: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", [None, "-"])
-def test_standard_output(
-    frame: pd.DataFrame, capsysbinary: pytest.CaptureFixture[bytes], path: str | None
-) -> None:
+def test_standard_output(frame, capsysbinary, path):
     write_table(frame, path, provenance=RECORD)
     assert capsysbinary.readouterr().out == EXPECTED.encode()
 
 
-def test_standard_output_without_bytes_and_closed(
-    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_standard_output_without_bytes_and_closed(frame, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     write_table(frame, None, provenance=RECORD)
@@ -530,7 +499,7 @@ def test_standard_output_without_bytes_and_closed(
         write_table(frame, "-", provenance=RECORD)
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_reader_that_leaves_early_is_no_error():
     code = (
         "import pandas as pd; from decode_zoo.tables import write_table;"
         "write_table(pd.DataFrame({'x': ['a' * 99] * 50_000}), '-', provenance={})"
@@ -548,7 +517,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("rows", [1, 50_000])
-def test_standard_output_that_is_full_is_told(rows: int) -> None:
+def test_standard_output_that_is_full_is_told(rows):
     code = (
         "import pandas as pd; from decode_zoo.errors import UsageError;"
         "from decode_zoo.tables import write_table\n"
@@ -563,7 +532,7 @@ def test_standard_output_that_is_full_is_told(rows: int) -> None:
     assert done.stderr == "Cannot write to standard output: No space left on device.\n"
 
 
-def test_a_wide_table_is_written_in_little_time(tmp_path: Path) -> None:
+def test_a_wide_table_is_written_in_little_time(tmp_path):
     values = np.random.default_rng(0).normal(size=(5_000, 54))
     wide = pd.DataFrame(values).rename(columns=str)
     start = time.perf_counter()
@@ -577,12 +546,10 @@ def test_a_wide_table_is_written_in_little_time(tmp_path: Path) -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("room", [0, 7, 50, 10_000])
-def test_hdf5_never_hears_of_a_disk_that_fills_up_and_the_caller_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
-) -> None:
+def test_hdf5_never_hears_of_a_disk_that_fills_up_and_the_caller_does(tmp_path, monkeypatch, room):
     really = os.write
 
-    def write(file: int, part: Any) -> int:  # disks take what fits, and then nothing
+    def write(file, part):  # disks take what fits, and then nothing
         place = os.lseek(file, 0, os.SEEK_CUR)
         if place >= room:
             raise OSError(28, "No space left on device")
