@@ -211,7 +211,7 @@ def write(path):
 def test_a_disk_that_fills_up_ends_an_h5ad_file_with_one_error(call, tmp_path, size, command):
     """The HDF5 library would go down with the process (exit code 139)."""
     pytest.importorskip("anndata")
-    call("fetch", "toy-perceptron-v1")
+    call("fetch", "toy-perceptron-v1", "toy-sites-v1")
     path = tmp_path / "o.h5ad"
     done = python(WIDE, *command, "-o", path, preexec_fn=limited(size))
     assert done.returncode == 2, done.stderr
