@@ -235,6 +235,7 @@ def test_sex_is_told_by_expression_and_outliers_are_found(prepare, features, cou
     assert quality.components.by_trait["age"].shape == quality.components.shares.shape
     without = measure_quality(prepare(counts.drop(index=kept), persons), features)
     assert without.sex.calls == ()
+    assert measure_quality(prepare(counts), features).sex.differing == []  # no table says a sex
 
 
 @pytest.mark.parametrize("sex", ["female", "male"])
