@@ -25,7 +25,15 @@ from decode_zoo.registry import write_registry
 from decode_zoo.store import Store
 from tests.server import Server
 from tests.test_cache import CONTENT, HALF, REGISTRY, ROOT, WEIGHTS, lay_out, places
-from tests.test_cli import run
+
+
+def run(*args, code=0, env=None):
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", "decode_zoo", *args]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == code, done.stderr
+    return done
+
 
 NAMES = [
     "decode-zoo",
