@@ -196,6 +196,7 @@ def test_a_former_card_that_cannot_be_used_costs_no_training(tmp_path, caplog, o
     from tests.test_publish import PUBLISHED, TOY
 
     shutil.copytree(TOY / "models" / PUBLISHED, tmp_path / "new")
+    (tmp_path / "new" / "CARD.md").unlink()
     (tmp_path / "CARD.md").write_bytes(odd)
     write_card(tmp_path / "new", tmp_path)
     assert not (tmp_path / "new" / "CARD.md").exists()
