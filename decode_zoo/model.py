@@ -201,7 +201,11 @@ class Model:
             block[side] = np.concatenate([genes, -genes, bound.astype(np.float32)])
         found, expected = backend.run(block), self.network.forward(block)
         if found.shape == expected.shape:
-            large = np.abs(expected).max(axis=1, keepdims=True)
+            # In a small network terms may cancel, so that one gene alone does not tell how large
+            # the rounded numbers were; the four of a size do, and the two with few sites.
+            rows = np.abs(expected).max(axis=1).reshape(3, -1, 2)
+            dense, few = rows[:2].max(axis=(0, 2)), rows[2].max(axis=1)
+            large = np.repeat(np.concatenate([dense, dense, few]), 2)[:, None]
             limit = max(_GRAPH_TOLERANCE, 4 * max(self.manifest.parity.values(), default=0.0))
             if (np.abs(found - expected) <= limit * (self._scale + large)).all():
                 return

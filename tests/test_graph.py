@@ -418,6 +418,11 @@ def test_the_published_graph_agrees_whatever_genes_are_made_up():
         model._check_agreement(model.backend("onnxruntime", "cpu"))
 
 
+def test_terms_that_cancel_in_a_small_network_are_no_disagreement(toy_model):
+    for _ in range(1000):
+        toy_model._check_agreement(toy_model.backend("onnxruntime", "cpu"))
+
+
 # -- fingerprints ----------------------------------------------------------------------------------
 
 
