@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -418,9 +419,11 @@ def test_the_published_graph_agrees_whatever_genes_are_made_up():
         model._check_agreement(model.backend("onnxruntime", "cpu"))
 
 
-def test_terms_that_cancel_in_a_small_network_are_no_disagreement(toy_model):
-    for _ in range(1000):
-        toy_model._check_agreement(toy_model.backend("onnxruntime", "cpu"))
+def test_terms_that_cancel_in_a_small_network_are_no_disagreement(toy_model, monkeypatch):
+    backend, made = toy_model.backend("onnxruntime", "cpu"), np.random.default_rng
+    for seed in (485, 859, 1418, *range(100)):  # the first three have outputs near zero
+        monkeypatch.setattr(np.random, "default_rng", partial(made, seed))
+        toy_model._check_agreement(backend)
 
 
 # -- fingerprints ----------------------------------------------------------------------------------
