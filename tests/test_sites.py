@@ -66,8 +66,8 @@ def test_with_strand(tmp_path, text):
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(BED6.encode()),
-        gzip.compress(BED6[:20].encode()) + gzip.compress(BED6[20:].encode()),
+        gzip.compress(BED6.encode(), mtime=0),
+        gzip.compress(BED6[:20].encode(), mtime=0) + gzip.compress(BED6[20:].encode(), mtime=0),
         BED6.replace("\n", "\r\n"),
         BED6.replace("\n", "\r"),
         ("track x\n#chrom\n" + BED6).replace("\n", "\r"),
@@ -210,7 +210,7 @@ def test_accessions_of_another_build(tmp_path):
 
 def test_damaged_gzip(tmp_path):
     with pytest.raises(InputError, match="gzip stream is damaged"):
-        read(tmp_path, gzip.compress(BED6.encode())[:-9])
+        read(tmp_path, gzip.compress(BED6.encode(), mtime=0)[:-9])
 
 
 # -- tracks --------------------------------------------------------------------------------------
