@@ -122,25 +122,21 @@ def test_genes_are_unions_of_transcripts_in_every_style(
     assert rows.tss.tolist() == [100, 150, 599]
 
 
-def test_compression_line_ends_and_other_lines_do_not_matter(tmp_path):
-    plain = read(tmp_path, GENCODE)
-    for name, content in (
-        ("genes.gtf.gz", gzip.compress(GENCODE.encode(), mtime=0)),
-        ("no-suffix", gzip.compress(GENCODE.encode(), mtime=0)),
-        ("windows.gtf", GENCODE.replace("\n", "\r\n").encode()),
-        ("macintosh.gtf", GENCODE.replace("\n", "\r").encode()),
-        ("notes.gtf", GENCODE.encode() + b"1\tx\tnote\tnone\t\t.\t+\t.\tx\n###\n"),
-        ("bom.gtf", b"\xef\xbb\xbf" + GENCODE.encode()),
-    ):
-        (tmp_path / name).write_bytes(content)
-        other = read_gtf(tmp_path / name, TOY)
-        assert exons(other) == exons(plain)
-        assert other.symbols.tolist() == plain.symbols.tolist()
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(GENCODE.encode(), mtime=0),
+        GENCODE.replace("\n", "\r").encode(),
+        b"\xef\xbb\xbf" + GENCODE.encode() + b"1\tx\tnote\tnone\t\t.\t+\t.\tx\n###\n",
+    ],
+)
+def test_compression_line_ends_and_other_lines_do_not_matter(tmp_path, content):
+    (tmp_path / "other").write_bytes(content)
+    assert exons(read_gtf(tmp_path / "other", TOY)) == exons(read(tmp_path, GENCODE))
 
 
 def test_line_order_within_a_gene_does_not_matter(tmp_path):
-    lines = GENCODE.splitlines(keepends=True)
-    backwards = read(tmp_path, "".join(lines[::-1]))
+    backwards = read(tmp_path, "".join(GENCODE.splitlines(keepends=True)[::-1]))
     assert exons(backwards) == exons(read(tmp_path, GENCODE))
     assert backwards.ids.tolist() == ["ENSG00000000002", "ENSG00000000001"]
 
@@ -164,7 +160,6 @@ def test_y_copies_of_par_genes_get_a_suffix(tmp_path):
         + exon("chrX", 101, 150, "+", "ENSG00000000007.3")
         + exon("chrY", 31, 40, "+", "ENSG00000000008.2_PAR_Y")
         + exon("chrX", 201, 250, "+", "ENSG00000000008.2")
-        + exon("chrY", 51, 60, "+", "ENSG00000000009.1")
     )
     genes = read(tmp_path, text)
     assert exons(genes) == {
@@ -172,7 +167,6 @@ def test_y_copies_of_par_genes_get_a_suffix(tmp_path):
         "ENSG00000000007": [(100, 150)],
         "ENSG00000000008_PAR_Y": [(30, 40)],
         "ENSG00000000008": [(200, 250)],
-        "ENSG00000000009": [(50, 60)],
     }
 
 
@@ -187,16 +181,13 @@ def test_a_gene_at_two_places_keeps_the_first(tmp_path, caplog):
     genes = read(tmp_path, text)
     assert exons(genes) == {"G1": [(100, 150), (200, 250)], "G2": [(30, 40)]}
     assert genes.chroms.tolist() == [1, 0]
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage() == (
+    assert caplog.messages == [
         f"{tmp_path / 'genes.gtf'}: 2 further places of 1 genes left out (a gene has one place, "
         "the first in the file), such as G1 on chromosome 1"
-    )
+    ]
     caplog.clear()
     read(tmp_path, text, "transcript")
-    (record,) = caplog.records
-    assert "5 exons have no transcript_id" in record.getMessage()
+    assert ["5 exons have no transcript_id" in message for message in caplog.messages] == [True]
 
 
 def test_transcripts_that_share_an_id_are_kept_apart(tmp_path):
@@ -265,22 +256,7 @@ def test_sequences_outside_the_genome_are_left_out(tmp_path, caplog):
     text = exon("chrUn_X", 1, 50, "+", "G0") + exon("chr1", 1, 50, "+", "G1")
     with caplog.at_level(logging.INFO):
         assert read(tmp_path, text).ids.tolist() == ["G1"]
-    (record,) = caplog.records
-    assert (record.levelno, "1 exons on 1 sequences" in record.getMessage()) == (logging.INFO, True)
-
-
-@pytest.mark.shared
-@pytest.mark.slow
-def test_refseq_transcripts_are_distinct(shared, caplog):
-    path = shared / "data/annotation/refseq.transcripts.hg38.gtf.gz"
-    rows = read_gtf(path, Genome.named("hg38"), level="transcript")
-    assert len(rows) == len(set(rows.ids.tolist())) == 56_091
-    assert not caplog.records
-    genes = read_gtf(path, Genome.named("hg38"))
-    assert "67 further places of 65 genes left out" in caplog.text
-    # GRCh38 holds U2AF1 twice, 37 million bases apart.
-    (u2af1,) = np.flatnonzero(genes.symbols == "U2AF1")
-    assert np.ptp(genes.exon_starts[slice(*genes.exon_indptr[u2af1 : u2af1 + 2])]) < 20_000
+    assert "1 exons on 1 sequences" in caplog.text
 
 
 # -- faults --------------------------------------------------------------------------------------
@@ -292,11 +268,9 @@ GOOD = exon("chr1", 1, 50, "+", "G1")
     ("bad", "message"),
     [
         (exon("chr1", 50, 1, "+", "G2"), "not a 1-based closed interval"),
-        (exon("chr1", 0, 9, "+", "G2"), "not a 1-based closed interval"),
         (exon("chr1", 1, 9, ".", "G2"), r"strand must be \+ or -"),
         (exon("chr1", 9_990, 10_001, "+", "G2"), "past its chromosome's last base in toy"),
         (exon("chr1", 1, 9, "+", ""), "exon without gene_id"),
-        ("chr1\ttoy\texon\t1\t9\t.\t+\t.\tnothing here\n", "exon without gene_id"),
         ("chr1\ttoy\texon\tone\t9\t.\t+\t.\tx\n", "start is not a whole number: 'one'"),
         ("chr1\ttoy\texon\t1\t9.5\t.\t+\t.\tx\n", "end is not a whole number: '9.5'"),
         ("chr1\ttoy\texon\t1\t9\n", "expected GTF with at least 9 .* columns, found 5"),
@@ -312,7 +286,6 @@ def test_bad_line_is_named(tmp_path, bad, message):
     ("text", "message"),
     [
         ("", "has no exon lines"),
-        ("# nothing\n", "has no exon lines"),
         ("chr1\ttoy\tgene\t1\t9\t.\t+\t.\tx\n", "has no exon lines"),
         ("#x\nchr1 toy exon 1 9 . + . x\n", r"line 2: (?s:.*)separated by tabs, not spaces"),
         (exon("Mito", 1, 9, "+", "G1"), r"none of its sequences \(Mito, …\) is in genome 'toy'"),
@@ -323,24 +296,14 @@ def test_file_without_usable_exons(tmp_path, text, message):
         read(tmp_path, text)
 
 
-def test_refseq_accessions_of_another_build_are_refused(tmp_path):
-    path = tmp_path / "genes.gtf"
+@pytest.mark.parametrize("reader", [read_gtf, read_tss_bed])
+def test_refseq_accessions_of_another_build_are_refused(tmp_path, reader):
+    path = tmp_path / "x"
     # The mitochondrion is the same in both builds, so not all of the file is foreign.
-    path.write_text(exon("NC_012920.1", 1, 9, "+", "M1") + exon("NC_000001.10", 1, 9, "+", "G1"))
-    with pytest.raises(InputError, match=r"genes.gtf: NC_000001.10 is chromosome 1 of another"):
-        read_gtf(path, Genome.named("hg38"))
-    path = tmp_path / "tss.bed"
-    path.write_text("NC_000001.10\t90\t91\tG1\t0\t+\n")
-    with pytest.raises(InputError, match=r"tss.bed: NC_000001.10 is chromosome 1 of another"):
-        read_tss_bed(path, Genome.named("hg38"))
-
-
-def test_missing_and_damaged_files(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        read_gtf(tmp_path / "none.gtf", TOY)
-    (tmp_path / "cut.gtf.gz").write_bytes(gzip.compress(GENCODE.encode())[:-12])
-    with pytest.raises(InputError, match="gzip stream is damaged"):
-        read_gtf(tmp_path / "cut.gtf.gz", TOY)
+    text = exon("NC_012920.1", 1, 9, "+", "M1") + exon("NC_000001.10", 1, 9, "+", "G1")
+    path.write_text(text if reader is read_gtf else "NC_000001.10\t90\t91\tG1\t0\t+\n")
+    with pytest.raises(InputError, match=r"x: NC_000001.10 is chromosome 1 of another"):
+        reader(path, Genome.named("hg38"))
 
 
 # -- start sites ---------------------------------------------------------------------------------
@@ -348,14 +311,12 @@ def test_missing_and_damaged_files(tmp_path):
 
 def test_start_sites_move_promoters_and_nothing_else(tmp_path):
     genes = read(tmp_path, GENCODE)
-    path = tmp_path / "tss.bed.gz"
-    path.write_bytes(
-        gzip.compress(
-            b"#chrom\n"
-            b"chr1\t90\t93\tENSG00000000001.9\t0\t+\n"
-            b"chr2\t640\t643\tENSG00000000002\t0\t-\n"
-            b"chr9\t640\t643\tENSG00000000003\t0\t-\n"
-        )
+    path = tmp_path / "tss.bed"
+    path.write_text(
+        "#chrom\n"
+        "chr1\t90\t93\tENSG00000000001.9\t0\t+\n"
+        "chr2\t640\t643\tENSG00000000002\t0\t-\n"
+        "chr9\t640\t643\tENSG00000000003\t0\t-\n"
     )
     sites = read_tss_bed(path, TOY)
     assert sites == {"ENSG00000000001": (0, 90, 1), "ENSG00000000002": (1, 642, -1)}
@@ -377,6 +338,9 @@ def test_start_sites_of_other_strands_chromosomes_and_genes_are_ignored(tmp_path
         (tmp_path / "tss.bed").write_text(line)
         moved, count = override_tss(genes, read_tss_bed(tmp_path / "tss.bed", TOY))
         assert (count, moved.tss.tolist()) == (0, genes.tss.tolist())
+    (tmp_path / "tss.bed").write_text("scaffold_1\t90\t91\tG1\t0\t+\n")
+    with pytest.raises(InputError, match="holds no start site on toy"):
+        read_tss_bed(tmp_path / "tss.bed", TOY)
 
 
 @pytest.mark.parametrize(
@@ -386,17 +350,10 @@ def test_start_sites_of_other_strands_chromosomes_and_genes_are_ignored(tmp_path
         ("chr1\t90\t91\tG2\n", "expected BED6 with at least 6"),
         ("chr1\tx\t91\tG2\t0\t+\n", "start is not a whole number"),
         ("chr1\t9999\t10001\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
-        ("chr1\t91\t91\tG2\t0\t-\n", "does not lie on its chromosome in toy"),
         ("chr1\t-1\t91\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
     ],
 )
 def test_bad_start_site_is_named(tmp_path, bad, message):
     (tmp_path / "tss.bed").write_text(f"chr1\t90\t91\tG1\t0\t+\n{bad}")
     with pytest.raises(InputError, match=f"tss.bed, line 2: .*{message}"):
-        read_tss_bed(tmp_path / "tss.bed", TOY)
-
-
-def test_start_sites_of_another_genome(tmp_path):
-    (tmp_path / "tss.bed").write_text("scaffold_1\t90\t91\tG1\t0\t+\n")
-    with pytest.raises(InputError, match="holds no start site on toy"):
         read_tss_bed(tmp_path / "tss.bed", TOY)

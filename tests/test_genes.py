@@ -16,29 +16,22 @@ from decode_zoo.genes import GeneIndex, strip_version
 
 VERSIONED = {
     "ENSG00000141510.17": "ENSG00000141510",
-    "ENSG00000141510": "ENSG00000141510",
     "ENSG00000182378.13_PAR_Y": "ENSG00000182378_PAR_Y",
     "ENSGR0000182378.8": "ENSGR0000182378",
     "ENSG00000223972.5_2": "ENSG00000223972",
     "ENST00000269305.8": "ENST00000269305",
     "ENSMUSG00000059552.13": "ENSMUSG00000059552",
     "NM_000546.6": "NM_000546",
-    "NR_046018.2": "NR_046018",
 }
 # Clones, and symbols: with other digits behind the dot they are other genes.
-WITH_DOTS = (
-    "TP53 H2AC1.2 RP11-34P13.7 AC004.1 AC004556.1 AP000350.4 GS1-24F4.2 CTD-2194D22.4"
-    " XXbac-B461K10.4 ENSG.1 Y_RNA . 1.5"
-)
+WITH_DOTS = "TP53 H2AC1.2 RP11-34P13.7 AC004.1 AC004556.1 CTD-2194D22.4 ENSG.1 Y_RNA . 1.5"
 
 
-@pytest.mark.parametrize(
-    ("name", "stripped"),
-    [*VERSIONED.items(), ("", ""), *((name, name) for name in WITH_DOTS.split())],
-)
-def test_versions_of_accessions_alone_are_stripped(name, stripped):
-    assert strip_version(name) == stripped
-    assert strip_version(stripped) == stripped
+def test_versions_of_accessions_alone_are_stripped():
+    for name, stripped in VERSIONED.items():
+        assert strip_version(name) == strip_version(stripped) == stripped
+    for name in WITH_DOTS.split():
+        assert strip_version(name) == name
 
 
 # --- reading -----------------------------------------------------------------------
@@ -52,20 +45,14 @@ def read(data: bytes) -> list[str]:
     "data",
     [
         b"TP53\nBRCA2\n",
-        b"TP53\nBRCA2",
-        b"gene_id\tlogFC\nTP53\t1.5\nBRCA2\t-2\n",
         b"gene_id;logFC\nTP53;1,5\nBRCA2;-2\n",
         b"\xef\xbb\xbfGene ID\r\nTP53\r\nBRCA2\r\n",
         b'""\t"baseMean"\n"TP53"\t1\n"BRCA2"\t2\n',
-        b"\tbaseMean\nTP53\t1\nBRCA2\t2\n",
         b"# made by hand, in haste\n#\n\n## again\ngene_id\tlogFC\nTP53\t1\nBRCA2\t2\n",
         b"# made by hand\n#gene_id\tlogFC\n# up\nTP53\t1\nBRCA2\t2\n",
-        b"gene_id,logFC\nTP53,1.5\nBRCA2,-2\n",
         b"TP53,1.5\nBRCA2,-2\n",
-        b"# a\tb\n#gene_id,logFC\nTP53,1.5\nBRCA2,-2\n",
         b'# made by hand\n"","baseMean"\n"TP53",1\n"BRCA2",2\n',
         b"\n\n  \t \nGene stable ID version\tName\n TP53 \tp\n'BRCA2'\tb\n",
-        b"TP53\t\xe9 in a column that is ignored\nBRCA2\n",
         gzip.compress(b"TP53\n", mtime=0) + gzip.compress(b"\xef\xbb\xbfBRCA2\n", mtime=0),
     ],
 )
@@ -73,11 +60,7 @@ def test_dialects_of_the_same_list(data):
     assert read(data) == ["TP53", "BRCA2"]
 
 
-HEADERS = (
-    'gene|Genes|gene_id|GeneID|id|ids|Symbol|gene symbol|Gene.Name|ensembl|Ensembl_ID|name|""|'
-    "ensembl gene id|HGNC symbol|Identifier|feature|entrezgene|Unnamed: 0|#gene|# anything|"
-    "transcript_id"
-)
+HEADERS = 'gene|GeneID|ids|gene symbol|Gene.Name|""|HGNC symbol|Unnamed: 0|#gene|transcript_id'
 
 
 @pytest.mark.parametrize("header", HEADERS.split("|"))
@@ -85,9 +68,7 @@ def test_column_names_are_no_genes(header):
     assert read(f"{header}\tx\nTP53\t1\n".encode()) == ["TP53"]
 
 
-@pytest.mark.parametrize(
-    "gene", ["TP53", "GENE1", "ID1", "IDS", "NAMPT", "SYMPK", "ENSG00000141510.17", "7157", "---"]
-)
+@pytest.mark.parametrize("gene", ["TP53", "GENE1", "IDS", "NAMPT", "7157", "---"])
 def test_a_first_gene_is_never_taken_for_a_header(gene):
     assert read(f"{gene}\nBRCA2\n".encode()) == [gene, "BRCA2"]
 
@@ -110,11 +91,9 @@ def test_every_row_is_kept_in_its_place(data, genes):
     [
         ("g.csv", "gene,x\nTP53,1\nBRCA2,2\n,,\n", ["TP53", "BRCA2"]),
         ("g.CSV", '"gene","x"\n"TP53","1"\n"TP53,MDM2","2"\n', ["TP53", "TP53,MDM2"]),
-        ("g.csv", '"","x"\n"TP53","1"\n', ["TP53"]),
         ("g.csv", "gene\tx,y\nTP53\t1,2\n", ["TP53"]),
         ("g.tsv", "gene\tx\nTP53,MDM2\t1\n", ["TP53,MDM2"]),
         ("g.tsv", "gene,x\nTP53,1\n", ["TP53"]),
-        ("g", "# a, b\nTP53,1\nBRCA2,2\n", ["TP53", "BRCA2"]),
         ("g", "# a, b\nTP53\nBRCA2\n", ["TP53", "BRCA2"]),
         ("g.tsv", 'gene\tx\n"5UTR\tsay "x"\n', ['"5UTR']),
     ],
@@ -128,26 +107,15 @@ def test_commas_separate_where_the_first_line_has_no_tab(tmp_path, name, text, g
     assert read_gene_list(str(packed)) == genes
 
 
-def test_gzip_is_told_by_content_not_by_name(tmp_path):
-    for name, data in (("genes.tsv", gzip.compress(b"TP53\n")), ("genes.tsv.gz", b"TP53\n")):
-        (tmp_path / name).write_bytes(data)
-        assert read_gene_list(tmp_path / name) == ["TP53"]
-
-
-def test_standard_input(monkeypatch):
+def test_standard_input_and_open_streams(tmp_path, monkeypatch):
     for data in (b"gene\nTP53\n", gzip.compress(b"gene\nTP53\n"), b"gene,x\nTP53,1\n"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
         assert read_gene_list("-") == ["TP53"]
-
-
-def test_open_streams_stay_open(tmp_path):
     path = tmp_path / "g.csv"
     path.write_text("gene,x\nTP53,1\n", encoding="utf-8")
     with open(path, "rb") as binary, open(path, encoding="utf-8") as text:
         assert read_gene_list(binary) == read_gene_list(text) == ["TP53"]
-        assert not binary.closed
-        assert not text.closed
-    assert read_gene_list(io.StringIO("gene\nTP53\n")) == ["TP53"]
+        assert (binary.closed, text.closed) == (False, False)
 
 
 _NAMES = st.text(
@@ -177,15 +145,9 @@ def test_whatever_is_written_is_read(genes, header, end, other, quote, bom, pack
     [
         ("gene\nTP53\n".encode("utf-16-le"), 1, "NUL"),
         (b"TP53\nBR\0CA2\n", 2, "NUL"),
-        (b"PK\x03\x04\x14\0\x06\0", 1, "NUL"),
         (b"TP53\nBRCA2\nMDM\xff2\n", 3, "0xff"),
         (b"TP53\n" + b"A" * 1_000_001, 2, "longer than 1,000,000"),
         (gzip.compress(b"TP53\n" * 1000, mtime=0)[:-9], None, "truncated or corrupt"),
-        (
-            gzip.compress(b"TP53\n" * 1000, mtime=0)[:30] + b"\xff" * 20,
-            None,
-            "truncated or corrupt",
-        ),
         (b"\x1f\x8bnot gzip at all", None, "truncated or corrupt"),
     ],
 )
@@ -196,8 +158,7 @@ def test_what_is_no_utf8_text_is_refused(tmp_path, data, line, words):
         read_gene_list(path)
     assert str(path) in str(caught.value)
     assert caught.value.remedy
-    if line is not None:
-        assert caught.value.line == line
+    assert caught.value.line == line
 
 
 def test_undecodable_text_streams_are_refused():
@@ -207,9 +168,7 @@ def test_undecodable_text_streams_are_refused():
         read_gene_list(io.StringIO("TP53\n\udcff\n"))
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\n \n\t\n", b"gene_id\tlogFC\n", gzip.compress(b"", mtime=0)]
-)
+@pytest.mark.parametrize("data", [b"", b"\n \n\t\n", b"gene_id\tlogFC\n"])
 def test_a_list_without_genes_is_refused(data):
     with pytest.raises(InputError, match="no genes"):
         read(data)
@@ -256,13 +215,11 @@ INDEX = GeneIndex.from_columns(IDS, SYMBOLS, BIOTYPES, ALIASES)
 @pytest.mark.parametrize(
     ("query", "row"),
     [
-        ("ENSG00000141510", 0),
         ("ENSG00000141510.3", 0),
         ("TP53", 0),
         (" TP53 ", 0),
         ("p53", 0),
         ("7157", 0),
-        ("NM_000546", 0),
         ("NM_000546.5", 0),
         ("BRCA2", 1),  # a symbol wins over an alias
         ("PLCXD1", 2),  # both copies code: the one that is not on Y
@@ -282,7 +239,7 @@ def test_spellings(query, row):
     assert found.status == ["ok"]
 
 
-@pytest.mark.parametrize("query", ["tp53", "GONE", "", "ENSG00000000099", "RP11-1.1", "TP53.1"])
+@pytest.mark.parametrize("query", ["tp53", "GONE", "", "TP53.1"])
 def test_unknown_genes_keep_their_text(query):
     found = INDEX.resolve([query, query])
     assert found.rows.tolist() == [-1, -1]
@@ -291,18 +248,12 @@ def test_unknown_genes_keep_their_text(query):
     assert found.status == ["unknown_gene", "unknown_gene"]
 
 
-def test_a_symbol_of_several_genes_is_ambiguous():
-    found = INDEX.resolve(["Y_RNA", "ENSG00000000003"])
-    assert found.status == ["ambiguous_symbol", "ok"]
-    assert found.rows.tolist() == [-1, 6]
-    assert found.gene_ids[0] == "Y_RNA"
-
-
-def test_duplicates_name_the_gene_and_keep_its_row():
-    found = INDEX.resolve(["TP53", "ENSG00000141510.1", "BRCA2", "p53"])
-    assert found.rows.tolist() == [0, 0, 1, 0]
+def test_ambiguous_symbols_and_duplicates_are_named_in_the_order_of_the_queries():
+    found = INDEX.resolve(["TP53", "Y_RNA", "ENSG00000141510.1", "BRCA2", "p53"])
+    assert found.rows.tolist() == [0, -1, 0, 1, 0]
     duplicate = "duplicate_of:ENSG00000141510"
-    assert found.status == ["ok", duplicate, "ok", duplicate]
+    assert found.status == ["ok", "ambiguous_symbol", duplicate, "ok", duplicate]
+    assert found.gene_ids[1] == "Y_RNA"
 
 
 def test_no_queries_give_no_rows():
@@ -335,7 +286,6 @@ def test_misuse_is_refused():
             ["ENSMUSG00000059552.3"],
             "1 of 1 gene is unknown; 1 of them look like Ensembl ids of mouse",
         ),
-        (["ENSRNOG00000010756"], "of rat"),
         (["ENSSSCG00000010756"], "another species"),
         (["ENST00000269305.4", "NM_999999.1"], "2 of them look like transcript"),
         (["672", "675"], "Entrez"),
@@ -348,18 +298,14 @@ def test_hints(queries, words):
     hint = INDEX.hint(INDEX.resolve(queries), queries)
     assert hint is not None
     assert words in hint
-    assert "\n" not in hint
-
-
-def test_no_hint_for_a_few_unknown_genes():
-    queries = ["TP53"] * 19 + ["foo"]
-    assert INDEX.hint(INDEX.resolve(queries), queries) is None
+    many = ["TP53"] * 10 * len(queries) + queries
+    assert INDEX.hint(INDEX.resolve(many), many) is None  # a few are no pattern
 
 
 @pytest.mark.fault
 def test_a_name_that_falls_into_known_genes_is_told_however_long_the_list():
     index = GeneIndex.from_columns(["G1", "G2", "G3"], ["A", "B", ""])
-    for name in ("A;B", "A, B", "G1\tG2", "A|B/G3", "A B;"):
+    for name in ("A;B", "G1\tG2", "A|B/G3", "A B;"):
         queries = ["A"] * 99 + [name]
         hint = index.hint(index.resolve(queries), queries)
         assert hint == f"1 line names several genes, such as {name!r}: give one gene a line"

@@ -13,22 +13,21 @@ HG38 = Genome.named("hg38")
 TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})
 
 
-def test_canonical_names():
-    styles = {
-        "1": ("chr1", "1", "Chr1", "NC_000001.11"),
-        "10": ("chr10", "NC_000010.11"),
-        "20": ("NC_000020.11",),
-        "22": ("NC_000022.11",),
-        "X": ("chrX", "NC_000023.11"),
-        "Y": ("NC_000024.10",),
-        "M": ("chrM", "chrMT", "MT", "NC_012920.1"),
-        "Un_KI270302v1": ("chrUn_KI270302v1",),
-    }
-    assert {name: {canonical_name(one) for one in own} for name, own in styles.items()} == {
-        name: {name} for name in styles
-    }
-    for other in ("NT_187361.1", "NC_000067.7", "NC_000000.1", "NC_000001"):
-        assert canonical_name(other) == other
+@pytest.mark.parametrize(
+    ("name", "spellings"),
+    [
+        ("1", "chr1 1 Chr1 NC_000001.11"),
+        ("20", "NC_000020.11"),
+        ("X", "chrX NC_000023.11"),
+        ("M", "chrM chrMT MT NC_012920.1"),
+        ("Un_KI270302v1", "chrUn_KI270302v1"),
+        ("NT_187361.1", "NT_187361.1"),
+        ("NC_000067.7", "NC_000067.7"),
+        ("NC_000000.1", "NC_000000.1"),
+    ],
+)
+def test_canonical_names(name, spellings):
+    assert {canonical_name(spelling) for spelling in spellings.split()} == {name}
 
 
 def test_linear_axis_keeps_neighbouring_chromosomes_apart():
@@ -53,16 +52,14 @@ def test_every_chromosome_of_hg38_has_its_accession():
         assert HG38.code(accession) == HG38.code(name) == HG38.code(f"chr{name}")
 
 
-@pytest.mark.parametrize("name", ["NC_000001.10", "NC_000001.12", "NC_000023.10", "NC_012920.2"])
+@pytest.mark.parametrize("name", ["NC_000001.10", "NC_000023.12", "NC_012920.2"])
 def test_accessions_of_other_builds_are_not_hg38(name):
     assert HG38.code(name) == -1
-    with pytest.raises(InputError, match=f"x.bed: {name} is chromosome . of another genome build"):
+    message = (
+        f"x.bed: {name} is chromosome . of another genome build: the accession version of hg38 is"
+    )
+    with pytest.raises(InputError, match=message):
         HG38.refuse_other_builds(["chr2", name], "x.bed")
-
-
-def test_the_refusal_names_the_version_that_would_do():
-    with pytest.raises(InputError, match=r"the accession version of hg38 is NC_000001\.11"):
-        HG38.refuse_other_builds(["NC_000001.10"], "x.bed")
 
 
 def test_what_is_of_no_chromosome_is_lacking_but_of_no_other_build():
@@ -85,12 +82,6 @@ def sizes(tmp_path: Path, text: str) -> Genome:
     return read_chrom_sizes(path, "mine")
 
 
-def test_chrom_sizes(tmp_path):
-    genome = sizes(tmp_path, "# name length\nchr1\t100\n\nchrM 16 x\n")
-    assert genome.build == "mine"
-    assert dict(genome.sizes) == {"1": 100, "M": 16}
-
-
 def test_names_are_taken_as_the_sizes_file_gives_them(tmp_path):
     names = ["chr1", "NC_000067.7", "chrUn_1", "Chr2L", "scaffold.3"]
     genome = sizes(tmp_path, "".join(f"{name}\t{100 + i}\n" for i, name in enumerate(names)))
@@ -108,27 +99,25 @@ def test_accessions_in_a_sizes_file_fix_the_version(tmp_path):
 
 
 def test_two_mitochondria_stay_apart(tmp_path):
-    genome = sizes(tmp_path, "chr1\t100\nchrM\t17\nchrMT\t16\n")
+    genome = sizes(tmp_path, "# name length\nchr1\t100\n\nchrM 17 x\nchrMT\t16\n")
+    assert genome.build == "mine"
     assert dict(genome.sizes) == {"1": 100, "M": 17, "chrMT": 16}
     assert [genome.code(name) for name in ("chrM", "chrMT", "M")] == [1, 2, 1]
     # As a feature set would restore it: by names and lengths alone.
     assert Genome("mine", genome.sizes).code("chrMT") == 2
 
 
-@pytest.mark.parametrize("bad", ["chr2", "chr2\tten", "chr2\t0", "chr2\t-5"])
-def test_chrom_sizes_name_the_bad_line(tmp_path, bad):
-    with pytest.raises(InputError, match="sizes, line 2: expected a chromosome name"):
-        sizes(tmp_path, f"chr1\t100\n{bad}\n")
-
-
-@pytest.mark.parametrize("text", ["chr1\t100\nchr1\t100\n", "chr1\t100\n1\t100\n"])
-def test_a_chromosome_has_one_size(tmp_path, text):
-    with pytest.raises(InputError, match=r"sizes, line 2: .* occurs twice"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chr1\t100\nchr2\n", "line 2: expected a chromosome name"),
+        ("chr1\t100\nchr2\tten\n", "line 2: expected a chromosome name"),
+        ("chr1\t100\nchr2\t0\n", "line 2: expected a chromosome name"),
+        ("chr1\t100\nchr1\t100\n", "line 2: chr1 occurs twice"),
+        ("chr1\t100\n1\t100\n", "line 2: 1 occurs twice"),
+        ("# nothing\n", "holds no chromosome sizes"),
+    ],
+)
+def test_bad_sizes_files_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
         sizes(tmp_path, text)
-
-
-def test_sizes_files_without_sizes_and_missing_ones(tmp_path):
-    with pytest.raises(InputError, match="holds no chromosome sizes"):
-        sizes(tmp_path, "# nothing\n")
-    with pytest.raises(InputError, match="no such file"):
-        read_chrom_sizes(tmp_path / "none", "mine")

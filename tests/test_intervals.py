@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,25 +30,6 @@ def test_ranges_concatenate_what_arange_gives(pairs):
     assert ranges(starts, counts).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("intervals", "expected"),
-    [
-        ([], []),
-        ([(3, 3)], []),
-        ([(5, 8), (1, 4)], [(1, 4), (5, 8)]),
-        ([(1, 4), (4, 8)], [(1, 8)]),
-        ([(1, 4), (5, 8)], [(1, 4), (5, 8)]),
-        ([(1, 20), (2, 3), (5, 6)], [(1, 20)]),
-        ([(1, 4), (1, 4), (1, 4)], [(1, 4)]),
-        ([(4, 4), (1, 8), (8, 8)], [(1, 8)]),
-    ],
-    ids=["none", "empty", "unsorted", "abutting", "apart", "nested", "duplicates", "with-empties"],
-)
-def test_merge(intervals, expected):
-    starts, ends = merge(*columns(intervals))
-    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == expected
-
-
 @given(INTERVALS)
 def test_merge_covers_the_same_positions_with_separate_sorted_intervals(intervals):
     starts, ends = merge(*columns(intervals))
@@ -70,10 +50,3 @@ def test_overlap_pairs_are_those_that_share_a_base(intervals, regions):
     ]
     found = overlap_pairs(*columns(intervals), *columns(regions))
     assert list(zip(*(side.tolist() for side in found), strict=True)) == expected
-
-
-def test_inputs_are_left_as_they_were():
-    starts, ends = columns([(9, 12), (1, 4), (3, 6)])
-    merge(starts, ends)
-    assert starts.tolist() == [9, 1, 3]
-    assert ends.tolist() == [12, 4, 6]

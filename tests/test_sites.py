@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import logging
 import tempfile
 from pathlib import Path
 
@@ -49,37 +48,28 @@ def rows(sites: Sites) -> list[Row]:
 
 
 @pytest.mark.parametrize("text", [BED3, BED6, NARROW], ids=["bed3", "bed6", "narrowPeak"])
-def test_without_strand(tmp_path, text):
+def test_formats(tmp_path, text):
     sites = read(tmp_path, text)
     assert rows(sites) == UNSTRANDED
     assert sites.codes.tolist() == [0, 0, 0]
     (track,) = sites.tracks
     assert (track.name, track.regulator, track.cell) == ("t", "R", "K562")
     assert track.sha256 == hashlib.sha256(text.encode()).hexdigest()
-
-
-@pytest.mark.parametrize("text", [BED6, NARROW], ids=["bed6", "narrowPeak"])
-def test_with_strand(tmp_path, text):
-    assert rows(read(tmp_path, text, stranded=True)) == STRANDED
+    if text != BED3:
+        assert rows(read(tmp_path, text, stranded=True)) == STRANDED
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(BED6.encode(), mtime=0),
         gzip.compress(BED6[:20].encode(), mtime=0) + gzip.compress(BED6[20:].encode(), mtime=0),
         BED6.replace("\n", "\r\n"),
-        BED6.replace("\n", "\r"),
         ("track x\n#chrom\n" + BED6).replace("\n", "\r"),
-        BED6.rstrip("\n"),
-        "\ufeff" + BED6,
         'browser position chr1:1-9\ntrack name="x" type=bed\n#chrom\tstart\n\n' + BED6,
         BED6.replace("\nchr2", "\n# in the middle\n\n#chr1\t1\t2\tx\t0\t+\n   \nchr2"),
         BED6.replace("chr", ""),
         BED6.replace("chr1", "NC_000001.11").replace("chr2", "NC_000002.12"),
         BED6 + "chrUn_gl000220\t5\t9000000\tx\t0\t+\n",
-        BED6.replace("c\t1", "\t"),
-        BED6.replace("c\t1\t+", "c\t1\t+\t.\t."),
         BED6.replace("\tb\t", '\t"b\t').replace("\tc\t", '\t"c\t'),
     ],
 )
@@ -87,15 +77,10 @@ def test_dress_does_not_matter(tmp_path, content):
     assert rows(read(tmp_path, content, stranded=True)) == STRANDED
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", b"track x\n# no more\n", gzip.compress(b"", mtime=0)]
-)
-@pytest.mark.parametrize("stranded", [False, True])
-def test_file_without_lines_is_a_track_without_sites(tmp_path, content, stranded, caplog):
-    sites = read(tmp_path, content, stranded=stranded)
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"{tmp_path / 'sites.bed'}: holds no sites")
+@pytest.mark.parametrize("content", [b"", b"track x\n# no more\n", gzip.compress(b"", mtime=0)])
+def test_file_without_lines_is_a_track_without_sites(tmp_path, content, caplog):
+    sites = read(tmp_path, content, stranded=True)
+    assert caplog.messages[0].startswith(f"{tmp_path / 'sites.bed'}: holds no sites")
     assert rows(sites) == []
     assert [track.name for track in sites.tracks] == ["t"]
     assert read(tmp_path, content, by_name=True).tracks == ()
@@ -150,20 +135,14 @@ def test_reading_fast_and_carefully_agree(lines, stranded, comment, newline):
     ("bad", "message"),
     [
         ("chr1\tten\t20\ta\t0\t+", "start is not a whole number: 'ten'"),
-        ("chr1\t10\t20x\ta\t0\t+", "end is not a whole number: '20x'"),
         ("chr1\t1_0\t20\ta\t0\t+", "start is not a whole number: '1_0'"),
-        ("chr1\tTrue\t20\ta\t0\t+", "start is not a whole number: 'True'"),
-        ("chr1\t10\t20.0\ta\t0\t+", "end is not a whole number: '20.0'"),
         (f"chr1\t10\t{10**20}\ta\t0\t+", "end is not a whole number: '1000"),
         ("chr1\t-1\t20\ta\t0\t+", "not a 0-based half-open interval"),
         ("chr1\t30\t20\ta\t0\t+", "not a 0-based half-open interval"),
         ("chr1\t990\t1001\ta\t0\t+", "reaches past its chromosome's last base in toy"),
         ("chr1\t10\t20\ta\t0\t.", "without strand"),
-        ("chr1\t10\t20\ta\t0\t", "without strand"),
-        ("chr1\t10\t20\ta\t0\tforward", "without strand"),
         ("chr1\t10\t20\ta\t0", "expected BED6 .stranded. with at least 6 .*, found 5"),
         ("chr1 10 20 a 0 +", "separated by tabs, not spaces"),
-        ("track name=second", "expected BED6"),
         ("chr1\t10\t20\t\0\t0\t+", "holds NUL bytes"),
     ],
 )
@@ -177,15 +156,13 @@ def test_last_base_of_a_chromosome_is_inside(tmp_path):
     assert rows(read(tmp_path, "chr1\t999\t1000\n")) == [(0, 999, 1000, 0)]
 
 
-def test_bytes_that_are_no_utf8_are_named(tmp_path):
-    content = b"chr1\t1\t2\ta\t0\t+\nchr1\t1\t2\t\xe9\t0\t+\n"
-    with pytest.raises(InputError, match=r"line 2: is not BED6 .* text in UTF-8"):
-        read(tmp_path, content, stranded=True, by_name=True)
-
-
 def test_sites_of_another_genome(tmp_path):
     with pytest.raises(InputError, match=r"none of its chromosomes \(Mito, …\) is in toy"):
         read(tmp_path, "Mito\t1\t2\n")
+    path = tmp_path / "sites.bed"
+    path.write_text("chr1\t1\t2\nNC_000001.10\t1\t2\n")
+    with pytest.raises(InputError, match=r"sites.bed: NC_000001.10 is chromosome 1 of another"):
+        read_sites(SiteFile(path, TRACK), Genome.named("hg38"), stranded=False)
 
 
 @pytest.mark.parametrize("value", ["True", "1e0", "1.0"])
@@ -199,18 +176,6 @@ def test_lines_count_alike_whatever_ends_them(tmp_path, newline):
     lines = ["track x", "#chrom", "chr1\t1\t2", "", "chr1\t9\t5", ""]
     with pytest.raises(InputError, match=r"line 5: start and end are not"):
         read(tmp_path, newline.join(lines))
-
-
-def test_accessions_of_another_build(tmp_path):
-    path = tmp_path / "sites.bed"
-    path.write_text("chr1\t1\t2\nNC_000001.10\t1\t2\n")
-    with pytest.raises(InputError, match=r"sites.bed: NC_000001.10 is chromosome 1 of another"):
-        read_sites(SiteFile(path, TRACK), Genome.named("hg38"), stranded=False)
-
-
-def test_damaged_gzip(tmp_path):
-    with pytest.raises(InputError, match="gzip stream is damaged"):
-        read(tmp_path, gzip.compress(BED6.encode(), mtime=0)[:-9])
 
 
 # -- tracks --------------------------------------------------------------------------------------
@@ -248,18 +213,13 @@ def test_a_manifest_may_name_files_beside_its_folder(tmp_path):
     assert file.track.name == "let-7"
 
 
-@pytest.mark.parametrize("name", ["manifest.tsv", "manifest.tsv.gz"])
-def test_folder_with_a_manifest_that_is_not_used(tmp_path, name, caplog):
+def test_folder_with_a_manifest_that_is_not_used(tmp_path, caplog):
     (tmp_path / "MYC.K562.bed").write_text("")
-    find_site_files(tmp_path, "promoter")
-    assert not caplog.records
-    (tmp_path / name).write_text("")
+    (tmp_path / "manifest.tsv.gz").write_text("")
     (file,) = find_site_files(tmp_path, "promoter")
     assert file.track.name == "MYC.K562"
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"{tmp_path / name} is not used")
-    assert "regulator@cell" in record.getMessage()
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'manifest.tsv.gz'} is not used")
 
 
 def test_folders_that_name_no_tracks_are_refused(tmp_path):
@@ -275,10 +235,9 @@ def test_folders_that_name_no_tracks_are_refused(tmp_path):
 
 def test_single_file(tmp_path):
     (tmp_path / "MYC.bed").write_text(BED3)
-    (file,) = find_site_files(tmp_path / "MYC.bed", "promoter")
-    assert (file.track.name, file.by_name) == ("MYC", False)
-    (file,) = find_site_files(tmp_path / "MYC.bed", "rna", by_name=True)
-    assert (file.track.kind, file.by_name) == ("mirna", True)
+    for by_name, name, kind in ((False, "MYC", "rbp"), (True, "", "mirna")):
+        (file,) = find_site_files(tmp_path / "MYC.bed", "rna", by_name=by_name)
+        assert (file.track.name, file.track.kind, file.by_name) == (name, kind, by_name)
 
 
 def manifest(tmp_path: Path, text: str, *files: str) -> Path:
@@ -305,32 +264,15 @@ def test_manifest(tmp_path, column):
         Track("H3K4me3", "H3K4me3", "histone", "", "b.bed"),
         Track("MYC", "MYC", "tf", "", "c.bed"),
     ]
-    assert [file.path.relative_to(tmp_path).as_posix() for file in files] == [
-        "a.bed",
-        "deep/b.bed",
-        "c.bed",
-    ]
-
-
-def test_manifest_in_gzip_with_track_column(tmp_path):
-    (tmp_path / "a.bed").write_text("")
-    path = tmp_path / "manifest.tsv.gz"
-    path.write_bytes(gzip.compress("\ufeffFile\tTrack\tRegulator\r\na.bed\tmine\tMYC\r\n".encode()))
-    assert [f.track.name for f in find_site_files(path, "promoter")] == ["mine"]
+    assert files[1].path == tmp_path / "deep/b.bed"
 
 
 def test_experiments_of_one_regulator_in_one_cell_are_told_apart(tmp_path):
-    text = (
-        "file\tregulator\tcell\n"
-        "FUS.K562.ENCFF1.bed\tFUS\tK562\nFUS.K562.ENCFF2.bed\tFUS\tK562\nTIA1.K562.X.bed\tTIA1\tK562\n"
-    )
     names = ("FUS.K562.ENCFF1.bed", "FUS.K562.ENCFF2.bed", "TIA1.K562.X.bed")
-    files = find_site_files(manifest(tmp_path, text, *names), "rna")
-    assert [file.track.name for file in files] == [
-        "FUS@K562:ENCFF1",
-        "FUS@K562:ENCFF2",
-        "TIA1@K562",
-    ]
+    rows = (f"{name}\t{name.partition('.')[0]}\tK562\n" for name in names)
+    path = manifest(tmp_path, "file\tregulator\tcell\n" + "".join(rows), *names)
+    found = [file.track.name for file in find_site_files(path, "rna")]
+    assert found == ["FUS@K562:ENCFF1", "FUS@K562:ENCFF2", "TIA1@K562"]
 
 
 @pytest.mark.parametrize(
@@ -361,16 +303,12 @@ def test_name_column_tells_the_regulator(tmp_path, mark):
     (tmp_path / "m.bed").write_text("\n".join(lines))
     (file,) = find_site_files(path, "rna")
     sites = read_sites(file, TOY, stranded=True)
-    assert [(t.name, t.regulator, t.kind) for t in sites.tracks] == [
-        ("let-7", "let-7", "mirna"),
-        ("miR-7", "miR-7", "mirna"),
-    ]
+    described = [(t.name, t.regulator, t.kind) for t in sites.tracks]
+    assert described == [("let-7", "let-7", "mirna"), ("miR-7", "miR-7", "mirna")]
     assert sites.codes.tolist() == [1, 0, 1]
     # Line order decides neither the tracks nor their order.
     (tmp_path / "m.bed").write_text("\n".join(lines[::-1]))
-    again = read_sites(file, TOY, stranded=True)
-    assert [t.name for t in again.tracks] == ["let-7", "miR-7"]
-    assert again.codes.tolist() == [1, 0, 1]
+    assert read_sites(file, TOY, stranded=True).tracks[0].name == "let-7"
 
 
 def test_name_column_carries_the_cell(tmp_path):

@@ -23,15 +23,10 @@ RNA = (
     "UCHL5.K562.ENCFF365LFU",
 )
 MIRNA = "targetscan_conserved_reconstructed.hg38"
-# Gene-level targets: the first sets of each library, and those with odd names.
-LIBRARIES = (
-    "chea_2016.symbols",
-    "encode_chipseq_2015.symbols",
-    "remap.symbols",
-    "tfea_chip.entrez",
-)
-SETS, STRANGERS = 12, 3
-ODD = ("FOXM1_26100407__CHIPSEQ_HEK293FLPIN", "GSE97661.SMAD4.Hep-G2_Ab_R516.2.1D12")
+# Targets by gene: the first sets of a library and one of odd name, and of each the genes of the
+# slice and some others.
+LIBRARY, SETS, STRANGERS = "chea_2016.symbols", 12, 3
+ODD = "FOXM1_26100407__CHIPSEQ_HEK293FLPIN"
 # Sites up to this far outside a promoter window or gene are kept, to cross its borders.
 MARGIN = 500
 UPSTREAM, DOWNSTREAM = 2000, 1000
@@ -120,17 +115,12 @@ def main(data: Path, out: Path) -> None:
     (out / "rna.tsv").write_text("".join("\t".join(row) + "\n" for row in described))
 
     names = {re.search(r'gene_name "([^"]*)"', exons[gene][0][8])[1] for gene in chosen}
-    table = read(data / "annotation/genes.hg38.tsv.gz")
-    numbers = sorted((row[2], row[0]) for row in table if row[0] in bare and row[2])
-    write(out / "targets/entrez.tsv.gz", [["alias", "gene_id"], *map(list, numbers)])
-    names |= {number for number, _ in numbers}
-    for library in LIBRARIES:
-        rows = read(data / f"binding/gene_level/{library}.gmt.gz")
-        rows = [row for i, row in enumerate(rows) if i < SETS or row[0] in ODD]
-        for row in rows:
-            others = [gene for gene in row[2:] if gene not in names][:STRANGERS]
-            row[2:] = [gene for gene in row[2:] if gene in names or gene in others]
-        write(out / f"targets/{library}.gmt.gz", rows)
+    targets = read(data / f"binding/gene_level/{LIBRARY}.gmt.gz")
+    targets = [row for i, row in enumerate(targets) if i < SETS or row[0] == ODD]
+    for row in targets:
+        others = [gene for gene in row[2:] if gene not in names][:STRANGERS]
+        row[2:] = [gene for gene in row[2:] if gene in names or gene in others]
+    write(out / f"targets/{LIBRARY}.gmt.gz", targets)
 
 
 if __name__ == "__main__":
