@@ -14,12 +14,11 @@ import signal
 import struct
 import warnings
 import zipfile
-from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import decode_zoo as dz
@@ -27,11 +26,9 @@ from decode_zoo import files
 from decode_zoo.arrays import read_arrays, stored_csr, write_arrays
 from decode_zoo.cli import _run
 from decode_zoo.errors import InputError, UsageError, VerificationError
-from decode_zoo.features import FeatureSet, Rows
+from decode_zoo.features import FeatureSet
 from decode_zoo.genelist import read_gene_list
-from decode_zoo.layout import SIDES
 from decode_zoo.manifest import BUNDLE_FILES
-from decode_zoo.pooling import SitePieces
 
 pytestmark = pytest.mark.fault
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,31 +117,21 @@ def garbage() -> bytes:
 
 BROKEN = {
     "empty": b"",
-    "blank-lines": b"\n\r\n  \n",
     "utf-16-without-mark": "chr2\t4950\t5050\tx\t0\t+\n".encode("utf-16-be"),
     "latin-1": b"chr2\t4950\t5050\tx\t0\t+\nchr\xe92\t1\t2\t\xe9\t0\t+\n\xe9",
     "binary": garbage(),
-    "nul": b"chr2\t4950\t50\x0050\tx\t0\t+\n",
     "zip": b"PK\x03\x04\x14\0\x06\0" + b"\0" * 40,
     "gzip-truncated": gzip.compress(b"TP53\n" * 5000, mtime=0)[:-9],
     "gzip-flipped": gzip.compress(b"TP53\n" * 5000, mtime=0)[:30] + b"\xff" * 20,
     "gzip-bomb": bomb(),
     "one-enormous-line": b"A" * 3_000_000,
     "a-million-columns": b"A" + b"\t1" * 1_000_000,
-    "json": b'{"format_version": 1}',
-}
-# What is no fault: a track without sites (a warning), nothing to rename, a list of odd names.
-FINE = {
-    ("bed", "empty"),
-    ("bed", "blank-lines"),
-    ("sizes", "a-million-columns"),
-    *((role, case) for role in (*LISTS, "background") for case in ("json",)),
 }
 ROLES = (*LISTS, "background", "gtf", "bed", "manifest", "tss", "aliases", "sizes")
 
 
 @pytest.mark.parametrize(
-    ("role", "case"), [(r, c) for r in ROLES for c in BROKEN if (r, c) not in FINE]
+    ("role", "case"), [*(("gtf", case) for case in BROKEN), *((role, "binary") for role in ROLES)]
 )
 def test_broken_text_is_refused_by_name_and_leaves_nothing(call, tmp_path, role, case):
     files = lay_out(tmp_path)
@@ -160,7 +147,7 @@ def test_broken_text_is_refused_by_name_and_leaves_nothing(call, tmp_path, role,
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link-to-nothing", "link-to-itself"])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["predict", "bed"])
 def test_what_is_no_file_is_refused_without_waiting(call, tmp_path, role, kind):
     files = lay_out(tmp_path)
     path = files["genes" if role in LISTS else role]
@@ -215,23 +202,6 @@ def test_dress_of_files_to_build_from_changes_nothing(call, tmp_path, dress):
     assert built(tmp_path / "plain") == built(tmp_path / "dressed")
 
 
-def test_plain_text_under_a_gzip_name_is_read(call, tmp_path):
-    files = lay_out(tmp_path)
-    wrong = tmp_path / "sites.bed.gz"
-    shutil.copy(files["bed"], wrong)
-    command = ["features", "build", "--gtf", files["gtf"], "-o"]
-    assert call(*command, tmp_path / "a", "--rna", wrong)[0] == 0
-    assert call(*command, tmp_path / "b", "--rna", files["bed"])[0] == 0
-    assert built(tmp_path / "a") == built(tmp_path / "b")
-
-
-@pytest.mark.parametrize("dress", DRESS)
-def test_dress_of_gene_lists_changes_nothing(tmp_path, dress):
-    path = tmp_path / "genes.tsv"
-    path.write_bytes(DRESS[dress](b'"gene_id"\tx\n"TP53"\t1\nGATA1\t"a\tb"\n'))
-    assert read_gene_list(path) == ["TP53", "GATA1"]
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
 def test_a_pipe_of_the_shell_is_read(tmp_path):
     """<(zcat genes.gz) is a pipe with a writer."""
@@ -244,12 +214,11 @@ def test_a_pipe_of_the_shell_is_read(tmp_path):
         os.close(reading)
 
 
-def test_real_limits_let_real_files_through_and_stop_a_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_FREE_BYTES", 256 << 20)
+def test_a_bomb_is_refused_and_what_is_small_is_read(tmp_path):
     path = tmp_path / "x.bed.gz"
-    path.write_bytes(bomb(32 << 20))  # a thousandfold, but small
-    assert len(files.read_bytes(path)) == 32 << 20
-    path.write_bytes(bomb(300 << 20))
+    path.write_bytes(bomb(1 << 20))  # a thousandfold, but small
+    assert len(files.read_bytes(path)) == 1 << 20
+    path.write_bytes(bomb())
     with pytest.raises(InputError, match=r"250 times its size.*bomb") as error:
         files.read_bytes(path)
     assert error.value.remedy
@@ -270,10 +239,9 @@ def test_a_list_of_too_many_genes_is_refused(tmp_path, monkeypatch):
         read_gene_list(tmp_path / "x")
 
 
-@pytest.mark.parametrize("verb", LISTS)
-def test_a_closed_standard_input_is_said_to_be_closed(call, monkeypatch, tmp_path, verb):
+def test_a_closed_standard_input_is_said_to_be_closed(call, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stdin", None)
-    code, _, err = call(*arguments(verb, {"genes": "-"}, tmp_path / "out"))
+    code, _, err = call(*arguments("predict", {"genes": "-"}, tmp_path / "out"))
     assert code == 4
     assert "standard input: is closed" in err
 
@@ -291,64 +259,13 @@ def test_manifests_of_sites_lead_nowhere_else(tmp_path, name):
     assert error.value.remedy
 
 
-@pytest.mark.parametrize("size", ["0", "-5", "1e6", "٣", "9" * 5000, str(1 << 32), "0x10"])
+@pytest.mark.parametrize("size", ["1e6", "٣", "9" * 5000, str(1 << 32)])
 def test_lengths_that_no_chromosome_has_are_refused(tmp_path, size):
     from decode_zoo.genome import read_chrom_sizes
 
     (tmp_path / "x.sizes").write_text(f"chr1\t{size}\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 1"):
         read_chrom_sizes(tmp_path / "x.sizes", "mine")
-
-
-def test_sites_of_another_build_are_refused(call, tmp_path):
-    files = lay_out(tmp_path)
-    for text, words in (
-        ("NC_000002.11\t1\t5\tx\t0\t+\n", "another genome build"),
-        ("chr2\t242193520\t243000000\tx\t0\t+\n", "another genome build"),
-        ("chrQ\t1\t5\tx\t0\t+\n", "another genome"),
-    ):
-        files["bed"].write_text(text)
-        code, _, err = call(*arguments("bed", files, tmp_path / "out"))
-        assert code == 4
-        assert words in err
-        assert not (tmp_path / "out").exists()
-
-
-# -- expression ----------------------------------------------------------------------------------
-
-CELLS = ["nan", "NaN", "inf", "-inf", "1e999", "", "NA", "True", "1,5", "0x1", "1_0", "٣", "1\x0b2"]
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_expression_that_is_no_finite_number_is_refused(tmp_path, cell):
-    path = tmp_path / "x.tsv"
-    path.write_text(f"gene\tLiver\tLung\nA\t1\t2\nB\t{cell}\t3\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"x\.tsv, line 3: row 'B', column 'Liver'"):
-        dz.read_expression(path)
-
-
-@pytest.mark.parametrize("case", [name for name in BROKEN if name != "json"])
-def test_broken_expression_is_refused(tmp_path, case):
-    path = tmp_path / "x.tsv"
-    path.write_bytes(BROKEN[case])
-    with pytest.raises(InputError, match=r"x\.tsv"):
-        dz.read_expression(path)
-
-
-@pytest.mark.parametrize(
-    ("value", "scale", "words"),
-    [
-        (-1.0, "tpm", "negative"),
-        (-3.0, "log2tpm", "of nothing"),
-        (250.0, "log2tpm", "million"),
-        (2e6, "tpm", "million"),
-    ],
-)
-def test_expression_on_another_scale_is_refused(value, scale, words):
-    matrix = pd.DataFrame({"Liver": [1.0, 9.0], "Lung": [value, 9.0]}, index=["A", "B"])
-    with pytest.raises(InputError, match=words) as error:
-        dz.make_targets(matrix, scale=scale)
-    assert error.value.remedy
 
 
 # -- arrays --------------------------------------------------------------------------------------
@@ -375,27 +292,31 @@ def lying(data: bytes, size: int) -> bytes:
     return data[:place] + struct.pack("<I", size) + data[place + 4 :]
 
 
+def encrypted(data: bytes) -> bytes:
+    """Set the flag that says so, in the member's header and in the directory."""
+    changed = bytearray(data)
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        changed[data.index(magic) + offset] |= 1
+    return bytes(changed)
+
+
 ONE = ("a.npy", npy("'<f4'", "(2,)", bytes(8)))
 ARRAYS = {
-    "nothing": b"",
     "text": b"hello",
     "cut-off": archive(ONE)[:-30],
-    "flipped": archive(ONE, compression=zipfile.ZIP_STORED).replace(b"NUMPY", b"NVMPY"),
     "wrong-checksum": archive(ONE, compression=zipfile.ZIP_STORED).replace(bytes(8), b"\1" * 8),
+    "encrypted": encrypted(archive(ONE)),
     "no-array": archive(("a.txt", b"hello")),
     "one-name-twice": archive(ONE, ONE),
     "objects": archive(("a.npy", npy("'|O'", "(1,)", b"cos\nsystem\n(S'true'\ntR."))),
-    "structure": archive(("a.npy", npy("[('x', '<f4')]", "(2,)", bytes(8)))),
-    "nested-structure": archive(("a.npy", npy("[('x', [('y', '|O')])]", "(1,)", bytes(8)))),
+    "structure": archive(("a.npy", npy("[('x', [('y', '|O')])]", "(1,)", bytes(8)))),
     "subarray": archive(("a.npy", npy("('<f4', (2,))", "(1,)", bytes(8)))),
-    "void": archive(("a.npy", npy("'|V8'", "(1,)", bytes(8)))),
     "date": archive(("a.npy", npy("'<M8[s]'", "(1,)", bytes(8)))),
     "code-in-the-header": archive(("a.npy", npy("__import__('os').getpid()", "(1,)", bytes(8)))),
     "deep-header": archive(("a.npy", npy("(" * 9000 + ")" * 9000, "(1,)", bytes(8)))),
     "negative-shape": archive(("a.npy", npy("'<f4'", "(-1,)", bytes(8)))),
     "shape-too-large": archive(("a.npy", npy("'<f4'", "(4000000000, 4000000000)", bytes(8)))),
     "shape-too-small": archive(("a.npy", npy("'<f4'", "(1,)", bytes(8)))),
-    "endless-shape": archive(("a.npy", npy("'<f4'", f"({'1, ' * 99})", bytes(4)))),
     "huge-texts": archive(("a.npy", npy("'<U999999999'", "(0,)", b""))),
     "newer-format": archive(("a.npy", npy("'<f4'", "(2,)", bytes(8), magic=b"\x93NUMPY\x09\x00"))),
     "lzma": archive(ONE, compression=zipfile.ZIP_LZMA),
@@ -406,7 +327,6 @@ ARRAYS = {
     "size-too-large-in-the-directory": lying(archive(ONE), 5000),
     "size-too-small-in-the-directory": lying(archive(ONE), 100),
     "header-only": archive(("a.npy", b"\x93NUMPY\x01\x00")),
-    "empty-member": archive(("a.npy", b"")),
 }
 
 
@@ -416,15 +336,6 @@ def test_arrays_that_are_not_plain_are_refused(tmp_path, case):
     path.write_bytes(ARRAYS[case])
     with pytest.raises(InputError, match=r"weights\.npz"):
         read_arrays(path)
-
-
-def test_encrypted_arrays_are_refused(tmp_path):
-    data = bytearray(archive(ONE))
-    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        data[data.index(magic) + offset] |= 1
-    (tmp_path / "x.npz").write_bytes(bytes(data))
-    with pytest.raises(InputError, match="is no array"):
-        read_arrays(tmp_path / "x.npz")
 
 
 def test_plain_arrays_of_every_kind_are_read_as_numpy_reads_them(tmp_path):
@@ -500,23 +411,15 @@ def copied_bundle(model, tmp_path) -> Path:
 RAW_JSON = {
     "empty": b"",
     "a-list": b"[]",
-    "null": b"null",
-    "a-number": b"7",
     "cut-off": b'{"format_version": 1, "layout"',
-    "deep-lists": b"[" * 200_000,
-    "deep-objects": b'{"a":' * 200_000,
+    "deep": b'{"a":' * 200_000,
     "nan": b'{"format_version": NaN}',
-    "infinity": b'{"format_version": -Infinity}',
     "huge-number": b'{"format_version": ' + b"9" * 10_000 + b"}",
     "one-key-twice": b'{"format_version": 1, "format_version": 1}',
-    "version-as-text": b'{"format_version": "1"}',
     "version-as-truth": b'{"format_version": true}',
-    "version-as-fraction": b'{"format_version": 1.0}',
     "version-only": b'{"format_version": 1}',
     "utf-16": '{"format_version": 1}'.encode("utf-16"),
-    "no-utf-8": b'{"format_version": "\xff"}',
     "half-a-character": b'{"format_version": 1, "title": "\\ud800"}',
-    "python": b"{'format_version': 1}",
     "binary": garbage(),
     "gzip-bomb": bomb(),
 }
@@ -541,45 +444,45 @@ VERBS_OF_MODELS = {
 
 
 @pytest.mark.parametrize("case", RAW_JSON)
-def test_broken_features_json_is_refused(copied_set, case):
+def test_broken_json_is_refused(copied_set, copied_bundle, case):
     (copied_set / "features.json").write_bytes(RAW_JSON[case])
     with pytest.raises(InputError, match=r"features\.json") as error:
         FeatureSet.load(copied_set)
     assert len(str(error.value)) < 1000
-
-
-@pytest.mark.parametrize("case", RAW_JSON)
-def test_broken_manifest_json_is_refused(copied_bundle, case):
     (copied_bundle / "manifest.json").write_bytes(RAW_JSON[case])
     with pytest.raises(VerificationError, match=r"manifest\.json") as error:
         dz.load(copied_bundle)
     assert len(str(error.value)) < 1000
 
 
-@pytest.mark.parametrize("verb", VERBS_OF_SETS)
-def test_every_verb_refuses_a_broken_feature_set(call, copied_set, tmp_path, verb):
+@pytest.mark.parametrize(
+    ("command", "code", "name"),
+    [
+        *((command, 4, "features.json") for command in VERBS_OF_SETS.values()),
+        *((command, 5, "manifest.json") for command in VERBS_OF_MODELS.values()),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else None,
+)
+def test_every_verb_refuses_a_broken_description(
+    call, copied_set, copied_bundle, tmp_path, command, code, name
+):
     (tmp_path / "x.txt").write_text("TP53\n")
     (tmp_path / "x.bed").write_text(VALID["bed"])
-    (copied_set / "features.json").write_bytes(RAW_JSON["deep-lists"])
-    code, out, err = call(*VERBS_OF_SETS[verb])
-    assert (code, out) == (4, "")
-    assert "features.json" in err
+    for folder in (copied_set, copied_bundle):
+        for path in folder.glob(name):
+            path.write_bytes(RAW_JSON["deep"])
+    found, out, err = call(*command)
+    assert (found, out) == (code, "")
+    assert name in err
     assert not list(tmp_path.glob("out*"))
 
 
-@pytest.mark.parametrize("verb", VERBS_OF_MODELS)
-def test_every_verb_refuses_a_broken_bundle(call, copied_bundle, tmp_path, verb):
-    (tmp_path / "x.txt").write_text("TP53\n")
-    (copied_bundle / "manifest.json").write_bytes(RAW_JSON["deep-objects"])
-    code, out, err = call(*VERBS_OF_MODELS[verb])
-    assert (code, out) == (5, "")
-    assert "manifest.json" in err
-    assert not list(tmp_path.glob("out*"))
-
-
-@pytest.mark.parametrize("verb", ["info", "fetch", "verify", "test"])
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "", "a" * 5000, "GTEX", "x\ny-v1", "-v1", "é"]
+    ("verb", "name"),
+    [
+        *(("info", name) for name in ("../../etc/passwd", "", "GTEX", "x\ny-v1", "-v1", "é")),
+        *((verb, "a" * 5000) for verb in ("info", "fetch", "verify", "test")),
+    ],
 )
 def test_names_that_are_no_ids_are_refused(call, tmp_path, verb, name):
     code, out, err = call(verb, "--", name)
@@ -595,100 +498,43 @@ def edit(path: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-WRONG_VALUES = [None, True, -1, 1.5, 10**30, "x", [], {}, [[]], {"a": 1}, "\x1b[2J"]
-# Texts, and what may be left out.
-HARMLESS = ("id", "title", "sources", "training", "metrics", "parity", "network", "fingerprint")
-SET_KEYS = [
-    "format_version",
-    "layout",
-    "builder_version",
-    "arrays",
-    "tracks",
-    "rows",
-    "aliases",
-    "layout.bin",
-    "layout.genome",
-    "layout.level",
-    "layout.rna_stranded",
-    "tracks.rna",
-    "tracks.promoter.0",
-    "tracks.rna.0.name",
-    "rows.ids",
-    "rows.strands",
-    "rows.tss",
-    "rows.rna_lengths",
-    "rows.symbols.0",
-]
-MANIFEST_KEYS = [
-    "format_version",
-    "id",
-    "family",
-    "network",
-    "layout",
-    "inputs",
-    "outputs",
-    "pooling",
-    "features",
-    "training",
-    "metrics",
-    "parity",
-    "title",
-    "sources",
-    "known_answers",
-    "files",
-    "fingerprint",
-    "layout.upstream",
-    "network.rna_layers",
-    "network.dense_width",
-    "network.conv_relu",
-    "inputs.rna",
-    "inputs.rna.tracks",
-    "inputs.rna.scale",
-    "inputs.rna.kernel",
-    "inputs.promoter.background",
-    "inputs.rna.tracks.0",
-    "inputs.rna.tracks.0.name",
-    "inputs.rna.scale.0",
-    "outputs.0",
-    "outputs.0.scale",
-    "outputs.0.kind",
-    "known_answers.genes",
-    "known_answers.values.0",
-    "known_answers.values.0.0",
-    "features.id",
-    "features.sha256",
-    "files.model.onnx",
-    "metrics.test",
-    "metrics.test.median_spearman",
-    "parity.onnx_numpy",
-]
+WRONG_VALUES = [None, True, -1, 1.5, 10**30, "x", [], {}, {"a": 1}, "\x1b[2J"]
+HARMLESS = ("id", "metrics", "network", "fingerprint")  # texts, and what may be left out
+SET_KEYS = {
+    "whole": ("format_version", "arrays", "aliases"),
+    "layout": ("layout.bin", "layout.level"),
+    "tracks": ("tracks", "tracks.rna", "tracks.promoter.0", "tracks.rna.0.name"),
+    "rows": ("rows.ids", "rows.strands", "rows.rna_lengths"),
+}
+MANIFEST_KEYS = {
+    "whole": ("format_version", "id", "family", "fingerprint", "files", "features.sha256"),
+    "network": ("layout.upstream", "network.rna_layers", "metrics.test.median_spearman"),
+    "tracks": ("inputs.rna.tracks", "inputs.rna.tracks.0.name"),
+    "inputs": ("inputs.rna.scale", "inputs.rna.kernel", "inputs.promoter.background"),
+    "outputs": ("outputs", "outputs.0", "outputs.0.kind", "outputs.0.scale"),
+    "answers": ("known_answers.genes", "known_answers.values.0", "known_answers.values.0.0"),
+}
 
 
 def replaced(content, key: str, value: object):
-    """A copy with another value at a dotted key; None if there is no such place."""
+    """Return a copy with another value at a dotted key."""
     head, _, rest = key.partition(".")
     place = int(head) if isinstance(content, list) else head
-    if rest == "onnx":
-        place, rest = "model.onnx", ""
-    copy = list(content) if isinstance(content, list) else dict(content)
-    if isinstance(copy, list) and not copy:
-        return None
-    copy[place] = replaced(content[place], rest, value) if rest else value
+    copy = content.copy()
+    if copy or isinstance(copy, dict):
+        copy[place] = replaced(content[place], rest, value) if rest else value
     return copy
 
 
-@pytest.mark.parametrize("key", SET_KEYS)
-def test_wrong_values_in_features_json_are_refused_or_harmless(call, copied_set, key):
+@pytest.mark.parametrize("part", SET_KEYS)
+def test_wrong_values_in_features_json_are_refused_or_harmless(call, copied_set, part):
     """Whatever the verbs do with a set that is let through, it is no crash."""
     path = copied_set / "features.json"
     content = json.loads(path.read_bytes())
-    for value in WRONG_VALUES:
-        changed = replaced(content, key, value)
-        if changed is None:
-            continue
-        path.write_text(json.dumps(changed))
+    for key, value in product(SET_KEYS[part], WRONG_VALUES):
+        path.write_text(json.dumps(replaced(content, key, value)))
         code, out, err = call("features", "info", "set", "--tracks")
-        assert code in (0, 4), (value, err)
+        assert code in (0, 4), (key, value, err)
         if code == 0:
             assert "\x1b" not in out
             call("features", "merge", "set", "set", "-o", "out")
@@ -696,14 +542,14 @@ def test_wrong_values_in_features_json_are_refused_or_harmless(call, copied_set,
             call("predict", *PUBLISHED, "--features", "set", *options)
 
 
-@pytest.mark.parametrize("key", MANIFEST_KEYS)
-def test_wrong_values_in_manifest_json_are_refused_or_harmless(call, copied_bundle, key):
+@pytest.mark.parametrize("part", MANIFEST_KEYS)
+def test_wrong_values_in_manifest_json_are_refused_or_harmless(call, copied_bundle, part):
     path = copied_bundle / "manifest.json"
     content = json.loads(path.read_bytes())
-    for value in WRONG_VALUES:
+    for key, value in product(MANIFEST_KEYS[part], WRONG_VALUES):
         path.write_text(json.dumps(replaced(content, key, value)))
         code, out, err = call("info", "m")
-        assert code in (0, 5), (value, err)
+        assert code in (0, 5), (key, value, err)
         assert "\x1b" not in out
         head = key.partition(".")[0]
         if code == 0 and head in ("known_answers", "layout", "features", "inputs", "outputs"):
@@ -712,8 +558,13 @@ def test_wrong_values_in_manifest_json_are_refused_or_harmless(call, copied_bund
             assert code == 5 or head in HARMLESS
 
 
-@pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "nowhere", ".", "a pipe"])
-@pytest.mark.parametrize("name", ["features.json", "pooled.npz", *BUNDLE_FILES])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *(("weights.npz", target) for target in ("/dev/zero", "/etc/passwd", "nowhere", ".")),
+        *((name, "a pipe") for name in ("features.json", "pooled.npz", *BUNDLE_FILES)),
+    ],
+)
 def test_links_and_pipes_lead_to_no_harm(call, copied_set, copied_bundle, tmp_path, name, target):
     folder = copied_bundle if name in BUNDLE_FILES else copied_set
     (folder / name).unlink()
@@ -770,88 +621,23 @@ def test_positions_that_leave_their_gene_are_refused(copied_set):
             read()
 
 
-# -- features of one's own: order, lack, lengths --------------------------------------------------
-
-
-def own_set(base: FeatureSet, rows, orders, folder: Path) -> FeatureSet:
-    """Some rows of a feature set, its tracks in another order."""
-    tracks, pieces = {}, {}
-    for side in SIDES:
-        order = orders[side]
-        place = np.full(len(base.side_tracks[side]), -1)
-        place[order] = np.arange(order.size)
-        part = base.pieces(side).take(rows)
-        owner, track = part.rows(), place[part.tracks]
-        kept = np.flatnonzero(track >= 0)
-        kept = kept[np.lexsort((part.starts[kept], track[kept], owner[kept]))]
-        counts = np.bincount(owner[kept], minlength=rows.size)
-        tracks[side] = tuple(base.side_tracks[side][i] for i in order)
-        pieces[side] = SitePieces(
-            np.concatenate(([0], np.cumsum(counts))),
-            track[kept],
-            part.starts[kept],
-            part.ends[kept],
-        )
-    columns = {name: [getattr(base.rows, name)[i] for i in rows] for name in vars(base.rows)}
-    folder.mkdir()
-    none = np.zeros(0, np.int64)
-    small = replace(base, rows=Rows(**columns), side_tracks=tracks, aliases={})
-    small.write(folder, pieces, np.zeros((0, 3), int), (np.zeros(rows.size, int), none, none))
-    return FeatureSet.load(folder)
-
-
-@pytest.fixture(scope="module")
-def reordered(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("orders")
-    rows = np.arange(20, 32)
-    plain = {side: np.arange(len(model.features.side_tracks[side])) for side in SIDES}
-    shuffled = {side: np.random.default_rng(3).permutation(n) for side, n in plain.items()}
-    return [
-        own_set(model.features, rows, orders, folder / name)
-        for name, orders in (("plain", plain), ("shuffled", shuffled))
-    ]
-
-
-@pytest.mark.parametrize("backend", ["numpy", "onnxruntime"])
-def test_reordered_tracks_give_the_same_bits(model, reordered, backend):
-    plain, shuffled = reordered
-    assert plain.tracks("rna") != shuffled.tracks("rna")
-    a, b = (model.predict(list(own.genes), features=own, backend=backend) for own in reordered)
-    pd.testing.assert_frame_equal(a, b, check_exact=True)
-    pd.testing.assert_frame_equal(
-        a, model.predict(list(plain.genes), backend=backend), check_exact=True
-    )
-
-
-@pytest.mark.parametrize("by", ["class", "regulator", "track", "position"])
-def test_reordered_tracks_give_the_same_scores(model, reordered, by):
-    a, b = (
-        model.explain(list(own.genes)[:4], by=by, features=own, outputs=["Liver", "Lung"])
-        for own in reordered
-    )
-    pd.testing.assert_frame_equal(a.to_frame(), b.to_frame(), check_exact=True)
-    pd.testing.assert_frame_equal(a.totals(), b.totals(), check_exact=True)
-
-
-def test_a_set_without_the_tracks_of_the_model_is_refused(call, copied_set, tmp_path):
+@pytest.mark.parametrize(
+    ("genome", "words"),
+    [("hg38", "tracks are not in the feature set"), ("mm10", "does not fit the model")],
+)
+@pytest.mark.parametrize("verb", LISTS)
+def test_a_set_of_other_tracks_or_of_another_genome_is_refused(
+    call, copied_set, tmp_path, verb, genome, words
+):
+    edit(copied_set / "features.json", lambda content: content["layout"].update(genome=genome))
     (tmp_path / "x.txt").write_text("A\n")
-    code, out, err = call(*VERBS_OF_SETS["predict"])
+    code, out, err = call(*VERBS_OF_SETS[verb])
     assert (code, out) == (4, "")
-    assert "tracks are not in the feature set" in err
-    assert not (tmp_path / "out.tsv").exists()
-
-
-def test_a_set_of_another_genome_is_refused(call, copied_set, tmp_path):
-    edit(copied_set / "features.json", lambda content: content["layout"].update(genome="mm10"))
-    (tmp_path / "x.txt").write_text("A\n")
-    for verb in ("predict", "explain", "report"):
-        code, _, err = call(*VERBS_OF_SETS[verb])
-        assert code == 4
-        assert "does not fit the model" in err
+    assert words in err
     assert not list(tmp_path.glob("out*"))
 
 
-@pytest.mark.parametrize("length", [1, 30, 100, 101, 109_950, 110_000])
+@pytest.mark.parametrize("length", [1, 101, 110_000])
 def test_genes_of_one_bin_and_of_eleven_hundred(call, model, tmp_path, length):
     """Sums, full matrices and both back ends agree, however short or long the RNA."""
     track = model.manifest.inputs["rna"].tracks[0].name
@@ -874,14 +660,7 @@ def test_genes_of_one_bin_and_of_eleven_hundred(call, model, tmp_path, length):
         assert np.abs((table[model.outputs].to_numpy() - exact) / scale).max() <= 1e-4
 
 
-def test_parity_that_a_bundle_grants_itself_does_not_count(copied_bundle):
-    """Known answers allow twice the parity; a bundle must not make that anything at all."""
-    edit(copied_bundle / "manifest.json", lambda content: content["parity"].update(onnx_numpy=1e9))
-    with pytest.raises(VerificationError, match="implementations that differ"):
-        dz.load(copied_bundle)
-
-
-@pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "a/b", "..", "", "a\\b", "x\0y"])
+@pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "", "x\0y"])
 def test_a_bundle_names_features_by_name_not_by_path(copied_bundle, folder):
     edit(copied_bundle / "manifest.json", lambda content: content["features"].update(id=folder))
     with pytest.raises(VerificationError):
@@ -896,7 +675,7 @@ def test_networks_that_nobody_could_have_trained_are_refused():
             DecodeConfig(**{name: 10**9})
 
 
-@pytest.mark.parametrize("case", ["deep-lists", "one-key-twice", "binary", "gzip-bomb"])
+@pytest.mark.parametrize("case", ["one-key-twice", "gzip-bomb"])
 def test_a_folder_that_only_looks_like_ours_is_not_replaced(call, tmp_path, case):
     files = lay_out(tmp_path)
     (tmp_path / "out").mkdir()

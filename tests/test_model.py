@@ -248,6 +248,12 @@ def test_tracks_are_matched_by_name_not_by_order(model, own_features):
     assert own.tracks("promoter") != model.features.tracks("promoter")
     ours, theirs = model.predict(genes, features=own), model.predict(genes)
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    for by in ("class", "regulator", "track", "position"):
+        ours, theirs = (
+            model.explain(genes[:4], by=by, features=given, outputs=["Liver", "Lung"])
+            for given in (own, None)
+        )
+        pd.testing.assert_frame_equal(ours.to_frame(), theirs.to_frame(), check_exact=True)
 
 
 def test_missing_tracks_are_an_error_unless_filled(model, own_features):
