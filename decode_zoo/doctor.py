@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -44,12 +44,13 @@ __all__ = ["Check", "examine", "exit_code", "summary"]
 _WORST = (5, 6, 3, 4, 2, 1)
 # They all bring the module onnxruntime, and overwrite each other's files.
 _RUNTIMES = tuple("onnxruntime" + end for end in ("", "-gpu", "-directml", "-openvino", "-rocm"))
-_BASE = ("numpy", "scipy", "pandas", "pooch", "click", "pyyaml")
 _THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
 _OWN = tuple("DECODE_ZOO_" + end for end in ("CACHE", "MIRRORS", "OFFLINE", "REGISTRY"))
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-_OTHERS = ("XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE")
+_OTHERS = (
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+    *("XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE"),
+)
 _PATIENCE = 4.0  # seconds for all mirrors together
 _SPARE = 100_000_000  # bytes
 _ELSEWHERE = "Name a folder of your own in DECODE_ZOO_CACHE."
@@ -112,22 +113,17 @@ def examine(store: Store | None = None) -> list[Check]:
 def exit_code(checks: Iterable[Check]) -> int:
     """Return 0 if there is no problem, else the code of the worst."""
     codes = {check.code for check in checks if check.state == "problem"}
-    return next((code for code in _WORST if code in codes), 1 if codes else 0)
+    return min(codes, key=_WORST.index, default=0)
 
 
 def summary(checks: Iterable[Check]) -> str:
     """Return in one line how healthy this is."""
-    names: dict[str, list[str]] = {"problem": [], "warning": [], "ok": []}
-    for check in checks:
-        names[check.state].append(check.name)
-    parts = [
-        f"{len(found)} {state}{'s' * (len(found) > 1)} ({', '.join(found)})"
-        for state, found in names.items()
-        if found and state != "ok"
-    ]
-    if names["problem"]:
-        return f"Not healthy: {'; '.join(parts)}."
-    return "; ".join(["Healthy", *parts]) + "."
+    found = list(checks)
+    parts = ["Healthy"] if exit_code(found) == 0 else []
+    for state in ("problem", "warning"):
+        if names := [check.name for check in found if check.state == state]:
+            parts.append(f"{len(names)} {state}{'s' * (len(names) > 1)} ({', '.join(names)})")
+    return f"{'' if parts[0] == 'Healthy' else 'Not healthy: '}{'; '.join(parts)}."
 
 
 def _check(
@@ -183,19 +179,14 @@ def _packages() -> Iterator[Check]:
         needed = [Requirement(line) for line in importlib.metadata.requires("decode-zoo") or []]
         extras = importlib.metadata.metadata("decode-zoo").get_all("Provides-Extra") or []
     except importlib.metadata.PackageNotFoundError:
-        here = _installed((*_BASE, *_RUNTIMES))
-        wrong = "; decode-zoo runs from a folder and was not installed, so its extras are not known"
-        remedy = "Install it from there: pip install -e ."
-        yield _check("packages", _listed(here), {"here": here}, [(0, wrong, remedy)])
+        found = "decode-zoo runs from a folder and was not installed, so what it needs is not known"
+        yield _check("packages", found, {}, [(0, "", "Install it from there: pip install -e .")])
         return
-
-    def wanted(extra: str) -> dict[str, Requirement]:
-        applies = (n for n in needed if n.marker is None or n.marker.evaluate({"extra": extra}))
-        return {need.name: need for need in applies}
-
-    base = wanted("")
+    base: Collection[str] = ()
     for extra in ("", *(extra for extra in extras if extra != "dev")):
-        needs = {n: need for n, need in wanted(extra).items() if not extra or n not in base}
+        applies = (n for n in needed if n.marker is None or n.marker.evaluate({"extra": extra}))
+        needs = {need.name: need for need in applies if need.name not in base}
+        base = base or needs
         here = _installed(needs)
         missing = [name for name in needs if name not in here]
         spelt = {name: f"{name}{need.specifier}" for name, need in needs.items()}
@@ -267,32 +258,24 @@ def _threads() -> Iterator[Check]:
     found += "".join(f", {name}={value}" for name, value in limits.items())
     faults = list[Fault]()
     if quota is not None and quota < used:
-        remedy = (
-            "Start it on as many cores as the quota gives, e.g. taskset -c "
-            f"0-{max(int(quota), 1) - 1} decode-zoo …, or ask for whole cores."
-        )
+        cores = f"0-{max(int(quota), 1) - 1}"
+        remedy = f"Use as many cores as the quota gives: taskset -c {cores} decode-zoo …"
         faults.append((0, ": threads will wait for each other", remedy))
     facts = {"used": used, "cores": there, "quota": quota, "variables": limits}
     yield _check("threads", found, facts, faults)
 
 
-def _quota(root: Path = Path("/")) -> float | None:
-    """Return the cores' worth of time that control groups (version 2) give; None if no limit."""
-    limits = []
-    with suppress(OSError):
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-        group = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
-        # In a container, the group's own name may not be there, but its limits are.
-        for folder in (root / "sys/fs/cgroup" / group, *(root / "sys/fs/cgroup" / group).parents):
-            if (folder / "cpu.max").exists():
-                granted, period = (folder / "cpu.max").read_text().split()
-                limits += [int(granted) / int(period)] if granted != "max" else []
-    return min(limits, default=None)
+def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    """Return the cores' worth of time that a container (cgroup v2) gives; None if no limit."""
+    with suppress(OSError, ValueError):
+        granted, period = file.read_text().split()
+        return int(granted) / int(period)  # 'max' is no number
+    return None
 
 
 def _environment() -> Iterator[Check]:
     """List the variables that are in force, without their secrets."""
-    names = (*_OWN, *_PROXIES, *map(str.lower, _PROXIES), *_BUNDLES, *_OTHERS)
+    names = (*_OWN, *_PROXIES, *map(str.lower, _PROXIES), *_OTHERS)
     values = {name: os.environ[name] for name in names if os.environ.get(name)}
     for name, value in values.items():
         if name.upper() in _PROXIES:  # a proxy's user and password need no scheme before them
@@ -302,10 +285,6 @@ def _environment() -> Iterator[Check]:
     if unknown:
         wrong = f"; unknown, so without effect: {', '.join(unknown)}"
         faults.append((0, wrong, f"decode-zoo knows {', '.join(_OWN)}."))
-    for name in _BUNDLES:
-        if name in values and not os.path.exists(values[name]):
-            remedy = f"Correct or unset {name}: https fails without it."
-            faults.append((0, f"; no such file: {name}", remedy))
     if values.get("NVIDIA_TF32_OVERRIDE") == "1":
         wrong = "; TF32 changes predictions in the third digit"
         faults.append((0, wrong, "unset NVIDIA_TF32_OVERRIDE"))
@@ -357,19 +336,19 @@ def _cache(store: Store) -> Iterator[Check]:
             owner = place.owner()
     writable = os.access(place, os.W_OK | os.X_OK)
     facts |= {"writable": writable, "owner": owner, "mode": stat.filemode(mode)}
-    of = f"of {owner}, {stat.filemode(mode)}" if exists else "made when it is first needed"
-    found, faults = f"{folder}, {of}", list[Fault]()
+    found = f"{folder}, " + (
+        f"of {owner}, {stat.filemode(mode)}" if exists else "made when it is first needed"
+    )
+    faults = list[Fault]()
     if not os.access(place, os.R_OK | os.X_OK):
         faults.append((3, ", cannot be read", _ELSEWHERE))
-    elif not writable and _lacking(store):
+    elif writable:
+        found += ", writable"
+    elif _lacking(store):
         wrong = ", cannot be written, and not every file that predictions need is here"
         faults.append((0, wrong, f"{_ELSEWHERE} Or let its owner fetch the rest."))
-    elif not writable:
-        found += ", only read; every file that predictions need is here"
-    elif exists and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        faults.append((0, ": everybody may exchange its files", f"chmod o-w '{folder}'"))
     else:
-        found += ", writable"
+        found += ", only read; every file that predictions need is here"
     yield _check("cache", found, facts, faults)
 
 
@@ -405,12 +384,16 @@ def _mirrors(store: Store) -> Iterator[Check]:
         advice = "Name one in DECODE_ZOO_MIRRORS." if absent else None
         yield _check("mirrors", found, {}, advice=advice)
         return
-    answers = {}  # 'has', 'wrong', 'fails', 'silent' or 'skipped', and the same in words
+    # What each did, in a word and in a sentence.
+    late = "silent", f"no answer, or not all of it, within {_PATIENCE:g} s"
+    untried = "skipped", "not tried: DECODE_ZOO_OFFLINE is set"
+    answers = {m: untried if store.offline and is_url(m) else late for m in smallest}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
 
-        def ask(mirror: str, target: Path) -> None:
+        def ask(number: int, mirror: str) -> None:
             artifact, name, entry = smallest[mirror]
             place = f"{artifact.folder}/{name}"
+            target = Path(folder) / str(number)
             try:
                 transfer(f"{mirror.rstrip('/')}/{place}", target, entry, lambda count: None)
                 answers[mirror] = "has", f"gives {place}, verified"
@@ -418,17 +401,12 @@ def _mirrors(store: Store) -> Iterator[Check]:
                 kind = "wrong" if isinstance(error, WrongFileError) else "fails"
                 answers[mirror] = kind, " ".join(str(error).split())[:300]
 
+        asked = [item for item in enumerate(smallest) if answers[item[1]] == late]
+        # Daemons: a server that never comes to an end must not keep this process alive.
+        threads = [threading.Thread(target=ask, args=item, daemon=True) for item in asked]
+        for thread in threads:
+            thread.start()
         until = time.monotonic() + _PATIENCE
-        threads = []
-        for number, mirror in enumerate(smallest):
-            if store.offline and is_url(mirror):
-                answers[mirror] = "skipped", "not tried: DECODE_ZOO_OFFLINE is set"
-                continue
-            answers[mirror] = "silent", f"no answer, or not all of it, within {_PATIENCE:g} s"
-            # Daemons: a server that never comes to an end must not keep this process alive.
-            arguments = (mirror, Path(folder) / str(number))
-            threads.append(threading.Thread(target=ask, args=arguments, daemon=True))
-            threads[-1].start()
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         answers = dict(answers)

@@ -6,50 +6,30 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from decode_zoo import doctor
-from decode_zoo.doctor import Check, examine, exit_code, summary
-from decode_zoo.errors import DeviceError, InputError, VerificationError
-from decode_zoo.registry import write_registry
+from decode_zoo.doctor import Check, examine, exit_code
+from decode_zoo.errors import DeviceError, VerificationError
+from decode_zoo.registry import load_registry, write_registry
 from decode_zoo.store import Store
 from tests.server import Server
 from tests.test_cache import CONTENT, HALF, REGISTRY, ROOT, WEIGHTS, lay_out, places
 
-
-def run(*args, code=0, env=None):
-    """Run a command in a process of its own."""
-    command = [sys.executable, "-m", "decode_zoo", *args]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == code, done.stderr
-    return done
-
-
 NAMES = [
-    "decode-zoo",
-    "python",
-    "packages",
-    "onnxruntime",
-    "threads",
-    "environment",
-    "registry",
-    "cache",
-    "free space",
-    "mirrors",
-    "bundled files",
-    "cached files",
-    "stale files",
-    "parity numpy",
+    *("decode-zoo", "python", "packages", "onnxruntime", "threads", "environment", "registry"),
+    *("cache", "free space", "mirrors", "bundled files", "cached files", "stale files"),
+    *("parity numpy", "parity onnxruntime-cpu", "device"),
 ]
 
 
@@ -82,41 +62,39 @@ def checks(monkeypatch) -> Callable[..., None]:
 # --- the whole ---------------------------------------------------------------------
 
 
-def test_this_installation_is_healthy_within_seconds_and_untouched():
-    started = time.monotonic()
-    found = examine()
-    assert time.monotonic() - started < 20
-    assert exit_code(found) == 0, summary(found)
-    names = [check.name for check in found if not check.name.startswith("extra ")]
-    assert [name for name in names if name in NAMES] == NAMES
-    assert named(found, "parity numpy").facts["largest_difference"] < 1e-5
-    assert not Store.default().cache.exists() or places(Store.default().cache) == []
+@pytest.fixture
+def builtin(monkeypatch, toy, tmp_path) -> Store:
+    """The toy zoo, with a default model, stands in for the one that comes with the package."""
+    zoo = replace(load_registry(toy / "registry.yaml"), default_model="toy-decode-v1")
+    write_registry(zoo, tmp_path / "registry.yaml")
+    monkeypatch.setattr(
+        "decode_zoo.store.builtin_registry_path", lambda: tmp_path / "registry.yaml"
+    )
+    monkeypatch.setattr("decode_zoo.store.bundled_root", lambda: toy)
+    return Store.default()
 
 
-def test_json_is_one_object_with_stable_keys():
-    done = run("doctor", "--json")
-    document = json.loads(done.stdout)
-    assert list(document) == [
-        "format_version",
-        "decode_zoo",
-        "healthy",
-        "exit_code",
-        "summary",
-        "checks",
-    ]
-    assert document["healthy"] is True
-    assert document["exit_code"] == 0
-    for check in document["checks"]:
+def test_a_healthy_installation_is_one_object_of_json_and_untouched(call, builtin):
+    code, out, _ = call("doctor", "--json")
+    document = json.loads(out)
+    keys = ["format_version", "decode_zoo", "healthy", "exit_code", "summary", "checks"]
+    assert list(document) == keys
+    assert (code, document["exit_code"], document["healthy"]) == (0, 0, True)
+    found = {check["name"]: check for check in document["checks"]}
+    assert [name for name in found if name in NAMES] == NAMES
+    for check in found.values():
         assert list(check) == ["name", "state", "found", "remedy", "code", "facts"]
-        assert check["state"] in ("ok", "warning", "problem")
-        assert (check["code"] != 0) == (check["state"] == "problem")
+        assert check["state"] in ("ok", "warning")
+        assert check["code"] == 0
+    assert found["parity numpy"]["facts"]["largest_difference"] < 1e-5
+    assert not builtin.cache.exists() or places(builtin.cache) == []
 
 
 HIDE = """
-import importlib.metadata, importlib.util, sys
+import importlib.metadata, importlib.util, pathlib, sys
 from importlib.abc import MetaPathFinder
 
-hidden = {hidden!r}
+hidden, places = {hidden!r}, {places!r}
 
 class Hidden(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -133,37 +111,34 @@ importlib.util.find_spec = lambda name, package=None: None if name in hidden els
 importlib.metadata.version = absent
 sys.meta_path.insert(0, Hidden())
 from decode_zoo.cli import main
+try:
+    from decode_zoo import store
+    store.builtin_registry_path, store.bundled_root = (lambda p=pathlib.Path(p): p for p in places)
+except ModuleNotFoundError:
+    pass
 sys.argv = ["decode-zoo", "doctor", "--json"]
 main()
 """
+EXTRAS = ("onnxruntime", "tensorflow", "pyarrow", "anndata", "shap", "matplotlib", "jinja2")
 
 
-def doctor_without(*hidden: str) -> tuple[int, dict[str, dict[str, object]]]:
-    """Exit code and checks of a process in which these packages are not installed."""
+@pytest.mark.fault
+@pytest.mark.parametrize("hidden", [EXTRAS, ("numpy",), ("pooch",)])
+def test_a_missing_package_is_a_finding_and_a_missing_extra_none(builtin, tmp_path, toy, hidden):
     # Without this one, the place of the cache is asked of pooch.
     environment = {name: value for name, value in os.environ.items() if name != "DECODE_ZOO_CACHE"}
-    command = [sys.executable, "-c", HIDE.format(hidden=hidden)]
+    code = HIDE.format(hidden=hidden, places=(str(tmp_path / "registry.yaml"), str(toy)))
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    document = json.loads(done.stdout)
-    return done.returncode, {check["name"]: check for check in document["checks"]}
-
-
-@pytest.mark.fault
-def test_doctor_needs_no_extras_and_says_what_answers():
-    extras = ("onnxruntime", "tensorflow", "pyarrow", "anndata", "shap", "matplotlib", "jinja2")
-    code, found = doctor_without(*extras)
-    assert code == 0
-    assert "the NumPy back end answers" in found["onnxruntime"]["found"]
-    assert found["parity numpy"]["state"] == "ok"
-    assert not any(name.startswith("parity onnxruntime") for name in found)
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("module", ["numpy", "yaml", "pooch"])
-def test_missing_package_is_a_finding_and_not_the_end(module):
-    code, found = doctor_without(module)
-    assert code in (1, 2)  # 2 where ONNX Runtime, too, lacks it
-    assert any(module in check["found"] for check in found.values() if check["code"])
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    if hidden == EXTRAS:
+        assert done.returncode == 0
+        assert "the NumPy back end answers" in found["onnxruntime"]["found"]
+        assert found["parity numpy"]["state"] == "ok"
+        assert not any(name.startswith("parity onnxruntime") for name in found)
+    else:
+        assert done.returncode in (1, 2)  # 2 where ONNX Runtime, too, lacks it
+        assert any(hidden[0] in check["found"] for check in found.values() if check["code"])
 
 
 @pytest.mark.fault
@@ -181,19 +156,6 @@ def test_check_that_breaks_is_a_problem_and_the_others_go_on(store, monkeypatch)
     assert broke[0].found.endswith("ZeroDivisionError: oh no")
     assert broke[0].code == 1
     assert named(found, "bundled files").state == "ok"
-
-
-@pytest.mark.fault
-def test_registry_that_is_not_valid_is_a_problem_and_the_others_go_on(monkeypatch):
-    def fail(cls: type) -> Store:
-        raise InputError("unknown key 'x'", path="registry.yaml")
-
-    monkeypatch.setattr(Store, "default", classmethod(fail))
-    found = examine()
-    assert exit_code(found) == 4
-    assert found[-1].name == "registry"
-    assert "registry.yaml: unknown key 'x'" in found[-1].found
-    assert named(found, "threads").state in ("ok", "warning")
 
 
 # --- what it says ------------------------------------------------------------------
@@ -250,19 +212,12 @@ def test_json_goes_to_standard_output_though_it_is_not_healthy(call, checks):
 )
 def test_no_secret_of_a_url_is_printed(text, kept):
     for check in (
-        Check("a", "ok", text),
-        Check(text, "ok", "a"),
-        Check("a", "warning", "b", text),
-        Check("a", "ok", "b", facts={"deep": {"x": [text]}}),
+        Check(text, "warning", text, text, facts={"deep": {"x": [text]}}),
         doctor._broken("a", ValueError(text)),
     ):
         printed = json.dumps(check.as_json())
         assert "secret" not in printed
         assert kept in printed
-
-
-@pytest.mark.fault
-def test_control_characters_reach_no_terminal():
     assert Check("a", "ok", "a\x1b[2Jb\udce4\nc").found == "a\\x1b[2Jb\\udce4\nc"
 
 
@@ -275,26 +230,14 @@ def installed(monkeypatch) -> Callable[..., None]:
 
     def use(needs: list[str] | None, **packages: str) -> None:
         def version(name: str) -> str:
-            try:
-                return packages[name.replace("-", "_")]
-            except KeyError:
-                raise importlib.metadata.PackageNotFoundError(name) from None
+            if name.replace("-", "_") not in packages:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return packages[name.replace("-", "_")]
 
-        def requires(name: str) -> list[str] | None:
-            version(name)
-            return needs
-
-        class Metadata(dict[str, str]):
-            def get_all(self, key: str) -> list[str]:
-                return ["cpu", "train", "dev"]
-
-        def metadata(name: str) -> Metadata:
-            version(name)
-            return Metadata({"Requires-Python": ">=3.10,<3.14"})
-
+        metadata = SimpleNamespace(get_all=lambda key: ["cpu", "train", "dev"])
         monkeypatch.setattr(importlib.metadata, "version", version)
-        monkeypatch.setattr(importlib.metadata, "requires", requires)
-        monkeypatch.setattr(importlib.metadata, "metadata", metadata)
+        monkeypatch.setattr(importlib.metadata, "requires", lambda name: version(name) and needs)
+        monkeypatch.setattr(importlib.metadata, "metadata", lambda name: metadata)
 
     return use
 
@@ -330,9 +273,7 @@ def test_packages_that_lack_or_are_too_old_are_told(installed):
 def test_folder_that_was_not_installed_is_told(installed):
     installed(None, numpy="2.1.0")
     check = only(doctor._packages())
-    assert check.state == "warning"
-    assert "numpy 2.1.0" in check.found
-    assert [c.state for c in doctor._versions()] == ["ok", "ok"]
+    assert (check.state, check.remedy) == ("warning", "Install it from there: pip install -e .")
 
 
 @pytest.mark.fault
@@ -357,25 +298,12 @@ def test_remains_of_an_overwritten_runtime_are_a_problem(installed, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("files", "quota"),
-    [
-        ({}, None),
-        ({"proc/self/cgroup": "0::/\n"}, None),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
-        (
-            {
-                "proc/self/cgroup": "0::/job/step\n",
-                "sys/fs/cgroup/job/step/cpu.max": "400000 100000\n",
-                "sys/fs/cgroup/job/cpu.max": "200000 100000\n",
-            },
-            2.0,
-        ),
-    ],
+    ("text", "quota"), [(None, None), ("max 100000\n", None), ("150000 100000\n", 1.5)]
 )
-def test_quota_of_control_groups(tmp_path, files, quota):
-    lay_out(tmp_path, {place: text.encode() for place, text in files.items()})
-    assert doctor._quota(tmp_path) == quota
+def test_quota_of_a_container(tmp_path, text, quota):
+    if text is not None:
+        (tmp_path / "cpu.max").write_text(text)
+    assert doctor._quota(tmp_path / "cpu.max") == quota
 
 
 @pytest.fixture
@@ -412,33 +340,19 @@ def test_variables_in_force_are_listed(monkeypatch, tmp_path):
     assert check.state == "warning"
     assert "DECODE_ZOO_CASH" in check.found
     assert "secret" not in json.dumps(check.as_json())
+    monkeypatch.delenv("DECODE_ZOO_CASH")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert "TF32 changes predictions" in only(doctor._environment()).found
 
 
 @pytest.mark.fault
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize(
-    "value",
-    [
-        "user:secret@proxy:3128",
-        "http://user:secret@proxy:3128",
-        "http://user:sec@secret@proxy:3128",
-    ],
-)
-@pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY"])
-def test_password_of_a_proxy_is_not_printed(monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
+@pytest.mark.parametrize("scheme", ["", "http://", "http://user:se@"])
+def test_password_of_a_proxy_is_not_printed(monkeypatch, scheme):
+    monkeypatch.setenv("https_proxy", f"{scheme}user:secret@proxy:3128")
     check = only(doctor._environment())
     assert "***@proxy:3128" in check.found
     assert "secret" not in json.dumps(check.as_json())
-
-
-@pytest.mark.fault
-@pytest.mark.usefixtures("quiet")
-def test_certificates_that_are_not_there_are_told(monkeypatch, tmp_path):
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
-    check = only(doctor._environment())
-    assert check.state == "warning"
-    assert "no such file: REQUESTS_CA_BUNDLE" in check.found
 
 
 # --- storage -----------------------------------------------------------------------
@@ -474,18 +388,6 @@ def test_cache_that_is_only_read_is_healthy_if_every_file_is_here(store, monkeyp
 
 
 @pytest.mark.fault
-@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
-def test_cache_that_everybody_may_write_is_told(store):
-    store.cache.mkdir()
-    store.cache.chmod(0o777)
-    check = only(doctor._cache(store))
-    assert check.state == "warning"
-    assert "chmod o-w" in str(check.remedy)
-    store.cache.chmod(0o1777)
-    assert only(doctor._cache(store)).state == "ok"
-
-
-@pytest.mark.fault
 def test_too_little_space_is_told(store, monkeypatch):
     assert only(doctor._free_space(store)).state == "ok"
     monkeypatch.setattr(
@@ -497,39 +399,36 @@ def test_too_little_space_is_told(store, monkeypatch):
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("place", [WEIGHTS, "features/sites-v1/sites.npz"])
-def test_damaged_bundled_file_is_found(store, place):
+@pytest.mark.parametrize(
+    ("how", "code", "said", "bundled", "cached"),
+    [
+        ("damaged", 5, "damaged: tissue-v1/weights.npz", "force-reinstall", "cache clean"),
+        ("closed", 3, "cannot be read", "chmod a+r '{}'", "chmod a+r '{}'"),
+        ("folder", 3, "a folder where", "Remove the folder {}.", "Remove the folder {}."),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_found_and_left(
+    store, monkeypatch, how, code, said, bundled, cached
+):
+    lay_out(store.cache, CONTENT)
     assert only(doctor._bundled_files(store)).facts["verified"] == len(CONTENT)
-    (store.bundled / place).write_bytes(b"!")
-    check = only(doctor._bundled_files(store))
-    assert (check.state, check.code, check.facts["damaged"]) == ("problem", 5, [place])
-    assert "force-reinstall" in str(check.remedy)
-
-
-@pytest.mark.fault
-def test_damaged_cached_file_is_found_and_left(store):
-    lay_out(store.cache, {**CONTENT, WEIGHTS: b"!"})
-    check = named(doctor._cached_files(store), "cached files")
-    assert (check.state, check.code) == ("problem", 5)
-    assert "damaged: tissue-v1/weights.npz" in check.found
-    assert "decode-zoo cache clean" in str(check.remedy)
-    assert (store.cache / WEIGHTS).read_bytes() == b"!"
-
-
-@pytest.mark.fault
-def test_unreadable_bundled_file_is_not_called_damaged(store, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("weights.npz"))
-    check = only(doctor._bundled_files(store))
-    assert (check.state, check.code, check.facts["damaged"]) == ("problem", 3, [])
-    assert check.remedy == f"chmod a+r '{store.bundled / WEIGHTS}'"
-
-
-@pytest.mark.fault
-def test_folder_in_the_place_of_a_cached_file_is_found(store):
-    (store.cache / WEIGHTS).mkdir(parents=True)
-    check = named(doctor._cached_files(store), "cached files")
-    assert (check.state, check.code) == ("problem", 3)
-    assert check.remedy == f"Remove the folder {store.cache / WEIGHTS}."
+    for root, remedy, check_of in (
+        (store.bundled, bundled, doctor._bundled_files),
+        (store.cache, cached, doctor._cached_files),
+    ):
+        path = root / WEIGHTS
+        if how == "damaged":
+            path.write_bytes(b"!")
+        elif how == "closed":
+            monkeypatch.setattr(os, "access", lambda asked, mode: not str(asked).endswith("ts.npz"))
+        else:
+            path.unlink()
+            path.mkdir()
+        check, *_ = check_of(store)
+        assert (check.state, check.code) == ("problem", code)
+        assert said in check.found
+        assert remedy.format(path) in str(check.remedy)
+        assert path.is_dir() or (path.read_bytes() == b"!") == (how == "damaged")
 
 
 @pytest.mark.fault
@@ -549,28 +448,18 @@ def test_remedies_offline_do_not_tell_to_fetch(store):
 def test_card_and_positions_are_not_missed_by_predictions(store, call, monkeypatch):
     """What `predict` never fetches is no reason to warn that something lacks."""
     model = store.registry.artifacts["tissue-v1"]
-    card = {"CARD.md": next(iter(model.files.values()))}
-    artifacts = {
-        **store.registry.artifacts,
-        "tissue-v1": replace(model, files={**model.files, **card}),
-    }
-    here = {p: data for p, data in CONTENT.items() if not p.endswith("sites.npz")}
-    lay_out(store.cache, here)
-    used = replace(
-        store,
-        registry=replace(store.registry, artifacts=artifacts),
-        bundled=None,
-        mirrors=(str(store.cache / "none"),),
-    )
+    files = {**model.files, "CARD.md": model.files["manifest.json"]}
+    artifacts = {**store.registry.artifacts, "tissue-v1": replace(model, files=files)}
+    registry = replace(store.registry, artifacts=artifacts)
+    lay_out(store.cache, {p: data for p, data in CONTENT.items() if not p.endswith("sites.npz")})
+    used = replace(store, registry=registry, bundled=None, mirrors=(str(store.cache / "none"),))
     assert only(doctor._mirrors(used)).state == "warning"
     check = only(doctor._registry(used))
     assert check.facts["not_here"] == ["features/sites-v1/sites.npz", "models/tissue-v1/CARD.md"]
     assert "enough to predict" in check.found
     monkeypatch.setattr(Store, "default", classmethod(lambda cls: used))
-    rows = [line.split("\t") for line in call("ls")[1].splitlines()]
-    assert {row[0]: row[3] for row in rows[1:]} == dict.fromkeys(
-        ("sites-v1", "tissue-v1", "tissue-v2"), "enough to predict"
-    )
+    rows = [line.split("\t") for line in call("ls")[1].splitlines()[1:]]
+    assert {row[3] for row in rows} == {"enough to predict"}
     (store.cache / WEIGHTS).unlink()
     assert only(doctor._mirrors(used)).state == "problem"
     assert "tissue-v1\tmodel\t0.0 MB\tpartly here" in call("ls")[1]
@@ -578,14 +467,8 @@ def test_card_and_positions_are_not_missed_by_predictions(store, call, monkeypat
 
 @pytest.mark.fault
 def test_stale_files_are_found_and_left(store):
-    lay_out(
-        store.cache,
-        {
-            "models/old-v1/manifest.json": b'{"format_version": 1}',
-            HALF: b"half",
-            "models/tissue-v1/notes.txt": b"mine",
-        },
-    )
+    old = {"models/old-v1/manifest.json": b'{"format_version": 1}'}
+    lay_out(store.cache, {**old, HALF: b"half", "models/tissue-v1/notes.txt": b"mine"})
     long_ago = time.time() - 3 * 86_400
     os.utime(store.cache / HALF, (long_ago, long_ago))
     before = places(store.cache)
@@ -635,11 +518,9 @@ def test_mirrors_that_give_a_verified_file_are_well(store, server, tmp_path):
 
 FAILURES = {
     "missing": "404",
-    "limited-for-hours": "429",
     "flipped": "expected sha256",
     "page": "web page",
     "stalled": "no answer, or not all",
-    "dripping-header": "no answer, or not all",
 }
 
 
@@ -663,15 +544,6 @@ def test_one_mirror_that_answers_is_enough(store, server, tmp_path):
     found = list(doctor._mirrors(replace(store, bundled=None, mirrors=mirrors)))
     assert [check.state for check in found] == ["warning", "ok", "warning", "warning"]
     assert [check.facts["answer"] for check in found] == ["fails", "has", "fails", "fails"]
-
-
-@pytest.mark.fault
-def test_password_of_a_mirror_is_not_printed(store, server):
-    url = server.url.replace("://", "://user:secret@")
-    found = list(doctor._mirrors(replace(store, mirrors=(f"{url}/missing", f"{url}/good?secret"))))
-    printed = json.dumps([check.as_json() for check in found])
-    assert "secret" not in printed
-    assert "***@127.0.0.1" in printed
 
 
 @pytest.mark.fault
@@ -700,11 +572,11 @@ def test_copy_of_a_registry_that_cannot_be_refreshed_is_told(call, monkeypatch, 
     (copy,) = (path for path in (cache / "registries").rglob("*") if path.is_file())
     os.utime(copy, (1, 1))
     date = time.strftime("%Y-%m-%d", time.gmtime())
+    command = [sys.executable, "-m", "decode_zoo", "ls"]  # each process says it once
     for reason in ("could not be refreshed (Could not fetch", "could not be refreshed lately"):
-        err = run("ls").stderr
+        err = subprocess.run(command, capture_output=True, text=True).stderr
         assert err.startswith(f"The registry {place} {reason}")
         assert f"its last good copy, of {date}" in err
-        assert err.count("\n") == 1
     check = named(doctor._registry(Store.default()), f"registry {place}")
     assert check.state == "warning"
     assert f"the copy of {date}" in check.found
@@ -714,7 +586,7 @@ def test_copy_of_a_registry_that_cannot_be_refreshed_is_told(call, monkeypatch, 
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("place", ["missing", "page", "a file that is gone"])
+@pytest.mark.parametrize("place", ["missing", "a file that is gone"])
 def test_registry_that_cannot_be_had_is_told_with_the_way_on(call, monkeypatch, tmp_path, place):
     with Server({"registry.yaml": b"?"}) as server:
         url = f"{server.url}/{place}/registry.yaml"
@@ -723,7 +595,7 @@ def test_registry_that_cannot_be_had_is_told_with_the_way_on(call, monkeypatch, 
         code, out, err = call("ls")
         assert (code, out) == (4 if " " in place else 3, "")
         assert named_as in err
-        assert {"missing": "404", "page": "web page"}.get(place, "no such registry") in err
+        assert ("no such registry" if " " in place else "404") in err
         assert "unset DECODE_ZOO_REGISTRY to go on with the built-in zoo" in err
         assert len(err.splitlines()) == 2
         check = named(examine(), "registry")
@@ -818,38 +690,20 @@ def test_cuda_that_cannot_be_used_is_told(bundle, monkeypatch, tmp_path, driver,
 
 
 @pytest.mark.fault
-def test_what_onnxruntime_writes_past_python_is_not_in_the_report(
-    bundle, installed, monkeypatch, capfd
+def test_what_onnxruntime_writes_past_python_is_the_reason_and_nothing_else(
+    bundle, monkeypatch, capfd
 ):
     """A GPU package without a GPU: coloured lines, from C++."""
 
-    def shout(*args: object) -> list[str]:
-        os.write(2, b"\x1b[1;31m[E:onnxruntime:Default] no CUDA-capable device\x1b[m\n")
-        return CUDA
-
-    noisy = type(sys)("onnxruntime")
-    noisy.__dict__.update(
-        __version__="1.20.0",
-        get_available_providers=shout,
-        InferenceSession=None,
-        __spec__=ModuleSpec("onnxruntime", None),
-    )
-    monkeypatch.setitem(sys.modules, "onnxruntime", noisy)
-    installed(NEEDS, onnxruntime_gpu="1.20.0")
-    assert only(doctor._onnxruntime()).state == "ok"
-
     def fail(model: object, device: str) -> dict[str, object]:
         if device == "cuda":
-            shout()
             os.write(2, b"\x1b[1;31m[E:x] FAIL : Failed to load library a.so: no b.so\x1b[m\n")
             raise DeviceError("no device")
         return {"used": "cpu", "providers": CPU}
 
     monkeypatch.setattr(doctor, "_used", fail)
-    found = bundle(CUDA, numpy=0.0, cpu=0.0)
-    assert named(found, "device").found.startswith(
-        "asked for cuda, used cpu: Failed to load library a.so: no b.so"
-    )
+    found = named(bundle(CUDA, numpy=0.0, cpu=0.0), "device").found
+    assert found.startswith("asked for cuda, used cpu: Failed to load library a.so: no b.so")
     os.write(2, b"after")
     assert capfd.readouterr() == ("", "after")
 
@@ -862,23 +716,22 @@ def test_default_model_that_is_not_here_is_a_problem_and_not_fetched(store, tmp_
     assert (check.state, check.code) == ("problem", 3)
     assert check.remedy == "decode-zoo fetch tissue-v1 sites-v1"
     assert not store.cache.exists()
+    none = replace(empty, registry=replace(empty.registry, default_model=None))
+    assert only(doctor._known_answers(none)).state == "ok"
 
 
 @pytest.mark.fault
-def test_damaged_default_model_is_a_problem_and_left(tmp_path):
-    """A copy of the real one, in a cache, so that the store could delete it."""
-    real = Store.default()
-    folder = real.registry.resolve("gtex-tissue-v1").folder
-    copy = lay_out(
-        tmp_path / "cache",
-        {f"{folder}/{file.name}": file.read_bytes() for file in (real.bundled / folder).iterdir()},
-    )
-    path = copy / folder / "model.onnx"
+def test_damaged_default_model_is_a_problem_and_left(call, builtin, monkeypatch, tmp_path, toy):
+    """A copy in a cache, so that the store could delete it."""
+    shutil.copytree(toy, tmp_path / "copy")
+    path = tmp_path / "copy/models/toy-decode-v1/model.onnx"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    found = examine(replace(real, bundled=None, cache=copy))
-    assert exit_code(found) == 5
-    assert named(found, "cached files").code == 5
+    monkeypatch.setattr("decode_zoo.store.bundled_root", lambda: None)
+    monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path / "copy"))
+    code, out, err = call("doctor")
+    assert code == 5
+    assert re.search("problem +cached files", out)
+    assert "Not healthy" in err
     assert path.read_bytes() == data
-    assert run("doctor", code=5, env={**os.environ, "DECODE_ZOO_CACHE": str(copy)})
