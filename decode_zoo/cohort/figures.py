@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,11 +12,9 @@ from decode_zoo.cohort.persons import Trait
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import BLUE, COLOURS, DOUBLE, GREY, PALE, VERMILION
+from decode_zoo.plots.charts import BLUE, COLOURS, DOUBLE, GREY, PALE, VERMILION, FloatArray
 
 __all__ = ["components", "length_bias", "libraries", "sex", "similarity"]
-
-FloatArray = npt.NDArray[np.float64]
 
 _HALF, _HEIGHT = DOUBLE / 2, 2.3
 _MOST_TRAITS = 6
@@ -28,11 +25,11 @@ def libraries(cohort: Cohort) -> Figure:
     """Draw what each person's values add up to, and how many genes are expressed."""
     figure, ((left, right),) = charts.framed(DOUBLE, _HEIGHT, columns=2)
     counts = cohort.facts["quantity"] == "counts"
-    _ranked(left, cohort.abundance.totals / 1e6)
-    left.set(ylabel="million counts" if counts else "sum of TPM, millions", ylim=(0, None))
+    unit = "million counts" if counts else "sum of TPM, millions"
+    _ranked(left, cohort.abundance.totals / 1e6, unit)
+    left.set(ylim=(0, None))
     left.set_title("Library size", loc="left")
-    _ranked(right, (cohort.abundance.tpm > 1).sum(axis=0).astype(float))
-    right.set(ylabel="genes")
+    _ranked(right, (cohort.abundance.tpm > 1).sum(axis=0).astype(float), "genes")
     right.set_title("Genes above 1 TPM", loc="left")
     return figure
 
@@ -60,8 +57,7 @@ def components(quality: Quality) -> Figure:
 def similarity(quality: Quality) -> Figure:
     """Draw how alike each person is to the others."""
     figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
-    _ranked(axes, quality.similarity, quality.outliers)
-    axes.set(ylabel="mean correlation with others")
+    _ranked(axes, quality.similarity, "mean correlation with others", quality.outliers)
     return figure
 
 
@@ -83,34 +79,35 @@ def sex(quality: Quality) -> Figure:
 def length_bias(cohort: Cohort) -> Figure:
     """Draw the share of each person's differences that RNA length explains."""
     figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
-    _ranked(axes, 100 * cohort.length_share)
-    axes.set(ylabel="% of variance", ylim=(0, None))
+    _ranked(axes, 100 * cohort.length_share, "% of variance")
+    axes.set(ylim=(0, None))
     axes.axhline(100 * float(cohort.length_share.mean()), color=GREY, linewidth=0.5)
     return figure
 
 
-def _ranked(axes: Axes, values: FloatArray, marked: Sequence[int] = ()) -> None:
+def _ranked(axes: Axes, values: FloatArray, label: str, marked: Sequence[int] = ()) -> None:
     """Draw values of persons in ascending order."""
     order = np.argsort(values, kind="stable")
     colours = np.where(np.isin(order, list(marked)), VERMILION, BLUE)
     axes.scatter(np.arange(len(values)), values[order], s=6, c=colours, linewidths=0)
-    axes.set_xlabel("persons, ordered")
+    axes.set(xlabel="persons, ordered", ylabel=label)
 
 
 def _coloured(
     figure: Figure, axes: Axes, x: FloatArray, y: FloatArray, trait: Trait | None
 ) -> None:
+    """Draw points in the colours of a trait: its categories, or a scale of its numbers."""
+    axes.set_title(charts.shorten(trait.name, _HALF) if trait else "", loc="left")
     if trait is None:
         axes.scatter(x, y, s=9, c=BLUE, linewidths=0)
-        return
-    axes.set_title(charts.shorten(trait.name, _HALF), loc="left")
-    if trait.numbers is None or len(trait.categories) <= 2:
+    elif trait.numbers is None or len(trait.categories) <= 2:
         _categories(axes, x, y, trait.texts, trait.categories)
-        return
-    numbers, known = trait.numbers, np.isfinite(trait.numbers)
-    axes.scatter(x[~known], y[~known], s=9, c=PALE, linewidths=0)
-    drawn = axes.scatter(x[known], y[known], s=9, c=numbers[known], cmap="viridis", linewidths=0)
-    figure.colorbar(drawn, ax=axes, shrink=0.8)
+    else:
+        known = np.isfinite(trait.numbers)
+        axes.scatter(x[~known], y[~known], s=9, c=PALE, linewidths=0)
+        x, y, values = x[known], y[known], trait.numbers[known]
+        drawn = axes.scatter(x, y, s=9, c=values, cmap="viridis", linewidths=0)
+        figure.colorbar(drawn, ax=axes, shrink=0.8)
 
 
 def _categories(

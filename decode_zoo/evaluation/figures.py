@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from decode_zoo.evaluation.agreement import Evaluation
 from decode_zoo.expression import MEDIAN
+from decode_zoo.metrics import leaf_order
 from decode_zoo.plots import charts
 from decode_zoo.plots.charts import BLUE, DOUBLE, GREY, PALE
 
@@ -46,7 +46,7 @@ def matrix(found: Evaluation) -> Figure:
     """Draw how each prediction goes with each measurement."""
     figure, ((axes,),) = charts.framed(_HALF, 3.2)
     values = found.matrix.to_numpy(float)
-    order = _leaf_order(values)
+    order = leaf_order(np.nan_to_num(values + values.T))
     reach = float(np.abs(np.nan_to_num(values)).max()) or 1.0
     image = axes.imshow(
         values[np.ix_(order, order)],
@@ -63,16 +63,6 @@ def matrix(found: Evaluation) -> Figure:
         axes.set_yticks(range(len(names)), names, fontsize=3)
     figure.colorbar(image, ax=axes, shrink=0.6, label="rank correlation")
     return figure
-
-
-def _leaf_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Put outputs that go with the same ones side by side."""
-    from scipy.cluster.hierarchy import leaves_list, linkage
-
-    if len(values) < 3:
-        return np.arange(len(values))
-    profile = np.nan_to_num(values + values.T)
-    return np.asarray(leaves_list(linkage(profile, "average")), np.int64)
 
 
 @charts.styled

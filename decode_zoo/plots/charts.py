@@ -166,9 +166,9 @@ def rounded(x: float, values: FloatArray, sign: str = "") -> str:
     return number(x, f"{sign}.{max(0, 2 - max(exponent, 0), 1 - exponent)}f")
 
 
-def q_value(value: float) -> str:
-    """Write a false discovery rate."""
-    return number(value, ".2f" if value >= 0.095 else ".0e")
+def q_values(values: Iterable[float]) -> list[str]:
+    """Write false discovery rates."""
+    return [number(value, ".2f" if value >= 0.095 else ".1g") for value in values]
 
 
 def numbered(axis: Axis, most: int = 6, form: str = "g", zero: str = "0") -> None:
@@ -192,6 +192,13 @@ def value_axis(
     numbered(axes.xaxis, most)
 
 
+def x_axis(axes: Axes, label: str = "", grid: bool = True) -> None:
+    """Make the x axis one of values."""
+    axes.grid(grid, axis="x")
+    axes.set_xlabel(label)
+    numbered(axes.xaxis)
+
+
 def y_axis(axes: Axes, label: str = "", most: int = 8) -> None:
     """Make the y axis one of values, with a grid."""
     axes.spines["left"].set_visible(True)
@@ -201,25 +208,29 @@ def y_axis(axes: Axes, label: str = "", most: int = 8) -> None:
     numbered(axes.yaxis, most)
 
 
-def label_rows(axes: Axes, names: Sequence[str], n: int = 0, size: float = TEXT) -> None:
-    """Name rows from the top, of n if there are more than names."""
-    axes.set_yticks(range(len(names)), names, fontsize=size)
-    axes.set_ylim(max(n, len(names), 1) - 0.5, -0.5)
+def label_rows(
+    axes: Axes, names: Iterable[object], n: int = 0, size: float = TEXT, room: float = 4
+) -> None:
+    """Name rows from the top, of n if there are more than names, on so many inches."""
+    texts = [shorten(str(name), room, size) for name in names]
+    axes.set_yticks(range(len(texts)), texts, fontsize=size)
+    axes.set_ylim(max(n, len(texts), 1) - 0.5, -0.5)
 
 
 def bars(
     axes: Axes,
-    names: Sequence[str],
+    names: Iterable[object],
     values: FloatArray,
     colours: Sequence[str] | str,
     *,
     left: float | FloatArray = 0,
     n: int = 3,
     size: float = TEXT,
+    room: float = 1.3,
 ) -> None:
     """Draw horizontal bars in named rows."""
     axes.barh(range(len(values)), values, 0.72, left=left, color=colours)
-    label_rows(axes, names, n, size)
+    label_rows(axes, names, n, size, room)
 
 
 def columns(axes: Axes, texts: Mapping[str, Iterable[str]]) -> None:
@@ -287,9 +298,12 @@ def cells(
     )
 
 
-def label_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str] = ()) -> None:
+def label_cells(
+    axes: Axes, rows: Iterable[object], columns: Sequence[str] = (), room: float = 4
+) -> None:
     """Name the rows and columns of cells."""
-    axes.set_yticks(range(len(rows)), rows, fontsize=SMALL)
+    texts = [shorten(str(row), room, SMALL) for row in rows]
+    axes.set_yticks(range(len(texts)), texts, fontsize=SMALL)
     axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=90)
     axes.tick_params(length=0, pad=2)
 
@@ -297,9 +311,8 @@ def label_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str] = ()) ->
 def colour_bar(figure: Figure, image: ScalarMappable, values: FloatArray, label: str) -> None:
     """Draw a colour bar in the top right corner, pointed where values are beyond its end."""
     low, high = image.get_clim()
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(
-        (bool(values.min() < low), bool(values.max() > high)), "both"
-    )
+    beyond = int(values.min() < low) + 2 * int(values.max() > high)
+    extend = ("neither", "min", "max", "both")[beyond]
     width, height = figure.get_size_inches()
     middle = 1 - (_BAR / 2 + 0.03) / width
     text = shorten(label, _BAR, SMALL)
@@ -326,15 +339,7 @@ def drop_overlaps(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
             taken.append(box)
 
 
-def say(axes: Axes, text: str, y: float = 0.5) -> None:
+def say(axes: Axes, text: str, y: float = 0.5, **style: Any) -> None:
     """Write in the middle of axes."""
-    axes.text(
-        0.5,
-        y,
-        text,
-        color=GREY,
-        ha="center",
-        va="center",
-        transform=axes.transAxes,
-        bbox={"color": "white", "pad": 1},
-    )
+    style = {"transform": axes.transAxes, **style, "bbox": {"color": "white", "pad": 1}}
+    axes.text(0.5, y, text, color=GREY, ha="center", va="center", **style)

@@ -15,6 +15,7 @@ from decode_zoo.errors import ArtifactError, UsageError
 from decode_zoo.explainer import Explainer
 from decode_zoo.expression import Output
 from decode_zoo.features import FeatureSet
+from decode_zoo.metrics import leaf_order
 from decode_zoo.model import Model
 from decode_zoo.report.detail import Detail
 
@@ -29,10 +30,7 @@ DETAIL = 16_200
 MAX_ROWS = 5_000
 MAX_PREDICTIONS = 300_000
 
-# Genes explained at a time.
-_CHUNK = 256
-# The best order of leaves takes the cube of their number.
-_BEST_ORDER = 500
+_CHUNK = 256  # genes explained at a time
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def collect(
     detail = Detail.make(rows[:n_detail], explainer, positions, advance)
     changes = [i for i, output in enumerate(explainer.outputs) if output.kind == "fold_change"]
     others = [i for i in range(len(names)) if i not in changes]
-    leaves = _leaf_order(prediction[:, changes].T)
+    leaves = leaf_order(prediction[:, changes].T)
     return Content(
         queries=queries,
         table=table,
@@ -122,7 +120,7 @@ def collect(
         reference=explainer.rule.reference(explainer.references),
         explainer=explainer,
         summary=summary,
-        gene_order=_leaf_order(prediction[:, changes]),
+        gene_order=leaf_order(prediction[:, changes]),
         output_order=np.array([*(changes[i] for i in leaves), *others], np.int64),
         detail=detail,
         n_detail=n_detail,
@@ -151,13 +149,3 @@ def _positions(
     except ArtifactError as error:
         return None, str(error)
     return make(), None
-
-
-def _leaf_order(values: FloatArray) -> IntArray:
-    """Order rows by average-linkage clustering, so that similar ones are neighbours."""
-    from scipy.cluster.hierarchy import leaves_list, linkage
-
-    if len(values) < 3 or not values.shape[1]:
-        return np.arange(len(values))
-    tree = linkage(values, "average", optimal_ordering=len(values) <= _BEST_ORDER)
-    return leaves_list(tree).astype(np.int64)

@@ -340,23 +340,14 @@ def _findings(
 
 def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
     """Draw what random sets leave, and what was found."""
-    from decode_zoo.plots.charts import (
-        AXIS,
-        BLUE,
-        SINGLE,
-        VERMILION,
-        numbered,
-        sheet,
-        styled,
-        y_axis,
-    )
+    from decode_zoo.plots import charts
 
     def draw() -> Figure:
         grey = "#8A929B"
-        colours = {"before": BLUE, "given these regulators": VERMILION}
-        figure = sheet(
-            SINGLE,
-            1.85 + AXIS,
+        colours = {"before": charts.BLUE, "given these regulators": charts.VERMILION}
+        figure = charts.sheet(
+            charts.SINGLE,
+            1.85 + charts.AXIS,
             title=" and ".join(numbers["pair"]),
             lines=f"R² of their expression, p = {numbers['p']:.2g}",
             key={**colours, "other sets": grey},
@@ -367,9 +358,9 @@ def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
         axes.hist(null, bins=40, range=(0, most), color=grey)
         for value, colour in zip(found, colours.values(), strict=True):
             axes.axvline(value, color=colour, linewidth=1.2)
-        y_axis(axes, "sets")
-        axes.set(xlim=(0, most), xlabel="R² left")
-        numbered(axes.xaxis)
+        charts.y_axis(axes, "sets")
+        axes.set(xlim=(0, most))
+        charts.x_axis(axes, "R² left", grid=False)
         return figure
 
-    return styled(draw)()
+    return charts.styled(draw)()

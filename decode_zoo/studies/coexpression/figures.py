@@ -12,7 +12,8 @@ from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, ROW, VERMILION
 
 __all__ = ["density", "separation"]
 
-_COLOURS = {"positive": VERMILION, "negative": BLUE, "other": "#8A929B"}
+_OTHER = "#8A929B"
+_COLOURS = {"positive": VERMILION, "negative": BLUE, "other": _OTHER}
 _NAMES = ("strongly co-expressed", "strongly, opposed", "other pairs")
 _SHOWN = {"prediction": "predicted rho", "tissue profiles": "rho of tissue profiles"}
 _FEWEST = 50  # pairs of which there is a density
@@ -39,12 +40,11 @@ def density(table: pd.DataFrame) -> Figure:
         row[0].set_title(charts.shorten(comparison, DOUBLE / 2), loc="left")
         for axes, (score, name) in zip(row, _SHOWN.items(), strict=True):
             own = (table["comparison"] == comparison) & (table["score"] == score)
-            _draw_densities(axes, table[own])
-            axes.set_xlabel(name)
+            _draw_densities(axes, table[own], name)
     return figure
 
 
-def _draw_densities(axes: Axes, rows: pd.DataFrame) -> None:
+def _draw_densities(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     middle = rows["middle"].to_numpy(np.float64)
     n = {kind: int(rows[f"n_{kind}"].sum()) for kind in _COLOURS}
     dense = [kind for kind, count in n.items() if count >= _FEWEST]
@@ -57,9 +57,8 @@ def _draw_densities(axes: Axes, rows: pd.DataFrame) -> None:
             there = rows[f"n_{kind}"].to_numpy() > 0
             axes.vlines(middle[there], 0, 0.12 * highest, color=colour, linewidth=1.2)
     charts.y_axis(axes)
-    axes.grid(axis="x")
     axes.set(xlim=(-1, 1), ylim=(0, 1.05 * highest))
-    charts.numbered(axes.xaxis)
+    charts.x_axis(axes, name)
     if not n["positive"] + n["negative"]:
         charts.say(axes, "no pair is strongly co-expressed")
 
@@ -70,26 +69,26 @@ def separation(table: pd.DataFrame) -> Figure:
 
     `table` has ``comparison``, ``score``, ``pairs``, ``auroc``, ``low``, ``high``, ``dealt``.
     """
-    comparisons = list(dict.fromkeys(table["comparison"]))
-    names = list(dict.fromkeys(table["score"]))
+    comparisons, names, kinds = (
+        list(dict.fromkeys(table[name])) for name in ("comparison", "score", "pairs")
+    )
     figure = charts.sheet(
         DOUBLE,
         0.14 + (ROW * len(names) + 0.24) * len(comparisons) + AXIS,
         title="Separation",
         lines="Area under the ROC curve, 95% interval over genes",
-        key={"score": BLUE, "dealt to other genes": _COLOURS["other"]},
+        key={"score": BLUE, "dealt to other genes": _OTHER},
     )
     shown = ["auroc", "low", "high", "dealt"]
     every = np.append(table[shown].to_numpy(np.float64), [0.45, 0.55])
-    kinds = list(dict.fromkeys(table["pairs"]))
+    rows = np.arange(len(names))
     grid = figure.subplots(len(comparisons), len(kinds), squeeze=False, sharex=True)
     for i, comparison in enumerate(comparisons):
         for j, kind in enumerate(kinds):
             axes = grid[i, j]
             own = (table["comparison"] == comparison) & (table["pairs"] == kind)
             area, low, high, dealt = table.loc[own, shown].to_numpy(np.float64).T
-            rows = np.arange(len(names))
-            axes.scatter(dealt, rows, s=8, color=_COLOURS["other"], linewidths=0)
+            axes.scatter(dealt, rows, s=8, color=_OTHER, linewidths=0)
             charts.intervals(axes, rows, low, area, high, BLUE)
             if not np.isfinite(area).any():
                 charts.say(axes, "no such pair")

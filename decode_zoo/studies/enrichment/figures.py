@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decode_zoo.html import number
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import (
-    AXIS,
-    BLUE,
-    DOUBLE,
-    GREY,
-    ORANGE,
-    PALE,
-    PINK,
-    ROW,
-    SMALL,
-    VERMILION,
-)
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, ORANGE, PALE, ROW, SMALL, FloatArray
 
 if TYPE_CHECKING:
     from decode_zoo.studies.enrichment.study import EnrichmentStudy
 
 __all__ = ["gene_sets", "lists", "regulators"]
 
-FloatArray = npt.NDArray[np.float64]
-
-_COLOURS = {"TF": BLUE, "RBP": VERMILION, "RBP, TF": PINK}
+_COLOURS = {"TF": BLUE, "RBP": charts.VERMILION, "RBP, TF": charts.PINK}
 _SIGNIFICANT = 0.05
 _BARS, _SETS = 20, 12
 _HEAD = 0.25  # height of a line above axes, in inches
@@ -56,8 +41,8 @@ def regulators(study: EnrichmentStudy) -> Figure:
     for axes, ranking, table in zip(row, study.rankings, shown, strict=True):
         axes.set_title(f"{len(ranking):,} {ranking.classes}")
         values = table["importance"].to_numpy(np.float64)
-        symbols = [charts.shorten(str(name), 0.9) for name in table["symbol"]]
-        charts.bars(axes, symbols, values, [_COLOURS[kind] for kind in table["class"]], n=_BARS)
+        colours = [_COLOURS[kind] for kind in table["class"]]
+        charts.bars(axes, table["symbol"], values, colours, n=_BARS, room=0.9)
         charts.value_axis(axes, "importance (SD)", values, most=4)
     return figure
 
@@ -68,8 +53,7 @@ def lists(study: EnrichmentStudy) -> Figure:
 
     Boxes go from the first to the third quartile, whiskers from the 5th to the 95th percentile.
     """
-    names = [charts.shorten(name, 1.8) for name in study.members[0]]
-    n = len(study.rankings)
+    names, n = list(study.members[0]), len(study.rankings)
     figure = charts.sheet(
         DOUBLE,
         # With room for two at least: titles and labels leave one of its own nothing.
@@ -87,7 +71,7 @@ def lists(study: EnrichmentStudy) -> Figure:
         for row, (own, among) in enumerate(members.values()):
             _box(boxes, row - 0.18, values[own], BLUE)
             _box(boxes, row + 0.18, values[np.setdiff1d(among, own)], PALE)
-        charts.label_rows(boxes, names)
+        charts.label_rows(boxes, names, room=1.8)
         charts.columns(boxes, {"on list": [f"{count:,}" for count in table["n"]]})
         charts.value_axis(boxes, "importance (SD)", np.quantile(values, [0.01, 0.99]))
         ends = [0.4, 0.6]
@@ -101,9 +85,7 @@ def lists(study: EnrichmentStudy) -> Figure:
         for row, (on, others) in enumerate(zip(table["n"], table["n_others"], strict=True)):
             if not (on and others):
                 text = "all on the list" if on else "none on the list"
-                style: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "ha": "center"}
-                box = {"color": "white", "pad": 1}
-                areas.text(0.5, row, text, **style, va="center", bbox=box, zorder=4)
+                charts.say(areas, text, row, transform=areas.transData, fontsize=SMALL, zorder=4)
         charts.value_axis(areas, "AUROC", np.array(ends), zero=0.5)
         _q_columns(areas, table)
     return figure
@@ -127,10 +109,9 @@ def gene_sets(study: EnrichmentStudy) -> Figure:
     grid = figure.subplots(len(blocks), squeeze=False, height_ratios=heights)[:, 0]
     for axes, table in zip(grid, blocks, strict=True):
         axes.set_title(str(table["classes"].iloc[0]), loc="left", weight="bold")
-        names = [charts.shorten(name, 3.0, SMALL) for name in table["gene_set"]]
         nes, given = (table[name].to_numpy(np.float64) for name in ("nes", "nes_given_sites"))
         colours = [BLUE if q <= _SIGNIFICANT else PALE for q in table["q"]]
-        charts.bars(axes, names, nes, colours, size=SMALL)
+        charts.bars(axes, table["gene_set"], nes, colours, size=SMALL, room=3)
         axes.scatter(
             given, range(len(table)), s=14, c=ORANGE, edgecolors="white", linewidths=0.4, zorder=3
         )
@@ -145,15 +126,12 @@ def _box(axes: Axes, row: float, values: FloatArray, colour: str) -> None:
         axes.plot(values, np.full(values.size, row), "o", color=colour, markersize=2.5)
         return
     low, first, median, third, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
-    axes.plot([low, high], [row, row], color=GREY, linewidth=0.6, zorder=1)
+    axes.plot([low, high], [row, row], color=charts.GREY, linewidth=0.6, zorder=1)
     axes.barh(row, third - first, 0.3, left=first, color=colour, zorder=2)
     axes.plot([median, median], [row - 0.15, row + 0.15], color="black", linewidth=1, zorder=3)
 
 
 def _q_columns(axes: Axes, table: pd.DataFrame) -> None:
     """Write false discovery rates beside rows, and those given sites."""
-    texts = {
-        head: [number(q, ".2f" if q >= 0.095 else ".1g") for q in table[name]]
-        for head, name in (("q", "q"), ("given sites", "q_given_sites"))
-    }
-    charts.columns(axes, texts)
+    heads = {"q": "q", "given sites": "q_given_sites"}
+    charts.columns(axes, {head: charts.q_values(table[name]) for head, name in heads.items()})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +15,6 @@ from decode_zoo.layout import SIDES, Side
 from decode_zoo.plots import charts
 from decode_zoo.plots.charts import (
     AXIS,
-    BLUE,
     CLASSES,
     COLOURS,
     DOUBLE,
@@ -23,7 +22,7 @@ from decode_zoo.plots.charts import (
     ROW,
     SINGLE,
     SMALL,
-    VERMILION,
+    FloatArray,
 )
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bins", "by_output", "effects", "intervals", "removals", "terms"]
 
-FloatArray = npt.NDArray[np.float64]
-
-_SIDE = {"promoter": BLUE, "rna": VERMILION}
+_SIDE = {"promoter": charts.BLUE, "rna": charts.VERMILION}
 _TERMS, _OUTPUTS, _NAME = 25, 60, 1.3
 
 
@@ -46,17 +43,16 @@ def effects(table: pd.DataFrame, n_genes: int) -> Figure:
     best = table.head(_TERMS).sort_values("mean_change", ascending=False, kind="stable")
     finest = next(name for name in ("track", "regulator", "class") if name in table)
     values = best["mean_change"].to_numpy(np.float64)
-    kinds = best["class"].astype(str).tolist()
+    colours = {kind: CLASSES.get(kind, ORANGE) for kind in best["class"].astype(str)}
     figure = charts.sheet(
         SINGLE,
         0.12 + ROW * max(len(best), 3) + AXIS,
         title="Knock-outs of largest effect",
         lines=f"{len(best)} of {len(table)}, over those of {n_genes:,} genes that have sites",
-        key={kind: CLASSES.get(kind, ORANGE) for kind in dict.fromkeys(kinds)},
+        key=colours,
     )
     axes = figure.subplots()
-    names = [charts.shorten(str(name), _NAME) for name in best[finest]]
-    charts.bars(axes, names, values, [CLASSES.get(kind, ORANGE) for kind in kinds])
+    charts.bars(axes, best[finest], values, [colours[str(kind)] for kind in best["class"]])
     charts.columns(axes, {"genes": [f"{count:,}" for count in best["genes"]]})
     charts.value_axis(axes, "mean change of predictions (log₂)", values)
     return figure
@@ -67,19 +63,18 @@ def by_output(names: Sequence[str], outputs: Sequence[str], values: FloatArray) 
     """Draw mean changes, (n_names, n_outputs), of the outputs where they are largest."""
     chosen = np.sort(np.argsort(-np.abs(values).max(axis=0), kind="stable")[:_OUTPUTS])
     values = values[:, chosen]
-    rows = [charts.shorten(name, _NAME, SMALL) for name in names]
     labels = [charts.shorten(outputs[i].replace("_", " "), 1.6, SMALL) for i in chosen]
     longest = 0.05 * max(map(len, labels))
     figure = charts.sheet(
         min(max(SINGLE, 1.2 + 0.2 * len(labels)), DOUBLE),
-        0.115 * max(len(rows), 3) + longest + 0.3,
+        0.115 * max(len(names), 3) + longest + 0.3,
         title="Mean change by output",
-        lines=f"{len(rows)} regulators, {len(labels)} of {len(outputs)} outputs",
+        lines=f"{len(names)} regulators, {len(labels)} of {len(outputs)} outputs",
         with_colour_bar=True,
     )
     axes = figure.subplots()
     image = charts.cells(axes, values)
-    charts.label_cells(axes, rows, labels)
+    charts.label_cells(axes, names, labels, _NAME)
     charts.colour_bar(figure, image, values, "log₂")
     return figure
 
@@ -97,19 +92,16 @@ def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
     low = min(float(np.quantile(study.rhos, 0.001)) for study in studies)
     low = min(low, *(study.intact for study in studies))
     edges = np.linspace(min(low - 0.02, 0.95), 1, 90)
-    for i, (study, colour) in enumerate(zip(studies, _cycle(len(studies)), strict=True)):
+    for i, (study, colour) in enumerate(zip(studies, cycle(COLOURS))):
         counts = np.histogram(study.rhos, edges)[0]
         heights = i - 0.8 * counts / max(counts.max(), 1)
         axes.fill_between(
             edges[:-1], i, heights, step="post", color=colour, linewidth=0, alpha=0.75
         )
         axes.plot([study.intact] * 2, [i, i - 0.85], color="black", linewidth=0.9)
-    charts.label_rows(
-        axes, [charts.shorten(study.model_id, 1.2, SMALL) for study in studies], size=SMALL
-    )
-    axes.set(ylim=(len(studies) - 0.9, -0.95), xlim=(edges[0], 1), xlabel="Spearman's rho")
-    axes.grid(axis="x")
-    charts.numbered(axes.xaxis)
+    charts.label_rows(axes, [study.model_id for study in studies], size=SMALL, room=1.2)
+    axes.set(ylim=(len(studies) - 0.9, -0.95), xlim=(edges[0], 1))
+    charts.x_axis(axes, "Spearman's rho")
     return figure
 
 
@@ -126,7 +118,7 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     scaled = (wide / wide.std()).abs().mean(axis=1)
     best = wide.loc[scaled.sort_values(ascending=False, kind="stable").index[:_TERMS]]
     best = best.loc[best.mean(axis=1).sort_values(kind="stable").index]
-    colours = dict(zip(models, _cycle(len(models)), strict=True))
+    colours = dict(zip(models, cycle(COLOURS)))
     figure = charts.sheet(
         SINGLE + 1.2,
         ROW * max(len(best), 3) + AXIS,
@@ -137,7 +129,7 @@ def terms(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     axes = figure.subplots()
     for model, colour in colours.items():
         axes.plot(best[model], range(len(best)), "o", color=colour, markersize=3, markeredgewidth=0)
-    charts.label_rows(axes, [charts.shorten(str(name), _NAME) for _, name in best.index], 3)
+    charts.label_rows(axes, best.index.get_level_values("term"), 3, room=_NAME)
     axes.grid(axis="y")
     charts.value_axis(axes, "change of rho by removal", best.to_numpy(np.float64).ravel())
     return figure
@@ -150,7 +142,7 @@ def intervals(table: pd.DataFrame, genes: Mapping[str, str], models: Sequence[st
     `table` has regressions, ``model``, ``gene``, ``side``, ``bin``, ``estimate``; genes (id →
     name) go from top to bottom.
     """
-    colours = dict(zip(models, _cycle(len(models)), strict=True))
+    colours = dict(zip(models, cycle(COLOURS)))
     title = "What single bins do to co-expression"
     figure, panels = _along(table, genes, title, "change of rho by removal of a bin", colours)
     for axes, own, _ in panels:
@@ -186,19 +178,12 @@ def _along(
         for axes, side in zip(row, SIDES, strict=True):
             part = own[own["side"] == side]
             last = int(part["bin"].max()) + 1 if len(part) else 1
-            promoter = side == "promoter"
-            label = (
-                f"{charts.shorten(name, 1.5)}, {'promoter' if promoter else 'RNA'} (bin, 5' to 3')"
-            )
+            where, least = ("promoter", 30) if side == "promoter" else ("RNA", 1)
             charts.y_axis(axes, most=4)
-            axes.set(xlim=(0, max(last, 30 if promoter else 1)), ylim=(-reach, reach), xlabel=label)
+            charts.x_axis(axes, f"{charts.shorten(name, 1.5)}, {where} (bin, 5' to 3')", grid=False)
+            axes.set(xlim=(0, max(last, least)), ylim=(-reach, reach))
             axes.axhline(0, color="black", linewidth=0.5)
-            charts.numbered(axes.xaxis)
             panels.append((axes, part, side))
             if not len(part):
                 charts.say(axes, "no sites with positions", 0.6)
     return figure, panels
-
-
-def _cycle(n: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(n)]

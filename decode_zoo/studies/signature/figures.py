@@ -44,26 +44,17 @@ def signature(study: SignatureStudy, name: str) -> Figure:
         for row, start, colour in zip(part, starts, _PARTS.values(), strict=True):
             charts.bars(left, [], row, colour, left=start)
         ends.append(part.sum(axis=0))
-    charts.label_rows(
-        left, [charts.shorten(str(regulator), 0.9) for regulator in ranks["regulator"]], _BARS
-    )
-    charts.columns(
-        left,
-        {
-            "tracks": [str(n) for n in details["tracks"]],
-            "q": [charts.q_value(q) for q in ranks["q"]],
-        },
-    )
+    charts.label_rows(left, ranks["regulator"], _BARS, room=0.9)
+    tracks = [str(n) for n in details["tracks"]]
+    charts.columns(left, {"tracks": tracks, "q": charts.q_values(ranks["q"])})
     charts.value_axis(left, "score", np.concatenate(ends))
 
     far = (explained["auroc"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:_BARS]
     table = explained.loc[far].sort_values("auroc", ascending=False, kind="stable")
-    names = [
-        charts.shorten(str(output).replace("_", " "), 1.5, SMALL) for output in table["output"]
-    ]
+    names = [str(output).replace("_", " ") for output in table["output"]]
     auroc = table["auroc"].to_numpy(np.float64)
     colours = [BLUE if value > 0.5 else VERMILION for value in auroc]
-    charts.bars(right, names, auroc - 0.5, colours, left=0.5, n=_BARS, size=SMALL)
-    charts.columns(right, {"q": map(charts.q_value, table["q"])})
+    charts.bars(right, names, auroc - 0.5, colours, left=0.5, n=_BARS, size=SMALL, room=1.5)
+    charts.columns(right, {"q": charts.q_values(table["q"])})
     charts.value_axis(right, "AUROC of the prediction", auroc, zero=0.5, most=4)
     return figure

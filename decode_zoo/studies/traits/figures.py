@@ -5,27 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decode_zoo.html import number
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, PALE, ROW, SINGLE, SMALL, VERMILION
+from decode_zoo.plots.charts import (
+    AXIS,
+    BLUE,
+    DOUBLE,
+    PALE,
+    ROW,
+    SINGLE,
+    SMALL,
+    VERMILION,
+    FloatArray,
+)
 
 if TYPE_CHECKING:
     from decode_zoo.studies.traits.study import TraitStudy
 
 __all__ = ["concordance", "heatmap", "regulators", "volcanoes"]
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-
 _KEY = {"related, higher": VERMILION, "lower": BLUE, "not related": PALE}
 _NAMED = 8  # points with a name
 _BARS, _ROWS = 20, 30
-_NAME = 1.3  # room for names of regulators, in inches
 
 
 @charts.styled
@@ -47,9 +52,9 @@ def volcanoes(study: TraitStudy) -> Figure:
         reach = 1.08 * float(np.abs(effect).max()) or 1.0
         axes.set(xlim=(-reach, reach), ylim=(0, 1.06 * float(height.max()) or 1.0))
         axes.axvline(0, color="black", linewidth=0.5)
-        label = f"log₂ fold change, {_per(study, 2)}"
-        _scatter(figure, axes, (effect, height), table, _related(study, table), effect)
-        _axes(axes, label, "−log₁₀ p" if head == "expression" else "")
+        _scatter(figure, axes, (effect, height), table, _colours(study, table, effect))
+        charts.x_axis(axes, f"log₂ fold change, {_per(study, 2)}")
+        charts.y_axis(axes, "−log₁₀ p" if head == "expression" else "")
     return figure
 
 
@@ -71,8 +76,9 @@ def concordance(study: TraitStudy) -> Figure:
     axes.axhline(0, color="black", linewidth=0.5)
     axes.axvline(0, color="black", linewidth=0.5)
     axes.margins(0.04)
-    _scatter(figure, axes, (actual, predicted), table, _related(study, table), actual)
-    _axes(axes, "t of expression", "t of prediction")
+    _scatter(figure, axes, (actual, predicted), table, _colours(study, table, actual))
+    charts.x_axis(axes, "t of expression")
+    charts.y_axis(axes, "t of prediction")
     return figure
 
 
@@ -89,9 +95,7 @@ def regulators(study: TraitStudy) -> Figure:
         key=_KEY,
     )
     axes = figure.subplots()
-    charts.bars(
-        axes, _regulator_names(study, best), effect, _colours(_related(study, best), effect)
-    )
+    charts.bars(axes, _regulator_names(study, best), effect, _colours(study, best, effect))
     charts.value_axis(axes, f"effect on mean score (log₂, {_per(study, 1)})", effect)
     return figure
 
@@ -115,10 +119,10 @@ def heatmap(study: TraitStudy) -> Figure:
     )
     shade, axes = figure.subplots(2, height_ratios=[strip, rows])
     shade.imshow(trait[order][None], cmap="cividis", aspect="auto", interpolation="none")
-    charts.label_cells(shade, [charts.shorten(study.design.trait, _NAME, SMALL)])
+    charts.label_cells(shade, [study.design.trait], room=1.3)
     shade.spines["bottom"].set_visible(False)
     image = charts.cells(axes, values)
-    charts.label_cells(axes, _regulator_names(study, best))
+    charts.label_cells(axes, _regulator_names(study, best), room=1.3)
     charts.colour_bar(figure, image, values, "standard deviations")
     ends = (study.design.values[int(order[i])] for i in (0, -1))
     for x, text, side in zip((0, 1), ends, ("left", "right"), strict=True):
@@ -146,10 +150,6 @@ def _per(study: TraitStudy, room: float) -> str:
     return charts.shorten(text, room)
 
 
-def _related(study: TraitStudy, table: pd.DataFrame) -> BoolArray:
-    return np.asarray(table["q"] <= study.summary["fdr"])
-
-
 def _largest(study: TraitStudy, k: int) -> pd.DataFrame:
     """Choose the k regulators of largest effect, those that are related before others.
 
@@ -157,20 +157,22 @@ def _largest(study: TraitStudy, k: int) -> pd.DataFrame:
     """
     table = study.regulators
     effect = table["effect"].abs().to_numpy(np.float64)
-    return table.iloc[np.lexsort([-effect, ~_related(study, table)])[:k]]
+    return table.iloc[np.lexsort([-effect, ~(table["q"] <= study.summary["fdr"])])[:k]]
 
 
 def _regulator_names(study: TraitStudy, rows: pd.DataFrame) -> list[str]:
     """Names of regulators, with their class where another class has one of the same name."""
     twice = set(study.regulators["name"][study.regulators["name"].duplicated()])
     return [
-        charts.shorten(f"{name} ({kind})" if name in twice else str(name), _NAME)
+        f"{name} ({kind})" if name in twice else str(name)
         for name, kind in zip(rows["name"], rows["class"], strict=True)
     ]
 
 
-def _colours(related: BoolArray, sign: FloatArray) -> list[str]:
-    return [str(colour) for colour in np.where(related, np.where(sign > 0, VERMILION, BLUE), PALE)]
+def _colours(study: TraitStudy, table: pd.DataFrame, sign: FloatArray) -> list[str]:
+    """Choose the colours of what is related to the trait, by sign, and of what is not."""
+    signed = np.where(sign > 0, VERMILION, BLUE)
+    return [str(c) for c in np.where(table["q"] <= study.summary["fdr"], signed, PALE)]
 
 
 def _scatter(
@@ -178,13 +180,12 @@ def _scatter(
     axes: Axes,
     at: tuple[FloatArray, FloatArray],
     genes: pd.DataFrame,
-    related: BoolArray,
-    sign: FloatArray,
+    colours: list[str],
 ) -> None:
     """Draw points, the related ones above, and name those of least p where names have room."""
-    x, y = at
-    order = np.argsort(related, kind="stable")
-    charts.points(axes, x[order], y[order], np.array(_colours(related, sign))[order])
+    (x, y), shades = at, np.array(colours)
+    order = np.argsort(shades != PALE, kind="stable")
+    charts.points(axes, x[order], y[order], shades[order])
     best = np.argsort(genes["p"].to_numpy(), kind="stable")[:_NAMED]
     texts = []
     for i, (name, symbol) in zip(best, genes[["name", "symbol"]].to_numpy()[best], strict=True):
@@ -201,10 +202,3 @@ def _scatter(
             )
         )
     charts.drop_overlaps(figure, axes, texts)
-
-
-def _axes(axes: Axes, x: str, y: str) -> None:
-    charts.y_axis(axes, y)
-    axes.grid(axis="x")
-    axes.set_xlabel(x)
-    charts.numbered(axes.xaxis)

@@ -39,13 +39,9 @@ def draw_outputs(found: Ablation) -> Figure:
     axes = figure.subplots()
     x = np.arange(len(_NAMES))
     axes.plot(x, rho[~median].T, color=PALE, linewidth=0.4, rasterized=True)
-    for own, colour, marker, size in (
-        (rho[~median], BLUE, "o", 5),
-        (rho[median], VERMILION, "D", 12),
-    ):
-        charts.points(
-            axes, np.tile(x, len(own)), own.ravel(), colour, size, marker=marker, zorder=2
-        )
+    for kind, colour, marker, size in ((~median, BLUE, "o", 5), (median, VERMILION, "D", 12)):
+        at = np.tile(x, int(kind.sum()))
+        charts.points(axes, at, rho[kind].ravel(), colour, size, marker=marker, zorder=2)
     axes.hlines(rho[~median].mean(axis=0), x - 0.2, x + 0.2, color="black", linewidth=1.2, zorder=3)
     axes.axhline(0, color=GREY, linewidth=0.5)
     charts.y_axis(axes, "rho over genes")
@@ -61,19 +57,12 @@ def draw_differences(found: Ablation) -> Figure:
     names = [
         f"{_NAMES[a]} − {_NAMES[b]}" for a, b in zip(table["first"], table["second"], strict=True)
     ]
-    figure = charts.sheet(
-        DOUBLE,
-        2 * ROW * len(names) + AXIS,
-        title="Differences of rho",
-        lines="95% intervals over genes",
-        key=_KEY,
-    )
+    height, lines = 2 * ROW * len(names) + AXIS, "95% intervals over genes"
+    figure = charts.sheet(DOUBLE, height, title="Differences of rho", lines=lines, key=_KEY)
     axes = figure.subplots()
     ends: list[float] = []
-    for name, colour, shift in (
-        ("difference", BLUE, -0.15),
-        ("median_difference", VERMILION, 0.15),
-    ):
+    rows = ("difference", BLUE, -0.15), ("median_difference", VERMILION, 0.15)
+    for name, colour, shift in rows:
         low, high = table[f"{name}_low"], table[f"{name}_high"]
         charts.intervals(axes, np.arange(len(names)) + shift, low, table[name], high, colour)
         ends += [*low, *high]
