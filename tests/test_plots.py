@@ -120,11 +120,10 @@ def words(figure):
 
 
 def test_what_is_not_readable_is_noticed(explained):
-    for left, top in ((0.09, 0.97), (0.95, 0.5)):
-        figure = explained.plot("bar")
-        figure.text(left, top, "over a title, or over the edge")
-        with pytest.raises(AssertionError, match="over a title"):
-            assert_readable(figure)
+    figure = explained.plot("bar")
+    figure.text(0.95, 0.5, "over the edge")
+    with pytest.raises(AssertionError, match="over the edge"):
+        assert_readable(figure)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "positions"])
@@ -132,10 +131,7 @@ def test_pictures_are_readable(explained, placed, kind):
     several = placed.slice(1, 2) if kind == "positions" else explained
     for dpi in (72, 300):
         assert_readable(several.plot(kind), dpi)
-    one = placed.slice(0, 1)
-    assert_readable(one.plot(kind))
-    if kind != "heatmap":
-        assert_readable(one.plot(kind, output="median_log2_tpm"))
+    assert_readable(placed.slice(0, 1).plot(kind))
 
 
 def test_pictures_are_as_wide_as_columns():
@@ -149,7 +145,7 @@ LONG = "A_regulator_with a name $\\frac{1}{2}$ that nobody can have meant to giv
 ODD = {
     "zero regulators": {"shape": (2, 0, 4)},
     "all zero": {"shape": (3, 6, 5), "factor": 0.0},
-    "one of each": {"shape": (1, 1, 1)},
+    "one of each": {"shape": (1, 1, 1), "names": ["a$b$\nΩ–β₂"]},
     "54 outputs": {
         "shape": (2, 60, 54),
         "outputs": [f"Brain_Nucleus_accumbens_basal_ganglia_{i}" for i in range(54)],
@@ -160,18 +156,15 @@ ODD = {
         "names": [f"{LONG}{i}" for i in range(9)],
         "outputs": [LONG] * 3,
         "symbols": [LONG] * 2,
+        "units": ["parts per thousand of the largest " * 2] * 3,
     },
     "strange classes": {
         "shape": (20, 9, 3),
         "kinds": [f"class number {i} of a long name" for i in range(9)],
     },
-    "long unit": {"shape": (2, 9, 3), "units": ["parts per thousand of the largest " * 2] * 3},
-    "tiny": {"shape": (2, 9, 3), "factor": 1e-12},
-    "huge": {"shape": (2, 9, 3), "factor": -1e12},
+    "tiny, of a short RNA": {"shape": (2, 9, 3), "factor": 1e-12, "length": 3},
+    "huge, of a long RNA": {"shape": (2, 9, 3), "factor": -1e12, "length": 12_345_678},
     "one far out": {"shape": (40, 9, 3), "spike": 1e6},
-    "short RNA": {"shape": (1, 9, 3), "length": 3},
-    "long RNA": {"shape": (1, 9, 3), "length": 12_345_678},
-    "names with signs": {"shape": (2, 3, 2), "names": ["a$b$", "x\ny", "Ω–β₂"]},
 }
 
 
@@ -229,15 +222,6 @@ def test_bars_of_some_genes(explained, model):
     some = explained.plot("bar", genes=["TTR", "ENSG00000163631"], output="Lung")
     alone = model.explain(["ALB", "TTR"]).plot("bar", output="Lung")
     assert saved(some) == saved(alone)
-
-
-def test_by_position_bins_are_added_up(placed, model):
-    bars = [
-        attribution.plot("bar", genes=["ALB"], output="Liver").axes[0]
-        for attribution in (placed, model.explain(["ALB"], by="track"))
-    ]
-    for one, other in zip(*(axes.patches for axes in bars), strict=True):
-        assert one.get_width() == pytest.approx(other.get_width(), rel=1e-4)
 
 
 def test_cells_of_the_heatmap_are_mean_scores(explained):
@@ -300,28 +284,6 @@ def test_totals_of_positions_are_scores_of_regulators(placed, model):
             assert f"{scores[name]:+.3f}".replace("-", "−") in words(figure)
 
 
-def test_sides_are_those_of_the_tracks(model):
-    sides = model.manifest.inputs
-    for by in ("track", "position"):
-        resolution = Resolution.make(model.manifest, by)
-        names = resolution.features["track"]
-        expected = {track.name for track in sides["rna"].tracks} | {"exon"}
-        assert set(names[resolution.on_rna]) == expected
-    by_class = Resolution.make(model.manifest, "class")
-    assert dict(zip(by_class.features["class"], by_class.on_rna, strict=True)) == {
-        "TF": False,
-        "chromatin": False,
-        "RBP": True,
-        "miRNA": True,
-        MASK: True,
-    }
-
-
-def test_a_slice_gives_the_same_picture(placed):
-    expected = saved(placed.plot("positions", gene="ACTB"))
-    assert saved(placed.slice(2, 3).plot("positions")) == expected
-
-
 def test_transcripts_are_called_so():
     one = attribution_of(np.ones((2, 3, 2)), symbols=["ALB", "ALB"])
     both = replace(one, genes=one.genes.rename(columns={"gene_id": "transcript_id"}))
@@ -356,16 +318,6 @@ def test_bins_of_long_rnas_are_joined(placed):
     assert cells.images[0].get_array().sum() == pytest.approx(side["score"].sum(), abs=1e-6)
 
 
-def test_classes_are_the_same_at_any_resolution(model):
-    lines = []
-    for by in ("class", "regulator", "track"):
-        figure = model.explain(GENES, by=by).plot("classes", output="Liver")
-        lines.append([np.ravel(line.get_xdata()) for axes in figure.axes for line in axes.lines])
-    for other in lines[1:]:
-        for one, two in zip(lines[0], other, strict=True):
-            np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
-
-
 def test_violins_show_sums_of_classes(model, explained):
     figure = explained.plot("classes", output="Liver")
     table = model.explain(GENES, by="class", outputs=["Liver"]).to_frame()
@@ -393,18 +345,19 @@ def saved(figure, form="png"):
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
 def test_the_same_scores_give_the_same_bytes(explained, form):
-    for kind in KINDS:
-        assert saved(explained.plot(kind), form) == saved(explained.plot(kind), form)
+    assert saved(explained.plot("heatmap", k=3), form) == saved(
+        explained.plot("heatmap", k=3), form
+    )
 
 
 def test_the_style_of_the_user_does_not_matter_and_stays(explained):
     theirs = {"font.size": 30, "axes.facecolor": "black", "text.usetex": True, "lines.linewidth": 9}
-    expected = {kind: saved(explained.plot(kind)) for kind in KINDS}
+    expected = saved(explained.plot("heatmap"))
     with matplotlib.rc_context(theirs):
         before = dict(matplotlib.rcParams)
-        figures = {kind: explained.plot(kind) for kind in KINDS}
+        figure = explained.plot("heatmap")
         assert dict(matplotlib.rcParams) == before
-    assert {kind: saved(figure) for kind, figure in figures.items()} == expected
+    assert saved(figure) == expected
 
 
 def test_pyplot_is_left_alone():
@@ -425,40 +378,26 @@ def test_without_matplotlib(explained, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "message"),
+    ("of", "kind", "options", "message"),
     [
-        ("pie", {}, "no picture 'pie'"),
-        ("bar", {"k": 0}, "at least 1"),
-        ("heatmap", {"k": 0}, "at least 1"),
-        ("bar", {"output": "Moon"}, "no output 'Moon'"),
-        ("classes", {"output": "Moon"}, "no output 'Moon'"),
-        ("bar", {"genes": ["NOPE"]}, "'NOPE' is not among"),
-        ("bar", {"genes": "ALB"}, "not a single string"),
-        ("bar", {"genes": []}, "empty"),
-        ("positions", {}, "by regulator have no positions"),
+        ("explained", "pie", {}, "no picture 'pie'"),
+        ("explained", "bar", {"k": 0}, "at least 1"),
+        ("explained", "heatmap", {"k": 0}, "at least 1"),
+        ("explained", "bar", {"output": "Moon"}, "no output 'Moon'"),
+        ("explained", "classes", {"output": "Moon"}, "no output 'Moon'"),
+        ("explained", "bar", {"genes": ["NOPE"]}, "'NOPE' is not among"),
+        ("explained", "bar", {"genes": "ALB"}, "not a single string"),
+        ("explained", "bar", {"genes": []}, "empty"),
+        ("explained", "positions", {}, "by regulator have no positions"),
+        ("placed", "positions", {}, r"one gene, not of 4.\nChoose one, such as gene='ENSG"),
+        ("placed", "positions", {"gene": "NOPE"}, "not among"),
+        ("placed", "positions", {"gene": "ALB", "k": 0}, "at least 1"),
+        ("nothing", "bar", {}, "No gene was explained"),
+        ("nothing", "heatmap", {}, "No gene was explained"),
+        ("nothing", "classes", {}, "No gene was explained"),
     ],
 )
-def test_errors(explained, kind, options, message):
+def test_what_cannot_be_drawn_is_refused(explained, placed, of, kind, options, message):
+    attribution = {"explained": explained, "placed": placed, "nothing": explained.slice(0, 0)}[of]
     with pytest.raises(UsageError, match=message):
-        explained.plot(kind, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, r"one gene, not of 4.\nChoose one, such as gene='ENSG"),
-        ({"gene": "NOPE"}, "not among"),
-        ({"gene": "ALB", "output": "Moon"}, "no output"),
-        ({"gene": "ALB", "k": 0}, "at least 1"),
-    ],
-)
-def test_errors_of_positions(placed, options, message):
-    with pytest.raises(UsageError, match=message):
-        placed.plot("positions", **options)
-
-
-def test_nothing_to_draw(model):
-    empty = model.explain(["no such gene"])
-    for kind in KINDS:
-        with pytest.raises(UsageError, match="No gene was explained"):
-            empty.plot(kind)
+        attribution.plot(kind, **options)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo import tables
+from decode_zoo import files, tables
 from decode_zoo.errors import MissingExtraError, UsageError
 from decode_zoo.files import atomic_dir, atomic_path
 from decode_zoo.provenance import provenance, provenance_path
@@ -46,7 +46,7 @@ def names(folder):
 # --- atomic output -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("old", [None, "old"])
 def test_a_failing_block_leaves_things_as_they_were(tmp_path, error, old):
     target = tmp_path / "x"
@@ -96,79 +96,64 @@ def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path, exists):
     assert (target / "sub" / "a").read_text() == "1"
 
 
-@pytest.mark.parametrize("mark", ["features.json", "manifest.json"])
-def test_force_replaces_only_what_decode_zoo_made(tmp_path, mark):
-    target = tmp_path / "set"
+FILES = ("features.json", "pooled.npz", "sites.npz")
+
+
+def made(target, mark='{"format_version": 1}'):
+    """A feature set as decode-zoo makes it."""
     target.mkdir()
-    (target / mark).write_text('{"manifest_version": 3}')
-    with pytest.raises(UsageError, match="not made by decode-zoo"), atomic_dir(target, force=True):
-        pass
-    (target / mark).write_text('{"format_version": 1}')
-    with pytest.raises(UsageError, match="--force"), atomic_dir(target):
-        pass
+    for name in FILES:
+        (target / name).write_text("x")
+    (target / "features.json").write_text(mark)
+    return target
+
+
+def test_force_replaces_only_what_decode_zoo_made_and_keeps_the_card(tmp_path):
+    target = made(tmp_path / "set", '{"manifest_version": 3}')
+    with pytest.raises(UsageError, match="not made by decode-zoo"):
+        atomic_dir(target, force=True).__enter__()
+    (target / "features.json").write_text('{"format_version": 1}')
+    (target / "CARD.md").write_text("by hand")
+    with pytest.raises(UsageError, match="--force"):
+        atomic_dir(target).__enter__()
     with atomic_dir(target, force=True) as temporary:
         (temporary / "new").write_text("1")
-    assert names(target) == ["new"]
+    assert names(target) == ["CARD.md", "new"]
+    assert (target / "CARD.md").read_text() == "by hand"
     assert names(tmp_path) == ["set"]
-
-
-FILES = {
-    "features.json": ("features.json", "pooled.npz", "sites.npz"),
-    "manifest.json": ("manifest.json", "weights.npz", "model.onnx"),
-}
-
-
-def made(target, mark):
-    """A folder as decode-zoo makes it."""
-    target.mkdir()
-    for name in FILES[mark]:
-        (target / name).write_text("x")
-    (target / mark).write_text('{"format_version": 1}')
-    return target
 
 
 def test_what_a_folder_may_hold_is_what_its_format_makes():
     from decode_zoo.manifest import BUNDLE_FILES
     from decode_zoo.publication import FEATURE_FILES
 
-    assert set(FILES["manifest.json"]) == set(BUNDLE_FILES)
-    assert set(FILES["features.json"]) == set(FEATURE_FILES)
+    for mark, own in (("manifest.json", BUNDLE_FILES), ("features.json", FEATURE_FILES)):
+        assert {mark, *files._OWN_FILES[mark]} == set(own)
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("mark", FILES)
-@pytest.mark.parametrize("foreign", ["thesis.doc", ".git/", "sub/", "weights.npz.bak", "CARD.md/"])
-def test_force_deletes_no_file_that_decode_zoo_did_not_make(tmp_path, mark, foreign):
-    target = made(tmp_path / "set", mark)
+@pytest.mark.parametrize("foreign", ["thesis.doc", "sub/", "CARD.md/"])
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_force_deletes_no_file_that_decode_zoo_did_not_make(tmp_path, foreign, meanwhile):
+    target = made(tmp_path / "set")
     path = target / foreign
-    path.mkdir() if foreign.endswith("/") else path.write_text("years of work")
-    before = names(target)
-    with pytest.raises(UsageError, match="holds more than decode-zoo made") as error:
-        atomic_dir(target, force=True).__enter__()
+
+    def come():
+        path.mkdir() if foreign.endswith("/") else path.write_text("years of work")
+
+    if not meanwhile:
+        come()
+    with (  # noqa: PT012
+        pytest.raises(UsageError, match="holds more than decode-zoo made") as error,
+        atomic_dir(target, force=True) as temporary,
+    ):
+        (temporary / "a").write_text("1")
+        assert meanwhile
+        come()
     assert repr(path.name) in error.value.message
     assert error.value.remedy
-    assert names(target) == before
+    assert names(target) == sorted([*FILES, path.name])
     assert names(tmp_path) == ["set"]
-
-
-@pytest.mark.fault
-def test_force_deletes_no_file_that_came_meanwhile(tmp_path):
-    target = made(tmp_path / "set", "manifest.json")
-    with pytest.raises(UsageError, match=r"thesis\.doc"), atomic_dir(target, force=True) as new:  # noqa: PT012
-        (new / "a").write_text("1")
-        (target / "thesis.doc").write_text("years of work")
-    assert (target / "thesis.doc").read_text() == "years of work"
-    assert names(tmp_path) == ["set"]
-
-
-@pytest.mark.parametrize("mark", FILES)
-def test_force_keeps_the_card(tmp_path, mark):
-    target = made(tmp_path / "set", mark)
-    (target / "CARD.md").write_text("by hand")
-    with atomic_dir(target, force=True) as temporary:
-        (temporary / mark).write_text("new")
-    assert names(target) == ["CARD.md", mark]
-    assert (target / "CARD.md").read_text() == "by hand"
 
 
 KILLED = """
@@ -181,14 +166,14 @@ def die(source, destination):
     os.kill(os.getpid(), signal.SIGKILL)
 os.rename = die
 with atomic_dir(sys.argv[1], force=True) as new:
-    (new / "manifest.json").write_text("{}")
+    (new / "features.json").write_text("{}")
 """
 
 
 @pytest.mark.fault
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(tmp_path):
-    target = made(tmp_path / "set", "manifest.json")
+    target = made(tmp_path / "set")
     done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not target.exists()
@@ -197,7 +182,7 @@ def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(tmp
     # The remedy is a command that does it.
     command = (error.value.remedy or "").partition(": ")[2]
     subprocess.run(shlex.split(command), check=True)
-    assert names(target) == sorted(FILES["manifest.json"])
+    assert names(target) == sorted(FILES)
     with atomic_dir(target, force=True) as temporary:
         (temporary / "new").write_text("1")
     assert names(target) == ["new"]
@@ -205,25 +190,24 @@ def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(tmp
 
 @pytest.mark.fault
 def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path):
-    target = made(tmp_path / "set", "manifest.json")
-    made(tmp_path / ".set.decode-zoo-replaced", "manifest.json")
+    target = made(tmp_path / "set")
+    made(tmp_path / ".set.decode-zoo-replaced")
     with pytest.raises(UsageError, match="left the former folder at"):
         atomic_dir(target, force=True).__enter__()
     assert names(tmp_path) == [".set.decode-zoo-replaced", "set"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failing_folder_leaves_the_old_one(tmp_path, error):
-    target = made(tmp_path / "set", "features.json")
-    with pytest.raises(error), atomic_dir(target, force=True) as temporary:  # noqa: PT012
+def test_a_failing_folder_leaves_the_old_one(tmp_path):
+    target = made(tmp_path / "set")
+    with pytest.raises(KeyboardInterrupt), atomic_dir(target, force=True) as temporary:  # noqa: PT012
         (temporary / "a").write_text("1")
-        raise error
+        raise KeyboardInterrupt
     assert names(tmp_path) == ["set"]
-    assert names(target) == sorted(FILES["features.json"])
+    assert names(target) == sorted(FILES)
 
 
 def test_a_failed_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
-    target = made(tmp_path / "set", "features.json")
+    target = made(tmp_path / "set")
     rename, calls = os.rename, []
 
     def fail_second(source, destination):
@@ -236,7 +220,7 @@ def test_a_failed_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
     with pytest.raises(PermissionError), atomic_dir(target, force=True):
         pass
     assert names(tmp_path) == ["set"]
-    assert names(target) == sorted(FILES["features.json"])
+    assert names(target) == sorted(FILES)
 
 
 def test_atomic_dir_refuses_a_file_and_a_missing_parent(tmp_path):
@@ -275,15 +259,6 @@ def test_provenance_is_plain_and_complete():
     assert facts["nested"] == {"1": True}
 
 
-def test_provenance_imports_no_back_end():
-    code = (
-        "import sys; from decode_zoo.provenance import provenance; provenance([]);"
-        "print([m for m in ('pandas', 'onnxruntime', 'tensorflow', 'scipy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-
-
 # --- formats -----------------------------------------------------------------------
 
 EXPECTED = (
@@ -295,7 +270,7 @@ EXPECTED = (
 )
 
 
-@pytest.mark.parametrize("name", ["out.tsv", "out.txt", "OUT.TSV"])
+@pytest.mark.parametrize("name", ["out.txt", "OUT.TSV"])
 def test_tab_separated(tmp_path, frame, name):
     path = tmp_path / name
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2 fold change"})
@@ -305,15 +280,10 @@ def test_tab_separated(tmp_path, frame, name):
     assert notes == {**RECORD, "units": {"Liver": "log2 fold change"}}
 
 
-@pytest.mark.parametrize(("name", "separator"), [("o.tsv", "\t"), ("o.csv", ",")])
-def test_text_reads_back(tmp_path, frame, name, separator):
-    write_table(frame, tmp_path / name, provenance=RECORD)
-    back = pd.read_csv(
-        tmp_path / name,
-        sep=separator,
-        keep_default_na=False,
-        na_values={"Liver": [""], "Brain - Cortex": [""]},
-    )
+def test_text_reads_back(tmp_path, frame):
+    write_table(frame, tmp_path / "o.csv", provenance=RECORD)
+    numbers = {"Liver": [""], "Brain - Cortex": [""]}
+    back = pd.read_csv(tmp_path / "o.csv", keep_default_na=False, na_values=numbers)
     pd.testing.assert_frame_equal(back, frame, rtol=1e-5, check_dtype=False)
 
 
@@ -391,7 +361,7 @@ def test_text_among_the_outputs_does_not_fit_h5ad(tmp_path, frame):
 # --- refusals and failures ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["out", "out.xlsx", "out.gz", "tsv", "out.csv.zip"])
+@pytest.mark.parametrize("name", ["out", "out.gz", "out.csv.zip"])
 def test_unknown_formats_are_refused(tmp_path, frame, name):
     with pytest.raises(UsageError, match=r"\.tsv, .*\.h5ad"):
         write_table(frame, tmp_path / name, provenance=RECORD)
@@ -413,12 +383,11 @@ def test_existing_outputs_and_provenances_need_force(tmp_path, frame, existing):
     assert len(names(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("folder", ["o.tsv", "o.tsv.provenance.json"])
-def test_a_folder_in_the_place_of_an_output_is_refused(tmp_path, frame, folder, force):
+def test_a_folder_in_the_place_of_an_output_is_refused(tmp_path, frame, folder):
     (tmp_path / folder).mkdir()
     with pytest.raises(UsageError, match=rf"{folder} exists and is not a regular file"):
-        write_table(frame, tmp_path / "o.tsv", provenance=RECORD, force=force)
+        write_table(frame, tmp_path / "o.tsv", provenance=RECORD, force=True)
     assert names(tmp_path) == [folder]
 
 
@@ -440,18 +409,14 @@ def test_places_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     check_output("-")
 
 
-@pytest.mark.parametrize("old", [None, "old"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError(28, "No space left")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left")])
 @pytest.mark.parametrize("step", ["text", "sidecar", "table"])
-@pytest.mark.parametrize("notes", [None, "old notes"])
-def test_a_failure_at_any_step_leaves_nothing_new(
-    tmp_path, frame, monkeypatch, step, error, old, notes
-):
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_failure_at_any_step_leaves_nothing_new(tmp_path, frame, monkeypatch, step, error, old):
     path = tmp_path / "o.tsv"
     if old:
         path.write_text(old)
-    if notes:
-        provenance_path(path).write_text(notes)
+        provenance_path(path).write_text("old notes")
     before = names(tmp_path)
     if step == "text":
         monkeypatch.setattr(tables, "text_rows", _raiser(error))
@@ -465,12 +430,11 @@ def test_a_failure_at_any_step_leaves_nothing_new(
             replace(source, destination)
 
         monkeypatch.setattr(os, "replace", fail)
-    expected = UsageError if isinstance(error, OSError) else error
-    with pytest.raises(expected):
+    with pytest.raises(UsageError if isinstance(error, OSError) else error):
         write_table(frame, path, provenance=RECORD, force=True)
     assert names(tmp_path) == before
     assert not old or path.read_text() == old
-    assert not notes or provenance_path(path).read_text() == notes
+    assert not old or provenance_path(path).read_text() == "old notes"
 
 
 def _raiser(error):
@@ -483,9 +447,8 @@ def _raiser(error):
 # --- standard output ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [None, "-"])
-def test_standard_output(frame, capsysbinary, path):
-    write_table(frame, path, provenance=RECORD)
+def test_standard_output(frame, capsysbinary):
+    write_table(frame, "-", provenance=RECORD)
     assert capsysbinary.readouterr().out == EXPECTED.encode()
 
 
@@ -516,12 +479,11 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-@pytest.mark.parametrize("rows", [1, 50_000])
-def test_standard_output_that_is_full_is_told(rows):
+def test_standard_output_that_is_full_is_told():
     code = (
         "import pandas as pd; from decode_zoo.errors import UsageError;"
         "from decode_zoo.tables import write_table\n"
-        f"try: write_table(pd.DataFrame({{'x': ['a'] * {rows}}}), '-', provenance={{}})\n"
+        "try: write_table(pd.DataFrame({'x': ['a']}), '-', provenance={})\n"
         "except UsageError as error: raise SystemExit(error.message)"
     )
     with open("/dev/full", "wb") as full:
@@ -530,15 +492,6 @@ def test_standard_output_that_is_full_is_told(rows):
         )
     assert done.returncode == 1
     assert done.stderr == "Cannot write to standard output: No space left on device.\n"
-
-
-def test_a_wide_table_is_written_in_little_time(tmp_path):
-    values = np.random.default_rng(0).normal(size=(5_000, 54))
-    wide = pd.DataFrame(values).rename(columns=str)
-    start = time.perf_counter()
-    write_table(wide, tmp_path / "o.tsv", provenance=RECORD)
-    # About 0.15 s; ten times that would break the budget for all genes.
-    assert time.perf_counter() - start < 2.0
 
 
 # --- HDF5 --------------------------------------------------------------------------
