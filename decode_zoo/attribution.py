@@ -323,7 +323,7 @@ class Attribution:
         return shap.Explanation(
             scores.to_numpy(np.float64),
             base_values=np.full(len(scores), self.reference[number]),
-            feature_names=[" ".join(names) for names in scores.columns.to_list()],
+            feature_names=self.resolution.features.astype(str).agg(" ".join, axis=1).to_list(),
             output_names=output,
         )
 

@@ -19,10 +19,6 @@ from decode_zoo.network import DecodeConfig
 from tests.oracle import brute_force, deep_explainer, padded
 from tests.test_network import CONFIGS, random_network
 
-needs_shap = pytest.mark.skipif(
-    find_spec("shap") is None or find_spec("tensorflow") is None, reason="no shap or TensorFlow"
-)
-
 CHANNELS = (7, 5)
 # Every kind of network: kernels of one bin and more, linear convolutions and not, no ReLU at all.
 FAMILIES = {
@@ -37,9 +33,6 @@ FAMILIES = {
     ),
 }
 families = pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
-linear_families = pytest.mark.parametrize(
-    "config", [c for c in FAMILIES.values() if not c.conv_relu]
-)
 
 
 def tame_network(config, n_outputs=2, seed=0):
@@ -54,11 +47,11 @@ def tame_network(config, n_outputs=2, seed=0):
     return replace(network, weights=weights)
 
 
-def made_genes(config, rna_bins, n=1, density=0.3, seed=0, promoter_bins=6):
+def made_genes(config, rna_bins, n=1, density=0.3, seed=0):
     """Matrices as a feature set gives them: masks filled, sites here and there, padding."""
     rng = np.random.default_rng(seed)
     genes = {}
-    for side, width, bins in zip(SIDES, CHANNELS, (promoter_bins, rna_bins), strict=True):
+    for side, width, bins in zip(SIDES, CHANNELS, (6, rna_bins), strict=True):
         shape = (n, bins, width)
         sites = rng.integers(1, 101, shape) * (rng.random(shape) < density)
         sites[:, :, 0] = 100
@@ -85,10 +78,16 @@ def rule_of(network):
     return FoldedRule(network.fold(), positions=True)
 
 
+def by_channel(rule, inputs, references):
+    """Scores of channels against each row of the references."""
+    others = [references.row(i) for i in range(len(references))]
+    return rule.scores((inputs, inputs.channels), [(cells, cells.channels) for cells in others])
+
+
 def scored(network, genes, references):
     """Scores of every bin and channel, shape (n, bins, channels, n_outputs) each side."""
     inputs, others = cells_of(genes), cells_of(references)
-    longest = 1 + max(inputs.places.max(), others.places.max())
+    longest = max(x.shape[1] for part in (genes, references) for x in part.values())
     several = [others.row(i) for i in range(len(others))]
     labelled = [(cells, cells.channels * longest + cells.places) for cells in (inputs, *several)]
     found = rule_of(network).scores(labelled[0], labelled[1:])
@@ -96,25 +95,11 @@ def scored(network, genes, references):
     channel, place = np.divmod(found.labels, longest)
     dense = np.zeros((len(inputs), longest, sum(CHANNELS), len(network.output_scale)))
     dense[row, place, channel] = found.values
-    promoter, rna = genes["promoter"].shape[1], genes["rna"].shape[1]
-    dense = np.pad(dense, ((0, 0), (0, promoter + rna), (0, 0), (0, 0)))
+    first = {"promoter": 0, "rna": CHANNELS[0]}
     return {
-        "promoter": dense[:, :promoter, : CHANNELS[0]],
-        "rna": dense[:, :rna, CHANNELS[0] :],
+        side: dense[:, : genes[side].shape[1], first[side] : first[side] + width]
+        for side, width in zip(SIDES, CHANNELS, strict=True)
     }
-
-
-def only(genes, i):
-    return {side: x[i : i + 1] for side, x in genes.items()}
-
-
-def mean_brute_force(network, genes, references, i):
-    """Brute-force scores of the i-th gene, mean over references."""
-    found = [
-        brute_force(network, only(genes, i), only(references, j))
-        for j in range(len(references["rna"]))
-    ]
-    return {side: np.mean([scores[side] for scores in found], axis=0) for side in SIDES}
 
 
 # -- slopes --------------------------------------------------------------------------------------
@@ -126,28 +111,15 @@ pairs = st.integers(1, 8).flatmap(
 
 
 @given(pairs)
-def test_slopes_are_between_0_and_1(pair):
-    found = slopes(*pair)
-    assert ((found >= 0) & (found <= 1)).all()
-    np.testing.assert_array_equal(found, slopes(*pair[::-1]))
-
-
-@given(pairs)
-def test_slopes_rescale_differences(pair):
+def test_slopes_rescale_differences_and_are_the_gradient_of_equal_inputs(pair):
     x, r = pair
-    rise = np.maximum(x, 0) - np.maximum(r, 0)
-    np.testing.assert_allclose(slopes(x, r) * (x - r), rise, rtol=1e-14, atol=1e-220)
-
-
-@given(pairs)
-def test_slopes_of_equal_inputs_are_the_gradient(pair):
-    x, _ = pair
+    found = slopes(x, r)
+    assert ((found >= 0) & (found <= 1)).all()
+    np.testing.assert_array_equal(found, slopes(r, x))
     np.testing.assert_array_equal(slopes(x, x), x > 0)
-
-
-def test_slopes_broadcast():
-    x, r = np.array([[-1.0, 3.0], [2.0, -4.0]]), np.array([[1.0, -1.0]])
-    np.testing.assert_array_equal(slopes(x, r), [[0.5, 0.75], [1.0, 0.0]])
+    rise = np.maximum(x, 0) - np.maximum(r, 0)
+    np.testing.assert_allclose(found * (x - r), rise, rtol=1e-14, atol=1e-220)
+    np.testing.assert_array_equal(slopes(np.tile(x, (2, 1)), r), [found, found])
 
 
 # -- dense layers --------------------------------------------------------------------------------
@@ -185,7 +157,9 @@ def test_tangents_and_changes_give_multipliers(widths):
 
 
 @families
-@needs_shap
+@pytest.mark.skipif(
+    find_spec("shap") is None or find_spec("tensorflow") is None, reason="no shap or TensorFlow"
+)
 def test_every_family_equals_shap(config):
     """Genes shorter than the references, shorter than the kernel, and longer."""
     network = tame_network(config)
@@ -233,21 +207,23 @@ def test_random_networks_equal_brute_force_and_add_up(config, bins, others, dens
     rows = [several.row(i) for i in range(2)]
     assert np.abs((rule_of(network).reference(rows) - reference) / scale).max() <= 1e-11 * size
     for i in range(2):
-        expected = mean_brute_force(network, genes, references, i)
+        gene = {side: x[[i]] for side, x in genes.items()}
+        parts = [
+            brute_force(network, gene, {side: x[[j]] for side, x in references.items()})
+            for j in range(2)
+        ]
         for side in SIDES:
-            assert np.abs((ours[side][i] - expected[side]) / scale).max() <= 1e-11 * size
+            expected = np.mean([part[side] for part in parts], axis=0)
+            assert np.abs((ours[side][i] - expected) / scale).max() <= 1e-11 * size
 
 
-@linear_families
+@pytest.mark.parametrize("config", [c for c in FAMILIES.values() if not c.conv_relu])
 def test_position_sums_give_the_scores_of_bins_added_up(config):
     network = tame_network(config)
     genes, references = padded(made_genes(config, 9, n=3), made_genes(config, 20, n=2, seed=5))
     by_bin = scored(network, genes, references)
     inputs, others = (cells_of(x, config.kernels) for x in (genes, references))
-    several = [others.row(i) for i in range(2)]
-    found = FoldedRule(network.fold(), positions=False).scores(
-        (inputs, inputs.channels), [(cells, cells.channels) for cells in several]
-    )
+    found = by_channel(FoldedRule(network.fold(), positions=False), inputs, others)
     for i in range(3):
         own = slice(*found.indptr[i : i + 2])
         dense = np.zeros((sum(CHANNELS), 2))
@@ -262,14 +238,11 @@ def test_a_row_does_not_depend_on_its_neighbours(config):
     network = tame_network(config)
     genes, references = made_genes(config, 9, n=5), cells_of(made_genes(config, 4))
     inputs, rule = cells_of(genes), rule_of(network)
-
-    def scores(cells):
-        return rule.scores((cells, cells.channels), [(references, references.channels)])
-
-    whole, order = scores(inputs), np.array([3, 0, 4])
-    chosen = scores(cells_of({side: x[order] for side, x in genes.items()}))
+    whole, order = by_channel(rule, inputs, references), np.array([3, 0, 4])
+    shuffled = cells_of({side: x[order] for side, x in genes.items()})
+    chosen = by_channel(rule, shuffled, references)
     for place, i in enumerate(order):
-        alone, own = scores(inputs.row(i)), slice(*whole.indptr[i : i + 2])
+        alone, own = by_channel(rule, inputs.row(i), references), slice(*whole.indptr[i : i + 2])
         again = slice(*chosen.indptr[place : place + 2])
         np.testing.assert_array_equal(alone.labels, whole.labels[own])
         np.testing.assert_array_equal(alone.values, whole.values[own])
@@ -278,42 +251,24 @@ def test_a_row_does_not_depend_on_its_neighbours(config):
 
 
 @families
-def test_a_row_that_is_the_reference_scores_zero(config):
+def test_special_rows(config):
+    """The reference itself, empty rows, no rows, and entries of one place, which add up."""
     network = tame_network(config)
-    genes = made_genes(config, 9)
-    found = scored(network, genes, genes)
-    assert all((found[side] == 0).all() for side in SIDES)
-
-
-@families
-def test_empty_rows_and_no_rows(config):
-    network = tame_network(config)
-    empty = {side: 0 * x for side, x in made_genes(config, 3).items()}
-    cells, reference = cells_of(empty), cells_of(made_genes(config, 4))
-    found = rule_of(network).scores((cells, cells.channels), [(reference, reference.channels)])
-    expected = (network.forward(empty) - network.forward(made_genes(config, 4)))[0]
-    np.testing.assert_allclose(found.sums()[0], expected, rtol=0, atol=1e-12)
+    rule, genes, other = rule_of(network), made_genes(config, 9), made_genes(config, 4)
+    assert all((scores == 0).all() for scores in scored(network, genes, genes).values())
+    empty, reference = {side: 0 * x for side, x in made_genes(config, 3).items()}, cells_of(other)
+    found = by_channel(rule, cells_of(empty), reference).sums()[0]
+    expected = (network.forward(empty) - network.forward(other))[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     none = Cells(np.zeros(1, np.int64), *np.zeros((2, 0), np.int64), np.zeros(0))
-    found = rule_of(network).scores((none, none.channels), [(reference, reference.channels)])
-    assert found.sums().shape == (0, 2)
-
-
-@families
-def test_entries_of_one_place_add_up(config):
-    """Two sites of a track in a bin count as one with the bases of both."""
-    network = tame_network(config)
-    whole, reference = cells_of(made_genes(config, 9)), cells_of(made_genes(config, 4))
-    n = whole.bases.size
-    order = np.tile(np.arange(n), 2)
+    assert by_channel(rule, none, reference).sums().shape == (0, 2)
+    whole = cells_of(genes)
     split = Cells(
         2 * whole.indptr,
-        whole.channels[order],
-        whole.places[order],
+        np.tile(whole.channels, 2),
+        np.tile(whole.places, 2),
         np.concatenate([0.25 * whole.bases, 0.75 * whole.bases]),
     )
-    a, b = (
-        rule_of(network).scores((cells, cells.channels), [(reference, reference.channels)])
-        for cells in (whole, split)
-    )
+    a, b = (by_channel(rule, cells, reference) for cells in (whole, split))
     np.testing.assert_array_equal(a.labels, b.labels)
     np.testing.assert_allclose(a.values, b.values, rtol=0, atol=1e-12)
