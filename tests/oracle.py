@@ -59,21 +59,9 @@ def deep_explainer(
 ) -> Callable[[Matrices], Scores]:
     """Make a function that scores genes with shap.DeepExplainer, against the mean of references.
 
-    shap needs inputs of one length, that of the references. It divides by differences as small as
-    1e-6, which single precision does not carry.
-
-    Parameters
-    ----------
-    network : DecodeNetwork or PerceptronNetwork
-    references : Mapping of Side to ndarray, shape (m, bins, channels)
-    dtype : {"float64", "float32"}
-        In which Keras computes.
-
-    Returns
-    -------
-    callable
-        Matrices of shape (n, bins, channels) → scores of shape (n, bins, channels, n_outputs), in
-        the outputs' units.
+    Takes matrices of shape (n, bins, channels), all of the references' length, and gives scores of
+    shape (n, bins, channels, n_outputs), in the outputs' units. shap divides by differences as
+    small as 1e-6, which single precision (`dtype`) does not carry.
     """
     with _quiet():
         import shap
@@ -210,16 +198,8 @@ def brute_force(network: DecodeNetwork, gene: Matrices, reference: Matrices) -> 
     """Score one gene against one reference by the definition of DeepLIFT's rescale rule.
 
     With each ReLU replaced by its slope between reference and gene the network is linear, so what
-    a cell adds is what the network says of that cell's difference alone.
-
-    Parameters
-    ----------
-    network : DecodeNetwork
-    gene, reference : Mapping of Side to ndarray, shape (1, bins, channels)
-
-    Returns
-    -------
-    dict of Side to ndarray, shape (bins, channels, n_outputs)
+    a cell adds is what the network says of that cell's difference alone. Matrices have shape
+    (1, bins, channels), scores (bins, channels, n_outputs).
     """
     seen = (_relu_inputs(network, gene), _relu_inputs(network, reference))
     slopes = [_slopes(x, r) for x, r in zip(*seen, strict=True)]

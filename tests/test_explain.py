@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 
 from decode_zoo import writer
-from decode_zoo.attribution import Summary
 from decode_zoo.errors import UsageError
 from decode_zoo.explainer import BLOCK
 from decode_zoo.writer import Selection, totals_path, write_attributions
@@ -25,6 +24,7 @@ from tests.toy import FEATURES, PERCEPTRON
 
 GENES = ["TP53", "ALB", "GATA1", "HBB", "ACTB", "MYC", "XIST", "TTR", "GAPDH", "MT-TF"]
 OUTPUTS = ["Liver", "Lung"]
+EVERYTHING = Selection()
 LEFT = ["o.totals.tsv", "o.tsv", "o.tsv.provenance.json"]
 
 
@@ -39,8 +39,16 @@ def explainer(model):
 
 
 @pytest.fixture
-def rows(model, explainer):
-    return model.rows_of(GENES, explainer.bound).rows
+def write(model, explainer, tmp_path):
+    """Write scores of the genes to a file of some name; return its path."""
+    rows = model.rows_of(GENES, explainer.bound).rows
+
+    def write(name="o.tsv", selection=EVERYTHING, explainer=explainer, rows=rows, **options):
+        path = tmp_path / name
+        write_attributions(explainer, rows, path, selection, provenance={}, **options)
+        return path
+
+    return write
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +81,7 @@ def explain(call, toy_zoo, tmp_path):
     return explain
 
 
-def interrupt(_):
+def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -81,8 +89,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def outputs_of(path: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in (path, totals_path(path))}
+def contents(path: Path) -> list[bytes]:
+    """The table and its totals."""
+    return [path.read_bytes(), totals_path(path).read_bytes()]
 
 
 # -- formats -------------------------------------------------------------------------------------
@@ -126,18 +135,15 @@ def test_every_format_has_all_scores(toy_model, tmp_path, name, by):
     assert names(tmp_path) == sorted([name, f"{name}.provenance.json", "o.totals.tsv"])
 
 
-def test_one_output_is_x(model, rows, tmp_path):
-    explainer = model.explainer(outputs=["Liver"])
-    write_attributions(explainer, rows, tmp_path / "o.h5ad", Selection(), provenance={})
-    found = anndata.read_h5ad(tmp_path / "o.h5ad").X.toarray()
+def test_one_output_is_x(model, write):
+    path = write("o.h5ad", explainer=model.explainer(outputs=["Liver"]))
     expected = model.explain(GENES, outputs=["Liver"]).matrix("Liver")
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(anndata.read_h5ad(path).X.toarray(), expected)
 
 
 def test_no_genes_give_a_header(explain, tmp_path):
     for name in ("o.tsv", "o.parquet", "o.h5ad", "o.tsv.gz"):
-        options = ("--outputs", "Liver,Lung", "-o", tmp_path / name, "--force")
-        explain(*options, genes="nope")
+        explain("--outputs", "Liver,Lung", "-o", tmp_path / name, "--force", genes="nope")
     assert (tmp_path / "o.tsv").read_text() == "gene_id\tsymbol\toutput\tclass\tregulator\tscore\n"
     assert gzip.decompress((tmp_path / "o.tsv.gz").read_bytes()).decode().count("\n") == 1
     assert len(pd.read_parquet(tmp_path / "o.parquet")) == 0
@@ -146,7 +152,7 @@ def test_no_genes_give_a_header(explain, tmp_path):
     assert out.splitlines()[1] == "Liver\tTF\t\t\t0", "the mean of no genes is not known"
 
 
-# -- chunks --------------------------------------------------------------------------------------
+# -- chunks and resumption -----------------------------------------------------------------------
 
 
 def test_transcripts_of_a_gene_stay_in_one_chunk():
@@ -162,21 +168,11 @@ def test_transcripts_of_a_gene_stay_in_one_chunk():
     assert [chunk.tolist() for chunk in as_asked] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
-def test_summaries_of_chunks_add_up(model):
-    whole = model.explain(GENES)
-    parts = Summary.of(whole.slice(0, 4)) + Summary.of(whole.slice(4, 10))
-    frame = parts.to_frame(whole.resolution, whole.outputs)
-    pd.testing.assert_frame_equal(frame, whole.summary(), rtol=1e-10)
-
-
 @pytest.mark.parametrize("selection", [Selection(), Selection(top=4), Selection(summary=True)])
 @pytest.mark.parametrize("name", ["o.tsv", "o.tsv.gz", "o.parquet"])
-def test_an_interrupted_call_goes_on_and_ends_the_same(
-    explainer, rows, tmp_path, explained, selection, name
-):
-    whole, path, done = tmp_path / "whole" / name, tmp_path / name, []
-    whole.parent.mkdir()
-    write_attributions(explainer, rows, whole, selection, provenance={})
+def test_an_interrupted_call_goes_on_and_ends_the_same(write, tmp_path, explained, selection, name):
+    (tmp_path / "whole").mkdir()
+    expected, done = contents(write(f"whole/{name}", selection)), []
 
     def second(n):
         done.append(n)
@@ -184,13 +180,11 @@ def test_an_interrupted_call_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_attributions(explainer, rows, path, selection, provenance={}, progress=second)
-    assert not path.exists()
-    assert not totals_path(path).exists()
+        write(name, selection, progress=second)
+    assert names(tmp_path) == [f"{name}.unfinished", "whole"]
     explained.clear()
-    write_attributions(explainer, rows, path, selection, provenance={})
+    assert contents(write(name, selection)) == expected
     assert sorted(explained) == [0, 1, 3]  # two of four chunks were left; the empty has columns
-    assert outputs_of(path) == outputs_of(whole)
     assert not (tmp_path / f"{name}.unfinished").exists()
 
 
@@ -216,78 +210,61 @@ def test_killed_and_repeated_on_the_command_line(call, toy_zoo, tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert names(tmp_path) == [work.name]
     assert len(list(work.glob("*/*.done"))) == 4
-    command = ["explain", "--model", PERCEPTRON, "--all-genes", "-o"]
-    for file in (path, tmp_path / "again.parquet"):
-        assert call(*command, file)[0] == 0
+    again = tmp_path / "again.parquet"
+    for file in (path, again):
+        assert call("explain", "--model", PERCEPTRON, "--all-genes", "-o", file)[0] == 0
     assert not work.exists()
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(path), pd.read_parquet(tmp_path / "again.parquet")
-    )
-    assert (tmp_path / "o.totals.tsv").read_bytes() == (tmp_path / "again.totals.tsv").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_parquet(path), pd.read_parquet(again))
+    assert contents(path)[1] == contents(again)[1]
 
 
-def test_a_half_written_chunk_is_done_again(explainer, rows, tmp_path):
-    path = tmp_path / "o.tsv"
-    write_attributions(explainer, rows, path, Selection(), provenance={})
-    expected, again = outputs_of(path), {"provenance": {}, "force": True}
+def test_a_half_written_chunk_is_done_again(write, tmp_path):
+    path = write()
+    expected = contents(path)
     with pytest.raises(KeyboardInterrupt):
-        write_attributions(explainer, rows, path, Selection(), **again, progress=interrupt)
-    assert outputs_of(path) == expected, "--force replaces at the end, not before"
+        write(force=True, progress=interrupt)
+    assert contents(path) == expected, "--force replaces at the end, not before"
     (work,) = (tmp_path / "o.tsv.unfinished").glob("*/")
     (work / "000000.done").unlink()
     (work / "000000.tsv").write_text("half")
-    write_attributions(explainer, rows, path, Selection(), **again)
-    assert outputs_of(path) == expected
+    assert contents(write(force=True)) == expected
 
 
-def test_unfinished_work_of_another_call_is_not_mixed_in(model, explainer, rows, tmp_path):
-    path = tmp_path / "o.tsv"
+def test_unfinished_work_of_another_call_is_not_mixed_in(model, write, explainer):
     with pytest.raises(KeyboardInterrupt):
-        write_attributions(explainer, rows, path, Selection(), provenance={}, progress=interrupt)
+        write(progress=interrupt)
     other = model.explainer(outputs=OUTPUTS, background=["ALB"])
-    for args in (
-        (explainer, rows[::-1], path, Selection()),
-        (explainer, rows, path, Selection(top=2)),
-        (other, rows, path, Selection()),
-    ):
+    backwards = model.rows_of(GENES[::-1], explainer.bound).rows
+    for options in ({"rows": backwards}, {"selection": Selection(top=2)}, {"explainer": other}):
         with pytest.raises(UsageError, match="unfinished work of another call"):
-            write_attributions(*args, provenance={})
-    write_attributions(other, rows, path, Selection(), provenance={}, force=True)
-    write_attributions(other, rows, tmp_path / "w.tsv", Selection(), provenance={})
-    assert path.read_bytes() == (tmp_path / "w.tsv").read_bytes()
+            write(**options)
+    assert contents(write(explainer=other, force=True)) == contents(write("w.tsv", explainer=other))
 
 
-def test_what_decode_zoo_did_not_make_is_kept(explainer, rows, tmp_path):
+def test_what_decode_zoo_did_not_make_is_kept(write, tmp_path):
     blocked, file = tmp_path / "o.tsv.unfinished", tmp_path / "p.tsv.unfinished"
     blocked.mkdir()
     (blocked / "mine").write_text("precious")
     file.touch()
     for name in ("o.tsv", "p.tsv"):
         with pytest.raises(UsageError, match="not made by decode-zoo"):
-            write_attributions(
-                explainer, rows, tmp_path / name, Selection(), provenance={}, force=True
-            )
+            write(name, force=True)
     assert names(blocked) == ["mine"]
 
 
-def test_two_calls_do_not_write_one_output(explainer, rows, tmp_path):
+def test_two_calls_do_not_write_one_output(write):
     """Not the same twice, nor, with --force, another: their chunks must never mix."""
-    path, whole = tmp_path / "o.tsv", tmp_path / "whole.tsv"
 
     def second(_):
         for selection in (Selection(), Selection(top=2)):
             with pytest.raises(UsageError, match="Another call is writing"):
-                write_attributions(explainer, rows, path, selection, provenance={}, force=True)
+                write(selection=selection, force=True)
 
-    write_attributions(explainer, rows, path, Selection(), provenance={}, progress=second)
-    write_attributions(explainer, rows, whole, Selection(), provenance={})
-    assert path.read_bytes() == whole.read_bytes()
+    assert contents(write(progress=second)) == contents(write("whole.tsv"))
 
 
 @pytest.mark.parametrize("renamed", [0, 1, 2, 3])
-def test_a_kill_between_the_last_steps_is_made_good(
-    explainer, rows, tmp_path, monkeypatch, renamed
-):
+def test_a_kill_between_the_last_steps_is_made_good(write, tmp_path, monkeypatch, renamed):
     """Before the totals have their name, the provenance, the table, or all of them."""
     path, replace, outputs = tmp_path / "o.tsv", os.replace, []
 
@@ -300,28 +277,26 @@ def test_a_kill_between_the_last_steps_is_made_good(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
-        patch.setattr(writer.shutil, "rmtree", lambda *_, **options: interrupt(None))
+        patch.setattr(writer.shutil, "rmtree", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            write_attributions(explainer, rows, path, Selection(), provenance={})
+            write()
     assert path.exists() == (renamed == 3)
     assert set(names(tmp_path)) <= {*LEFT, "o.tsv.unfinished"}
-    write_attributions(explainer, rows, path, Selection(), provenance={}, force=renamed == 3)
+    write(force=renamed == 3)
     assert names(tmp_path) == LEFT
-    write_attributions(explainer, rows, tmp_path / "w.tsv", Selection(), provenance={})
-    assert path.read_bytes() == (tmp_path / "w.tsv").read_bytes()
+    assert contents(path) == contents(write("w.tsv"))
 
 
-def test_a_link_stays_a_link(explainer, rows, tmp_path):
+def test_a_link_stays_a_link(write, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "o.tsv").symlink_to(tmp_path / "elsewhere" / "table")
-    write_attributions(explainer, rows, tmp_path / "o.tsv", Selection(), provenance={})
-    assert (tmp_path / "o.tsv").is_symlink()
+    assert write().is_symlink()
     assert names(tmp_path / "elsewhere") == ["table"]
     assert (tmp_path / "o.totals.tsv").is_file()
 
 
-def test_a_full_disk_keeps_finished_chunks(explainer, rows, tmp_path, monkeypatch):
-    path, replace = tmp_path / "o.tsv", os.replace
+def test_a_full_disk_keeps_finished_chunks(write, tmp_path, monkeypatch):
+    replace = os.replace
 
     def full(source, target):
         if Path(target).name == "000002.tsv":
@@ -330,35 +305,16 @@ def test_a_full_disk_keeps_finished_chunks(explainer, rows, tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UsageError, match=r"No space left[\s\S]*goes on from there"):
-        write_attributions(explainer, rows, path, Selection(), provenance={})
+        write()
     assert list((tmp_path / "o.tsv.unfinished").glob("*/000001.done"))
-    assert not path.exists()
+    assert not (tmp_path / "o.tsv").exists()
 
 
-def test_a_reader_that_has_seen_enough_ends_the_work(explainer, rows, explained, monkeypatch):
+def test_a_reader_that_has_seen_enough_ends_the_work(model, explainer, explained, monkeypatch):
     monkeypatch.setattr(writer, "print_table", lambda frame, header=True: header)
+    rows = model.rows_of(GENES, explainer.bound).rows
     writer.print_attributions(explainer, rows, Selection(top=1))
     assert explained == [0, 3]
-
-
-# -- backgrounds ---------------------------------------------------------------------------------
-
-
-def test_backgrounds_count_each_gene_once(model, explain, tmp_path):
-    once = model.explain(["ALB"], outputs=["Liver"], background=["TP53", "GAPDH"])
-    again = ["TP53", "GAPDH", "ENSG00000141510.3"]
-    twice = model.explain(["ALB"], outputs=["Liver"], background=again)
-    pd.testing.assert_frame_equal(once.to_frame(), twice.to_frame())
-    file = tmp_path / "b.txt"
-    file.write_text("TP53\nGAPDH\n")
-    out, _ = explain("--outputs", "Liver", "--background", file, genes="ALB")
-    found = [float(line.split("\t")[-1]) for line in out.splitlines()[1:]]
-    np.testing.assert_allclose(found, once.to_frame()["score"], rtol=1e-5)
-    file.write_text("TP53\nfoo\nbar\n")
-    _, err = explain("--background", file, genes="ALB", code=4)
-    assert "foo (unknown_gene), bar (unknown_gene)" in err
-    _, err = explain("--background", tmp_path / "nowhere.tsv", code=4)
-    assert "nowhere.tsv" in err
 
 
 def test_blocks_hold_few_rows_where_references_have_many_sites(model, monkeypatch):
@@ -381,13 +337,27 @@ def test_rows_of_zero_are_left_out(model):
 # -- the command line ----------------------------------------------------------------------------
 
 
+def test_backgrounds_count_each_gene_once(model, explain, tmp_path):
+    once = model.explain(["ALB"], outputs=["Liver"], background=["TP53", "GAPDH"])
+    again = ["TP53", "GAPDH", "ENSG00000141510.3"]
+    twice = model.explain(["ALB"], outputs=["Liver"], background=again)
+    pd.testing.assert_frame_equal(once.to_frame(), twice.to_frame())
+    file = tmp_path / "b.txt"
+    file.write_text("TP53\nGAPDH\n")
+    out, _ = explain("--outputs", "Liver", "--background", file, genes="ALB")
+    found = [float(line.split("\t")[-1]) for line in out.splitlines()[1:]]
+    np.testing.assert_allclose(found, once.to_frame()["score"], rtol=1e-5)
+    file.write_text("TP53\nfoo\nbar\n")
+    _, err = explain("--background", file, genes="ALB", code=4)
+    assert "foo (unknown_gene), bar (unknown_gene)" in err
+
+
 @pytest.mark.parametrize("options", [(), ("--summary",), ("--top", "2")])
 def test_standard_output_is_the_table(explain, tmp_path, options):
-    common = ("--outputs", "Liver", *options)
-    out, err = explain(*common, "-o", tmp_path / "o.tsv")
+    out, err = explain("--outputs", "Liver", *options, "-o", tmp_path / "o.tsv")
     assert out == ""
     assert "2 genes explained" in err
-    assert explain(*common)[0] == (tmp_path / "o.tsv").read_text()
+    assert explain("--outputs", "Liver", *options)[0] == (tmp_path / "o.tsv").read_text()
 
 
 def test_a_long_tables_columns_and_order(explain, tmp_path):
@@ -411,31 +381,27 @@ def test_a_long_tables_columns_and_order(explain, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--top", "3", "--summary"], "exclude each other"),
-        (["--top", "0"], "At least one"),
-        (["--by", "position", "--summary"], "not added up over genes"),
-        (["--outputs", "Livr"], "Is it Liver"),
-        (["--all-genes"], "either a file of genes or --all-genes"),
-        (["--top", "3", "-o", "o.h5ad"], "h5ad"),
-        (["--by", "position", "-o", "o.h5ad"], "h5ad"),
-        (["-o", "o.xlsx"], "Cannot tell the format"),
+        ("--top 3 --summary", "exclude each other"),
+        ("--top 0", "At least one"),
+        ("--by position --summary", "not added up over genes"),
+        ("--outputs Livr", "Is it Liver"),
+        ("--all-genes", "either a file of genes or --all-genes"),
+        ("--top 3 -o o.h5ad", "h5ad"),
+        ("--by position -o o.h5ad", "h5ad"),
+        ("-o o.xlsx", "Cannot tell the format"),
+        ("-o precious.tsv", "--force"),
     ],
 )
-def test_wrong_calls(explain, tmp_path, monkeypatch, args, message):
+def test_wrong_calls_leave_what_is_there(explain, tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
-    _, err = explain(*args, code=2)
+    (tmp_path / "precious.totals.tsv").write_text("precious")
+    _, err = explain(*args.split(), code=2)
     assert message in err
-    assert names(tmp_path) == ["genes"]
+    assert names(tmp_path) == ["genes", "precious.totals.tsv"]
+    assert (tmp_path / "precious.totals.tsv").read_text() == "precious"
 
 
 def test_only_one_list_comes_from_standard_input(call, toy_zoo):
     code, _, err = call("explain", "--model", PERCEPTRON, "-", "--background", "-")
     assert code == 2
     assert "list of genes can come from standard input" in err
-
-
-def test_existing_files_are_kept(explain, tmp_path):
-    (tmp_path / "o.totals.tsv").write_text("precious")
-    _, err = explain("-o", tmp_path / "o.tsv", code=2)
-    assert "--force" in err
-    assert (tmp_path / "o.totals.tsv").read_text() == "precious"

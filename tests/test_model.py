@@ -28,12 +28,10 @@ def test_the_lines_of_the_readme():
     """And no more of biology than that outputs are not mixed up; accuracy is on the card."""
     model = dz.load("gtex-tissue-v1")
     table = model.predict(["TP53", "ENSG00000139618"])
-    assert list(table.columns[:3]) == ["gene_id", "symbol", "status"]
+    assert list(table.columns) == ["gene_id", "symbol", "status", *model.outputs]
     assert table["gene_id"].tolist() == ["ENSG00000141510", "ENSG00000139618"]
     assert table["symbol"].tolist() == ["TP53", "BRCA2"]
-    assert list(table.columns[3:]) == model.outputs
-    assert len(model.outputs) == 54
-    assert model.outputs[-1] == "median_log2_tpm"
+    assert (len(model.outputs), model.outputs[-1]) == (54, "median_log2_tpm")
     table = model.predict(["ALB", "HBB", "TTR"], outputs=["Liver", "Brain_Cortex"])
     assert list(table.columns[3:]) == ["Liver", "Brain_Cortex"]
     assert (table["Liver"] > table["Brain_Cortex"]).sum() >= 2
@@ -43,45 +41,40 @@ def test_the_lines_of_the_readme():
 
 def test_every_row_is_answered(toy_model):
     table = toy_model.predict(["TP53", "ENSG00000139618.15", "nope", "TP53", "ENSG00000141510.3"])
-    assert table["status"].tolist() == [
-        "ok",
-        "ok",
-        "unknown_gene",
-        "duplicate_of:ENSG00000141510",
-        "duplicate_of:ENSG00000141510",
-    ]
+    twice = "duplicate_of:ENSG00000141510"
+    assert table["status"].tolist() == ["ok", "ok", "unknown_gene", twice, twice]
+    assert table["gene_id"][2] == "nope"
     values = table[toy_model.outputs].to_numpy()
     assert np.isnan(values[2]).all()
     assert np.isfinite(values[[0, 1, 3, 4]]).all()
     np.testing.assert_array_equal(values[3], values[0])
-    assert table["gene_id"][2] == "nope"
+    assert toy_model.predict([]).shape == (0, 3 + len(toy_model.outputs))
+    assert (
+        len(repr(toy_model)) + len(repr(toy_model.features)) + len(repr(toy_model.manifest)) < 600
+    )
 
 
-def test_wrong_calls(model):
-    with pytest.raises(UsageError, match="not a single string"):
-        model.predict("TP53")
-    with pytest.raises(UsageError, match="not a single string"):
-        model.predict(["TP53"], outputs="Liver")
-    with pytest.raises(UsageError, match="load_features"):
-        model.predict(["TP53"], features="hg38-open-v1")
-    with pytest.raises(UsageError, match="list of genes"):
-        model.features.pooled("TP53", "rna")
-    for wrong in ({"device": "gpu"}, {"backend": "tensorrt"}):
-        with pytest.raises(UsageError, match="There is no"):
-            model.predict(["TP53"], **wrong)
-    assert len(repr(model)) + len(repr(model.features)) + len(repr(model.manifest)) < 600
-    with pytest.raises(UsageError, match="no output 'Livr'"):
-        model.predict(["TP53"], outputs=["Livr"])
-    with pytest.raises(ArtifactError, match="gtex-tissue"):
-        dz.load("gtex-tisue-v1")
-    with pytest.raises(ArtifactError, match="feature set"):
-        dz.load("hg38-open-v1")
-    with pytest.raises(ArtifactError, match="model"):
-        dz.load_features("gtex-tissue-v1")
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda m: m.predict("TP53"), UsageError, "not a single string"),
+        (lambda m: m.predict(["TP53"], outputs="Liver"), UsageError, "not a single string"),
+        (lambda m: m.predict(["TP53"], features="hg38-open-v1"), UsageError, "load_features"),
+        (lambda m: m.features.pooled("TP53", "rna"), UsageError, "list of genes"),
+        (lambda m: m.predict(["TP53"], device="gpu"), UsageError, "There is no device"),
+        (lambda m: m.predict(["TP53"], backend="tensorrt"), UsageError, "There is no back end"),
+        (lambda m: m.predict(["TP53"], outputs=["Livr"]), UsageError, "no output 'Livr'"),
+        (lambda m: dz.load("gtex-tisue-v1"), ArtifactError, "gtex-tissue"),
+        (lambda m: dz.load("hg38-open-v1"), ArtifactError, "feature set"),
+        (lambda m: dz.load_features("gtex-tissue-v1"), ArtifactError, "model"),
+    ],
+)
+def test_wrong_calls(model, call, error, words):
+    with pytest.raises(error, match=words):
+        call(model)
 
 
-def test_zero_genes_give_zero_rows(model):
-    assert model.predict([]).shape == (0, 3 + len(model.outputs))
+# -- bundles -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -101,11 +94,6 @@ def copied(model, toy_zoo, tmp_path):
     return folder, change
 
 
-def test_known_answers_hold(toy_model):
-    for backend in ("numpy", "onnxruntime"):
-        assert toy_model.check_known_answers(toy_model.backend(backend, "cpu")) <= 1e-5
-
-
 def test_swapped_weights_fail(model, copied):
     """Weights of another network under the right names, at last even with matching hashes."""
     folder, change = copied
@@ -115,24 +103,22 @@ def test_swapped_weights_fail(model, copied):
     np.savez_compressed(folder / "weights.npz", **arrays)
     with pytest.raises(VerificationError, match=r"weights\.npz is not the file"):
         dz.load(folder)
-    files = {name: sha256_of(folder / name) for name in ("weights.npz", "model.onnx")}
-    change(files=files)
+    change(files={name: sha256_of(folder / name) for name in ("weights.npz", "model.onnx")})
     swapped = dz.load(folder)
     with pytest.raises(VerificationError, match="known answers"):
         swapped.check_known_answers(swapped.backend("numpy"))
 
 
-def test_swapped_labels_fail(model, copied):
+def test_swapped_labels_fail(copied):
     """In the manifest alone, and at last wherever the manifest names them."""
     folder, change = copied
     manifest = change()
     outputs, answers = manifest["outputs"], manifest["known_answers"]
-    outputs[0], outputs[1] = outputs[1], outputs[0]
+    outputs[:2] = outputs[1::-1]
     change(outputs=outputs)
     with pytest.raises(VerificationError, match="known answers that name other outputs"):
         dz.load(folder)
-    names = answers["outputs"]
-    names[0], names[1] = names[1], names[0]
+    answers["outputs"][:2] = answers["outputs"][1::-1]
     change(known_answers=answers)
     with pytest.raises(VerificationError, match="other than those of its fingerprint"):
         dz.load(folder)
@@ -153,19 +139,20 @@ def test_a_manifest_vouches_for_its_own_files_and_no_others(copied, files):
         dz.load(folder)
 
 
-def _edited(manifest, side, key, value):
-    inputs = json.loads(json.dumps(manifest["inputs"]))
-    inputs[side][key] = value(inputs[side][key])
-    return {"inputs": inputs}
+def edited(side, key, value):
+    return lambda m: {"inputs": m["inputs"] | {side: m["inputs"][side] | {key: value}}}
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: _edited(m, "rna", "kernel", lambda k: 5), "rna kernel 5"),
-        (lambda m: _edited(m, "promoter", "tracks", lambda t: t[1:]), "promoter scales for"),
-        (lambda m: _edited(m, "rna", "scale", lambda s: [0.0, *s[1:]]), "not above zero"),
-        (lambda m: _edited(m, "rna", "tracks", lambda t: [t[1], *t[1:]]), "tracks of one name"),
+        (edited("rna", "kernel", 5), "rna kernel 5"),
+        (edited("promoter", "tracks", []), "promoter scales for"),
+        (edited("rna", "scale", [0.0] * 9), "not above zero"),
+        (
+            lambda m: edited("rna", "tracks", m["inputs"]["rna"]["tracks"][:1] * 8)(m),
+            "tracks of one name",
+        ),
         (lambda m: {"inputs": {"rna": m["inputs"]["rna"]}}, "no promoter inputs"),
         (lambda m: {"pooling": "none"}, "pooling 'none'"),
         (lambda m: {"id": "../x"}, "'../x' is no id"),
@@ -201,18 +188,17 @@ def test_broken_bundles_are_refused(copied):
         dz.load(folder)
 
 
+# -- feature sets of one's own -------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def own_features(model, tmp_path_factory):
-    """Ten genes of the published set as a feature set of one's own, tracks reordered."""
-    base = model.features
-    rows = np.arange(9, 19)
-    folder = tmp_path_factory.mktemp("own") / "features"
+    """Make a feature set of ten genes, with fewer tracks, in another order."""
+    base, rows = model.features, np.arange(9, 19)
 
     def write(drop: int) -> dz.FeatureSet:
-        path = folder.with_name(f"features{drop}")
-        path.mkdir()
-        tracks, pieces = {}, {}
-        rng = np.random.default_rng(5)
+        folder = tmp_path_factory.mktemp("own")
+        tracks, pieces, rng = {}, {}, np.random.default_rng(5)
         for side in SIDES:
             order = rng.permutation(len(base.side_tracks[side]))[drop:]
             place = np.full(len(base.side_tracks[side]), -1)
@@ -221,89 +207,61 @@ def own_features(model, tmp_path_factory):
             owner, track = part.rows(), place[part.tracks]
             kept = np.flatnonzero(track >= 0)
             kept = kept[np.lexsort((part.starts[kept], track[kept], owner[kept]))]
-            counts = np.bincount(owner[kept], minlength=rows.size)
+            indptr = np.searchsorted(owner[kept], np.arange(rows.size + 1))
             tracks[side] = tuple(base.side_tracks[side][i] for i in order)
-            pieces[side] = SitePieces(
-                np.concatenate(([0], np.cumsum(counts))),
-                track[kept],
-                part.starts[kept],
-                part.ends[kept],
-            )
-        columns = {
-            name: [getattr(base.rows, name)[i] for i in rows] for name in Rows.__dataclass_fields__
-        }
-        small = replace(base, rows=Rows(**columns), side_tracks=tracks, aliases={})
+            pieces[side] = SitePieces(indptr, track[kept], part.starts[kept], part.ends[kept])
+        columns = {name: [values[i] for i in rows] for name, values in vars(base.rows).items()}
         none = np.zeros(0, np.int64)
-        small.write(
-            path, pieces, np.zeros((0, 3), np.int64), (np.zeros(rows.size, int), none, none)
-        )
-        return dz.FeatureSet.load(path)
+        small = replace(base, rows=Rows(**columns), side_tracks=tracks, aliases={})
+        small.write(folder, pieces, np.zeros((0, 3), int), (np.zeros(rows.size, int), none, none))
+        return dz.FeatureSet.load(folder)
 
     return write
 
 
-def test_tracks_are_matched_by_name_not_by_order(model, own_features):
+def test_tracks_are_matched_by_name_not_by_order(toy_model, own_features):
+    """To the bit."""
     own = own_features(0)
     genes = list(own.genes)
-    assert own.tracks("promoter") != model.features.tracks("promoter")
-    ours, theirs = model.predict(genes, features=own), model.predict(genes)
-    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
-    for by in ("class", "regulator", "track", "position"):
+    assert own.tracks("promoter") != toy_model.features.tracks("promoter")
+    for backend in ("numpy", "onnxruntime"):
         ours, theirs = (
-            model.explain(genes[:4], by=by, features=given, outputs=["Liver", "Lung"])
-            for given in (own, None)
+            toy_model.predict(genes, features=features, backend=backend) for features in (own, None)
         )
-        pd.testing.assert_frame_equal(ours.to_frame(), theirs.to_frame(), check_exact=True)
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    for by in ("class", "regulator", "track", "position"):
+        a, b = (toy_model.explain(genes, by=by, features=features) for features in (own, None))
+        pd.testing.assert_frame_equal(a.to_frame(), b.to_frame(), check_exact=True)
+        pd.testing.assert_frame_equal(a.totals(), b.totals(), check_exact=True)
 
 
 def test_missing_tracks_are_an_error_unless_filled(model, own_features):
     own = own_features(4)
+    genes = list(own.genes)
     with pytest.raises(InputError, match=r"8 of the model's \d+ tracks are not in") as error:
-        model.predict(list(own.genes), features=own)
-    missing = {
-        track.name
-        for side in ("promoter", "rna")
-        for track in model.manifest.inputs[side].tracks
-        if track.name not in set(own.tracks(side))
-    }
-    assert missing
-    assert all(name in str(error.value) for name in missing)
-    filled = model.predict(list(own.genes), features=own, fill_missing=True)
-    assert (filled["status"] == "ok").all()
+        model.predict(genes, features=own)
     bound = model.bind(own, fill_missing=True)
-    assert {name for names in bound.missing.values() for name in names} == missing
+    assert all(name in str(error.value) for names in bound.missing.values() for name in names)
+    filled = model.predict(genes, features=own, fill_missing=True)
+    assert (filled["status"] == "ok").all()
     # As if those tracks had no sites: the same as zeroing their columns by hand.
     sums = {}
-    for side in ("promoter", "rna"):
+    for side in SIDES:
         names = [track.name for track in model.manifest.inputs[side].tracks]
-        full = model.features.pooled(
-            list(own.genes), side, kernel=bound.kernels[side], tracks=names
-        )
-        gone = [1 + i for i, name in enumerate(names) if name in bound.missing[side]]
-        full[:, :, gone] = 0
-        sums[side] = full
-    expected = model.backend("numpy").run(sums)
+        assert set(bound.missing[side]) == set(names) - set(own.tracks(side))
+        sums[side] = model.features.pooled(genes, side, kernel=bound.kernels[side], tracks=names)
+        sums[side][:, :, [1 + names.index(name) for name in bound.missing[side]]] = 0
+    off = filled[model.outputs].to_numpy() - model.backend("numpy").run(sums)
     scale = np.array([output.scale for output in model.manifest.outputs])
-    off = (filled[model.outputs].to_numpy() - expected) / scale
-    assert np.abs(off).max() <= 1e-5
+    assert np.abs(off / scale).max() <= 1e-5
 
 
-def test_known_genes_without_features_say_so(model, own_features):
+def test_what_a_set_of_ones_own_lacks_is_told(model, own_features):
     own = own_features(1)
-    table = model.predict([own.genes[0], "SPI1", "nope"], features=own, fill_missing=True)
+    queries = [own.genes[0], "SPI1", "nope"]
+    table = model.predict(queries, features=own, fill_missing=True)
     assert table["status"].tolist() == ["ok", "no_features", "unknown_gene"]
     assert table["symbol"].tolist()[1] == "SPI1"
-
-
-def test_other_bins_are_refused(model, own_features):
-    own = own_features(2)
-    other = replace(own, layout=replace(own.layout, bin=50))
-    with pytest.raises(InputError, match="does not fit the model"):
-        model.predict(["TP53"], features=other)
-
-
-def test_transcript_level_sets_are_asked_by_transcript(model, own_features):
-    own = own_features(3)
     transcripts = replace(own, layout=replace(own.layout, level="transcript"))
     table = model.predict([own.genes[0], "nope"], features=transcripts, fill_missing=True)
     assert table.columns[0] == "transcript_id"
