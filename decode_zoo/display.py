@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["brief", "masked", "megabytes", "printable"]
+__all__ = ["brief", "counted", "masked", "megabytes", "printable"]
 
 _MOST = 80
 
@@ -25,6 +25,11 @@ def brief(value: object) -> str:
     """Return the text of a value for a message, which a hostile one must not fill."""
     text = repr(value)
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}…"
+
+
+def counted(number: int, noun: str) -> str:
+    """Join a number and its noun: '1 gene', '2 genes'."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def megabytes(size: int) -> str:

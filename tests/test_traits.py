@@ -147,7 +147,7 @@ def study(relate):
 
 
 def test_a_trait_that_predictions_show_is_found(model, cohort, study):
-    summary = study.summary
+    summary = study.numbers
     assert summary["persons"]["n"] == N_PERSONS
     assert summary["persons"]["of_model"] == 53
     assert summary["genes"]["n"] == 25  # those on chromosome 2 the model was not tested on
@@ -191,14 +191,14 @@ def test_blocks_of_genes_do_not_show(model, relate, study, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_numbers(relate, study):
-    assert relate(**WHOLE).summary["concordance"] == study.summary["concordance"]
+    assert relate(**WHOLE).numbers["concordance"] == study.numbers["concordance"]
 
 
 def test_scores_over_related_genes_only(cohort, relate):
     found = relate(regulator_genes="de")
     related = int((found.expression["q"] <= 0.05).sum())
     assert 0 < related < 25
-    assert found.summary["regulators"]["n_genes"] == related
+    assert found.numbers["regulators"]["n_genes"] == related
     random = cohort[0] * 0 + np.random.default_rng(3).normal(5, 1, cohort[0].shape)
     with pytest.raises(UsageError, match="No gene's expression is related"):
         relate(random, regulator_genes="de", fdr=1e-9)
@@ -228,8 +228,8 @@ def test_persons_are_matched_by_name(cohort, relate):
     matrix, table = cohort
     table = pd.concat([table, pd.DataFrame({"part": ["brain"], "age": ["30-39"]}, index=["who"])])
     found, whole = relate(matrix[matrix.columns[::-1]], table.iloc[::-1]), relate()
-    assert found.summary["persons"]["n"] == N_PERSONS
-    assert found.summary["persons"]["of_table"] == N_PERSONS + 1
+    assert found.numbers["persons"]["n"] == N_PERSONS
+    assert found.numbers["persons"]["of_table"] == N_PERSONS + 1
     for name in ("expression", "predicted"):
         np.testing.assert_allclose(getattr(found, name)["t"], getattr(whole, name)["t"], rtol=1e-9)
     with pytest.raises(InputError, match="no person of the table is both in the model"):
@@ -240,8 +240,8 @@ def test_constant_genes_are_left_out_and_counts_refused(cohort, relate):
     matrix = cohort[0].copy()
     matrix.iloc[3] = -2.0
     found = relate(matrix)
-    assert found.summary["genes"]["constant"] == 1
-    assert found.summary["genes"]["n"] == 24
+    assert found.numbers["genes"]["constant"] == 1
+    assert found.numbers["genes"]["n"] == 24
     with pytest.raises(InputError, match="Are these counts"):
         relate(matrix * 1000)
 
@@ -268,7 +268,7 @@ def test_the_folder_and_its_page(study, tmp_path, extras):
     table = pd.read_csv(folder / "expression.tsv", sep="\t")
     np.testing.assert_allclose(table["t"], study.expression["t"], rtol=1e-5)
     summary = json.loads((folder / "summary.json").read_text())
-    assert study.summary.items() <= summary.items()
+    assert study.numbers.items() <= summary.items()
     section, pictures = read_section(folder)
     assert section.study == "traits"
     tables = (study.expression, study.predicted, study.regulators)

@@ -27,23 +27,19 @@ _MIN_TPM = 2.0
 _HUNDRED = click.IntRange(min=1, max=100)
 
 
-def _selection(verb: Any) -> Any:
-    """Declare the options that choose tracks and genes."""
-    for declare in (
-        option(
-            click.FloatRange(min=0), "--min-tpm", "Drop genes that exceed this nowhere (default 2)."
-        ),
-        option(
-            runner.NATURAL,
-            "--min-genes",
-            "Drop tracks with sites in fewer training genes (default 30).",
-        ),
-        option(str, "--absent-chrom absent", "Chromosome to leave out altogether.", multiple=True),
-        option(str, "--test-chrom test", "Chromosome to test on (default 1).", multiple=True),
-        option(NAMES, "--kinds", "Use only tracks of these kinds.", metavar="KIND,…"),
-    ):
-        verb = declare(verb)
-    return verb
+_selection = runner.together(
+    option(NAMES, "--kinds", "Use only tracks of these kinds.", metavar="KIND,…"),
+    option(str, "--test-chrom test", "Chromosome to test on (default 1).", multiple=True),
+    option(str, "--absent-chrom absent", "Chromosome to leave out altogether.", multiple=True),
+    option(
+        runner.NATURAL,
+        "--min-genes",
+        "Drop tracks with sites in fewer training genes (default 30).",
+    ),
+    option(
+        click.FloatRange(min=0), "--min-tpm", "Drop genes that exceed this nowhere (default 2)."
+    ),
+)
 
 
 @cli.command()
@@ -355,8 +351,7 @@ def _read_split(path: Path) -> dict[str, str]:
 @option(_HUNDRED, "--repeats", "Networks to train a variant.", 1, metavar="N")
 @runner.settings
 @option(runner.NATURAL, "--seed", "Of the exchange, and of bootstrap resamples.", 0)
-@runner.table_format
-@runner.new_folder
+@runner.new_study
 def ablation(
     expression: Path,
     scale: Any,
@@ -414,7 +409,7 @@ def ablation(
             remedy="Leave out --family, --kinds, --test-chrom, --absent-chrom and "
             "--min-genes, or train from scratch (--features).",
         )
-    with runner.study_folder("", output, table_format) as (folder, _):
+    with runner.study_folder("", output, table_format) as folder:
         import_keras()
         logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
         file = runner.measured(expression, "--scale tpm|log2tpm", scale=scale, min_tpm=min_tpm)
@@ -458,12 +453,6 @@ def ablation(
         unfinished = unfinished_folder(output)
         checkpoints = Checkpoints(unfinished, plain(runner.described(facts)))
         found = ablate(dataset, retrain, seed=seed, checkpoints=checkpoints)
-        found.findings({"provenance": runner.record(**facts)}).fill(folder, table_format)
+        folder.write(found.findings({"provenance": runner.record(**facts)}))
     shutil.rmtree(unfinished, ignore_errors=True)
-    for _, row in found.variants.iterrows():
-        note(
-            f"{row['variant']}: rho {row['rho']:.3f} ({row['rho_low']:.3f} to "
-            f"{row['rho_high']:.3f}), median {row['median_rho']:.3f}"
-        )
-    note(f"tells more of fold changes: {found.stronger()}")
     return output

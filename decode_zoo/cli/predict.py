@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import FILE, choice, cli, counted, flag, note, option
+from decode_zoo.cli.runner import FILE, choice, cli, flag, note, option
+from decode_zoo.display import counted
 from decode_zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:

@@ -14,18 +14,21 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import decode_zoo
+from decode_zoo.display import counted
 from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.features import FeatureSet
     from decode_zoo.genelist import GeneList
     from decode_zoo.layout import Side
+    from decode_zoo.studies.findings import Format, StudyResult
 
 _READ = "decode_zoo.read"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -95,6 +98,17 @@ def option(
     return click.option(*names.split(), type=kind, help=help, **more)
 
 
+def together(*declared: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Declare several options or arguments, in this order."""
+
+    def declare(verb: _F) -> _F:
+        for one in reversed(declared):
+            verb = one(verb)
+        return verb
+
+    return declare
+
+
 def choice(
     names: str, words: str, help: str, default: str | None = None, **more: Any
 ) -> Callable[[_F], _F]:
@@ -127,6 +141,7 @@ features = option(
 fill_missing = flag(
     "--fill-missing", "Take tracks that --features lacks as without sites, and report them."
 )
+asked = together(model, genes, all_genes, outputs)
 codes = option(
     FILE, "--codes", "DIR.codes.tsv of a model whose persons were anonymised: who is who."
 )
@@ -146,6 +161,7 @@ table = option(
 )
 folder = option(OUTPUT, "-o --output", "Folder to write.", required=True)
 new_folder = option(OUTPUT, "-o --output", "Folder to write; it must not exist.", required=True)
+new_study = together(table_format, new_folder)
 force = flag("--force", "Replace an existing output.")
 
 
@@ -297,17 +313,35 @@ def described(value: Any) -> Any:
     return origin_of(value) if isinstance(value, Path) else value
 
 
+@dataclass
+class StudyFolder:
+    """The folder of a study while it is made; the lines are printed once it is there."""
+
+    path: Path
+    table_format: Format
+    advance: Callable[[int, int], None]  # of the progress bar: done, of how much
+    lines: list[str] = field(default_factory=list)
+
+    def write(self, found: StudyResult) -> None:
+        """Fill the folder with what was found, and take the lines that sum it up."""
+        found.fill(self.path, self.table_format)
+        self.lines += found.summary()
+
+
 @contextmanager
 def study_folder(
-    label: str, output: Path, table_format: str = "tsv", *packages: str
-) -> Iterator[tuple[Path, Callable[[int, int], None]]]:
-    """Check what a study needs later; give a folder that becomes `output`, and a progress bar."""
+    label: str, output: Path, table_format: Format = "tsv", *packages: str
+) -> Iterator[StudyFolder]:
+    """Check what a study needs later; give a folder that becomes `output`; print the summary."""
     from decode_zoo.files import atomic_dir
     from decode_zoo.studies.findings import check_extras
 
-    check_extras(table_format, *packages)  # type: ignore[arg-type]
+    check_extras(table_format, *packages)
     with atomic_dir(output) as made, progress(label) as advance:
-        yield made, advance
+        folder = StudyFolder(made, table_format, advance)
+        yield folder
+    for line in folder.lines:
+        note(line)
 
 
 def bar(label: str, length: int = 1) -> Any:
@@ -331,11 +365,6 @@ def progress(label: str, length: int = 1) -> Iterator[Callable[[int, int], None]
 def note(text: str) -> None:
     """Print a line on stderr."""
     click.echo(text, err=True)
-
-
-def counted(number: int, noun: str) -> str:
-    """Join a number and its noun: '1 gene', '2 genes'."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def statuses(rows: Iterable[str]) -> str:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import FILE, POSITIVE, SOURCE, choice, counted, flag, note, option, study
+from decode_zoo.cli.runner import FILE, POSITIVE, SOURCE, choice, flag, note, option, study
+from decode_zoo.display import counted
 from decode_zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from decode_zoo.model import Asked
-    from decode_zoo.studies.enrichment import EnrichmentStudy
     from decode_zoo.studies.findings import Format
     from decode_zoo.studies.signature import SignatureStudy
     from decode_zoo.studies.signature.lists import Direction
-    from decode_zoo.studies.traits import TraitStudy
 
 _OPEN_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _SIDES: dict[str, Literal["promoter", "rna"]] = {"tf": "promoter", "rna": "rna"}
@@ -57,8 +55,7 @@ _genes = option(FILE, "--genes", "Genes to study (default: those that the model 
 )
 @option(POSITIVE, "--resamples", "How often genes are drawn again, for intervals.", 200)
 @runner.seed
-@runner.table_format
-@runner.new_folder
+@runner.new_study
 def coexpression(
     model_ids: tuple[str, ...],
     expressions: tuple[Path, ...],
@@ -99,7 +96,7 @@ def coexpression(
         )
     files = [runner.measured(path) for path in expressions]
     listed = runner.read_genes(genes, all_genes, needed=False)
-    with runner.study_folder("comparing", output, table_format) as (folder, advance):
+    with runner.study_folder("comparing", output, table_format) as folder:
         found = study_coexpression(
             [dz.load(name) for name in model_ids],
             [dz.read_expression(file) for file in files],
@@ -107,27 +104,11 @@ def coexpression(
             genes=listed,
             all_genes=all_genes,
             pairs=None if pairs is None else _read_pairs(pairs),
-            progress=advance,
+            progress=folder.advance,
             **settings,
             **runner.origin(requested_models=model_ids, expression=files, genes=genes, pairs=pairs),
         )
-        found.fill(folder, table_format)
-    for item in found.numbers["comparisons"]:
-        noun = "donor" if "donors" in item else "person"
-        strong = item["pairs"]["negative"] + item["pairs"]["positive"]
-        note(
-            f"{item['comparison']}: {counted(item[f'{noun}s']['n'], noun)}, "
-            f"{counted(item['genes']['n'], 'gene')} {item['genes']['chosen']}, "
-            f"{strong:,} of {item['pairs']['n']:,} pairs strongly co-expressed"
-        )
-        for row in item["scores"]:
-            if row["auroc"] == row["auroc"]:  # there are such pairs
-                note(
-                    f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (dealt to other "
-                    f"genes {row['dealt']:.3f}, p = {row['p']:.2g})"
-                )
-    for text in found.numbers["left_out"]:
-        note(f"left out: {text}")
+        folder.write(found)
     return output
 
 
@@ -157,8 +138,7 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
 )
 @option(POSITIVE, "--draws", "Random sets.", 1000)
 @runner.seed
-@runner.table_format
-@runner.new_folder
+@runner.new_study
 def mediation(
     expression: Path,
     pair: tuple[str, str],
@@ -188,7 +168,7 @@ def mediation(
 
     matrix = runner.measured(expression)
     listed = Path(regulators) if Path(regulators).is_file() else None
-    with runner.study_folder("", output, table_format) as (folder, _):
+    with runner.study_folder("", output, table_format) as folder:
         names = runner.read_genes(listed) or runner.NAMES.convert(regulators, None, None)
         found = study_mediation(
             dz.read_expression(matrix),
@@ -199,16 +179,7 @@ def mediation(
             seed=seed,
             **runner.origin(expression=matrix, regulators=listed),
         )
-        found.fill(folder, table_format)
-    numbers, random = found.numbers, found.numbers["random_sets"]
-    for name, status in numbers["left_out"].items():
-        note(f"left out: {name} ({status})")
-    note(
-        f"{' and '.join(numbers['pair'])}, {counted(numbers['persons'], 'person')}: "
-        f"R2 {numbers['r2']:.3f}, given {counted(random['size'], 'regulator')} "
-        f"{numbers['r2_left']:.3f}; given as many others {random['mean']:.3f}, "
-        f"p = {numbers['p']:.2g}"
-    )
+        folder.write(found)
     return output
 
 
@@ -248,8 +219,7 @@ def mediation(
 @option(POSITIVE, "--max-size", "Most regulators of a gene set.", 500)
 @option(POSITIVE, "--permutations", "Random gene sets of each size.", 10_000)
 @option(click.IntRange(0, 2**63 - 1), "--seed", "Of those.", 0)
-@runner.table_format
-@runner.new_folder
+@runner.new_study
 def enrich(
     model_id: str,
     genes: Path | None,
@@ -306,7 +276,7 @@ def enrich(
         raise UsageError(f"Two files of gene sets are named {twice[0]!r}.", remedy="Rename one.")
 
     needed = ["gseapy"] if gmts else []
-    with runner.study_folder("explaining", output, table_format, *needed) as (folder, advance):
+    with runner.study_folder("explaining", output, table_format, *needed) as folder:
         libraries = {name: read_gmt(path) for name, path in zip(names, gmts, strict=True)}
         listed = [
             enrichment.ListedGenes(_stem(path), tuple(read_gene_list(path))) for path in lists
@@ -324,7 +294,7 @@ def enrich(
                 asked = model.rows_of(queries, bound)
             else:
                 asked = Asked(tested_rows(model, bound), {}, None)
-            found = enrichment.mean_scores(model, asked.rows, outputs, advance)
+            found = enrichment.mean_scores(model, asked.rows, outputs, folder.advance)
             facts |= {
                 "genes": "given" if queries is not None else "all" if all_genes else "tested on",
                 "explained": asked.rows.size,
@@ -345,8 +315,11 @@ def enrich(
                 **facts,
             ),
         )
-        study.findings().fill(folder, table_format)
-    _note_enrichment(study, asked)
+        if asked is not None:
+            lost = f", {len(asked.lost)} not" if asked.lost else ""
+            folder.lines.append(f"{counted(asked.rows.size, 'gene')} explained{lost}")
+            folder.lines += [asked.hint] if asked.hint else []
+        folder.write(study.findings())
     if asked is not None:
         runner.note_beside(queries, model.features)
     return output
@@ -355,42 +328,6 @@ def enrich(
 def _stem(path: Path) -> str:
     """Name a list after its file."""
     return "standard input" if str(path) == "-" else path.name.partition(".")[0] or path.name
-
-
-def _note_enrichment(study: EnrichmentStudy, asked: Asked | None) -> None:
-    """Print what was left out, what was compared, and what came of it."""
-    numbers = study.numbers
-    if asked is not None:
-        lost = f", {len(asked.lost)} not" if asked.lost else ""
-        note(f"{counted(asked.rows.size, 'gene')} explained{lost}")
-        if asked.hint:
-            note(asked.hint)
-    left = numbers["regulators"]
-    others = [f"{n} {kind}" for kind, n in left["of_other_classes"].items()]
-    if unnamed := left["without_gene"]:
-        others.append(f"{len(unnamed)} without a gene of that name ({', '.join(unnamed)})")
-    if left["without_sites"]:
-        others.append(f"{len(left['without_sites'])} without sites")
-    if others:
-        note(f"left out of {left['scored']} regulators: {', '.join(others)}")
-    for name, told in {**numbers["libraries"], **numbers["lists"]}.items():
-        if told["unknown"]:
-            note(
-                f"{name}: {told['unknown']} of {told['names']} names are unknown genes, such as "
-                f"{', '.join(told['such_as'][:3])}"
-            )
-    for row in study.lists.to_dict("records"):
-        compared = f"AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
-        compared += f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})"
-        if not (row["n"] and row["n_others"]):
-            compared = "not compared"
-        note(f"{row['list']}, {row['n']} {row['classes']}: {compared}")
-    if len(study.gsea):
-        along, given = ((study.gsea[q] <= 0.05).sum() for q in ("q", "q_given_sites"))
-        note(
-            f"gene sets of q ≤ 0.05: {along} of {len(study.gsea)} along the ranking, "
-            f"{given} given sites"
-        )
 
 
 @study.command()
@@ -491,11 +428,12 @@ def signature(
         check_output(output, force)
         found, facts = ranked()
         write_table(found.ranks, output, provenance=facts, force=force, id_columns=COLUMNS[:2])
+        for line in found.summary():
+            note(line)
     else:
-        with runner.study_folder("", output, table_format) as (folder, _):
+        with runner.study_folder("", output, table_format) as folder:
             found, facts = ranked()
-            found.findings(facts).fill(folder, table_format)
-    _note_signatures(found)
+            folder.write(found.findings(facts))
     return None if str(output) == "-" else output
 
 
@@ -507,27 +445,6 @@ def _is_table(output: Path) -> bool:
         return str(output) == "-" or bool(suffix_of(output))
     except UsageError:
         return False
-
-
-def _note_signatures(study: SignatureStudy) -> None:
-    """Print how many genes were used, and the regulators that rank first."""
-    given, used, unknown, outside = study.genes[["given", "used", "unknown", "outside"]].sum()
-    several = f"{counted(len(study.genes), 'signature')}, " if len(study.genes) > 1 else ""
-    note(
-        f"{several}{given:,} gene{'' if given == 1 else 's'} given, {used:,} used, {unknown:,} "
-        f"unknown, {outside:,} not in the background of {study.n_background:,}"
-    )
-    if study.skipped:
-        few = [f"{name} ({counted(n, 'gene')})" for name, n in study.skipped.items()]
-        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
-        note(
-            f"{counted(len(few), 'signature')} left out, with too few or too many genes: "
-            f"{', '.join(few[:5])}{more}"
-        )
-    for name in study.names[:5]:
-        note(f"{name}: {', '.join(study.of(name)[0].head(5)['regulator'])}")
-    if len(study.names) > 5:
-        note(f"… and {len(study.names) - 5} signatures more")
 
 
 @study.command()
@@ -590,7 +507,7 @@ def traits(
     if persons is None:
         raise UsageError("A matrix needs a table of persons.", remedy="--persons FILE")
     listed = runner.read_genes(genes, all_genes, needed=False)
-    with runner.study_folder("explaining", output, "tsv", "pylimma") as (folder, advance):
+    with runner.study_folder("explaining", output, "tsv", "pylimma") as folder:
         matrix, table = dz.read_expression(matrix_file), read_persons(persons)
         if codes is not None:
             known = read_codes(codes)
@@ -602,7 +519,7 @@ def traits(
             trait,
             covariates=covariates or (),
             genes=[str(name) for name in matrix.index] if all_genes else listed,
-            progress=advance,
+            progress=folder.advance,
             **settings,
             **runner.origin(
                 requested_model=model_id,
@@ -612,37 +529,5 @@ def traits(
                 codes=codes,
             ),
         )
-        study.fill(folder)
-    _note_traits(study)
+        folder.write(study)
     return output
-
-
-def _note_traits(study: TraitStudy) -> None:
-    """Print who and what was studied, and what came of it."""
-    summary = study.summary
-    persons, genes, found = summary["persons"], summary["genes"], summary["concordance"]
-    note(
-        f"{counted(persons['n'], 'person')} (the model has {persons['of_model']}, the "
-        f"matrix {persons['of_expression']}, the table {persons['of_table']}; "
-        f"{len(persons['without_value'])} without a value), "
-        f"{counted(genes['n'], 'gene')} {genes['chosen']}"
-    )
-    if genes["tested_on"] is not None and genes["tested_on"] < genes["n"]:
-        note(
-            f"the model was tested on {genes['tested_on']:,} of these genes; of the others it may "
-            "know the expression"
-        )
-    for name, coding in summary["coding"].items():
-        note(f"{name}: {coding}")
-    if found["other_persons"]["p"] is not None:
-        note(
-            f"t statistics of expression and prediction: Spearman's rho {found['spearman']:.3f}, "
-            f"with other persons {found['other_persons']['mean']:.3f} "
-            f"(p = {found['other_persons']['p']:.2g}), "
-            f"with random traits {found['random_traits']['mean']:.3f}"
-        )
-    note(
-        f"related at FDR {summary['fdr']:g}: {summary['expression']['related']} genes by "
-        f"expression, {summary['predicted']['related']} by prediction, "
-        f"{summary['regulators']['related']} of {summary['regulators']['n']} regulators"
-    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decode_zoo.cli import runner
-from decode_zoo.cli.runner import choice, flag, note, option, study
+from decode_zoo.cli.runner import choice, flag, option, study
 
 if TYPE_CHECKING:
     from decode_zoo.studies.findings import Format
@@ -17,10 +17,7 @@ _by = choice("--by", "class regulator track", "What is taken away at a time.", "
 
 
 @study.command()
-@runner.model
-@runner.genes
-@runner.all_genes
-@runner.outputs
+@runner.asked
 @_by
 @option(runner.NAMES, "--regulators", "Knock out only these, e.g. SPI1 or RBP:YY1 (or tracks).")
 @option(
@@ -29,8 +26,7 @@ _by = choice("--by", "class regulator track", "What is taken away at a time.", "
     "Knock out these two together, too; may be repeated.",
     multiple=True,
 )
-@runner.table_format
-@runner.new_folder
+@runner.new_study
 def knockout(
     model_id: str,
     genes: Path | None,
@@ -59,31 +55,23 @@ def knockout(
     from decode_zoo.studies.removal import study_knockout
 
     queries = runner.read_genes(genes, all_genes)
-    with runner.study_folder("knocking out", output, table_format) as (folder, advance):
+    with runner.study_folder("knocking out", output, table_format) as folder:
         found = study_knockout(
             dz.load(model_id),
             queries,
-            folder,
+            folder.path,
             table_format=table_format,
-            progress=advance,
+            progress=folder.advance,
             **settings,
             **runner.origin(requested_model=model_id, gene_list=genes),
         )
-        found.fill(folder, table_format)
-    note(
-        f"{found.facts['Knock-outs']} knock-outs on {found.facts['Genes']} genes; not knocked out: "
-        f"{len(found.numbers['not_knocked_out'])} names without sites or unknown"
-    )
+        folder.write(found)
     return output
 
 
 @study.command()
-@runner.model
-@runner.genes
-@runner.all_genes
-@runner.outputs
-@runner.table_format
-@runner.new_folder
+@runner.asked
+@runner.new_study
 def disrupt(
     model_id: str,
     genes: Path | None,
@@ -109,19 +97,15 @@ def disrupt(
     from decode_zoo.studies.removal import study_disruption
 
     queries = runner.read_genes(genes, all_genes)
-    with runner.study_folder("disrupting", output, table_format) as (folder, advance):
+    with runner.study_folder("disrupting", output, table_format) as folder:
         found = study_disruption(
             dz.load(model_id),
             queries,
             outputs=outputs,
-            progress=advance,
+            progress=folder.advance,
             **runner.origin(requested_model=model_id, gene_list=genes),
         )
-        found.fill(folder, table_format)
-    note(
-        f"{found.facts['Bins with sites']} bins of {found.facts['Genes']} genes; left out: "
-        f"{len(found.numbers['not_disrupted'])} names without sites or unknown"
-    )
+        folder.write(found)
     return output
 
 
@@ -144,8 +128,7 @@ def disrupt(
 )
 @flag("--no-positions", "Remove regulators only, not bins (needs no sites.npz).")
 @runner.seed
-@runner.table_format
-@runner.new_folder
+@runner.new_study
 def pair(
     model_ids: tuple[str, ...],
     genes: tuple[str, str],
@@ -171,19 +154,14 @@ def pair(
     import decode_zoo as dz
     from decode_zoo.studies.removal import study_pair
 
-    with runner.study_folder("removing", output, table_format) as (folder, advance):
+    with runner.study_folder("removing", output, table_format) as folder:
         found = study_pair(
             [dz.load(name) for name in model_ids],
             genes,
             positions=not no_positions,
             command=runner.command_line(),
-            progress=advance,
+            progress=folder.advance,
             **settings,
         )
-        found.fill(folder, table_format)
-    for row in found.tables["models"][1].itertuples():
-        note(
-            f"{row.model}, {row.removed}: rho {row.rho_intact:.3f} with all sites, "
-            f"{row.rho_after_removals:.3f} after removals; {row.significant} of {row.terms} matter"
-        )
+        folder.write(found)
     return output

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ __all__ = [
     "Section",
     "ShownPicture",
     "ShownTable",
+    "StudyResult",
     "check_extras",
     "read_section",
     "section_of",
@@ -76,6 +77,16 @@ class Section:
     tables: tuple[ShownTable, ...]
 
 
+class StudyResult(Protocol):
+    """What every study returns."""
+
+    def fill(self, folder: Path, table_format: Format = "tsv") -> None:
+        """Write tables, pictures, summary and page into a folder."""
+
+    def summary(self) -> list[str]:
+        """Return the lines that the command line prints after the work."""
+
+
 @dataclass(frozen=True, repr=False)
 class Findings:
     """What a study found; names of tables and pictures are those of the files, without suffix."""
@@ -87,10 +98,15 @@ class Findings:
     tables: Mapping[str, tuple[str, pd.DataFrame]]  # name → caption, table
     pictures: Mapping[str, tuple[str, Figure]] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)  # the summary's, with its provenance
+    lines: Sequence[str] = ()  # what the command line prints
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
         return f"Findings({self.study}: {self.title}; {', '.join(self.tables)})"
+
+    def summary(self) -> list[str]:
+        """Return the lines that the command line prints after the work."""
+        return list(self.lines)
 
     def write(self, folder: str | os.PathLike[str], table_format: Format = "tsv") -> None:
         """Write all of it into a new folder, or nothing.

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from decode_zoo.display import counted
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.features import FeatureSet
@@ -335,6 +336,13 @@ def _findings(
             )
         },
         numbers,
+        [
+            *(f"left out: {name} ({status})" for name, status in numbers["left_out"].items()),
+            f"{first} and {second}, {counted(numbers['persons'], 'person')}: "
+            f"R2 {numbers['r2']:.3f}, given {counted(sets['size'], 'regulator')} "
+            f"{numbers['r2_left']:.3f}; given as many others {sets['mean']:.3f}, "
+            f"p = {numbers['p']:.2g}",
+        ],
     )
 
 

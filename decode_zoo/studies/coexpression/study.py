@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from decode_zoo.display import counted
 from decode_zoo.errors import UsageError
 from decode_zoo.metrics import against_null, interval_95
 from decode_zoo.model import Model
@@ -348,7 +349,26 @@ def _findings(
             "left_out": list(left_out),
             "provenance": record,
         },
+        _lines(summaries, left_out),
     )
+
+
+def _lines(summaries: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> list[str]:
+    lines = []
+    for item in summaries:
+        noun = "donor" if "donors" in item else "person"
+        lines.append(
+            f"{item['comparison']}: {counted(item[f'{noun}s']['n'], noun)}, "
+            f"{counted(item['genes']['n'], 'gene')} {item['genes']['chosen']}, "
+            f"{_strong(item):,} of {item['pairs']['n']:,} pairs strongly co-expressed"
+        )
+        lines += [
+            f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (dealt to other "
+            f"genes {row['dealt']:.3f}, p = {row['p']:.2g})"
+            for row in item["scores"]
+            if not np.isnan(row["auroc"])  # there are such pairs
+        ]
+    return lines + [f"left out: {text}" for text in left_out]
 
 
 def _strong(item: Mapping[str, Any]) -> int:

@@ -145,7 +145,38 @@ class EnrichmentStudy:
             tables,
             pictures,
             self.numbers,
+            self.summary(),
         )
+
+    def summary(self) -> list[str]:
+        """Return what was left out, what was compared, and what came of it."""
+        left, lines = self.numbers["regulators"], []
+        others = [f"{n} {kind}" for kind, n in left["of_other_classes"].items()]
+        if unnamed := left["without_gene"]:
+            others.append(f"{len(unnamed)} without a gene of that name ({', '.join(unnamed)})")
+        if left["without_sites"]:
+            others.append(f"{len(left['without_sites'])} without sites")
+        if others:
+            lines.append(f"left out of {left['scored']} regulators: {', '.join(others)}")
+        for name, told in {**self.numbers["libraries"], **self.numbers["lists"]}.items():
+            if told["unknown"]:
+                lines.append(
+                    f"{name}: {told['unknown']} of {told['names']} names are unknown genes, such "
+                    f"as {', '.join(told['such_as'][:3])}"
+                )
+        for row in self.lists.to_dict("records"):
+            compared = f"AUROC {row['auroc']:.3f} (q = {row['q']:.2g}), given sites "
+            compared += f"{row['auroc_given_sites']:.3f} (q = {row['q_given_sites']:.2g})"
+            if not (row["n"] and row["n_others"]):
+                compared = "not compared"
+            lines.append(f"{row['list']}, {row['n']} {row['classes']}: {compared}")
+        if len(self.gsea):
+            along, given = ((self.gsea[q] <= 0.05).sum() for q in ("q", "q_given_sites"))
+            lines.append(
+                f"gene sets of q ≤ 0.05: {along} of {len(self.gsea)} along the ranking, "
+                f"{given} given sites"
+            )
+        return lines
 
     def _facts(self) -> dict[str, str]:
         ranked, libraries = self.numbers["rankings"], self.numbers["libraries"]

@@ -152,6 +152,10 @@ def _knockout_findings(
         tables,
         pictures,
         numbers,
+        [
+            f"{numbers['knockouts']:,} knock-outs on {n_genes:,} genes; not knocked out: "
+            f"{len(numbers['not_knocked_out'])} names without sites or unknown"
+        ],
     )
 
 
@@ -257,6 +261,11 @@ def _pair_findings(
         tables,
         pictures,
         numbers,
+        [
+            f"{row.model}, {row.removed}: rho {row.rho_intact:.3f} with all sites, "
+            f"{row.rho_after_removals:.3f} after removals; {row.significant} of {row.terms} matter"
+            for row in tables["models"][1].itertuples()
+        ],
     )
 
 
@@ -344,6 +353,10 @@ def _disruption_findings(
             )
         },
         numbers,
+        [
+            f"{len(table):,} bins of {numbers['genes']:,} genes; left out: "
+            f"{len(numbers['not_disrupted'])} names without sites or unknown"
+        ],
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from decode_zoo.display import counted
 from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import Side
@@ -37,8 +38,8 @@ COLUMNS = ("signature", "regulator", "rank", "score", "p", "q")
 FEWEST_GENES = 5
 # Of the background: who has more than that has no signature.
 MOST_GENES = 0.5
-# Signatures that are drawn, and those tested at a time with millions of scores.
-_DRAWN, _SETS = 5, 500
+# Signatures that are drawn, that are printed, and those tested at a time with millions of scores.
+_DRAWN, _SHOWN, _SETS = 5, 5, 500
 SIGNIFICANT = 0.05
 
 
@@ -134,7 +135,29 @@ class SignatureStudy:
                 f"regulators_with_q_below_{SIGNIFICANT:g}": significant.to_dict(),
                 "provenance": provenance,
             },
+            self.summary(),
         )
+
+    def summary(self) -> list[str]:
+        """Return how many genes were used, and the regulators that rank first."""
+        given, used, unknown, outside = self.genes[["given", "used", "unknown", "outside"]].sum()
+        several = f"{counted(len(self.genes), 'signature')}, " if len(self.genes) > 1 else ""
+        lines = [
+            f"{several}{given:,} gene{'' if given == 1 else 's'} given, {used:,} used, "
+            f"{unknown:,} unknown, {outside:,} not in the background of {self.n_background:,}"
+        ]
+        if self.skipped:
+            few = [f"{name} ({counted(n, 'gene')})" for name, n in self.skipped.items()]
+            more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
+            lines.append(
+                f"{counted(len(few), 'signature')} left out, with too few or too many genes: "
+                f"{', '.join(few[:_SHOWN])}{more}"
+            )
+        for name in self.names[:_SHOWN]:
+            lines.append(f"{name}: {', '.join(self.of(name)[0].head(5)['regulator'])}")
+        if len(self.names) > _SHOWN:
+            lines.append(f"… and {len(self.names) - _SHOWN} signatures more")
+        return lines
 
 
 _NOTES = (

@@ -40,7 +40,7 @@ def volcanoes(study: TraitStudy) -> Figure:
         DOUBLE,
         2.6 + AXIS,
         title=f"Effect of {study.design.trait}",
-        lines=f"{len(study.expression):,} genes, false discovery rate {study.summary['fdr']:g}",
+        lines=f"{len(study.expression):,} genes, false discovery rate {study.numbers['fdr']:g}",
         key=_KEY,
     )
     tables = {"expression": study.expression, "prediction": study.predicted}
@@ -61,7 +61,7 @@ def volcanoes(study: TraitStudy) -> Figure:
 @charts.styled
 def concordance(study: TraitStudy) -> Figure:
     """Draw the t statistics of expression against those of its prediction."""
-    found = study.summary["concordance"]
+    found = study.numbers["concordance"]
     low, high = (_rho(end) for end in found["interval_95"])
     figure = charts.sheet(
         SINGLE,
@@ -157,7 +157,7 @@ def _largest(study: TraitStudy, k: int) -> pd.DataFrame:
     """
     table = study.regulators
     effect = table["effect"].abs().to_numpy(np.float64)
-    return table.iloc[np.lexsort([-effect, ~(table["q"] <= study.summary["fdr"])])[:k]]
+    return table.iloc[np.lexsort([-effect, ~(table["q"] <= study.numbers["fdr"])])[:k]]
 
 
 def _regulator_names(study: TraitStudy, rows: pd.DataFrame) -> list[str]:
@@ -172,7 +172,7 @@ def _regulator_names(study: TraitStudy, rows: pd.DataFrame) -> list[str]:
 def _colours(study: TraitStudy, table: pd.DataFrame, sign: FloatArray) -> list[str]:
     """Choose the colours of what is related to the trait, by sign, and of what is not."""
     signed = np.where(sign > 0, VERMILION, BLUE)
-    return [str(c) for c in np.where(table["q"] <= study.summary["fdr"], signed, PALE)]
+    return [str(c) for c in np.where(table["q"] <= study.numbers["fdr"], signed, PALE)]
 
 
 def _scatter(

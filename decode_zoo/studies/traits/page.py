@@ -31,10 +31,10 @@ def render(study: TraitStudy, pictures: Mapping[str, bytes]) -> str:
     html.check_packages("studies", "jinja2")
     return html.render(
         "traits.html.j2",
-        study.summary["provenance"],
+        study.numbers["provenance"],
         pictures=pictures,
         design=study.design,
-        summary=study.summary,
+        summary=study.numbers,
         tables={
             "Expression": _strongest(study.expression),
             "Prediction": _strongest(study.predicted),

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from decode_zoo.display import counted
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.files import atomic_dir
@@ -24,7 +25,7 @@ from decode_zoo.html import write_text
 from decode_zoo.metrics import against_null, interval_95, spearman
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
-from decode_zoo.studies.findings import SUMMARY, section_of, write_summary
+from decode_zoo.studies.findings import SUMMARY, Format, section_of, write_summary
 from decode_zoo.studies.measured import as_list, fold_changes, shared_genes
 from decode_zoo.studies.traits.design import Design, make_design
 from decode_zoo.studies.traits.moderated import Moderated, moderate
@@ -67,7 +68,7 @@ class TraitStudy:
     predicted: pd.DataFrame  # the same genes
     regulators: pd.DataFrame  # a regulator a row, class in place of the symbol; strongest first
     scores: pd.DataFrame  # (n_regulators, n_persons): these values, rows as regulators
-    summary: dict[str, Any]  # numbers of persons and genes, concordance, provenance
+    numbers: dict[str, Any]  # numbers of persons and genes, concordance, provenance
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
@@ -81,17 +82,18 @@ class TraitStudy:
         with atomic_dir(folder) as made:
             self.fill(made)
 
-    def fill(self, folder: Path) -> None:
+    def fill(self, folder: Path, table_format: Format = "tsv") -> None:
         """Write the same into a folder that is there."""
         from decode_zoo.studies.traits.page import draw, render
 
+        suffix = f".{table_format}"
         tables = {
-            "expression.tsv": ("Expression by gene", self.expression),
-            "predicted.tsv": ("Prediction by gene", self.predicted),
-            "regulators.tsv": ("Regulators", self.regulators),
+            f"expression{suffix}": ("Expression by gene", self.expression),
+            f"predicted{suffix}": ("Prediction by gene", self.predicted),
+            f"regulators{suffix}": ("Regulators", self.regulators),
         }
         for name, (_, table) in tables.items():
-            write_file(table, folder / name, {}, ".tsv", id_columns=["name"])
+            write_file(table, folder / name, {}, suffix, id_columns=["name"])
         pictures = draw(self)
         for name in _PICTURES:
             (folder / name).write_bytes(pictures[Path(name).stem])
@@ -103,16 +105,46 @@ class TraitStudy:
             _PICTURES,
             tables,
         )
-        write_summary(folder, section, self.summary)
+        write_summary(folder, section, self.numbers)
         write_text(folder / "traits.html", render(self, pictures))
 
+    def summary(self) -> list[str]:
+        """Return who and what was studied, and what came of it."""
+        persons, genes, found = (self.numbers[key] for key in ("persons", "genes", "concordance"))
+        lines = [
+            f"{counted(persons['n'], 'person')} (the model has {persons['of_model']}, the "
+            f"matrix {persons['of_expression']}, the table {persons['of_table']}; "
+            f"{len(persons['without_value'])} without a value), "
+            f"{counted(genes['n'], 'gene')} {genes['chosen']}"
+        ]
+        if genes["tested_on"] is not None and genes["tested_on"] < genes["n"]:
+            lines.append(
+                f"the model was tested on {genes['tested_on']:,} of these genes; of the others it "
+                "may know the expression"
+            )
+        lines += [f"{name}: {coding}" for name, coding in self.numbers["coding"].items()]
+        if found["other_persons"]["p"] is not None:
+            lines.append(
+                f"t statistics of expression and prediction: Spearman's rho "
+                f"{found['spearman']:.3f}, with other persons "
+                f"{found['other_persons']['mean']:.3f} (p = {found['other_persons']['p']:.2g}), "
+                f"with random traits {found['random_traits']['mean']:.3f}"
+            )
+        regulators = self.numbers["regulators"]
+        lines.append(
+            f"related at FDR {self.numbers['fdr']:g}: {self.numbers['expression']['related']} "
+            f"genes by expression, {self.numbers['predicted']['related']} by prediction, "
+            f"{regulators['related']} of {regulators['n']} regulators"
+        )
+        return lines
+
     def _facts(self) -> dict[str, str]:
-        rho = self.summary["concordance"]["spearman"]
+        rho = self.numbers["concordance"]["spearman"]
         related = [
-            self.summary[name]["related"] for name in ("expression", "predicted", "regulators")
+            self.numbers[name]["related"] for name in ("expression", "predicted", "regulators")
         ]
         return {
-            "Model": self.summary["provenance"]["model"]["id"],
+            "Model": self.numbers["provenance"]["model"]["id"],
             "Persons": f"{len(self.design.persons):,}",
             "Genes": f"{len(self.expression):,}",
             "Concordance of t": "not known" if rho is None else f"rho {rho:.2f}",
@@ -199,7 +231,7 @@ def study_traits(
     }
     kinds = features.astype(str)
     regulators = {"name": kinds["regulator"].tolist(), "class": kinds["class"].tolist()}
-    summary = {
+    numbers = {
         "format_version": FORMAT_VERSION,
         "trait": trait,
         "coding": dict(design.coding),
@@ -231,7 +263,7 @@ def study_traits(
         forecast.to_frame(labels),
         regulation.to_frame(regulators).iloc[order].reset_index(drop=True),
         pd.DataFrame(scores[order], [regulators["name"][i] for i in order], list(design.persons)),
-        plain(summary),
+        plain(numbers),
     )
 
 

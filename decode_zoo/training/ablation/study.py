@@ -269,7 +269,17 @@ class Ablation:
                 "seed": self.seed,
                 **numbers,
             },
+            self.summary(),
         )
+
+    def summary(self) -> list[str]:
+        """Return the rank correlation of each variant, and which inputs tell more."""
+        lines = [
+            f"{row['variant']}: rho {row['rho']:.3f} ({row['rho_low']:.3f} to "
+            f"{row['rho_high']:.3f}), median {row['median_rho']:.3f}"
+            for row in self.variants.to_dict("records")
+        ]
+        return [*lines, f"tells more of fold changes: {self.stronger()}"]
 
 
 def ablate(
