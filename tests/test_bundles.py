@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +15,11 @@ import pytest
 
 import decode_zoo as dz
 from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.errors import InputError, UsageError, VerificationError
+from decode_zoo.errors import InputError, VerificationError
 from decode_zoo.features import MAX_HEADER_BYTES, FeatureSet
 from decode_zoo.files import sha256_of
-from decode_zoo.layout import LONGEST, Layout
-from decode_zoo.manifest import MAX_MANIFEST_BYTES, Manifest
-from decode_zoo.schema import parse_json
+from decode_zoo.layout import LONGEST
+from decode_zoo.manifest import MAX_MANIFEST_BYTES
 from tests.test_builder import GENES, Peak, build
 
 pytestmark = pytest.mark.fault
@@ -75,12 +73,7 @@ WEIGHTS = {
     "negative variance": (weigh("norm0/moving_variance", np.negative), "negative variances"),
     "huge": (huge, "known answers"),
     "not a number": (weigh("outputs/bias", lambda w: w * np.float32("nan")), "not all finite"),
-    "texts": (
-        weigh("outputs/bias", lambda w: np.array(["a"] * w.size)),
-        "no floating-point numbers",
-    ),
     "truth values": (weigh("outputs/bias", lambda w: w > 0), "no floating-point numbers"),
-    "whole numbers": (weigh("outputs/bias", lambda w: w.astype(int)), "no floating-point numbers"),
 }
 VERBS = {
     "predict": ["predict"],
@@ -90,9 +83,11 @@ VERBS = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("case", WEIGHTS)
-def test_no_verb_gives_a_number_from_wrong_weights(call, bundle, tmp_path, case, verb):
+@pytest.mark.parametrize(
+    ("verb", "case"),
+    [*(("predict", case) for case in WEIGHTS), *((verb, "not a number") for verb in VERBS)],
+)
+def test_no_verb_gives_a_number_from_wrong_weights(call, bundle, tmp_path, verb, case):
     spoil, words = WEIGHTS[case]
     reweigh(bundle, spoil)
     output = tmp_path / ("out.html" if verb == "report" else "out.tsv")
@@ -135,6 +130,15 @@ def test_back_ends_and_scores_that_are_not_finite_fail_verification(model, bundl
             opened.explain(["TP53"], features=own, outputs=["Liver"])
 
 
+def put(value: object, *place: str | int) -> Callable[[dict[str, Any]], None]:
+    def change(content: Any) -> None:
+        for key in place[:-1]:
+            content = content[key]
+        content[place[-1]] = value
+
+    return change
+
+
 # -- manifests -----------------------------------------------------------------------------------
 
 
@@ -149,19 +153,19 @@ def rename(kind: str, name: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-NAMES = ["A\tB", "A\nB", "\x9b31mX", "", " A", "x" * 201, "A\u2029B"]
+NAMES = ["A\tB", "\x9b31mX", "", " A", "x" * 201, "A\u2029B"]
 
 
-@pytest.mark.parametrize("name", ["symbol", "gene_id", "transcript_id", "status", "a,b", *NAMES])
-def test_a_bundle_names_no_output_so_that_tables_break(bundle, name):
-    edit(bundle, rename("output", name))
-    with pytest.raises(VerificationError, match=r"whose name |control characters"):
-        dz.load(bundle)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_bundle_names_no_track_so_that_tables_break(bundle, name):
-    edit(bundle, rename("track", name))
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("output", name) for name in ("symbol", "gene_id", "transcript_id", "status", "a,b")),
+        *(("output", name) for name in NAMES),
+        *(("track", name) for name in NAMES),
+    ],
+)
+def test_a_bundle_names_no_output_or_track_so_that_tables_break(bundle, kind, name):
+    edit(bundle, rename(kind, name))
     with pytest.raises(VerificationError, match=r"whose name |control characters"):
         dz.load(bundle)
 
@@ -180,18 +184,12 @@ CLAIMS = {
         "known answers for 9 genes; 10 are needed",
     ),
     "one gene ten times": (answers(lambda items: items[:1] * 10), "known answers for 1 genes"),
-    "implementations that differ": (
-        lambda content: content["parity"].update(onnx_numpy=1.1e-4),
-        "implementations that differ",
-    ),
-    "a reference gene of gigabases": (
-        lambda content: content["inputs"]["rna"].update(background=4e9),
-        "that is no length",
-    ),
-    "windows of gigabases": (
-        lambda content: content["layout"].update(upstream=4_000_000_000),
-        "at most 10000000 bp",
-    ),
+    "implementations that differ": (put(1.1e-4, "parity", "onnx_numpy"), "that differ"),
+    "a reference gene of gigabases": (put(4e9, "inputs", "rna", "background"), "no length"),
+    "windows of gigabases": (put(4_000_000_000, "layout", "upstream"), "at most 10000000 bp"),
+    "features by a path": (put("../elsewhere", "features", "id"), "that is no name"),
+    "features by an absolute path": (put("/etc", "features", "id"), "that is no name"),
+    "features without a name": (put("", "features", "id"), "that is no name"),
 }
 
 
@@ -203,19 +201,15 @@ def test_a_manifest_that_proves_too_little_is_refused(bundle, case):
         dz.load(bundle)
 
 
-@pytest.mark.parametrize("verb", ["test", *VERBS])
+@pytest.mark.parametrize("verb", ["test", "predict"])
 def test_a_known_answer_for_a_gene_that_is_not_there_fails_verification(
     call, bundle, tmp_path, verb
 ):
     edit(bundle, lambda content: content["known_answers"]["genes"].__setitem__(0, "NOSUCH"))
-    if verb == "test":
-        code, _, err = call("test", bundle)
-    else:
-        output = tmp_path / ("out.html" if verb == "report" else "out.tsv")
-        code, _, err = call(*VERBS[verb], "--model", bundle, tmp_path / "genes.tsv", "-o", output)
-    assert code == 5
+    given = [bundle] if verb == "test" else ["--model", bundle, tmp_path / "genes.tsv"]
+    code, out, err = call(verb, *given)
+    assert (code, out) == (5, "")
     assert "NOSUCH" in err
-    assert not list(tmp_path.glob("out*"))
 
 
 SILENT = {
@@ -259,32 +253,23 @@ def test_a_bundle_that_does_not_tell_how_good_it_is_is_reported_on(call, bundle,
 # -- JSON of our own -----------------------------------------------------------------------------
 
 
-def test_a_manifest_of_gigabytes_is_refused_unread(bundle):
-    with open(bundle / "manifest.json", "wb") as file:
-        file.truncate(MAX_MANIFEST_BYTES + 1)  # sparse
-    with pytest.raises(VerificationError, match="more than 16 MiB"):
-        dz.load(bundle)
-
-
 @pytest.fixture
 def small_set(tmp_path) -> Path:
     built = build(tmp_path / "b", GENES, {"T": [Peak("1", 0, 400)]}, {"R": [Peak("1", 5, 95)]})
     return built.locate("features.json").parent
 
 
-def test_a_description_of_features_of_gigabytes_is_refused_unread(small_set):
-    with open(small_set / "features.json", "wb") as file:
-        file.truncate(MAX_HEADER_BYTES + 1)  # sparse
+def test_descriptions_of_gigabytes_are_refused_unread(bundle, small_set):
+    for path, size in (
+        (bundle / "manifest.json", MAX_MANIFEST_BYTES),
+        (small_set / "features.json", MAX_HEADER_BYTES),
+    ):
+        with open(path, "wb") as file:
+            file.truncate(size + 1)  # sparse
+    with pytest.raises(VerificationError, match="more than 16 MiB"):
+        dz.load(bundle)
     with pytest.raises(InputError, match="more than 128 MiB"):
         FeatureSet.load(small_set)
-
-
-def test_a_key_that_is_there_twice_among_many_is_found_at_once():
-    text = "{" + ",".join(f'"{i}":1' for i in range(200_000)) + ',"199999":2}'
-    start = time.perf_counter()
-    with pytest.raises(ValueError, match="'199999' occurs twice"):
-        parse_json(text.encode())
-    assert time.perf_counter() - start < 10  # looked up in a list, it takes minutes
 
 
 # -- features ------------------------------------------------------------------------------------
@@ -298,13 +283,7 @@ def redescribe(folder: Path, change: Callable[[dict[str, Any]], object]) -> Feat
     return FeatureSet.load(folder)
 
 
-@pytest.mark.parametrize("length", [LONGEST, 4_294_967_295])
-def test_rna_longer_than_any_is_refused(small_set, length):
-    with pytest.raises(InputError, match="rna_lengths that are negative or too large"):
-        redescribe(small_set, lambda content: content["rows"]["rna_lengths"].__setitem__(0, length))
-
-
-@pytest.mark.parametrize("off", [-1, 1, 1000])
+@pytest.mark.parametrize("off", [-1, 1000])
 def test_rna_lengths_that_are_not_those_of_the_exons_are_refused(small_set, off):
     def change(content: dict[str, Any]) -> None:
         content["rows"]["rna_lengths"][0] += off
@@ -315,22 +294,22 @@ def test_rna_lengths_that_are_not_those_of_the_exons_are_refused(small_set, off)
             read()
 
 
-@pytest.mark.parametrize("name", ["A\tB", "A\nB", "A\x85B", "A\u2028B"])
-def test_genes_are_not_named_so_that_tables_break(small_set, name):
-    with pytest.raises(InputError, match=r"tabs or line ends|control characters"):
-        redescribe(small_set, lambda content: content["rows"]["symbols"].__setitem__(0, name))
+BREAKS = r"tabs or line ends|whose name |control characters"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_feature_set_names_no_track_so_that_tables_break(small_set, name):
-    with pytest.raises(InputError, match=r"whose name |control characters"):
-        redescribe(small_set, lambda content: content["tracks"]["rna"][0].update(name=name))
-
-
-def test_windows_that_no_promoter_has_are_refused():
-    with pytest.raises(UsageError, match="at most 10000000 bp"):
-        Layout(upstream=LONGEST, downstream=100)
-
-
-def test_the_published_manifest_contradicts_nothing(model):
-    assert Manifest.read(model.locate).contradictions() == []
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put(LONGEST, "rows", "rna_lengths", 0), "rna_lengths that are negative or too large"),
+        *((put(name, "rows", "symbols", 0), BREAKS) for name in ("A\tB", "A\x85B", "A\u2028B")),
+        *((put(name, "tracks", "rna", 0, "name"), BREAKS) for name in NAMES),
+        (
+            lambda content: content["tracks"]["rna"].append(content["tracks"]["rna"][0]),
+            "rna tracks",
+        ),
+        (lambda content: put(content["rows"]["ids"][0], "rows", "ids", 1)(content), "an id twice"),
+    ],
+)
+def test_descriptions_of_features_that_cannot_be_are_refused(small_set, change, words):
+    with pytest.raises(InputError, match=words):
+        redescribe(small_set, change)
