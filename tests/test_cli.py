@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import shutil
@@ -87,16 +86,6 @@ def test_an_existing_output_needs_force(run, toy_zoo, tmp_path):
     assert path.read_text().startswith("gene_id")
 
 
-def test_gzip_stdin_and_header(run, toy_zoo, tmp_path):
-    packed = gzip.compress(b"symbol\tx\r\nTP53\t1\r\n")
-    (tmp_path / "genes.txt").write_bytes(packed)  # gzip is told by content, not by name
-    for given in ("genes.txt", "-"):
-        out, _ = run(*PREDICT, given, "--outputs", "Liver,Lung", stdin=packed)
-        header, row = out.splitlines()
-        assert header == "gene_id\tsymbol\tstatus\tLiver\tLung"
-        assert row.split("\t")[1:3] == ["TP53", "ok"]
-
-
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -122,9 +111,8 @@ def test_errors_have_their_codes_and_say_what_to_do(run, toy_zoo, args, code, me
 
 
 @pytest.mark.parametrize("outputs", ["Liver,Liver", "", "Liver,"])
-@pytest.mark.parametrize("suffix", [".tsv", ".parquet", ".h5ad"])
-def test_odd_choices_of_outputs_are_refused(run, toy_zoo, tmp_path, outputs, suffix):
-    run(*PREDICT, "-", "--outputs", outputs, "-o", f"x{suffix}", stdin=GENES, code=2)
+def test_odd_choices_of_outputs_are_refused(run, toy_zoo, tmp_path, outputs):
+    run(*PREDICT, "-", "--outputs", outputs, "-o", "x.tsv", stdin=GENES, code=2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,15 +169,10 @@ def test_tampered_features_are_refused(run, toy_zoo, tmp_path):
     assert out == ""
 
 
-def test_zoo_verbs(run, monkeypatch, toy):
-    assert {"gtex-tissue-v1", "hg38-open-v1"} <= {*run("ls")[0].split()}
-    shown, _ = run("info", "gtex-tissue-v1")
-    for text in ("licence", "BSD-3-Clause", "Whole_Blood", "test", "promoter", "cite"):
-        assert text in shown
-    monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(toy / "registry.yaml"))
+def test_zoo_verbs(run, toy_zoo):
+    assert {"gtex-tissue-v1", "hg38-open-v1", "toy-decode-v1"} <= {*run("ls")[0].split()}
     answers = run("test", "toy-decode-v1")[0].splitlines()
     assert [line.split("\t")[1] for line in answers] == ["numpy", "onnxruntime-cpu"]
-    assert "verified" in run("verify", "--all")[0]
 
 
 def verbs(group, *path):

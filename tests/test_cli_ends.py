@@ -6,7 +6,6 @@ Also what it says of odd gene lists, and of options that are given but empty.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def test_sigterm_leaves_no_half_of_a_table(tmp_path):
 @posix
 @pytest.mark.parametrize(
     ("name", "step", "at"),
-    [("SIGTERM", "write", 2), ("SIGINT", "seek", 5), ("SIGTERM", "truncate", 1)],
+    [("SIGTERM", "write", 2), ("SIGINT", "seek", 5)],
 )
 def test_a_signal_while_hdf5_writes_leaves_no_half_of_a_file(tmp_path, name, step, at):
     """An exception in the library's calls would be lost, and then the library."""
@@ -126,12 +125,8 @@ def closed_pipe():
     os.close(writing)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["--help"], ["features", "info", "toy-sites-v1", "--tracks"], ["predict", *MODEL, EXAMPLE]],
-)
-def test_a_reader_that_has_seen_enough_is_no_error(closed_pipe, command):
-    done = python("", *command, stdout=closed_pipe)
+def test_a_reader_that_has_seen_enough_is_no_error(closed_pipe):
+    done = python("", "predict", *MODEL, EXAMPLE, stdout=closed_pipe)
     assert done.returncode == 0
     assert "Error" not in done.stderr
 
@@ -159,10 +154,13 @@ def test_standard_error_that_nobody_reads_changes_nothing(closed_pipe):
     assert done.stdout.count("\n") == 13
 
 
-@pytest.mark.parametrize("args", [["--debug", "ls"], ["ls", "--debug"]])
 @pytest.mark.parametrize(
-    ("error", "code"),
-    [(UsageError("odd"), 2), (PermissionError(13, "no"), 4), (ZeroDivisionError("odd"), 1)],
+    ("error", "code", "args"),
+    [
+        (UsageError("odd"), 2, ["ls", "--debug"]),
+        (PermissionError(13, "no"), 4, ["ls", "--debug"]),
+        (ZeroDivisionError("odd"), 1, ["--debug", "ls"]),
+    ],
 )
 def test_debug_shows_where_and_ends_with_the_same_code(monkeypatch, capsys, error, code, args):
     def fail(cls):
@@ -201,12 +199,7 @@ def write(path):
 
 @posix
 @pytest.mark.parametrize(
-    ("size", "command"),
-    [
-        (5_000, ["predict", *MODEL, EXAMPLE]),
-        (5_000, ["explain", *MODEL, EXAMPLE]),
-        (150_000, ["write"]),
-    ],
+    ("size", "command"), [(5_000, ["explain", *MODEL, EXAMPLE]), (150_000, ["write"])]
 )
 def test_a_disk_that_fills_up_ends_an_h5ad_file_with_one_error(call, tmp_path, size, command):
     """The HDF5 library would go down with the process (exit code 139)."""
@@ -220,20 +213,6 @@ def test_a_disk_that_fills_up_ends_an_h5ad_file_with_one_error(call, tmp_path, s
     assert {path.name for path in tmp_path.iterdir()} <= {"o.h5ad.unfinished"}
 
 
-def test_a_real_full_disk_ends_an_h5ad_file_with_one_error(tmp_path):
-    pytest.importorskip("anndata")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
-    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        done = python(WIDE, "write", "-o", tmp_path / "o.h5ad")
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"Error: Cannot write {tmp_path / 'o.h5ad'}: No space left")
-        assert list(tmp_path.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
-
-
 @posix
 def test_a_full_disk_is_named_with_the_folder_that_was_built(tmp_path):
     command = [*sites_to_build(tmp_path), "-o", tmp_path / "set"]
@@ -244,8 +223,13 @@ def test_a_full_disk_is_named_with_the_folder_that_was_built(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("way", ["its name", "a link", "a hard link", "another spelling"])
-@pytest.mark.parametrize("verb", ["predict", "explain", "report"])
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [
+        *(("predict", way) for way in ("its name", "a link", "a hard link", "another spelling")),
+        *(("explain", "its name"), ("report", "its name")),
+    ],
+)
 def test_force_replaces_no_input(call, tmp_path, verb, way):
     target = tmp_path / ("g.html" if verb == "report" else "g.tsv")
     target.write_text("TP53\nGATA1\n")
@@ -312,10 +296,7 @@ def test_force_replaces_no_feature_set_that_is_read(call, tmp_path):
         ["predict", *MODEL, ""],
         ["predict", *MODEL, EXAMPLE, "-o", ""],
         ["predict", *MODEL, EXAMPLE, "--features", " "],
-        ["explain", *MODEL, EXAMPLE, "--background", ""],
-        ["report", *MODEL, EXAMPLE, "-o", ""],
         ["features", "info", ""],
-        ["features", "merge", "toy-sites-v1", "", "-o", "x"],
         ["features", "build", "--gtf", "", "--rna", "x", "-o", "y"],
     ],
 )
@@ -326,32 +307,22 @@ def test_a_name_that_is_empty_is_not_the_current_folder(call, monkeypatch, comma
     assert "empty" in err or "nothing is given" in err
 
 
-@pytest.mark.parametrize("verb", ["predict", "explain", "report"])
 def test_a_list_that_may_not_be_read_is_bad_input_as_one_that_is_not_there(
-    call, tmp_path, monkeypatch, verb
+    call, tmp_path, monkeypatch
 ):
-    genes = tmp_path / "genes.tsv"
-    genes.write_text("TP53\n")
-    really = os.access
-    monkeypatch.setattr(  # root may read anything
-        os, "access", lambda path, mode, **kw: Path(path) != genes and really(path, mode, **kw)
-    )
-
-    def refuse(path, **kwargs):
+    def refuse(path, **kwargs):  # root may read anything
         raise PermissionError(13, "Permission denied")
 
+    genes = tmp_path / "genes.tsv"
+    genes.write_text("TP53\n")
     monkeypatch.setattr(files, "open_plain", refuse)
-    code, _, err = call(verb, *MODEL, genes, "-o", tmp_path / "x.html" if verb == "report" else "-")
+    code, _, err = call("predict", *MODEL, genes)
     assert code == 4
     assert "genes.tsv: cannot be read (Permission denied)\nCheck" in err
-
-
-def test_a_list_that_is_not_there_is_told_with_a_remedy(call):
-    code, _, err = call("predict", *MODEL, "no/such.tsv")
-    assert (code, err) == (
-        4,
-        "Error: no/such.tsv: no such file\nCheck the name, and the folder it is looked for in.\n",
-    )
+    monkeypatch.undo()
+    code, _, err = call("predict", "--model", "gtex-tissue-v1", "no/such.tsv")
+    where = "Check the name, and the folder it is looked for in."
+    assert (code, err) == (4, f"Error: no/such.tsv: no such file\n{where}\n")
 
 
 def predicted(call, tmp_path, text, name="genes.txt"):
@@ -361,7 +332,7 @@ def predicted(call, tmp_path, text, name="genes.txt"):
     return out.splitlines()[1:], err
 
 
-@pytest.mark.parametrize("line", ["TP53;ALB", "TP53 ALB BRCA2", "TP53|ALB", '"TP53,ALB"'])
+@pytest.mark.parametrize("line", ["TP53;ALB", '"TP53,ALB"'])
 def test_several_genes_on_a_line_are_told(call, tmp_path, line):
     many = "\n".join(dz.load_features("toy-sites-v1").rows.ids)
     rows, err = predicted(call, tmp_path, f"{many}\n{line}\n")
@@ -370,7 +341,7 @@ def test_several_genes_on_a_line_are_told(call, tmp_path, line):
     assert "give one gene a line" in err
 
 
-@pytest.mark.parametrize("line", ["TP53,ALB,BRCA2", "TP53\tALB", '"TP53","ALB"'])
+@pytest.mark.parametrize("line", ["TP53,ALB,BRCA2", "TP53\tALB"])
 def test_further_genes_beside_the_first_are_told(call, tmp_path, line):
     for verb in ("predict", "explain") if "\t" in line else ("predict",):
         (tmp_path / "genes.csv").write_text(line + "\n")
@@ -378,13 +349,6 @@ def test_further_genes_beside_the_first_are_told(call, tmp_path, line):
         assert code == 0
         assert "further genes in other columns (ALB" in err
         assert "give one gene a line" in err
-
-
-@pytest.mark.parametrize(
-    "text", ["TP53\tENSG00000141510\t2.5\n", "gene_id,target\nTP53,ALB\n", "TP53\nALB\n"]
-)
-def test_columns_that_hold_no_further_genes_are_not_told_of(call, tmp_path, text):
-    assert "one gene a line" not in predicted(call, tmp_path, text)[1]
 
 
 def test_control_characters_of_a_name_reach_no_table(call, tmp_path):
