@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from decode_zoo.errors import InputError
 from decode_zoo.genes import strip_version
-from decode_zoo.genome import Genome
+from decode_zoo.genome import Genome, read_strands, refuse_lines
 from decode_zoo.intervals import merge
 from decode_zoo.reader import read_columns
 
@@ -73,18 +74,12 @@ class Annotation:
         return total[self.exon_indptr[1:]] - total[self.exon_indptr[:-1]]
 
 
-def _attribute(names: tuple[str, ...]) -> Callable[[str], str]:
-    """Make a function that finds the first of `names` in a GTF attribute column."""
-    patterns = [re.compile(rf'(?:^|;)\s*{name}[ =]"?([^";]*)') for name in names]
-
-    def find(text: str) -> str:
-        for pattern in patterns:
-            match = pattern.search(text)
-            if match:
-                return match[1].strip()
-        return ""
-
-    return find
+def _attribute(text: str, names: tuple[str, ...]) -> str:
+    """Return the first of some attributes in the last column of a GTF line, '' without."""
+    for name in names:
+        if match := re.search(rf'(?:^|;)\s*{name}[ =]"?([^";]*)', text):
+            return match[1].strip()
+    return ""
 
 
 def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "gene") -> Annotation:
@@ -128,69 +123,37 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
         raise InputError(
             "has no exon lines", path=path, remedy="Gene models are read from lines of type exon."
         )
-    genome.refuse_other_builds(table["chrom"].unique(), path)
-    codes = {name: genome.code(name) for name in table["chrom"].unique()}
-    known = table["chrom"].map(codes).to_numpy() >= 0
-    if not known.any():
-        raise InputError(
-            f"none of its sequences ({', '.join(list(codes)[:3])}, …) is in genome "
-            f"'{genome.build}' ({', '.join(genome.names[:3])}, …)",
-            path=path,
-            remedy="Give the chromosome sizes of this file's assembly with --chrom-sizes.",
-        )
+    chroms, starts, ends = genome.place(table, path, one_based=True)
+    known = chroms >= 0
     if not known.all():
-        dropped = [name for name, code in codes.items() if code < 0]
         _log.info(
             "%s: %d exons on %d sequences outside %s left out",
             path,
             int((~known).sum()),
-            len(dropped),
+            table["chrom"][~known].nunique(),
             genome.build,
         )
-        table = table[known]
-
-    exons = _exon_table(table, path, genome, codes)
-    if level == "transcript":
-        exons["id"] = _distinct_transcripts(exons)
-    else:
-        exons["id"] = exons["gene"]
-    return _assemble(exons, genome, level, path)
-
-
-def _exon_table(
-    table: pd.DataFrame, path: str | os.PathLike[str], genome: Genome, codes: Mapping[str, int]
-) -> pd.DataFrame:
-    """Check exon lines and turn their texts into numbers and ids."""
-
-    def refuse(bad: npt.NDArray[np.bool_], message: str, remedy: str | None = None) -> None:
-        if bad.any():
-            line = int(table.index[int(np.flatnonzero(bad)[0])])
-            raise InputError(message, path=path, line=line, remedy=remedy)
-
-    chrom = table["chrom"].map(codes).to_numpy(np.int64)
-    start = table["start"].to_numpy(np.int64) - 1
-    end = table["end"].to_numpy(np.int64)
-    strand = table["strand"].map({"+": 1, "-": -1}).fillna(0).to_numpy(np.int8)
-    refuse((start < 0) | (end <= start), "start and end are not a 1-based closed interval")
-    refuse(strand == 0, "an exon's strand must be + or -")
-    refuse(
-        end > genome.lengths[chrom],
-        f"exon ends past its chromosome's last base in {genome.build}",
-        "The file is of another genome build; give its --chrom-sizes.",
-    )
+    table = table[known]
     # All else being equal in the exons of a transcript, each text need be searched only once.
     which, texts = pd.factorize(
         np.array([_EXON_ATTRIBUTES.sub("", text) for text in table["attributes"]], object)
     )
-    ids = {
-        key: [find(text) for text in texts]
-        for key, find in ((key, _attribute(names)) for key, names in _ATTRIBUTES.items())
-    }
+    found = {key: [_attribute(text, names) for text in texts] for key, names in _ATTRIBUTES.items()}
     for key in ("gene", "transcript", "accession"):
-        ids[key] = [strip_version(name) for name in ids[key]]
-    columns = {key: np.array(values, object)[which] for key, values in ids.items()}
-    refuse(columns["gene"] == "", "exon without gene_id")
-    return pd.DataFrame({**columns, "chrom": chrom, "strand": strand, "start": start, "end": end})
+        found[key] = [strip_version(name) for name in found[key]]
+    columns = {key: np.array(values, object)[which] for key, values in found.items()}
+    refuse_lines(columns["gene"] == "", "exon without gene_id", table, path)
+    exons = pd.DataFrame(
+        {
+            **columns,
+            "chrom": chroms[known],
+            "strand": read_strands(table, path),
+            "start": starts[known],
+            "end": ends[known],
+        }
+    )
+    exons["id"] = _distinct_transcripts(exons) if level == "transcript" else exons["gene"]
+    return _assemble(exons, genome, level, path)
 
 
 def _distinct_transcripts(exons: pd.DataFrame) -> pd.Series[str]:
@@ -229,15 +192,8 @@ def _assemble(
     exons: pd.DataFrame, genome: Genome, level: Level, path: str | os.PathLike[str]
 ) -> Annotation:
     """Group exon rows into gene models."""
-    exons = exons.assign(locus=_number_loci(exons, genome))
-    loci = exons.groupby("locus", sort=True).agg(
-        id=("id", "first"),
-        gene=("gene", "first"),
-        symbol=("symbol", "first"),
-        biotype=("biotype", "first"),
-        chrom=("chrom", "first"),
-        strand=("strand", "first"),
-    )
+    exons["locus"] = _number_loci(exons, genome)
+    loci = exons.groupby("locus", sort=True).first()
     ids = _unique_ids(loci["id"].tolist(), loci["chrom"].tolist(), genome, level)
     named = np.array([name is not None for name in ids])
     if not named.all():
@@ -291,17 +247,14 @@ def _unique_ids(
     """Name loci that share an id; None drops one (see `read_gtf`)."""
     names = genome.names
     on_x = {name for name, chrom in zip(ids, chroms, strict=True) if names[chrom] == "X"}
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     unique: list[str | None] = []
     for name, chrom in zip(ids, chroms, strict=True):
         if names[chrom] == "Y" and name in on_x:
             name += "_PAR_Y"
-        copies = seen.get(name, 0)
-        seen[name] = copies + 1
-        if copies == 0:
-            unique.append(name)
-        else:
-            unique.append(f"{name}_dup{copies}" if level == "transcript" else None)
+        further = f"{name}_dup{seen[name]}" if level == "transcript" else None
+        unique.append(further if seen[name] else name)
+        seen[name] += 1
     return unique
 
 
@@ -326,30 +279,19 @@ def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tupl
         If a line is not BED6 with a strand, or lies outside its chromosome or on one of another
         genome build.
     """
-    table = read_columns(
-        path, ("chrom", "start", "end", "id", "strand"), (0, 1, 2, 3, 5), what="BED6"
-    )
-    genome.refuse_other_builds(table["chrom"].unique(), path)
-    sites: dict[str, tuple[int, int, int]] = {}
-    columns = (table[name].tolist() for name in table.columns)
-    for line, chrom, start, end, name, strand in zip(table.index.tolist(), *columns, strict=True):
-        if strand not in ("+", "-"):
-            raise InputError("a start site's strand must be + or -", path=path, line=line)
-        code = genome.code(chrom)
-        if code < 0:
-            continue
-        if not 0 <= start < end <= genome.lengths[code]:
-            raise InputError(
-                f"the start site does not lie on its chromosome in {genome.build}",
-                path=path,
-                line=line,
-                remedy="BED counts from 0. Is the file of another genome build?",
-            )
-        position, sign = (start, 1) if strand == "+" else (end - 1, -1)
-        sites[strip_version(name)] = (code, position, sign)
-    if not sites:
-        raise InputError(f"holds no start site on {genome.build}", path=path)
-    return sites
+    names = ("chrom", "start", "end", "id", "strand")
+    table = read_columns(path, names, (0, 1, 2, 3, 5), what="BED6")
+    if table.empty:
+        raise InputError("holds no start sites", path=path)
+    chroms, starts, ends = genome.place(table, path)
+    strands = read_strands(table, path)
+    positions = np.where(strands > 0, starts, ends - 1)
+    columns = (values.tolist() for values in (table["id"], chroms, positions, strands))
+    return {
+        strip_version(name): (chrom, position, strand)
+        for name, chrom, position, strand in zip(*columns, strict=True)
+        if chrom >= 0
+    }
 
 
 def override_tss(
@@ -376,9 +318,9 @@ def override_tss(
     """
     tss = annotation.tss.copy()
     moved = 0
-    for i, name in enumerate(annotation.ids):
-        site = sites.get(str(name))
-        if site and site[0] == annotation.chroms[i] and site[2] == annotation.strands[i]:
-            tss[i] = site[1]
+    for i, name in enumerate(annotation.ids.tolist()):
+        chrom, position, strand = sites.get(name, (None, 0, 0))
+        if (chrom, strand) == (annotation.chroms[i], annotation.strands[i]):
+            tss[i] = position
             moved += 1
     return replace(annotation, tss=tss), moved

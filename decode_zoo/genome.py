@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.reader import read_text
 
-__all__ = ["Genome", "canonical_name", "read_chrom_sizes"]
+__all__ = ["Genome", "canonical_name", "read_chrom_sizes", "read_strands", "refuse_lines"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -98,28 +99,19 @@ class Genome:
 
     @classmethod
     def named(cls, build: str) -> Genome:
-        """Return a built-in assembly (``hg38``).
-
-        Raises
-        ------
-        UsageError
-            If the assembly is not built in.
-        """
+        """Return a built-in assembly; raise UsageError if it is not hg38, the only one."""
         if build != "hg38":
             raise UsageError(
                 f"No chromosome sizes are built in for genome '{build}' (only hg38).",
                 remedy="Give a two-column file of chromosome sizes with --chrom-sizes.",
             )
         rows = [line.split() for line in _HG38.splitlines()]
-        return cls(
-            build,
-            {name: int(length) for name, length, _ in rows},
-            {accession: name for name, _, accession in rows},
-        )
+        sizes = {name: int(length) for name, length, _ in rows}
+        return cls(build, sizes, {accession: name for name, _, accession in rows})
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Canonical chromosome names; a chromosome's code is its place here."""
+        """Canonical chromosome names; a chromosome's code is its position here."""
         return tuple(self.sizes)
 
     @cached_property
@@ -143,41 +135,100 @@ class Genome:
         by_name = {name: i for i, name in enumerate(self.names)}
         return by_name | {given: by_name[name] for given, name in self.spellings.items()}
 
-    @cached_property
-    def _accessions(self) -> dict[str, str]:
-        """RefSeq accession with version by canonical name, as far as it is known."""
-        return {name: given for given, name in self.spellings.items() if _REFSEQ.fullmatch(given)}
-
-    def _is_of_other_build(self, name: str) -> bool:
+    def _own_accession(self, name: str) -> str | None:
+        """Return this build's accession for a chromosome, if `name` is that of another build."""
         if name in self._codes or not _REFSEQ.fullmatch(name):
-            return False
-        return canonical_name(name) in self._accessions
+            return None
+        own = (given for given in self.spellings if _REFSEQ.fullmatch(given))
+        return {self.spellings[given]: given for given in own}.get(canonical_name(name))
 
     def code(self, name: str) -> int:
-        """Code of a chromosome in any naming style, -1 if the assembly lacks it.
+        """Return the code of a chromosome in any naming style, -1 if the assembly lacks it.
 
         A RefSeq accession in a version that is another build's is lacking too.
         """
-        if self._is_of_other_build(name):
+        if self._own_accession(name):
             return -1
         return self._codes.get(name, self._codes.get(canonical_name(name), -1))
 
-    def refuse_other_builds(self, names: Iterable[str], path: str | os.PathLike[str]) -> None:
-        """Raise InputError if a name is a RefSeq accession of another build of this genome."""
+    def place(
+        self,
+        table: pd.DataFrame,
+        path: str | os.PathLike[str],
+        *,
+        one_based: bool = False,
+        empty: bool = False,
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """Return chromosome codes, starts and ends (0-based, half-open) of a table's intervals.
+
+        The table is one of `reader.read_columns`. Codes are -1 on sequences that the assembly
+        lacks. InputError if all are, if a chromosome is of another build, or if an interval makes
+        no sense or passes its chromosome's end; `empty` ones may be.
+        """
+        which, texts = pd.factorize(table["chrom"])
+        names = [str(text) for text in texts]
         for name in names:
-            if self._is_of_other_build(name):
-                chrom = canonical_name(name)
+            if own := self._own_accession(name):
                 raise InputError(
-                    f"{name} is chromosome {chrom} of another genome build: the accession version "
-                    f"of {self.build} is {self._accessions[chrom]}",
+                    f"{name} is chromosome {canonical_name(name)} of another genome build: the "
+                    f"accession version of {self.build} is {own}",
                     path=path,
                     remedy=f"Give a file on {self.build}, or the chromosome sizes of this file's "
                     "assembly with --chrom-sizes.",
                 )
+        chroms = np.array([self.code(name) for name in names], np.int64)[which]
+        if not (chroms >= 0).any():
+            raise InputError(
+                f"none of its sequences ({', '.join(names[:3])}, …) is in genome '{self.build}' "
+                f"({', '.join(self.names[:3])}, …)",
+                path=path,
+                remedy="If the file is of another genome, give the sizes of its chromosomes with "
+                "--chrom-sizes.",
+            )
+        starts, ends = table["start"].to_numpy(np.int64), table["end"].to_numpy(np.int64)
+        starts = starts - one_based
+        refuse_lines(
+            (starts < 0) | (ends < starts + (not empty)),
+            f"start and end are not a {'1-based closed' if one_based else '0-based half-open'} "
+            "interval",
+            table,
+            path,
+            "GTF counts from 1, and end is the last base."
+            if one_based
+            else "BED counts from 0, and end is the base after the last one.",
+        )
+        refuse_lines(
+            (chroms >= 0) & (ends > self.lengths[chroms]),
+            f"ends past its chromosome's last base in {self.build}",
+            table,
+            path,
+            "The file is of another genome build: lift it over first, or give the sizes of its "
+            "chromosomes with --chrom-sizes.",
+        )
+        return chroms, starts, ends
 
 
-def _is_length(cell: str) -> bool:
-    return bool(re.fullmatch("[0-9]{1,10}", cell)) and 0 < int(cell) < _LONGEST_CHROMOSOME
+def refuse_lines(
+    bad: npt.NDArray[np.bool_],
+    message: str,
+    table: pd.DataFrame,
+    path: str | os.PathLike[str],
+    remedy: str | None = None,
+) -> None:
+    """Raise InputError with the first bad line of a table that is indexed by line."""
+    if bad.any():
+        line = int(table.index[int(bad.argmax())])
+        raise InputError(message, path=path, line=line, remedy=remedy)
+
+
+def read_strands(
+    table: pd.DataFrame, path: str | os.PathLike[str], remedy: str | None = None
+) -> npt.NDArray[np.int8]:
+    """Return +1 or -1 for each line; InputError where it has neither."""
+    which, marks = pd.factorize(table["strand"])
+    strands = np.array([{"+": 1, "-": -1}.get(str(mark), 0) for mark in marks], np.int8)[which]
+    refuse_lines(strands == 0, "the strand must be + or -", table, path, remedy)
+    return strands
 
 
 def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
@@ -197,7 +248,8 @@ def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
         if not line.strip() or line.startswith("#"):
             continue
         cells = line.split()
-        if len(cells) < 2 or not _is_length(cells[1]):
+        length = cells[1] if len(cells) > 1 else ""
+        if not re.fullmatch("[0-9]{1,10}", length) or not 0 < int(length) < _LONGEST_CHROMOSOME:
             raise InputError(
                 f"expected a chromosome name and its length, found {line[:60]!r}",
                 path=path,
@@ -207,7 +259,7 @@ def read_chrom_sizes(path: str | os.PathLike[str], build: str) -> Genome:
         name = given if canonical_name(given) in sizes else canonical_name(given)
         if given in spellings or name in sizes:
             raise InputError(f"{given} occurs twice", path=path, line=number)
-        spellings[given], sizes[name] = name, int(cells[1])
+        spellings[given], sizes[name] = name, int(length)
     if sum(sizes.values()) >= _LONGEST_GENOME:
         raise InputError("is of more bases than any genome has", path=path)
     if not sizes:

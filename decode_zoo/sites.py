@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from decode_zoo.errors import InputError
 from decode_zoo.files import sha256_of
-from decode_zoo.genome import Genome
+from decode_zoo.genome import Genome, read_strands, refuse_lines
 from decode_zoo.layout import Side
 from decode_zoo.reader import Table, read_columns
 
@@ -243,83 +244,39 @@ def read_sites(file: SiteFile, genome: Genome, *, stranded: bool) -> Sites:
     its chromosome's end, a chromosome of another build and a file without any line on the genome
     are an InputError; a file without lines is a track without sites, which is warned of.
     """
-    names: tuple[str, ...] = ("chrom", "start", "end")
-    places: tuple[int, ...] = (0, 1, 2)
-    if file.by_name:
-        names, places = (*names, "name"), (*places, 3)
-    if stranded:
-        names, places = (*names, "strand"), (*places, 5)
+    columns = {"chrom": 0, "start": 1, "end": 2}
+    columns |= {"name": 3} if file.by_name else {}
+    columns |= {"strand": 5} if stranded else {}
     what = "BED6 (stranded)" if stranded else "BED"
-    table = read_columns(file.path, names, places, what=what)
-    sha256 = sha256_of(file.path)
-    described = replace(file.track, sha256=sha256)
-    tracks: tuple[Track, ...]
+    table = read_columns(file.path, tuple(columns), tuple(columns.values()), what=what)
+    track = replace(file.track, sha256=sha256_of(file.path))
+    tracks: tuple[Track, ...] = (track,)
+    codes = np.zeros(len(table), np.int64)
+    strands = np.zeros(len(table), np.int8)
     if table.empty:
         _log.warning("%s: holds no sites, its track will be empty", file.path)
-        none = np.zeros(0, np.int64)
-        tracks = () if file.by_name else (described,)
-        return Sites(tracks, none, none, none, none, np.zeros(0, np.int8))
-
-    def refuse(bad: npt.NDArray[np.bool_], message: str, remedy: str) -> None:
-        if bad.any():
-            line = int(table.index[int(np.flatnonzero(bad)[0])])
-            raise InputError(message, path=file.path, line=line, remedy=remedy)
-
-    chrom_names = [str(name) for name in table["chrom"].cat.categories]
-    genome.refuse_other_builds(chrom_names, file.path)
-    by_category = np.array([genome.code(name) for name in chrom_names], np.int64)
-    chroms = by_category[table["chrom"].cat.codes.to_numpy()]
-    starts, ends = table["start"].to_numpy(np.int64), table["end"].to_numpy(np.int64)
-    if not (chroms >= 0).any():
-        raise InputError(
-            f"none of its chromosomes ({', '.join(chrom_names[:3])}, …) is in {genome.build}",
-            path=file.path,
-            remedy="Is this file of another genome, or not BED?",
-        )
-    refuse(
-        (starts < 0) | (ends < starts),
-        "start and end are not a 0-based half-open interval",
-        "BED counts from 0, and end is the base after the last one.",
-    )
-    refuse(
-        (chroms >= 0) & (ends > genome.lengths[chroms]),
-        f"reaches past its chromosome's last base in {genome.build}",
-        "The sites are of another genome build; lift them over first.",
-    )
-    if file.by_name:
-        refuse(
-            table["name"].isin(("", ".")).to_numpy(),
-            "a site without a name (column 4)",
-            "Here the name of a site tells its regulator.",
-        )
-    strands = np.zeros(len(table), np.int8)
+        return Sites(() if file.by_name else tracks, codes, codes, codes, codes, strands)
+    chroms, starts, ends = genome.place(table, file.path, empty=True)
     if stranded:
-        marks = table["strand"].cat
-        by_mark = np.array([{"+": 1, "-": -1}.get(str(m), 0) for m in marks.categories], np.int8)
-        strands = by_mark[marks.codes.to_numpy()]
-        refuse(
-            strands == 0,
-            "a site without strand (+ or - in column 6)",
-            "Sites on RNAs are matched by strand; if yours have none, ignore strands "
+        strands = read_strands(
+            table,
+            file.path,
+            "Sites on RNAs are matched by strand (column 6); if yours have none, ignore strands "
             "(--rna-strand ignore).",
         )
-    tracks, codes = (
-        _split_by_name(table["name"].cat, described)
-        if file.by_name
-        else ((described,), np.zeros(len(table), np.int64))
-    )
+    if file.by_name:
+        refuse_lines(
+            table["name"].isin(("", ".")).to_numpy(),
+            "a site without a name (column 4)",
+            table,
+            file.path,
+            "Here the name of a site tells its regulator.",
+        )
+        # One track a name, sorted by name so that line order does not matter.
+        which, texts = pd.factorize(table["name"])
+        names, ranks = np.unique(np.array(list(texts), str), return_inverse=True)
+        codes = ranks[which]
+        cell = f"@{track.cell}" if track.cell else ""
+        tracks = tuple(replace(track, name=n + cell, regulator=n) for n in names.tolist())
     known = chroms >= 0
     return Sites(tracks, codes[known], chroms[known], starts[known], ends[known], strands[known])
-
-
-def _split_by_name(names: object, template: Track) -> tuple[tuple[Track, ...], IntArray]:
-    """One track a name, sorted by name so that line order does not matter."""
-    categories: Sequence[str] = [str(c) for c in names.categories]  # type: ignore[attr-defined]
-    order = np.argsort(np.array(categories), kind="stable")
-    rank = np.empty(order.size, np.int64)
-    rank[order] = np.arange(order.size)
-    suffix = f"@{template.cell}" if template.cell else ""
-    tracks = tuple(
-        replace(template, name=categories[i] + suffix, regulator=categories[i]) for i in order
-    )
-    return tracks, rank[names.codes.to_numpy()]  # type: ignore[attr-defined]

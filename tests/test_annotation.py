@@ -269,7 +269,6 @@ GOOD = exon("chr1", 1, 50, "+", "G1")
     [
         (exon("chr1", 50, 1, "+", "G2"), "not a 1-based closed interval"),
         (exon("chr1", 1, 9, ".", "G2"), r"strand must be \+ or -"),
-        (exon("chr1", 9_990, 10_001, "+", "G2"), "past its chromosome's last base in toy"),
         (exon("chr1", 1, 9, "+", ""), "exon without gene_id"),
         ("chr1\ttoy\texon\tone\t9\t.\t+\t.\tx\n", "start is not a whole number: 'one'"),
         ("chr1\ttoy\texon\t1\t9.5\t.\t+\t.\tx\n", "end is not a whole number: '9.5'"),
@@ -288,22 +287,11 @@ def test_bad_line_is_named(tmp_path, bad, message):
         ("", "has no exon lines"),
         ("chr1\ttoy\tgene\t1\t9\t.\t+\t.\tx\n", "has no exon lines"),
         ("#x\nchr1 toy exon 1 9 . + . x\n", r"line 2: (?s:.*)separated by tabs, not spaces"),
-        (exon("Mito", 1, 9, "+", "G1"), r"none of its sequences \(Mito, …\) is in genome 'toy'"),
     ],
 )
 def test_file_without_usable_exons(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
-
-
-@pytest.mark.parametrize("reader", [read_gtf, read_tss_bed])
-def test_refseq_accessions_of_another_build_are_refused(tmp_path, reader):
-    path = tmp_path / "x"
-    # The mitochondrion is the same in both builds, so not all of the file is foreign.
-    text = exon("NC_012920.1", 1, 9, "+", "M1") + exon("NC_000001.10", 1, 9, "+", "G1")
-    path.write_text(text if reader is read_gtf else "NC_000001.10\t90\t91\tG1\t0\t+\n")
-    with pytest.raises(InputError, match=r"x: NC_000001.10 is chromosome 1 of another"):
-        reader(path, Genome.named("hg38"))
 
 
 # -- start sites ---------------------------------------------------------------------------------
@@ -338,8 +326,8 @@ def test_start_sites_of_other_strands_chromosomes_and_genes_are_ignored(tmp_path
         (tmp_path / "tss.bed").write_text(line)
         moved, count = override_tss(genes, read_tss_bed(tmp_path / "tss.bed", TOY))
         assert (count, moved.tss.tolist()) == (0, genes.tss.tolist())
-    (tmp_path / "tss.bed").write_text("scaffold_1\t90\t91\tG1\t0\t+\n")
-    with pytest.raises(InputError, match="holds no start site on toy"):
+    (tmp_path / "tss.bed").write_text("#chrom\n")
+    with pytest.raises(InputError, match="holds no start sites"):
         read_tss_bed(tmp_path / "tss.bed", TOY)
 
 
@@ -349,8 +337,7 @@ def test_start_sites_of_other_strands_chromosomes_and_genes_are_ignored(tmp_path
         ("chr1\t90\t91\tG2\t0\t.\n", r"strand must be \+ or -"),
         ("chr1\t90\t91\tG2\n", "expected BED6 with at least 6"),
         ("chr1\tx\t91\tG2\t0\t+\n", "start is not a whole number"),
-        ("chr1\t9999\t10001\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
-        ("chr1\t-1\t91\tG2\t0\t+\n", "does not lie on its chromosome in toy"),
+        ("chr1\t91\t91\tG2\t0\t+\n", "not a 0-based half-open interval"),
     ],
 )
 def test_bad_start_site_is_named(tmp_path, bad, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from decode_zoo.errors import InputError, UsageError
@@ -45,6 +46,10 @@ def test_only_hg38_is_built_in():
 # -- accessions and builds -----------------------------------------------------------------------
 
 
+def intervals(*chroms: str) -> pd.DataFrame:
+    return pd.DataFrame({"chrom": chroms, "start": 1, "end": 2})
+
+
 def test_every_chromosome_of_hg38_has_its_accession():
     assert sorted(HG38.spellings.values()) == sorted(HG38.names)
     for accession, name in HG38.spellings.items():
@@ -59,18 +64,50 @@ def test_accessions_of_other_builds_are_not_hg38(name):
         f"x.bed: {name} is chromosome . of another genome build: the accession version of hg38 is"
     )
     with pytest.raises(InputError, match=message):
-        HG38.refuse_other_builds(["chr2", name], "x.bed")
+        HG38.place(intervals("chr2", name), "x.bed")
 
 
 def test_what_is_of_no_chromosome_is_lacking_but_of_no_other_build():
     names = ["NC_000067.7", "NT_187361.1", "NC_060925.1", "chrUn_KI270302v1", "chr1", "MT"]
-    HG38.refuse_other_builds(names, "x.bed")
     assert [HG38.code(name) for name in names] == [-1, -1, -1, -1, 0, 24]
+    assert HG38.place(intervals(*names), "x.bed")[0].tolist() == [-1, -1, -1, -1, 0, 24]
 
 
 def test_without_accessions_any_version_will_do():
-    TOY.refuse_other_builds(["NC_000001.10"], "x.bed")
-    assert TOY.code("NC_000001.10") == TOY.code("NC_000001.11") == 0
+    names = ("NC_000001.10", "NC_000001.11", "chr1")
+    assert TOY.place(intervals(*names), "x.bed")[0].tolist() == [0, 0, 0]
+
+
+# -- intervals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chrom", "start", "end", "message"),
+    [
+        ("chr1", -1, 5, "start and end are not a 0-based half-open interval"),
+        ("chr1", 5, 5, "start and end are not a 0-based half-open interval"),
+        ("chr3", 9, 5, "start and end are not a 0-based half-open interval"),
+        ("chr1", 9_999, 10_001, "ends past its chromosome's last base in toy"),
+    ],
+)
+def test_an_interval_that_cannot_be_is_refused_with_its_line(chrom, start, end, message):
+    table = pd.DataFrame(
+        {"chrom": ["1", "chr1", chrom], "start": [0, 9_999, start], "end": [1, 10_000, end]},
+        index=[2, 3, 7],
+    )
+    with pytest.raises(InputError, match=f"x.bed, line 7: {message}") as caught:
+        TOY.place(table, "x.bed")
+    assert caught.value.remedy
+    assert TOY.place(table[:2], "x.bed")[1].tolist() == [0, 9_999]
+    if start == end:
+        assert TOY.place(table, "x.bed", empty=True)[2].tolist() == [1, 10_000, 5]
+    with pytest.raises(InputError, match="line 2: start and end are not a 1-based closed interval"):
+        TOY.place(table, "x.gtf", one_based=True)
+
+
+def test_files_without_a_known_sequence_are_refused():
+    with pytest.raises(InputError, match=r"x: none of its sequences \(Mito, …\) is in"):
+        TOY.place(intervals("Mito"), "x")
 
 
 # -- sizes files ---------------------------------------------------------------------------------
@@ -95,7 +132,7 @@ def test_accessions_in_a_sizes_file_fix_the_version(tmp_path):
     assert genome.code("NC_000001.10") == genome.code("chr1") == 0
     assert genome.code("NC_000001.11") == -1
     with pytest.raises(InputError, match=r"the accession version of mine is NC_000001\.10"):
-        genome.refuse_other_builds(["NC_000001.11"], "x.bed")
+        genome.place(intervals("NC_000001.11"), "x.bed")
 
 
 def test_two_mitochondria_stay_apart(tmp_path):
