@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-    from decode_zoo.builder import annotation_of, build_features, merge_features, read_aliases
+    from decode_zoo.builder import annotation_of, build_features, merge_features
     from decode_zoo.errors import DecodeZooError
     from decode_zoo.expression import make_targets, read_expression
     from decode_zoo.features import FeatureSet
+    from decode_zoo.genes import read_aliases
     from decode_zoo.genome import Genome
     from decode_zoo.layout import Layout
     from decode_zoo.model import Model, load, load_features
@@ -40,7 +41,7 @@ _HOME = {
     "make_targets": "expression",
     "merge_features": "builder",
     "override_tss": "annotation",
-    "read_aliases": "builder",
+    "read_aliases": "genes",
     "read_expression": "expression",
     "read_gtf": "annotation",
     "read_tss_bed": "annotation",

@@ -23,18 +23,16 @@ from decode_zoo.features import FeatureSet, Rows
 from decode_zoo.files import atomic_dir
 from decode_zoo.genesets import TargetFile, read_targets
 from decode_zoo.genome import Genome
-from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import SitePieces
-from decode_zoo.reader import Table
 from decode_zoo.sites import SiteFile, Track, read_sites
 
-__all__ = ["annotation_of", "build_features", "merge_features", "read_aliases"]
+__all__ = ["annotation_of", "build_features", "merge_features"]
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
-# Gives the tracks of a file and their sites, clipped.
-Job = Callable[[], tuple[tuple[Track, ...], Pieces]]
+# The tracks of a file and their sites, clipped.
+Found = tuple[tuple[Track, ...], Pieces]
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +71,7 @@ def build_features(
     force : bool
         Replace an existing feature set.
     progress : callable, optional
-        Called with the number of files done since the last call.
+        Called with 1 after each file.
 
     Returns
     -------
@@ -87,67 +85,65 @@ def build_features(
         If the folder exists and `force` is not set.
     """
     layout = replace(layout or Layout(), genome=genome.build, level=annotation.level)
-    windows = _windows(annotation, genome, layout)
+    up, down = layout.upstream, layout.downstream
+    regions: dict[Side, Regions] = {
+        "promoter": promoter_regions(
+            annotation, genome, up, down, stranded=layout.promoter_stranded
+        ),
+        "rna": rna_regions(annotation, genome, stranded=layout.rna_stranded),
+    }
+    # What the chromosome has of each row's window, in local bases.
+    order = np.argsort(regions["promoter"].rows)
+    first = regions["promoter"].bases[order]
+    last = first + (regions["promoter"].ends - regions["promoter"].starts)[order]
+
+    def clip(file: SiteFile, regions: Regions) -> Found:
+        sites = read_sites(file, genome, stranded=regions.stranded)
+        return sites.tracks, clip_sites(sites, regions, genome, layout.boundary)
+
+    def cover(file: TargetFile) -> Found:
+        tracks, rows, codes = read_targets(file, annotation, aliases)
+        there = last[rows] > first[rows]
+        rows, codes = rows[there], codes[there]
+        return tracks, Pieces(rows, codes, first[rows], last[rows])
+
     with atomic_dir(folder, force) as temporary:
         tracks: dict[Side, tuple[Track, ...]] = {}
         pieces: dict[Side, SitePieces] = {}
         for side in SIDES:
-            regions = _side_regions(side, annotation, genome, layout)
-            jobs: list[Job] = [
-                partial(_clip_file, file, regions, genome, layout) for file in files.get(side, ())
-            ]
-            if side == "promoter":
-                jobs += [partial(_cover, file, annotation, aliases, windows) for file in targets]
+            jobs = [partial(clip, file, regions[side]) for file in files.get(side, ())]
+            jobs += [partial(cover, file) for file in targets if side == "promoter"]
             tracks[side], pieces[side] = _gather(jobs, len(annotation), progress)
             _warn_of_strangers(side, tracks[side], pieces[side])
+        rows = Rows(
+            ids=annotation.ids.tolist(),
+            gene_ids=annotation.gene_ids.tolist(),
+            symbols=annotation.symbols.tolist(),
+            biotypes=annotation.biotypes.tolist(),
+            chroms=[genome.names[code] for code in annotation.chroms],
+            strands=annotation.strands.tolist(),
+            tss=annotation.tss.tolist(),
+            rna_lengths=annotation.rna_lengths.tolist(),
+        )
         built = FeatureSet(
-            layout,
-            _rows(annotation, genome),
-            tracks,
-            dict(aliases or {}),
-            decode_zoo.__version__,
-            lambda name: Path(folder) / name,
+            layout, rows, tracks, dict(aliases or {}), decode_zoo.__version__, Path(folder).joinpath
         )
-        exons = (
-            np.diff(annotation.exon_indptr),
-            annotation.exon_starts,
-            annotation.exon_ends - annotation.exon_starts,
+        clipped = np.flatnonzero((first > 0) | (last < layout.window))
+        built.write(
+            temporary,
+            pieces,
+            np.stack([clipped, first[clipped], last[clipped]], axis=1),
+            (
+                np.diff(annotation.exon_indptr),
+                annotation.exon_starts,
+                annotation.exon_ends - annotation.exon_starts,
+            ),
         )
-        built.write(temporary, pieces, _clipped_windows(*windows, layout), exons)
     return FeatureSet.load(folder)
 
 
-def _side_regions(side: Side, annotation: Annotation, genome: Genome, layout: Layout) -> Regions:
-    if side == "rna":
-        return rna_regions(annotation, genome, stranded=layout.rna_stranded)
-    return promoter_regions(
-        annotation, genome, layout.upstream, layout.downstream, stranded=layout.promoter_stranded
-    )
-
-
-def _clip_file(
-    file: SiteFile, regions: Regions, genome: Genome, layout: Layout
-) -> tuple[tuple[Track, ...], Pieces]:
-    sites = read_sites(file, genome, stranded=regions.stranded)
-    return sites.tracks, clip_sites(sites, regions, genome, layout.boundary)
-
-
-def _cover(
-    file: TargetFile,
-    annotation: Annotation,
-    aliases: Mapping[str, str] | None,
-    windows: tuple[IntArray, IntArray],
-) -> tuple[tuple[Track, ...], Pieces]:
-    """Cover what there is of the targets' windows."""
-    targets = read_targets(file, annotation, aliases)
-    first, last = (edge[targets.rows] for edge in windows)
-    there = last > first
-    pieces = (values[there] for values in (targets.rows, targets.codes, first, last))
-    return targets.tracks, Pieces(*pieces)
-
-
 def _gather(
-    jobs: Sequence[Job], n_rows: int, progress: Progress | None
+    jobs: Sequence[Callable[[], Found]], n_rows: int, progress: Progress | None
 ) -> tuple[tuple[Track, ...], SitePieces]:
     """Read and clip all files of a side, in threads: decompression and parsing release the GIL."""
     tracks: list[Track] = []
@@ -188,48 +184,15 @@ def _warn_of_strangers(side: Side, tracks: Sequence[Track], pieces: SitePieces) 
 
 
 def _group_by_row(parts: Sequence[Pieces], n_rows: int) -> SitePieces:
-    def joined(values: list[IntArray]) -> IntArray:
-        return np.concatenate(values) if values else np.zeros(0, np.int64)
-
-    rows = joined([part.rows for part in parts])
+    none = np.zeros(0, np.int64)
+    rows, tracks, starts, ends = (
+        np.concatenate([none, *(getattr(part, name) for part in parts)])
+        for name in ("rows", "tracks", "starts", "ends")
+    )
     # Parts come track by track, each sorted by row, track and start: a stable sort by row is all.
     order = np.argsort(rows, kind="stable")
     indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=n_rows))))
-    return SitePieces(
-        indptr.astype(np.int64),
-        joined([part.tracks for part in parts])[order],
-        joined([part.starts for part in parts])[order],
-        joined([part.ends for part in parts])[order],
-    )
-
-
-def _rows(annotation: Annotation, genome: Genome) -> Rows:
-    return Rows(
-        ids=annotation.ids.tolist(),
-        gene_ids=annotation.gene_ids.tolist(),
-        symbols=annotation.symbols.tolist(),
-        biotypes=annotation.biotypes.tolist(),
-        chroms=[genome.names[code] for code in annotation.chroms],
-        strands=annotation.strands.tolist(),
-        tss=annotation.tss.tolist(),
-        rna_lengths=annotation.rna_lengths.tolist(),
-    )
-
-
-def _windows(annotation: Annotation, genome: Genome, layout: Layout) -> tuple[IntArray, IntArray]:
-    """First and last local base of each row's promoter window that the chromosome has."""
-    regions = promoter_regions(
-        annotation, genome, layout.upstream, layout.downstream, stranded=False
-    )
-    order = np.argsort(regions.rows)
-    first = regions.bases[order]
-    return first, first + (regions.ends - regions.starts)[order]
-
-
-def _clipped_windows(first: IntArray, last: IntArray, layout: Layout) -> IntArray:
-    """Rows whose window leaves the chromosome, with the local extent that is left."""
-    off = np.flatnonzero((first > 0) | (last < layout.window))
-    return np.stack([off, first[off], last[off]], axis=1)
+    return SitePieces(indptr.astype(np.int64), tracks[order], starts[order], ends[order])
 
 
 def merge_features(
@@ -290,43 +253,41 @@ def merge_features(
         if both:
             raise UsageError(f"{len(both)} {side} tracks are in both sets: {', '.join(both[:5])}.")
         tracks[side] = (*base.side_tracks[side], *added.side_tracks[side])
-        parts = [base.pieces(side), added.pieces(side).take(order)]
-        shift = len(base.side_tracks[side])
-        pieces[side] = _group_by_row(
-            [
-                Pieces(part.rows(), part.tracks + i * shift, part.starts, part.ends)
-                for i, part in enumerate(parts)
-            ],
-            len(base),
-        )
+        parts = []
+        for part, shift in (
+            (base.pieces(side), 0),
+            (added.pieces(side).take(order), len(base.side_tracks[side])),
+        ):
+            parts.append(Pieces(part.rows(), part.tracks + shift, part.starts, part.ends))
+        pieces[side] = _group_by_row(parts, len(base))
     with atomic_dir(folder, force) as temporary:
         merged = replace(
             base,
             side_tracks=tracks,
             builder_version=decode_zoo.__version__,
-            locate=lambda name: Path(folder) / name,
+            locate=Path(folder).joinpath,
         )
         merged.write(temporary, pieces, base.clipped_windows(), base.exons())
     return FeatureSet.load(folder)
 
 
 def _differing_exons(base: FeatureSet, added: FeatureSet, order: IntArray) -> npt.NDArray[np.bool_]:
-    """Tell which rows of `base` have other exons in `added`, whose rows `order` lists."""
-    counts, *ours = base.exons()
-    their_counts, *theirs = added.exons()
-    differing: npt.NDArray[np.bool_] = counts != their_counts[order]
-    first = (np.cumsum(their_counts) - their_counts)[order]
+    """Return which rows of `base` have other exons in `added`, whose rows `order` lists."""
+    ours, theirs = (
+        SitePieces(np.concatenate(([0], np.cumsum(counts))), starts, starts, starts + lengths)
+        for counts, starts, lengths in (base.exons(), added.exons())
+    )
+    theirs = theirs.take(order)
+    differing: npt.NDArray[np.bool_] = np.diff(ours.indptr) != np.diff(theirs.indptr)
     same = np.flatnonzero(~differing)
-    mine = ranges((np.cumsum(counts) - counts)[same], counts[same])
-    other = ranges(first[same], counts[same])
-    owner = np.repeat(same, counts[same])
-    for our_values, their_values in zip(ours, theirs, strict=True):
-        differing[owner[our_values[mine] != their_values[other]]] = True
+    ours, theirs = ours.take(same), theirs.take(same)
+    moved = (ours.starts != theirs.starts) | (ours.ends != theirs.ends)
+    differing[same[ours.rows()[moved]]] = True
     return differing
 
 
 def annotation_of(features: FeatureSet, genome: Genome) -> Annotation:
-    """Gene models of a feature set, to build another one like it.
+    """Return the gene models of a feature set, to build another one like it.
 
     Parameters
     ----------
@@ -350,22 +311,3 @@ def annotation_of(features: FeatureSet, genome: Genome) -> Annotation:
         exon_starts=starts,
         exon_ends=starts + lengths,
     )
-
-
-def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read other names of genes: tab-separated, header ``alias gene_id``.
-
-    Raises
-    ------
-    InputError
-        If the header or a line is not as said.
-    """
-    table = Table.read(path)
-    if table.header[:2] != ["alias", "gene_id"]:
-        raise table.fault("its header must be 'alias<TAB>gene_id'", 1)
-    aliases: dict[str, str] = {}
-    for line, cells in table.cells():
-        if len(cells) < 2:
-            raise table.fault("expected an alias and a gene id", line)
-        aliases[cells[0]] = cells[1]
-    return aliases

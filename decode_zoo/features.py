@@ -103,24 +103,22 @@ class Rows:
         return len(self.ids)
 
     def contradictions(self) -> list[str]:
-        """Say what in the columns cannot be; empty if they are sound."""
-        wrong = [
-            f"{name} of other length"
-            for name, column in vars(self).items()
-            if len(column) != len(self.ids)
-        ]
-        if len(set(self.ids)) < len(self.ids):
-            wrong.append("an id twice")
-        if not set(self.strands) <= {-1, 1}:
-            wrong.append("strands other than 1 and -1")
+        """Return what in the columns cannot be."""
+        wrong = {
+            "columns of different lengths": len({len(column) for column in vars(self).values()})
+            > 1,
+            "an id twice": len(set(self.ids)) < len(self.ids),
+            "strands other than 1 and -1": not set(self.strands) <= {-1, 1},
+        }
         for name, limit in (("tss", _LONGEST), ("rna_lengths", LONGEST)):
-            column = getattr(self, name)
-            if column and not 0 <= min(column) <= max(column) < limit:
-                wrong.append(f"{name} that are negative or too large")
+            column = getattr(self, name) or [0]
+            wrong[f"{name} that are negative or too large"] = (
+                min(column) < 0 or max(column) >= limit
+            )
         for name in ("ids", "gene_ids", "symbols", "biotypes", "chroms"):
-            if _LINES.search("".join(getattr(self, name))):
-                wrong.append(f"{name} with tabs or line ends")
-        return wrong
+            text = "".join(getattr(self, name))
+            wrong[f"{name} with tabs or line ends"] = _LINES.search(text) is not None
+        return [what for what, found in wrong.items() if found]
 
 
 @dataclass(frozen=True)
@@ -140,12 +138,11 @@ class _Header:
         for side in SIDES:
             if side not in self.tracks:
                 wrong.append(f"no {side} tracks")
-            count = Counter(track.name for track in self.tracks.get(side, ()))
-            wrong += [f"{n} {side} tracks '{name}'" for name, n in count.items() if n > 1]
-            faults = ((name, track_fault(name)) for name in count)
-            wrong += [
-                f"{side} track {name[:60]!r}, whose name {fault}" for name, fault in faults if fault
-            ]
+            for name, count in Counter(track.name for track in self.tracks.get(side, ())).items():
+                if count > 1:
+                    wrong.append(f"{count} {side} tracks '{name}'")
+                if fault := track_fault(name):
+                    wrong.append(f"{side} track {name[:60]!r}, whose name {fault}")
         return wrong
 
 
@@ -220,12 +217,12 @@ class FeatureSet:
             )
 
         def locate(name: str) -> Path:
-            if not (path / name).is_file():
-                raise ArtifactError(
-                    f"{path} has no {name}.",
-                    remedy="For a published set, fetch it with: decode-zoo fetch ID",
-                )
-            return path / name
+            if (path / name).is_file():
+                return path / name
+            raise ArtifactError(
+                f"{path} has no {name}.",
+                remedy="For a published set, fetch it with: decode-zoo fetch ID",
+            )
 
         return cls.open(locate)
 
@@ -247,8 +244,7 @@ class FeatureSet:
             header = from_plain(_Header, found)
         except ValueError as error:
             raise InputError(f"is not a feature set's description ({error})", path=path) from None
-        wrong = header.contradictions()
-        if wrong:
+        if wrong := header.contradictions():
             raise InputError(
                 f"contradicts itself: {'; '.join(wrong[:5])}",
                 path=path,
@@ -323,49 +319,44 @@ class FeatureSet:
         return arrays
 
     @cached_property
+    def _lengths(self) -> IntArray:
+        return np.array(self.rows.rna_lengths, np.int64)
+
+    @cached_property
     def _sites(self) -> Mapping[str, npt.NDArray[Any]]:
         sites = self._read("sites.npz")
-        self._check_lengths(*self._exons_of(sites))
+        counts, starts, lengths = (checked_counts(sites, f"exon_{part}") for part in _EXON_PARTS)
+        fits = len(counts) == len(self) and counts.sum() == len(starts) == len(lengths)
+        if fits:  # position sums alone do not show it; rows without exons have none to tell
+            ends = np.concatenate(([0], np.cumsum(lengths)))[np.cumsum(counts)]
+            fits = bool((np.diff(ends, prepend=0) == self._lengths)[counts > 0].all())
+        if not fits:
+            raise self._unfit("sites.npz", "exons")
         return sites
 
-    def _exons_of(
-        self, sites: Mapping[str, npt.NDArray[Any]]
-    ) -> tuple[IntArray, IntArray, IntArray]:
-        counts, starts, lengths = (checked_counts(sites, f"exon_{part}") for part in _EXON_PARTS)
-        if len(counts) != len(self) or not counts.sum() == len(starts) == len(lengths):
-            raise self._unfit("sites.npz", "exons")
+    def exons(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Return how many exons each row has, their starts and lengths (needs sites.npz)."""
+        counts, starts, lengths = (
+            checked_counts(self._sites, f"exon_{part}") for part in _EXON_PARTS
+        )
         return counts, starts, lengths
-
-    def _check_lengths(self, counts: IntArray, _: IntArray, lengths: IntArray) -> None:
-        """Refuse RNA lengths that are not those of the exons; rows without any have none to tell.
-
-        Position sums alone (pooled.npz) do not show it.
-        """
-        ends = np.concatenate(([0], np.cumsum(lengths)))[np.cumsum(counts)]
-        added = np.diff(ends, prepend=0)
-        if (added != np.array(self.rows.rna_lengths, np.int64))[counts > 0].any():
-            raise self._unfit("sites.npz", "exons (their lengths)")
 
     @cached_property
     def _pieces(self) -> dict[Side, SitePieces]:
         return {}
 
     def pieces(self, side: Side) -> SitePieces:
-        """Sites of a side, clipped and in local coordinates (needs sites.npz)."""
-        side = _checked(side)
-        if side not in self._pieces:
+        """Return the sites of a side, clipped and in local coordinates (needs sites.npz)."""
+        if _checked(side) not in self._pieces:
             counts, tracks, starts, lengths = (
                 checked_counts(self._sites, f"{side}_{part}") for part in _SITE_PARTS
             )
-            fits = len(counts) == len(self) and (
-                counts.sum() == len(tracks) == len(starts) == len(lengths)
-            )
-            if fits:
-                last = np.repeat(self._extent(side)[1], counts)
-                fits = bool((starts + lengths <= last).all()) and (
-                    tracks.max(initial=-1) < len(self.side_tracks[side])
-                )
-            if not fits:
+            if not (
+                len(counts) == len(self)
+                and counts.sum() == len(tracks) == len(starts) == len(lengths)
+                and (starts + lengths <= np.repeat(self._extent(side)[1], counts)).all()
+                and tracks.max(initial=-1) < len(self.side_tracks[side])
+            ):
                 raise self._unfit("sites.npz", f"{side} sites")
             self._pieces[side] = SitePieces(
                 np.concatenate(([0], np.cumsum(counts))), tracks, starts, starts + lengths
@@ -373,20 +364,17 @@ class FeatureSet:
         return self._pieces[side]
 
     @cached_property
-    def _extents(self) -> dict[Side, tuple[IntArray, IntArray]]:
-        return {}
+    def _windows(self) -> tuple[IntArray, IntArray]:
+        first, last = np.zeros_like(self._lengths), np.full_like(self._lengths, self.layout.window)
+        row, begin, end = self.clipped_windows().T
+        first[row], last[row] = begin, end
+        return first, last
 
     def _extent(self, side: Side) -> tuple[IntArray, IntArray]:
-        """First and last local base that exists, of each row: windows end at chromosome ends."""
-        if side not in self._extents:
-            lengths = np.array(self.rows.rna_lengths, np.int64)
-            first, last = np.zeros_like(lengths), lengths
-            if side == "promoter":
-                last = np.full_like(lengths, self.layout.window)
-                row, begin, end = self.clipped_windows().T
-                first[row], last[row] = begin, end
-            self._extents[side] = first, last
-        return self._extents[side]
+        """Return the first and last local base of each row: windows end at chromosome ends."""
+        if side == "promoter":
+            return self._windows
+        return np.zeros_like(self._lengths), self._lengths
 
     def clipped_windows(self) -> IntArray:
         """Rows whose promoter window leaves the chromosome: row, first and last local base."""
@@ -406,16 +394,11 @@ class FeatureSet:
             remedy="Build or fetch it again.",
         )
 
-    def exons(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Exons of all rows: how many each row has, their starts and lengths (needs sites.npz)."""
-        return self._exons_of(self._sites)
-
     def n_bins(self, side: Side) -> IntArray:
-        """Bins of each row, shape (n_rows,); the last one of an RNA may be partial."""
+        """Return the bins of each row, shape (n_rows,); the last one of an RNA may be partial."""
         if _checked(side) == "promoter":
             return np.full(len(self), self.layout.window // self.layout.bin, np.int64)
-        lengths = np.array(self.rows.rna_lengths, np.int64)
-        return -(-lengths // self.layout.bin)
+        return -(-self._lengths // self.layout.bin)
 
     def bins(self, gene: str, side: Side) -> pd.DataFrame:
         """Covered bases of one gene, bin by bin, 5' to 3'.
@@ -545,32 +528,30 @@ class FeatureSet:
         list of csr_array of int32, each of shape (n_rows, n_tracks)
             In bases.
         """
-        side = _checked(side)
-        cached = self._sums
-        if (side, kernel) not in cached:
-            cached[side, kernel] = self._compute_sums(side, kernel)
-        return cached[side, kernel]
+        if (_checked(side), kernel) not in self._sums:
+            shape = (len(self), len(self.side_tracks[side]))
+            if kernel - 1 <= HEAD_BINS[side]:
+                total = stored_csr(self._pooled, f"{side}_total", shape)
+                heads = [
+                    stored_csr(self._pooled, f"{side}_head{k}", shape) for k in range(kernel - 1)
+                ]
+            else:
+                pieces = self.pieces(side)
+                total = total_bases(pieces, shape[1])
+                heads = [
+                    head_bases(pieces, shape[1], k, self.layout.bin) for k in range(kernel - 1)
+                ]
+            sums = [total]
+            for head in heads:
+                rest = sparse.csr_array(sums[-1] - head)
+                rest.eliminate_zeros()
+                sums.append(rest)
+            self._sums[side, kernel] = sums
+        return self._sums[side, kernel]
 
     @cached_property
     def _sums(self) -> dict[tuple[Side, int], list[sparse.csr_array]]:
         return {}
-
-    def _compute_sums(self, side: Side, kernel: int) -> list[sparse.csr_array]:
-        shape = (len(self), len(self.side_tracks[side]))
-        if kernel - 1 <= HEAD_BINS[side]:
-            stored = self._pooled
-            total = stored_csr(stored, f"{side}_total", shape)
-            heads = [stored_csr(stored, f"{side}_head{k}", shape) for k in range(kernel - 1)]
-        else:
-            pieces = self.pieces(side)
-            total = total_bases(pieces, shape[1])
-            heads = [head_bases(pieces, shape[1], k, self.layout.bin) for k in range(kernel - 1)]
-        sums = [total]
-        for head in heads:
-            rest = sparse.csr_array(sums[-1] - head)
-            rest.eliminate_zeros()
-            sums.append(rest)
-        return sums
 
     def pooled(
         self,
@@ -604,11 +585,8 @@ class FeatureSet:
         """
         if isinstance(genes, str) or kernel < 1:
             raise UsageError("Give a list of genes, and a kernel of at least one bin.")
-        rows = (
-            np.arange(len(self), dtype=np.int64)
-            if genes is None
-            else np.array([self.row(gene) for gene in genes], np.int64)
-        )
+        wanted = range(len(self)) if genes is None else [self.row(gene) for gene in genes]
+        rows = np.array(wanted, np.int64)
         columns = self.columns(side, tracks) if tracks is not None else None
         return self.pooled_rows(rows, side, kernel, columns).dense()
 
@@ -677,9 +655,7 @@ class FeatureSet:
         (folder / "features.json").write_text(text, encoding="utf-8")
 
 
-def _checked(side: str) -> Side:
-    if side == "promoter":
-        return "promoter"
-    if side == "rna":
-        return "rna"
+def _checked(side: Side) -> Side:
+    if side in SIDES:
+        return side
     raise UsageError(f"A side is 'promoter' or 'rna', not {side!r}.")

@@ -5,9 +5,11 @@ Nothing is guessed silently: a name that cannot be resolved says why.
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import InputError, UsageError
+from decode_zoo.reader import Table
 
-__all__ = ["GeneIndex", "Resolution", "strip_version"]
+__all__ = ["GeneIndex", "Resolution", "read_aliases", "read_ids", "strip_version"]
+
+_log = logging.getLogger(__name__)
 
 # Only accessions carry versions. Clone names such as RP11-34P13.7 and AC004.1 also
 # end in a dot and digits, and are different genes with and without them. The `_2`
@@ -256,3 +261,46 @@ def _texts(column: Iterable[object] | None, length: int) -> tuple[str, ...]:
     if column is None:
         return ("",) * length
     return tuple(value if isinstance(value, str) else "" for value in column)
+
+
+def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read other names of genes: tab-separated, header ``alias gene_id``.
+
+    Raises
+    ------
+    InputError
+        If the header or a line is not as said.
+    """
+    return {cells[0]: cells[1] for cells in _alias_rows(path, strict=True)}
+
+
+def read_ids(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read what a file calls genes, such as Entrez numbers: a table as of `read_aliases`.
+
+    Names of several genes are left out, and counted in a warning; so are lines without a name or an
+    id, such as those of genes without a number.
+    """
+    found: dict[str, set[str]] = {}
+    for name, gene, *_ in _alias_rows(path, strict=False):
+        if name and gene:
+            found.setdefault(name, set()).add(gene)
+    several = [name for name, genes in found.items() if len(genes) > 1]
+    if several:
+        _log.warning(
+            "%s: %d names stand for several genes and are left out, such as %s",
+            path,
+            len(several),
+            several[0],
+        )
+    return {name: next(iter(genes)) for name, genes in found.items() if len(genes) == 1}
+
+
+def _alias_rows(path: str | os.PathLike[str], *, strict: bool) -> Iterator[list[str]]:
+    table = Table.read(path)
+    if table.header[:2] != ["alias", "gene_id"]:
+        raise table.fault("its header must be 'alias<TAB>gene_id'", 1)
+    for line, cells in table.cells():
+        if len(cells) > 1:
+            yield cells
+        elif strict:
+            raise table.fault("expected an alias and a gene id", line)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from decode_zoo.annotation import Annotation
 from decode_zoo.errors import InputError, UsageError
@@ -23,19 +24,10 @@ from decode_zoo.files import sha256_of
 from decode_zoo.genes import GeneIndex
 from decode_zoo.intervals import ranges
 from decode_zoo.names import track_fault
-from decode_zoo.reader import Table, read_text
+from decode_zoo.reader import read_text
 from decode_zoo.sites import Track
 
-__all__ = [
-    "TARGETS",
-    "GeneSet",
-    "TargetFile",
-    "Targets",
-    "name_reader",
-    "read_gmt",
-    "read_ids",
-    "read_targets",
-]
+__all__ = ["TARGETS", "GeneSet", "TargetFile", "name_reader", "read_gmt", "read_targets"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,19 +61,6 @@ class TargetFile:
     kind: str = TARGETS
     # What the file calls genes → their ids, symbols or aliases; others are looked up as they are.
     ids: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The tracks of one GMT file, by name, and the rows that they cover.
-
-    `rows` and `codes` are each pair of a row and a track that has its gene for a target, once, by
-    row, then track.
-    """
-
-    tracks: tuple[Track, ...]
-    rows: IntArray
-    codes: IntArray
 
 
 def read_gmt(path: str | os.PathLike[str]) -> list[GeneSet]:
@@ -178,60 +157,35 @@ def name_reader(pattern: str) -> Callable[[str], tuple[str, str] | None]:
     return read
 
 
-def read_ids(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read what a GMT file calls genes, such as Entrez numbers: a table, header ``alias gene_id``.
-
-    Names of several genes are left out, and counted in a warning; so are lines without a name or an
-    id, such as those of genes without a number.
-    """
-    table = Table.read(path)
-    if table.header[:2] != ["alias", "gene_id"]:
-        raise table.fault("its header must be 'alias<TAB>gene_id'", 1)
-    found: dict[str, set[str]] = {}
-    for _, cells in table.cells():
-        if len(cells) > 1 and cells[0] and cells[1]:
-            found.setdefault(cells[0], set()).add(cells[1])
-    several = [name for name, genes in found.items() if len(genes) > 1]
-    if several:
-        _log.warning(
-            "%s: %d names stand for several genes and are left out, such as %s",
-            path,
-            len(several),
-            several[0],
-        )
-    return {name: next(iter(genes)) for name, genes in found.items() if len(genes) == 1}
-
-
 def read_targets(
     file: TargetFile, annotation: Annotation, aliases: Mapping[str, str] | None = None
-) -> Targets:
-    """Read a GMT file and find its genes.
+) -> tuple[tuple[Track, ...], IntArray, IntArray]:
+    """Read a GMT file and find its genes; `aliases` are other names of genes → gene id.
 
-    A name means what it means everywhere (`GeneIndex.resolve`: id, symbol or alias), else the only
-    symbol that differs from it in case. A gene that is a target is so with all its rows: its
-    transcripts, and the Y copy of a pseudo-autosomal gene. Tracks are named after the file, up to
-    its first dot, and the set: ``chea:SPI1_K562``. `aliases` are other names of genes → gene id.
+    Returns its tracks, by name, and each pair of a row and a track that has its gene for a target,
+    as two columns sorted by row, then track. A name means what it means everywhere
+    (`GeneIndex.resolve`), else the only symbol that differs from it in case. A gene that is a
+    target is so with all its rows: its transcripts, and the Y copy of a pseudo-autosomal gene.
+    Tracks are named after the file, up to its first dot, and the set: ``chea:SPI1_K562``.
     """
     sets = sorted(read_gmt(file.path), key=lambda found: found.name)
     tracks = _tracks(file, sets)
-    members = [gene for found in sets for gene in found.genes]
-    names = {gene: i for i, gene in enumerate(dict.fromkeys(members))}
     bases = [str(gene).removesuffix(_PAR_Y) for gene in annotation.gene_ids]
-    places = {gene: i for i, gene in enumerate(dict.fromkeys(bases))}
-    gene_of_row = np.array([places[gene] for gene in bases], np.int64)
+    gene_of_row, ids = pd.factorize(np.array(bases, object))
     _, firsts = np.unique(gene_of_row, return_index=True)
     index = GeneIndex.from_columns(
-        places, annotation.symbols[firsts].tolist(), annotation.biotypes[firsts].tolist(), aliases
+        ids, annotation.symbols[firsts].tolist(), annotation.biotypes[firsts].tolist(), aliases
     )
-    genes = _find(list(names), file, index)[np.array([names[gene] for gene in members], np.int64)]
+    members, names = pd.factorize(np.array([g for found in sets for g in found.genes], object))
+    genes = _find(names.tolist(), file, index)[members]
     codes = np.repeat(np.arange(len(sets)), [len(found.genes) for found in sets])
     # Rows of a gene, then its tracks: two names of one gene make one pair.
     order = np.argsort(gene_of_row, kind="stable")
-    counts = np.bincount(gene_of_row, minlength=len(places))
+    counts = np.bincount(gene_of_row, minlength=len(ids))
     genes, codes = genes[genes >= 0], codes[genes >= 0]
     rows = order[ranges((np.cumsum(counts) - counts)[genes], counts[genes])]
     pairs = np.unique(rows * len(sets) + np.repeat(codes, counts[genes]))
-    return Targets(tracks, pairs // len(sets), pairs % len(sets))
+    return tracks, pairs // len(sets), pairs % len(sets)
 
 
 def _tracks(file: TargetFile, sets: Sequence[GeneSet]) -> tuple[Track, ...]:

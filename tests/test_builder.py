@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decode_zoo.annotation import Annotation, read_gtf
-from decode_zoo.builder import annotation_of, build_features, merge_features, read_aliases
+from decode_zoo.builder import annotation_of, build_features, merge_features
 from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
+from decode_zoo.genes import read_aliases
 from decode_zoo.genome import Genome
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.sites import find_site_files

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from decode_zoo.builder import build_features
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet
+from decode_zoo.genes import read_ids
 from decode_zoo.genesets import (
     GeneSet,
     TargetFile,
     name_reader,
     read_gmt,
-    read_ids,
     read_targets,
 )
 from decode_zoo.sites import find_site_files
@@ -70,9 +70,10 @@ def build(folder, targets, **more):
 
 def covered(annotation, targets):
     """Ids of the rows of each track."""
-    found = {track.name: set() for track in targets.tracks}
-    for row, code in zip(targets.rows, targets.codes, strict=True):
-        found[targets.tracks[code].name].add(str(annotation.ids[row]))
+    tracks, rows, codes = targets
+    found = {track.name: set() for track in tracks}
+    for row, code in zip(rows, codes, strict=True):
+        found[tracks[code].name].add(str(annotation.ids[row]))
     return found
 
 
@@ -201,7 +202,7 @@ def test_genes_are_found_by_id_symbol_alias_and_table(tmp_path):
         "lists:twice": {"F"},
         "lists:none": set(),
     }
-    track = found.tracks[0]
+    track = found[0][0]
     described = (track.regulator, track.kind, track.cell, track.source)
     assert described == ("alias", "tf_target", "", "here")
     assert len(track.sha256) == 64
@@ -283,11 +284,9 @@ def test_targets_are_those_that_sets_say_whatever_the_order(lists, symbols, orde
             return
         one, other = (read_targets(each, annotation, aliases) for each in files)
         assert covered(annotation, one) == expected
-        for name in ("rows", "codes"):
-            assert np.array_equal(getattr(one, name), getattr(other, name))
-        pairs = list(zip(one.rows.tolist(), one.codes.tolist(), strict=True))
-        assert pairs == sorted(set(pairs))
-        assert [track.name for track in one.tracks] == [track.name for track in other.tracks]
+        pairs = list(zip(*(values.tolist() for values in one[1:]), strict=True))
+        assert pairs == sorted(set(pairs)) == list(zip(*map(list, other[1:]), strict=True))
+        assert [track.name for track in one[0]] == [track.name for track in other[0]]
 
 
 @pytest.mark.fault

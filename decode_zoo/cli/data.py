@@ -115,8 +115,8 @@ def build(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-    from decode_zoo.builder import annotation_of, read_aliases
-    from decode_zoo.genesets import TargetFile, read_ids
+    from decode_zoo.genes import read_aliases, read_ids
+    from decode_zoo.genesets import TargetFile
     from decode_zoo.genome import Genome, read_chrom_sizes
 
     if (gtf is None) == (like is None):
@@ -139,7 +139,7 @@ def build(
     assembly = read_chrom_sizes(chrom_sizes, genome) if chrom_sizes else Genome.named(genome)
     if base is not None:
         layout, names = base.layout, {**base.aliases, **names}
-        annotation = annotation_of(base, assembly)
+        annotation = dz.annotation_of(base, assembly)
     else:
         annotation = read_gtf(gtf, assembly, level=level)  # type: ignore[arg-type]
         layout = dz.Layout(

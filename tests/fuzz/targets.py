@@ -20,12 +20,13 @@ import decode_zoo as dz
 from decode_zoo import genesets
 from decode_zoo.annotation import read_gtf, read_tss_bed
 from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.builder import build_features, read_aliases
+from decode_zoo.builder import build_features
 from decode_zoo.cohort import read_grid, read_persons
 from decode_zoo.cohort.persons import read_codes
 from decode_zoo.errors import DecodeZooError
 from decode_zoo.features import FeatureSet
 from decode_zoo.genelist import read_gene_list
+from decode_zoo.genes import read_aliases, read_ids
 from decode_zoo.genome import Genome, read_chrom_sizes
 from decode_zoo.graph import read_graph
 from decode_zoo.layout import SIDES
@@ -159,7 +160,7 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path],
     ),
     "aliases": (read_aliases, "x.tsv", b"alias\tgene_id\nold\tA\n"),
     "gmt": (read_lists, "x.gmt", b"SPI1_K562\tx\tA\tb,1.0\t7\nMYC_\t\ta\told\t\n"),
-    "ids": (genesets.read_ids, "x.tsv", b"alias\tgene_id\n7\tA\n8\tA\n8\tB\n"),
+    "ids": (read_ids, "x.tsv", b"alias\tgene_id\n7\tA\n8\tA\n8\tB\n"),
     "expression": (read_targets, "x.tsv", b'gene\tLiver\t"Lung"\nA.1\t1.5\t+2e-1\nB\t7\t30\n'),
     "npz": (read_arrays, "x.npz", published("small.npz")),
     "npy": (read_array, "x.npy", array_of),
