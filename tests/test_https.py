@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from decode_zoo.registry import write_registry
 from tests.server import Server, certificate
 from tests.test_store import CONTENT, FOLDER, REGISTRY
 
-Call = Callable[..., tuple[object, str, str]]
 HOST = "zoo.example"  # that no name server knows
 FILES = [f"/good/{FOLDER}/{name}" for name in CONTENT]
+REGISTERED = "/good/registry.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +35,27 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def secure(files, tls):
+def secure(files, tls, monkeypatch):
+    """A server that is trusted."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[1]))
     with Server(files, tls=tls[0]) as server:
         yield server
 
 
 @pytest.fixture
-def trusted(tls, monkeypatch):
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[1]))
+def use(tmp_path, files, monkeypatch):
+    """Take a URL as registry, or as mirror with the registry at hand."""
+
+    def use(what, url):
+        place = f"{url}/registry.yaml" if what == "registry" else tmp_path / "registry.yaml"
+        monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(place))
+        if what == "mirror":
+            monkeypatch.setenv("DECODE_ZOO_MIRRORS", url)
+
+    return use
 
 
-@pytest.fixture
-def registered(tmp_path, files, monkeypatch):
-    """The registry is at hand, and only the mirror is asked."""
-    monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(tmp_path / "registry.yaml"))
+either = pytest.mark.parametrize("what", ["mirror", "registry"])
 
 
 def targets(server):
@@ -63,112 +69,65 @@ def fetched(call):
     assert [Path(line).read_bytes() for line in out.split()] == list(CONTENT.values())
 
 
-def refused(call, code=3):
-    """Fail to fetch, with nothing in the cache, and say why."""
-    found, out, err = call("fetch", "tissue-v1")
-    assert (found, out) == (code, "")
-    assert not call("cache", "ls")[1].splitlines()[1:]
+def refused(call):
+    code, out, err = call("fetch", "tissue-v1")
+    assert (code, out) == (3, "")
     return err
 
 
-# --- certificates --------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("trusted")
-def test_zoo_of_a_lab_with_its_own_authority_is_used(call, secure, monkeypatch):
-    monkeypatch.setenv("DECODE_ZOO_REGISTRY", f"{secure.url}/good/registry.yaml")
+@either
+def test_zoo_of_a_lab_with_its_own_authority_is_used(call, secure, use, what):
+    use(what, f"{secure.url}/moved")
     fetched(call)
-    assert targets(secure) == ["/good/registry.yaml", *FILES]
-    assert call("verify", "tissue-v1")[0] == 0
+    answered = [target for target in targets(secure) if "/good/" in target]
+    assert answered == ([REGISTERED] if what == "registry" else []) + FILES
 
 
-@pytest.mark.usefixtures("trusted", "registered")
-@pytest.mark.parametrize("how", ["good", "moved"])
-def test_https_mirror_with_its_own_authority_is_used(call, secure, monkeypatch, how):
-    monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{secure.url}/{how}")
-    fetched(call)
-    assert targets(secure)[-1] == FILES[-1]
-
-
-@pytest.mark.usefixtures("registered")
-def test_authorities_in_openssls_variable_are_trusted(call, secure, tls, tmp_path, monkeypatch):
-    monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{secure.url}/good")
+def test_authorities_in_openssls_variable_are_trusted(call, secure, use, tls, monkeypatch):
+    use("mirror", f"{secure.url}/good")
     monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
-    fetched(call)
-    call("cache", "clean", "--all")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))  # comes first
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "none.pem")  # comes first
     assert "none.pem" in refused(call)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    fetched(call)
 
 
 @pytest.mark.fault
-def test_registry_whose_certificate_nobody_vouches_for_is_refused(call, secure, monkeypatch):
-    place = f"{secure.url}/good/registry.yaml"
-    monkeypatch.setenv("DECODE_ZOO_REGISTRY", place)
-    code, _, err = call("fetch", "tissue-v1")
-    assert code == 3
-    assert f"Could not fetch {place}: its certificate is not trusted (self" in err
-    assert "REQUESTS_CA_BUNDLE" in err
-    assert secure.requests == []
-
-
-@pytest.mark.fault
-@pytest.mark.usefixtures("registered")
-def test_mirror_whose_certificate_nobody_vouches_for_is_refused(
-    call, secure, tmp_path, monkeypatch
+@either
+@pytest.mark.parametrize("whose", ["nobody", "another host"])
+def test_certificate_that_nobody_vouches_for_is_refused(
+    call, files, use, tls_of_host, monkeypatch, what, whose
 ):
-    monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{secure.url}/good")
-    err = refused(call)
-    assert f"{secure.url}{FILES[0]}: its certificate is not trusted (self" in err
-    assert "REQUESTS_CA_BUNDLE" in err
-    assert secure.requests == []
-    with Server(CONTENT) as plain:
-        monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{secure.url}/good,{plain.url}/good")
-        fetched(call)
-
-
-@pytest.mark.fault
-@pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("what", ["mirror", "registry"])
-def test_certificate_of_another_host_is_refused(call, files, tls_of_host, monkeypatch, what):
-    context, bundle = tls_of_host
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    with Server(files, tls=context) as server:
-        if what == "mirror":
-            monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{server.url}/good")
-        else:
-            monkeypatch.setenv("DECODE_ZOO_REGISTRY", f"{server.url}/good/registry.yaml")
-        code, _, err = call("fetch", "tissue-v1")
-        assert code == 3
-        assert "its certificate is not trusted" in err
-        assert "not valid for '127.0.0.1'" in err
+    if whose == "another host":
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_of_host[1]))
+    with Server(files, tls=tls_of_host[0]) as server, Server(CONTENT) as plain:
+        use(what, f"{server.url}/good")
+        err = refused(call)
+        place = FILES[0] if what == "mirror" else REGISTERED
+        assert f"{server.url}{place}: its certificate is not trusted (" in err
+        assert ("self" if whose == "nobody" else "not valid for '127.0.0.1'") in err
+        assert "REQUESTS_CA_BUNDLE" in err
+        if what == "mirror":  # another one may have it
+            use(what, f"{server.url}/good,{plain.url}/good")
+            fetched(call)
         assert server.requests == []
 
 
-# --- redirects -----------------------------------------------------------------------
-
-
 @pytest.mark.fault
-@pytest.mark.usefixtures("trusted", "registered")
-@pytest.mark.parametrize("what", ["mirror", "registry"])
-def test_redirect_from_https_to_http_is_refused(call, files, tls, monkeypatch, what):
-    with Server(files) as plain, Server(files, tls=tls[0], elsewhere=plain.url) as first:
-        if what == "mirror":
-            monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{first.url}/elsewhere")
-            expected = f"from https to http (redirected to {plain.url}{FILES[0]})"
-        else:
-            monkeypatch.setenv("DECODE_ZOO_REGISTRY", f"{first.url}/elsewhere/registry.yaml")
-            expected = f"redirected to {plain.url}/good/registry.yaml"
-        code, _, err = call("fetch", "tissue-v1")
-        assert code == 3
-        assert expected in err
-        assert len(first.requests) == 1
+@either
+def test_redirect_from_https_to_http_is_refused(call, secure, files, use, what):
+    with Server(files) as plain:
+        secure.elsewhere = plain.url
+        use(what, f"{secure.url}/elsewhere")
+        place = FILES[0] if what == "mirror" else REGISTERED
+        assert f"from https to http (redirected to {plain.url}{place})" in refused(call)
+        assert len(secure.requests) == 1
         assert plain.requests == []
 
 
-@pytest.mark.usefixtures("trusted", "registered")
-def test_redirect_from_http_to_https_is_followed(call, secure, monkeypatch):
+def test_redirect_from_http_to_https_is_followed(call, secure, use):
     with Server(CONTENT, elsewhere=secure.url) as plain:
-        monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"{plain.url}/elsewhere")
+        use("mirror", f"{plain.url}/elsewhere")
         fetched(call)
     assert targets(secure) == FILES
 
@@ -180,40 +139,37 @@ def test_redirect_from_http_to_https_is_followed(call, secure, monkeypatch):
 def behind(files, tls_of_host, monkeypatch):
     """A server that only a proxy knows the way to, and the proxy; both are trusted."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_of_host[1]))
-    monkeypatch.setenv("DECODE_ZOO_REGISTRY", f"https://{HOST}/good/registry.yaml")
     with Server(files, tls=tls_of_host[0]) as server, Server({}, elsewhere=server.url) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         yield server, proxy
 
 
-def test_https_goes_through_the_proxy_of_the_environment(call, behind):
+def test_https_goes_through_the_proxy_of_the_environment(call, behind, use):
     server, proxy = behind
+    use("registry", f"https://{HOST}/good")
     fetched(call)
     assert targets(proxy) == [f"{HOST}:443"] * 3
-    assert targets(server) == ["/good/registry.yaml", *FILES]
+    assert targets(server) == [REGISTERED, *FILES]
 
 
 @pytest.mark.fault
-def test_proxy_that_puts_itself_in_between_is_refused(call, behind, secure):
+def test_proxy_that_puts_itself_in_between_is_refused(call, behind, use, files, tls):
     _, proxy = behind
-    proxy.elsewhere = secure.url
-    code, _, err = call("fetch", "tissue-v1")
-    assert code == 3
-    assert "its certificate is not trusted" in err
-    assert targets(proxy) == [f"{HOST}:443"]
-    assert secure.requests == []
+    use("registry", f"https://{HOST}/good")
+    with Server(files, tls=tls[0]) as other:
+        proxy.elsewhere = other.url
+        assert "its certificate is not trusted" in refused(call)
+        assert targets(proxy) == [f"{HOST}:443"]
+        assert other.requests == []
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("what", ["mirror", "registry"])
-def test_proxy_that_refuses_is_told(call, behind, tmp_path, monkeypatch, what):
+@either
+def test_proxy_that_refuses_is_named(call, behind, use, what):
     _, proxy = behind
     proxy.elsewhere = ""
-    if what == "mirror":
-        monkeypatch.setenv("DECODE_ZOO_REGISTRY", str(tmp_path / "registry.yaml"))
-        monkeypatch.setenv("DECODE_ZOO_MIRRORS", f"https://{HOST}/good")
-    code, _, err = call("fetch", "tissue-v1")
-    assert code == 3
+    use(what, f"https://{HOST}/good")
+    err = refused(call)
     assert "proxy" in err
     assert "403 Forbidden" in err
     assert set(targets(proxy)) == {f"{HOST}:443"}

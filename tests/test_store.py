@@ -1,9 +1,10 @@
+"""The store: where files are found, how they are verified, and what the environment says."""
+
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,31 +24,20 @@ from decode_zoo.registry import Registry, write_registry
 from decode_zoo.store import Store, builtin_registry_path, bundled_root, cache_root
 from tests.server import Server
 
-ROOT = Path(__file__).resolve().parents[1]
 CONTENT = {"manifest.json": b"{}\n", "weights.npz": bytes(range(256)) * 20}
 WRONG = {"manifest.json": b"[]\n", "weights.npz": bytes(5120)}
 FOLDER = "models/tissue-v1"
+NAME = "weights.npz"
+DATA = CONTENT[NAME]
 
 
 def entry(content):
     return FileEntry(hashlib.sha256(content).hexdigest(), len(content))
 
 
-REGISTRY = Registry(
-    artifacts={
-        "tissue-v1": Artifact(
-            "tissue-v1",
-            "model",
-            "Tissues",
-            "CC0-1.0",
-            "none",
-            None,
-            {name: entry(content) for name, content in CONTENT.items()},
-        )
-    },
-    mirrors=(),
-    default_model="tissue-v1",
-)
+FILES = {name: entry(content) for name, content in CONTENT.items()}
+TISSUE = Artifact("tissue-v1", "model", "Tissues", "CC0-1.0", "none", None, FILES)
+REGISTRY = Registry({"tissue-v1": TISSUE}, mirrors=(), default_model="tissue-v1")
 
 
 def lay_out(root, content):
@@ -64,14 +54,10 @@ def files_in(folder):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(download, "_BACKOFF", 0.01)
     with Server(CONTENT) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def haste(monkeypatch):
-    monkeypatch.setattr(download, "_BACKOFF", 0.01)
 
 
 @pytest.fixture
@@ -80,51 +66,24 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def no_sockets(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise RuntimeError("a socket was opened")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+def mirror(tmp_path):
+    """A folder that has all files."""
+    return str(lay_out(tmp_path / "a mirror", CONTENT))
 
 
-def test_bundled_file_is_used_where_it_lies(store, tmp_path):
-    bundled = lay_out(tmp_path / "bundled", CONTENT)
-    path = replace(store, bundled=bundled).locate("tissue", "weights.npz")
-    assert path == bundled / FOLDER / "weights.npz"
-    assert not store.cache.exists()
+@pytest.fixture
+def path(store):
+    """Where the cache has a file."""
+    return lay_out(store.cache, {}) / FOLDER / NAME
 
 
-@pytest.mark.fault
-@pytest.mark.parametrize("damage", [b"[]\n", b"{}"])
-def test_corrupt_bundled_file_is_refused(store, tmp_path, damage):
-    bundled = lay_out(tmp_path / "bundled", {"manifest.json": damage})
-    good = lay_out(tmp_path / "mirror", CONTENT)
-    spoilt = replace(store, bundled=bundled, mirrors=(str(good),))
-    with pytest.raises(VerificationError, match=r"expected .*, got .*[\s\S]*reinstall") as caught:
-        spoilt.locate("tissue-v1", "manifest.json")
-    assert caught.value.exit_code == 5
-    assert (bundled / FOLDER / "manifest.json").read_bytes() == damage
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("fresh", [0, 10**12])
-def test_file_changed_after_it_was_verified_is_noticed(store, tmp_path, monkeypatch, fresh):
-    monkeypatch.setattr(store_module, "_FRESH", fresh)
-    bundled = lay_out(tmp_path / "bundled", CONTENT)
-    with_bundle = replace(store, bundled=bundled)
-    path = with_bundle.locate("tissue-v1", "weights.npz")
-    status = path.stat()
-    time.sleep(0.05)  # beyond one tick of the file system's clock
-    path.write_bytes(WRONG["weights.npz"])
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(VerificationError, match="expected sha256"):
-        with_bundle.locate("tissue-v1", "weights.npz")
+# --- here ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("fresh", "times"), [(0, 1), (10**12, 2)])
-def test_only_a_file_at_rest_is_hashed_once(store, tmp_path, monkeypatch, fresh, times):
+def test_file_at_rest_is_hashed_once_and_a_change_is_noticed(
+    store, tmp_path, monkeypatch, fresh, times
+):
     hashed: list[int] = []
 
     def count(file, size):
@@ -133,202 +92,44 @@ def test_only_a_file_at_rest_is_hashed_once(store, tmp_path, monkeypatch, fresh,
 
     monkeypatch.setattr(store_module, "_FRESH", fresh)
     monkeypatch.setattr(store_module, "sha256_of_stream", count)
-    with_bundle = replace(store, bundled=lay_out(tmp_path / "bundled", CONTENT))
-    path = with_bundle.locate("tissue-v1", "weights.npz")
-    assert with_bundle.locate("tissue-v1", "weights.npz") == path
-    assert hashed == [path.stat().st_size] * times
-
-
-@pytest.mark.parametrize("scheme", ["folder", "file"])
-def test_folder_mirror_is_copied(store, tmp_path, scheme):
-    mirror = lay_out(tmp_path / "a mirror", CONTENT)
-    name = mirror.as_uri() if scheme == "file" else f"{mirror}/"
-    path = replace(store, mirrors=(name,)).locate("tissue-v1", "weights.npz")
-    assert path == store.cache / FOLDER / "weights.npz"
-    assert path.read_bytes() == CONTENT["weights.npz"]
-    assert files_in(store.cache) == ["weights.npz"]
-
-
-@pytest.mark.parametrize("how", ["good", "good-without-length", "moved"])
-def test_url_mirror_is_fetched_once(store, server, how):
-    online = replace(store, mirrors=(f"{server.url}/{how}",))
-    paths = online.fetch("tissue-v1")
-    assert [path.read_bytes() for path in paths] == list(CONTENT.values())
-    assert files_in(store.cache) == sorted(CONTENT)
-    requests = len(server.requests)
-    assert online.fetch("tissue-v1") == paths
-    assert len(server.requests) == requests
-
-
-def test_every_failed_attempt_is_told(store, server, tmp_path):
-    failures = {
-        f"{server.url}/missing": "404 Not Found",
-        f"{server.url}/flipped": "expected sha256",
-        f"{server.url}/longer": "more than the expected 5120 bytes",
-        str(tmp_path / "none"): "no such file",
-        "ftp://zoo.example": "neither",
-        "file://elsewhere/zoo": "neither",
-        "http://[::1": "Failed to parse",
-    }
-    with pytest.raises(VerificationError) as caught:
-        replace(store, mirrors=tuple(failures)).locate("tissue-v1", "weights.npz")
-    lines = caught.value.message.splitlines()
-    assert REGISTRY.artifacts["tissue-v1"].files["weights.npz"].sha256 in lines[0]
-    for line, (mirror, reason) in zip(lines[1:], failures.items(), strict=True):
-        assert line.startswith(f"  {mirror.rstrip('/')}/{FOLDER}/weights.npz: ")
-        assert reason in line
-    assert caught.value.remedy is not None
-    assert str(store.cache / FOLDER / "weights.npz") in caught.value.remedy
-    assert "DECODE_ZOO_MIRRORS=" in caught.value.remedy
-    assert "zoo/ of a checkout" in caught.value.remedy
-    assert files_in(store.cache) == []
-
-
-DAMAGE = {
-    "flipped bit": bytes([1]) + CONTENT["weights.npz"][1:],
-    "truncated": CONTENT["weights.npz"][:-1],
-}
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_cached_file_is_replaced(store, tmp_path, damage):
-    lay_out(store.cache, {"weights.npz": DAMAGE[damage]})
-    mirror = lay_out(tmp_path / "mirror", CONTENT)
-    path = replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
-    assert path.read_bytes() == CONTENT["weights.npz"]
-    assert files_in(store.cache) == ["weights.npz"]
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_cached_file_that_nobody_replaces_fails_verification(store, tmp_path, damage):
-    lay_out(store.cache, {"weights.npz": DAMAGE[damage]})
-    path = store.cache / FOLDER / "weights.npz"
-    none = str(tmp_path / "none")
-    for mirrors, offline, said in (
-        ((), False, "no mirror is known"),
-        ((none,), False, f"{none}/{FOLDER}/weights.npz: no such file"),
-        (("https://zoo.example",), True, "not tried, offline"),
-    ):
-        with pytest.raises(VerificationError) as caught:
-            replace(store, mirrors=mirrors, offline=offline).locate("tissue-v1", "weights.npz")
-        assert caught.value.exit_code == 5
-        first, second, third = caught.value.message.splitlines()
-        assert "weights.npz of tissue-v1" in first
-        assert f"{path}: damaged, not used: expected " in second
-        assert said in third
-        assert f"Delete {path}" in str(caught.value.remedy)
-        assert "DECODE_ZOO_MIRRORS" in str(caught.value.remedy)
-        assert path.read_bytes() == DAMAGE[damage]
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("there", ["nothing", "link to nothing", "folder", "pipe"])
-def test_file_that_is_not_there_is_not_available(store, there):
-    path = lay_out(store.cache, {}) / FOLDER / "weights.npz"
-    if there == "link to nothing":
-        path.symlink_to("nothing")
-    elif there == "folder":
-        path.mkdir()
-    elif there == "pipe":
-        os.mkfifo(path)
-    with pytest.raises(ArtifactError) as caught:
-        store.locate("tissue-v1", "weights.npz")
-    assert caught.value.exit_code == 3
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("bundled", [True, False])
-def test_file_that_may_not_be_read_is_not_called_damaged(store, tmp_path, monkeypatch, bundled):
-    # For the test may be run by root, who can read all: with content that nobody takes.
-    path = lay_out(tmp_path / "there", WRONG) / FOLDER / "weights.npz"
-    closed = replace(store, **{"bundled" if bundled else "cache": tmp_path / "there"})
-    monkeypatch.setattr(os, "access", lambda asked, mode: Path(asked) != path)
-    for ask in (closed.check, closed.locate):
-        with pytest.raises(ArtifactError, match="cannot be read") as caught:
-            ask("tissue-v1", "weights.npz")
-        assert "damaged" not in str(caught.value)
-        assert f"chmod a+r '{path}'" in str(caught.value.remedy)
-    if not bundled:  # a mirror that has it helps, where the folder allows it
-        mirror = lay_out(tmp_path / "mirror", CONTENT)
-        mirrored = replace(closed, mirrors=(str(mirror),))
-        with monkeypatch.context() as patch:
-            patch.setattr(store_module, "transfer", refuse)
-            with pytest.raises(ArtifactError, match=r"weights\.npz cannot be read"):
-                mirrored.locate("tissue-v1", "weights.npz")
-        assert mirrored.locate("tissue-v1", "weights.npz") == path
-
-
-def refuse(*args):
-    raise PermissionError(errno.EACCES, "Permission denied")
-
-
-@pytest.mark.fault
-def test_folder_in_the_place_of_a_cached_file_is_told_before_anything_is_fetched(store, server):
-    path = lay_out(store.cache, {}) / FOLDER / "weights.npz"
-    path.mkdir()
-    mirrored = replace(store, mirrors=(f"{server.url}/good",))
-    for ask in (mirrored.check, mirrored.locate):
-        with pytest.raises(ArtifactError, match="is a folder") as caught:
-            ask("tissue-v1", "weights.npz")
-        assert caught.value.remedy == f"Remove the folder {path}."
-    assert server.requests == []
-
-
-@pytest.mark.usefixtures("no_sockets")
-def test_check_verifies_without_healing(store, tmp_path):
-    mirrored = replace(store, mirrors=(str(lay_out(tmp_path / "mirror", CONTENT)),))
-    assert mirrored.check("tissue", "weights.npz") is None
+    bundled = lay_out(tmp_path / "bundled", CONTENT)
+    with_bundle = replace(store, bundled=bundled)
+    path = with_bundle.locate("tissue", NAME)
+    assert path == with_bundle.locate("tissue-v1", NAME) == bundled / FOLDER / NAME
+    assert hashed == [len(DATA)] * times
     assert not store.cache.exists()
-    lay_out(store.cache, {**CONTENT, "weights.npz": WRONG["weights.npz"]})
-    path = store.cache / FOLDER / "weights.npz"
+    status = path.stat()
+    time.sleep(0.05)  # beyond one tick of the file system's clock
+    path.write_bytes(WRONG[NAME])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(VerificationError, match="expected sha256"):
+        with_bundle.locate("tissue-v1", NAME)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("damage", [b"[]\n", b"{}"])
+def test_corrupt_bundled_file_is_refused(store, tmp_path, mirror, damage):
+    bundled = lay_out(tmp_path / "bundled", {"manifest.json": damage})
+    spoilt = replace(store, bundled=bundled, mirrors=(mirror,))
+    for ask in (spoilt.locate, spoilt.check):
+        with pytest.raises(VerificationError, match=r"expected .*, got .*[\s\S]*reinstall"):
+            ask("tissue-v1", "manifest.json")
+    assert (bundled / FOLDER / "manifest.json").read_bytes() == damage
+
+
+def test_check_verifies_without_healing(store, tmp_path, mirror, monkeypatch):
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, None)
+    mirrored = replace(store, mirrors=(mirror,))
+    assert mirrored.check("tissue", NAME) is None
+    assert not store.cache.exists()
+    path = lay_out(store.cache, {**CONTENT, NAME: WRONG[NAME]}) / FOLDER / NAME
     assert mirrored.check("tissue", "manifest.json") == path.with_name("manifest.json")
     with pytest.raises(VerificationError, match=r"expected sha256[\s\S]*Delete it"):
-        mirrored.check("tissue", "weights.npz")
-    assert path.read_bytes() == WRONG["weights.npz"]
-    bundled = replace(mirrored, bundled=lay_out(tmp_path / "bundled", CONTENT))
-    assert bundled.check("tissue", "weights.npz") == tmp_path / "bundled" / FOLDER / "weights.npz"
-    assert path.read_bytes() == WRONG["weights.npz"]
-    spoilt = replace(mirrored, bundled=lay_out(tmp_path / "spoilt", WRONG))
-    with pytest.raises(VerificationError, match="reinstall"):
-        spoilt.check("tissue", "weights.npz")
-    with pytest.raises(ArtifactError, match="has no file"):
-        store.check("tissue", "../weights.npz")
-
-
-@pytest.mark.fault
-@pytest.mark.usefixtures("no_sockets")
-def test_offline_opens_no_socket(store):
-    url = "https://zoo.example/decode"
-    offline = replace(store, mirrors=(url,), offline=True)
-    with pytest.raises(ArtifactError) as caught:
-        offline.locate("tissue-v1", "weights.npz")
-    text = str(caught.value)
-    assert f"{url}/{FOLDER}/weights.npz: not tried, offline" in text
-    assert hashlib.sha256(CONTENT["weights.npz"]).hexdigest() in text
-    assert str(store.cache / FOLDER / "weights.npz") in text
-    assert "DECODE_ZOO_OFFLINE" in text
-    assert "decode-zoo cache import DIR" in text
-    assert caught.value.exit_code == 3
-    lay_out(store.cache, WRONG)
-    with pytest.raises(VerificationError, match="cache import DIR"):
-        offline.check("tissue-v1", "weights.npz")
-
-
-@pytest.mark.usefixtures("no_sockets")
-def test_offline_still_reads_cache_and_folders(store, tmp_path):
-    mirror = lay_out(tmp_path / "mirror", CONTENT)
-    offline = replace(store, mirrors=("HTTPS://zoo.example", str(mirror)), offline=True)
-    path = offline.locate("tissue-v1", "weights.npz")
-    assert replace(offline, mirrors=()).locate("tissue-v1", "weights.npz") == path
-
-
-def test_file_put_by_hand_is_found(store):
-    assert not store.has("tissue-v1", "weights.npz")
-    lay_out(store.cache, CONTENT)
-    assert store.has("tissue", "weights.npz")
-    assert store.locate("tissue-v1", "weights.npz").parent == store.cache / FOLDER
+        mirrored.check("tissue", NAME)
+    bundled = lay_out(tmp_path / "bundled", CONTENT)
+    assert replace(mirrored, bundled=bundled).check("tissue", NAME) == bundled / FOLDER / NAME
+    assert path.read_bytes() == WRONG[NAME]
 
 
 @pytest.mark.fault
@@ -339,42 +140,153 @@ def test_only_registered_names_are_opened(store, tmp_path, name):
     with pytest.raises(ArtifactError, match=r"has no file[\s\S]*weights\.npz"):
         asked.locate("tissue-v1", name)
     with pytest.raises(ArtifactError, match="has no file"):
-        asked.fetch("tissue-v1", ["weights.npz", name])
-    for ask in (asked.has, asked.locate):
-        with pytest.raises(ArtifactError, match="decode-zoo ls"):
-            ask("../models/tissue-v1", "weights.npz")
+        asked.fetch("tissue-v1", [NAME, name])
+    with pytest.raises(ArtifactError, match="decode-zoo ls"):
+        asked.has("../models/tissue-v1", NAME)
 
 
-@pytest.mark.fault
-def test_cache_that_cannot_be_made_is_told(store, tmp_path):
-    store.cache.write_bytes(b"a file where the folder should be")
-    mirror = lay_out(tmp_path / "mirror", CONTENT)
-    with pytest.raises(ArtifactError, match="DECODE_ZOO_CACHE"):
-        replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
+# --- brought here ----------------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-def test_cached_files_have_the_permissions_of_ordinary_ones(store, tmp_path):
-    mirror = lay_out(tmp_path / "mirror", CONTENT)
-    path = replace(store, mirrors=(str(mirror),)).locate("tissue-v1", "weights.npz")
-    assert path.stat().st_mode == (mirror / FOLDER / "weights.npz").stat().st_mode
+@pytest.mark.parametrize("scheme", ["folder", "file"])
+def test_folder_mirror_is_copied(store, mirror, scheme):
+    named = Path(mirror).as_uri() if scheme == "file" else f"{mirror}/"
+    path = replace(store, mirrors=(named,)).locate("tissue-v1", NAME)
+    assert path == store.cache / FOLDER / NAME
+    assert path.read_bytes() == DATA
+    assert files_in(store.cache) == [NAME]
+    # As of any other file: nothing is left of the temporary one's.
+    assert path.stat().st_mode == (Path(mirror) / FOLDER / NAME).stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "how", ["good", "good-without-length", "moved-for-good", "moved-with-endless-page"]
+)
+def test_url_mirror_is_fetched_once(store, server, how):
+    online = replace(store, mirrors=(f"{server.url}/{how}",))
+    paths = online.fetch("tissue-v1")
+    assert [path.read_bytes() for path in paths] == list(CONTENT.values())
+    assert files_in(store.cache) == sorted(CONTENT)
+    requests = len(server.requests)
+    assert online.fetch("tissue-v1") == paths
+    assert len(server.requests) == requests
 
 
 def test_threads_may_fetch_the_same_file(store, server):
     online = replace(store, mirrors=(f"{server.url}/good",))
     found: list[bytes] = []
-    threads = [
-        threading.Thread(
-            target=lambda: found.append(online.locate("tissue", "weights.npz").read_bytes())
-        )
-        for _ in range(8)
-    ]
+
+    def fetch():
+        found.append(online.locate("tissue", NAME).read_bytes())
+
+    threads = [threading.Thread(target=fetch) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [CONTENT["weights.npz"]] * 8
-    assert files_in(store.cache) == ["weights.npz"]
+    assert found == [DATA] * 8
+    assert files_in(store.cache) == [NAME]
+
+
+def test_every_failed_attempt_is_described(store, server, tmp_path):
+    failures = {
+        f"{server.url}/missing": "404 Not Found",
+        f"{server.url}/flipped": "expected sha256",
+        str(tmp_path / "none"): "no such file",
+        "ftp://zoo.example": "neither",
+        "file://elsewhere/zoo": "neither",
+        "http://[::1": "Failed to parse",
+    }
+    with pytest.raises(VerificationError) as caught:
+        replace(store, mirrors=tuple(failures)).locate("tissue-v1", NAME)
+    first, *lines = caught.value.message.splitlines()
+    assert FILES[NAME].sha256 in first
+    for line, (mirror, reason) in zip(lines, failures.items(), strict=True):
+        assert line.startswith(f"  {mirror.rstrip('/')}/{FOLDER}/{NAME}: ")
+        assert reason in line
+    for words in (str(store.cache / FOLDER / NAME), "DECODE_ZOO_MIRRORS=", "zoo/ of a checkout"):
+        assert words in str(caught.value.remedy)
+    assert files_in(store.cache) == []
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("damaged", [b"\1" + DATA[1:], DATA[:-1]], ids=["flipped", "truncated"])
+def test_damaged_cached_file_is_replaced_or_fails_verification(store, tmp_path, mirror, damaged):
+    path = lay_out(store.cache, {NAME: damaged}) / FOLDER / NAME
+    none = str(tmp_path / "none")
+    for mirrors, offline, said in (
+        ((), False, "no mirror is known"),
+        ((none,), False, f"{none}/{FOLDER}/{NAME}: no such file"),
+        (("https://zoo.example",), True, "not tried, offline"),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            replace(store, mirrors=mirrors, offline=offline).locate("tissue-v1", NAME)
+        first, second, third = caught.value.message.splitlines()
+        assert f"{NAME} of tissue-v1" in first
+        assert f"{path}: damaged, not used: expected " in second
+        assert said in third
+        assert f"Delete {path}" in str(caught.value.remedy)
+        assert path.read_bytes() == damaged
+    assert replace(store, mirrors=(mirror,)).locate("tissue-v1", NAME).read_bytes() == DATA
+    assert files_in(store.cache) == [NAME]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("there", ["nothing", "link to nothing", "pipe"])
+def test_what_is_no_file_in_the_cache_is_not_available_and_replaced(store, path, mirror, there):
+    if there == "link to nothing":
+        path.symlink_to("nothing")
+    elif there == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ArtifactError):
+        store.locate("tissue-v1", NAME)
+    assert replace(store, mirrors=(mirror,)).locate("tissue-v1", NAME).read_bytes() == DATA
+    assert not path.is_symlink()
+
+
+@pytest.mark.fault
+def test_folder_in_the_place_of_a_cached_file_is_refused_before_a_fetch(store, server, path):
+    path.mkdir()
+    mirrored = replace(store, mirrors=(f"{server.url}/good",))
+    for ask in (mirrored.check, mirrored.locate):
+        with pytest.raises(ArtifactError, match="is a folder") as caught:
+            ask("tissue-v1", NAME)
+        assert caught.value.remedy == f"Remove the folder {path}."
+    assert server.requests == []
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("bundled", [True, False])
+def test_file_that_may_not_be_read_is_not_called_damaged(
+    store, tmp_path, mirror, monkeypatch, bundled
+):
+    # For the test may be run by root, who can read all: with content that nobody takes.
+    path = lay_out(tmp_path / "there", WRONG) / FOLDER / NAME
+    closed = replace(store, **{"bundled" if bundled else "cache": tmp_path / "there"})
+    monkeypatch.setattr(os, "access", lambda asked, mode: Path(asked) != path)
+    for ask in (closed.check, closed.locate):
+        with pytest.raises(ArtifactError, match="cannot be read") as caught:
+            ask("tissue-v1", NAME)
+        assert "damaged" not in str(caught.value)
+        assert f"chmod a+r '{path}'" in str(caught.value.remedy)
+    if not bundled:  # a mirror that has it helps, where the folder allows it
+        mirrored = replace(closed, mirrors=(mirror,))
+
+        def refuse(*args):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "transfer", refuse)
+            with pytest.raises(ArtifactError, match=r"weights\.npz cannot be read"):
+                mirrored.locate("tissue-v1", NAME)
+        assert mirrored.locate("tissue-v1", NAME) == path
+
+
+@pytest.mark.fault
+def test_cache_that_cannot_be_made_is_an_error_of_ours(store, mirror):
+    store.cache.write_bytes(b"a file where the folder should be")
+    with pytest.raises(ArtifactError, match="DECODE_ZOO_CACHE"):
+        replace(store, mirrors=(mirror,)).locate("tissue-v1", NAME)
 
 
 def test_progress_bar_is_for_terminals(store, server, monkeypatch, capsys):
@@ -382,11 +294,12 @@ def test_progress_bar_is_for_terminals(store, server, monkeypatch, capsys):
     online.locate("tissue", "manifest.json", progress=True)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    online.locate("tissue", "weights.npz", progress=True)
+    online.locate("tissue", NAME, progress=True)
     out, err = capsys.readouterr()
-    assert out == ""
-    assert "weights.npz" in err
-    assert "100%" in err
+    assert (out, NAME in err, "100%" in err) == ("", True, True)
+
+
+# --- the installation and the environment ----------------------------------------------
 
 
 @pytest.fixture
@@ -395,30 +308,24 @@ def installed(tmp_path, monkeypatch):
     package = tmp_path / "site" / "decode_zoo"
     package.mkdir(parents=True)
     monkeypatch.setattr(store_module, "_PACKAGE", package)
-    for name in ("DECODE_ZOO_CACHE", "DECODE_ZOO_MIRRORS", "DECODE_ZOO_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("DECODE_ZOO_CACHE")
     return package
 
 
-def test_installed_package_carries_its_artifacts(installed):
+def test_package_carries_its_artifacts_and_a_checkout_has_them_in_zoo(installed):
+    assert bundled_root() is None
+    with pytest.raises(ArtifactError, match="reinstall"):
+        builtin_registry_path()
+    checkout = installed.parent
+    write_registry(REGISTRY, checkout / "registry.yaml")
+    assert builtin_registry_path() == checkout / "registry.yaml"
+    assert bundled_root() is None
+    (checkout / "zoo").mkdir()
+    assert bundled_root() == checkout / "zoo"
     (installed / "bundled").mkdir()
     write_registry(REGISTRY, installed / "bundled" / "registry.yaml")
     assert builtin_registry_path() == installed / "bundled" / "registry.yaml"
     assert bundled_root() == installed / "bundled"
-
-
-def test_checkout_is_its_own_bundle(installed):
-    write_registry(REGISTRY, installed.parent / "registry.yaml")
-    assert builtin_registry_path() == installed.parent / "registry.yaml"
-    assert bundled_root() is None
-    (installed.parent / "zoo").mkdir()
-    assert bundled_root() == installed.parent / "zoo"
-
-
-def test_package_without_registry_is_told(installed):
-    assert bundled_root() is None
-    with pytest.raises(ArtifactError, match="reinstall"):
-        builtin_registry_path()
 
 
 def test_default_store_reads_the_environment(installed, tmp_path, monkeypatch):
@@ -440,9 +347,9 @@ def test_default_store_reads_the_environment(installed, tmp_path, monkeypatch):
 
 @pytest.mark.fault
 @pytest.mark.skipif(os.name == "nt", reason="Windows has another way to find a home")
-@pytest.mark.parametrize("how", ["no home", "home of nobody"])
-def test_user_without_a_home_needs_a_cache_only_to_fetch(call, monkeypatch, how):
-    """What came with the package works without; the rest says what to set."""
+@pytest.mark.parametrize("cache", [None, "~nosuch/x"], ids=["no home", "home of nobody"])
+def test_user_without_a_home_needs_a_cache_only_to_fetch(call, monkeypatch, cache):
+    """As in many a container: what came with the package works; the rest says what to set."""
     import pwd
 
     def nobody(*args):
@@ -452,10 +359,10 @@ def test_user_without_a_home_needs_a_cache_only_to_fetch(call, monkeypatch, how)
     monkeypatch.setattr(pwd, "getpwnam", nobody)
     for name in ("HOME", "XDG_CACHE_HOME", "DECODE_ZOO_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    if how == "home of nobody":
-        monkeypatch.setenv("DECODE_ZOO_CACHE", "~nosuch/x")
+    if cache:
+        monkeypatch.setenv("DECODE_ZOO_CACHE", cache)
     assert Store.default().cache is None
-    for line in ("ls", "info gtex-tissue-v1", "verify --all", "fetch gtex-tissue-v1"):
+    for line in ("ls", "info gtex-tissue-v1", "verify gtex-tissue-v1", "fetch gtex-tissue-v1"):
         code, _, err = call(*line.split())
         assert (code, err) == (0, "")
     for line in ("path", "ls", "clean", "import ."):
@@ -464,32 +371,7 @@ def test_user_without_a_home_needs_a_cache_only_to_fetch(call, monkeypatch, how)
         assert "no folder to keep fetched files in" in err
         assert "Name a folder in DECODE_ZOO_CACHE" in err
     with pytest.raises(ArtifactError, match="DECODE_ZOO_CACHE"):
-        Store(REGISTRY, None, None).locate("tissue", "weights.npz")
-
-
-@pytest.mark.fault
-@pytest.mark.skipif(
-    shutil.which("setpriv") is None or os.geteuid() != 0, reason="only root can be somebody else"
-)
-def test_user_whom_the_system_does_not_know_can_use_what_came_with_the_package():
-    """As in many a container: a number without a name, and no home."""
-    ours = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("HOME", "XDG_CACHE_HOME", "DECODE_ZOO_CACHE")
-    }
-
-    def run(*args):
-        other = ["setpriv", "--reuid", "54321", "--clear-groups", sys.executable, "-m"]
-        return subprocess.run(
-            [*other, "decode_zoo", *args], env=ours, cwd=ROOT, text=True, capture_output=True
-        )
-
-    done = run("verify", "gtex-tissue-v1")
-    assert (done.returncode, done.stderr) == (0, "")
-    done = run("cache", "path")
-    assert done.returncode == 3
-    assert "DECODE_ZOO_CACHE" in done.stderr
+        Store(REGISTRY, None, None).locate("tissue", NAME)
 
 
 def test_import_is_light():
