@@ -15,7 +15,7 @@ from scipy import stats
 import decode_zoo as dz
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.studies import mediation
-from decode_zoo.studies.mediation import left_by_each, left_by_sets, study_mediation
+from decode_zoo.studies.mediation import left_by_sets, study_mediation
 
 
 def data(n=12, m=25, seed=0):
@@ -45,28 +45,13 @@ def test_what_sets_leave_is_that_of_least_squares(k):
     np.testing.assert_allclose(left_by_sets(pair, regulators, sets), expected, rtol=1e-9)
 
 
-def test_one_regulator_is_a_partial_correlation():
-    pair, regulators = data()
-    found = left_by_each(pair, regulators)
-    for regulator, value in zip(regulators, found, strict=True):
-        ab, ac, bc = (
-            stats.pearsonr(x, y).statistic
-            for x, y in (pair, (pair[0], regulator), (pair[1], regulator))
-        )
-        expected = (ab - ac * bc) ** 2 / ((1 - ac**2) * (1 - bc**2))
-        assert value == pytest.approx(expected, rel=1e-9)
-
-
-def test_batches_of_sets_do_not_show(monkeypatch):
+def test_batches_of_sets_do_not_show_and_nothing_left_is_zero(monkeypatch):
     pair, regulators = data()
     sets = np.array(list(itertools.combinations(range(12), 3)))
     whole = left_by_sets(pair, regulators, sets)
     monkeypatch.setattr(mediation, "_HELD", 7 * 3 * 25)
     np.testing.assert_array_equal(left_by_sets(pair, regulators, sets), whole)
-
-
-def test_nothing_left_has_no_correlation():
-    pair, regulators = data()
+    # Nothing is left of the second gene.
     pair[1] = regulators[4] - 2 * regulators[5]
     assert left_by_sets(pair, regulators, np.array([[4, 5]])) == 0
 
@@ -101,21 +86,9 @@ def test_random_sets():
 # The study
 
 
+PAIR = ["GAPDH", "ACTB"]
 REGULATORS = ["SPI1", "GATA1", "YY1", "CTCF", "MYC", "HNF4A", "ELAVL1", "PUM2", "SRSF1"]
-OTHERS = [
-    "GAPDH",
-    "ACTB",
-    "ENO1",
-    "TTR",
-    "INS",
-    "CD4",
-    "HBB",
-    "TP53",
-    "BRCA2",
-    "APOA1",
-    "SOD1",
-    "JUN",
-]
+OTHERS = ["ENO1", "TTR", "INS", "CD4", "HBB", "TP53", "BRCA2", "APOA1", "SOD1", "JUN"]
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +104,13 @@ def measured(features):
 
 @pytest.fixture(scope="module")
 def genes(features):
-    return list(features.index.resolve(OTHERS[:2]).gene_ids)
+    return list(features.index.resolve(PAIR).gene_ids)
 
 
 @pytest.fixture(scope="module")
 def others(features):
     """Genes that are neither regulators nor of the pair."""
-    return list(features.index.resolve(OTHERS[2:]).gene_ids)
+    return list(features.index.resolve(OTHERS).gene_ids)
 
 
 @pytest.fixture(scope="module")
@@ -225,20 +198,12 @@ def test_the_order_of_genes_and_persons_does_not_matter(study, expression, measu
     pd.testing.assert_frame_equal(again.tables["random_sets"][1], whole.tables["random_sets"][1])
 
 
-def test_constant_genes(study, expression, measured, genes):
-    own = list(measured)[:2]
-    matrix = expression.copy()
-    matrix.loc[own[1]] = 3.0
-    assert study(own, matrix, draws=20).numbers["left_out"] == {own[1]: "constant"}
-    matrix.loc[genes[1]] = 3.0
-    with pytest.raises(InputError, match="does not vary"):
-        study(own, matrix)
-
-
 def test_what_cannot_be_tested_is_refused(study, expression, measured, genes, others):
     own, (gene, _) = list(measured), genes
     dependent = expression.copy()
     dependent.loc[own[2]] = dependent.loc[own[0]] - dependent.loc[own[1]]
+    constant = expression.copy()
+    constant.loc[[own[1], genes[1]]] = 3.0
     few = expression.loc[[*genes, *own[:5]]]
     thirteen = {"matrix": expression.iloc[:, :13]}
     for error, message, regulators, options in (
@@ -256,6 +221,8 @@ def test_what_cannot_be_tested_is_refused(study, expression, measured, genes, ot
         (InputError, "holds 2 other regulators", own[:3], {"matrix": few}),
         (InputError, "Are these counts", own[:1], {"matrix": expression * 100}),
         (InputError, "is determined by that of", own[:3], {"matrix": dependent}),
+        (InputError, "does not vary", own[:1], {"matrix": constant}),
+        (InputError, r"\(constant\)", [own[1]], {"matrix": constant, "pair": [gene, others[0]]}),
     ):
         with pytest.raises(error, match=message):
             study(regulators, **options)
@@ -271,16 +238,17 @@ def run(call, expression, toy_zoo, tmp_path):
     folder.mkdir()
     expression.to_csv(folder / "expression.tsv.gz", sep="\t", index_label="gene_id")
 
-    def run(pair, regulators, matrix=folder, out="out"):
+    def run(pair, regulators, matrix="cohort", out="out"):
         text = f"--features toy-sites-v1 --draws 15 --pair {','.join(pair)} -o {tmp_path / out}"
-        return call("study", "mediation", matrix, *text.split(), "--regulators", regulators)
+        words = text.split()
+        return call("study", "mediation", tmp_path / matrix, *words, "--regulators", regulators)
 
     return run
 
 
 def test_command(run, tmp_path, genes):
-    names = REGULATORS[:2]
-    code, out, err = run(genes, f"{names[0]}, {names[1]},nobody")
+    names = [*REGULATORS[:2], "nobody"]
+    code, out, err = run(genes, ", ".join(names))
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     assert "left out: nobody (unknown_gene)" in err
@@ -291,25 +259,28 @@ def test_command(run, tmp_path, genes):
     assert summary["provenance"]["expression"]["file"] == "expression.tsv.gz"
     assert summary["provenance"]["features"]["id"] == "toy-sites-v1"
     assert len(pd.read_csv(tmp_path / "out" / "random_sets.tsv", sep="\t")) == 15
-    # The same regulators from a file.
-    (tmp_path / "names.txt").write_text("\n".join([*names, "nobody"]))
-    code, _, err = run(
-        genes, tmp_path / "names.txt", tmp_path / "cohort/expression.tsv.gz", "other"
-    )
+    # The same regulators from a file, the same matrix by its name.
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    code, _, err = run(genes, tmp_path / "names.txt", "cohort/expression.tsv.gz", "other")
     assert code == 0, err
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["r2_left"] == summary["r2_left"]
     assert other["provenance"]["regulators"]["file"] == "names.txt"
 
 
-def test_faults_end_with_a_code_and_leave_nothing(run, tmp_path, genes):
-    for pair, regulators, matrix, expected, message in (
-        (genes[:1], "SPI1", {}, 2, "no pair of genes"),
-        (["nobody", genes[0]], "SPI1", {}, 2, "not known to toy-sites-v1"),
-        (genes, "nobody", {}, 4, "none of the regulators"),
-        (genes, "SPI1", {"matrix": tmp_path / "nowhere"}, 4, "nowhere"),
-    ):
-        code, _, err = run(pair, regulators, **matrix)
-        assert code == expected, err
-        assert message in err
+@pytest.mark.parametrize(
+    ("pair", "regulators", "matrix", "expected", "message"),
+    [
+        (["GAPDH"], "SPI1", "cohort", 2, "no pair of genes"),
+        (["nobody", "GAPDH"], "SPI1", "cohort", 2, "not known to toy-sites-v1"),
+        (PAIR, "nobody", "cohort", 4, "none of the regulators"),
+        (PAIR, "SPI1", "nowhere", 4, "nowhere"),
+    ],
+)
+def test_faults_end_with_a_code_and_leave_nothing(
+    run, tmp_path, pair, regulators, matrix, expected, message
+):
+    code, _, err = run(pair, regulators, matrix)
+    assert code == expected, err
+    assert message in err
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
