@@ -106,6 +106,18 @@ def targets(features: FeatureSet) -> Targets:
     return made.make_expression(features)
 
 
+@pytest.fixture(scope="session")
+def made_model(made_zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A perceptron that was trained on the made-up genes, on chromosome 1 tested."""
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("tf2onnx")
+    from decode_zoo import FeatureSet
+    from tests import made
+
+    features = FeatureSet.load(made_zoo / "features" / made.ID)
+    return made.train_perceptron(features, tmp_path_factory.mktemp("made-model") / "sums-v1")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def usual_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where decode-zoo keeps files if nobody names a place: not the user's, and out of bounds.

@@ -12,13 +12,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from decode_zoo import Model
 from decode_zoo.expression import Targets, make_targets
 from decode_zoo.features import FeatureSet, Rows
 from decode_zoo.files import sha256_of
 from decode_zoo.layout import Layout
+from decode_zoo.perceptron import PerceptronConfig
 from decode_zoo.pooling import SitePieces
 from decode_zoo.sites import Track
-from decode_zoo.training.pipeline import Description
+from decode_zoo.training.dataset import Selection
+from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.pipeline import Description, train_bundle
 
 ID = "made-sites-v1"
 N_GENES = 480
@@ -28,6 +32,7 @@ CELLS = ("HepG2", "HEPG2", "Hep-G2_NC", "K562", "")
 # How many tracks of each side follow sites of their own class; behind them stands one of another
 # class, and one that hardly any gene has.
 N_PROMOTER, N_RNA = 12, 8
+SELECTION = Selection(kinds=("tf", "rbp"), absent=("8",))
 
 
 def make_tracks(prefix: str, kind: str, other: str, count: int) -> tuple[Track, ...]:
@@ -110,3 +115,24 @@ def describe(name: str) -> Description:
     """Return what a bundle that is trained on the made-up genes says of itself."""
     sources, data, command = ("made up",), {"x.tsv": "0" * 64}, ("pytest",)
     return Description(name, "a test", "CC0-1.0", "nobody", sources, ID, data, command)
+
+
+def train_perceptron(features: FeatureSet, folder: Path) -> Model:
+    """Train a perceptron on all of it, with the usual interplay of members."""
+    return train_bundle(
+        features,
+        make_expression(features),
+        folder,
+        describe("sums-v1"),
+        network=PerceptronConfig(encoder_width=16, dense_width=24, members=2),
+        fit=PerceptronFit(seeds=(1, 2), epochs=30, batch_size=32, dense_dropout=0.1),
+        selection=SELECTION,
+    )
+
+
+def write_matrix(targets: Targets, path: Path) -> Path:
+    """Write the expression that targets are of, as log2(TPM + 0.25)."""
+    log2 = targets.values[:, :-1] + targets.values[:, -1:]
+    frame = pd.DataFrame(log2, pd.Index(targets.gene_ids, name="gene_id"), targets.names[:-1])
+    frame.to_csv(path, sep="\t")
+    return path
