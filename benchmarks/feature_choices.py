@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from benchmarks.baselines import fit_ridge, log_sums
 from conversion.gtex_tissue_decode_v1 import ALPHAS, SELECTION
 from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_bed
 from decode_zoo.bins import clip_sites, rna_regions
@@ -27,7 +28,6 @@ from decode_zoo.genome import Genome
 from decode_zoo.metrics import score, summarise
 from decode_zoo.network import DecodeConfig
 from decode_zoo.sites import SiteFile, find_site_files, read_sites
-from decode_zoo.training.baselines import fit_ridge, log_sums
 from decode_zoo.training.dataset import Selection, make_dataset
 
 

@@ -24,6 +24,7 @@ from scipy import special, stats
 
 import decode_zoo as dz
 from benchmarks.accuracy.controls import permute
+from benchmarks.baselines import fit_ridge, log_sums
 from conversion.gtex_tissue_decode_v1 import ROOT
 from conversion.person_models import (
     BASE,
@@ -40,7 +41,6 @@ from decode_zoo.files import atomic_path
 from decode_zoo.layout import SIDES
 from decode_zoo.metrics import auroc, column_correlation
 from decode_zoo.model import Model
-from decode_zoo.training.baselines import fit_ridge, log_sums
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
 from decode_zoo.training.perceptron import PerceptronFit

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from decode_zoo.training.baselines import fit_ridge
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -21,7 +22,6 @@ from decode_zoo.expression import MEDIAN, Split
 from decode_zoo.layout import SIDES
 from decode_zoo.training.ablation import VARIANTS, ablate, permute
 from decode_zoo.training.ablation.study import compare, correlate, summarise
-from decode_zoo.training.baselines import fit_ridge
 from decode_zoo.training.checkpoints import Checkpoints
 from decode_zoo.training.dataset import PARTS, Selection, make_dataset
 from tests.made import TISSUES

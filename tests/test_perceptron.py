@@ -13,13 +13,14 @@ from scipy import stats
 
 import decode_zoo as dz
 from decode_zoo.deeplift import PerceptronRule
-from decode_zoo.errors import UsageError, VerificationError
+from decode_zoo.errors import VerificationError
 from decode_zoo.inputs import Cells
 from decode_zoo.layout import SIDES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
-from tests.made import ID
+from decode_zoo.runtime import OnnxBackend
+from decode_zoo.training.dataset import make_dataset
+from tests.made import SELECTION
 from tests.oracle import deep_explainer, padded
-from tests.test_training import SELECTION
 
 CONFIG = PerceptronConfig(encoder_width=3, dense_width=5, members=2)
 CHANNELS = {"promoter": 7, "rna": 5}
@@ -75,29 +76,14 @@ def plainly(network: PerceptronNetwork, inputs) -> np.ndarray:
     return np.mean(outputs, axis=0) * network.output_scale
 
 
-def test_a_prediction_is_the_mean_of_its_members():
+def test_a_prediction_is_the_mean_of_its_members_of_bins_and_of_sums():
     network, inputs = random_network(), random_bins(np.random.default_rng(1))
-    np.testing.assert_allclose(network.forward(inputs), plainly(network, inputs), rtol=1e-6)
-
-
-def test_full_matrices_and_position_sums_give_the_same():
-    network, inputs = random_network(), random_bins(np.random.default_rng(1))
+    found = network.forward(inputs)
+    np.testing.assert_allclose(found, plainly(network, inputs), rtol=1e-6)
     sums = {side: values.sum(axis=1, keepdims=True) for side, values in inputs.items()}
-    np.testing.assert_array_equal(network.forward(inputs), network.forward(sums))
-
-
-def test_selected_outputs_are_those_of_the_whole():
-    network, inputs = random_network(), random_bins(np.random.default_rng(1))
+    np.testing.assert_array_equal(network.forward(sums), found)
     some = network.select(np.array([2, 0]))
-    np.testing.assert_allclose(some.forward(inputs), network.forward(inputs)[:, [2, 0]])
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"encoder_width": 0}, {"members": 0}, {"dense_width": 10**9}, {"limit": 0}]
-)
-def test_networks_that_cannot_be_built_are_refused(wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        PerceptronConfig(**wrong)
+    np.testing.assert_allclose(some.forward(inputs), found[:, [2, 0]])
 
 
 @pytest.mark.fault
@@ -119,9 +105,6 @@ def test_slopes_are_ratios_of_differences(a, b, scale, centre):
     np.testing.assert_allclose(rise, standardise(x) - standardise(r), rtol=1e-9, atol=1e-9)
 
 
-positions = pytest.mark.parametrize("positions", [False, True])
-
-
 @given(seed=st.integers(0, 2**32 - 1), n_references=st.integers(1, 3), positions=st.booleans())
 def test_scores_add_up_whatever_the_background(seed, n_references, positions):
     rng, network = np.random.default_rng(seed), random_network(seed=seed % 7)
@@ -135,44 +118,7 @@ def test_scores_add_up_whatever_the_background(seed, n_references, positions):
     np.testing.assert_allclose(scores.sums(), difference, atol=1e-9)
 
 
-@positions
-def test_scores_are_those_of_the_definition(positions):
-    """Each step that is not linear is replaced by its slope; what is left is linear."""
-    rng, network = np.random.default_rng(3), random_network()
-    gene, reference = random_bins(rng), random_bins(rng, density=0.2)
-    folded, expected = network.fold(), {side: 0.0 for side in SIDES}
-    z = [{s: folded.inputs[s](m[s].sum(axis=1)) for s in SIDES} for m in (gene, reference)]
-    for member in folded.members:
-        (w0, b0), (w1, b1), (w2, _) = member.layers
-        first = [
-            np.concatenate([v[s] @ member.encoders[s] for s in ("rna", "promoter")], 1) @ w0 + b0
-            for v in z
-        ]
-        second = [x.clip(0) @ w1 + b1 for x in first]
-        ratios = [(a.clip(0) - b.clip(0)) / (a - b) for a, b in (first, second)]
-        onward = w0 @ (ratios[0].T * (w1 @ (ratios[1].T * w2)))
-        for side, part in zip(("rna", "promoter"), np.split(onward, 2), strict=True):
-            change = (gene[side] - reference[side])[0]
-            total = change.sum(axis=0)
-            moved = (z[0][side] - z[1][side])[0]
-            share = np.divide(moved, total, out=np.zeros_like(moved), where=total != 0)
-            expected[side] += np.einsum(
-                "pc,co->pco", change * share, member.encoders[side] @ part
-            ) / len(folded.members)
-    x, r = cells_of(gene), cells_of(reference)
-    labels = [c.channels * 10 + c.places for c in (x, r)]
-    rule = PerceptronRule(folded, positions=positions)
-    scores = rule.scores((x, labels[0]), [(r, labels[1])])
-    first = 0
-    for side in SIDES:
-        for place, channel in np.ndindex(6, CHANNELS[side]):
-            own = scores.labels == (first + channel) * 10 + place
-            found = scores.values[own].sum(axis=0)
-            np.testing.assert_allclose(found, expected[side][place, channel], atol=1e-9)
-        first += CHANNELS[side]
-
-
-@positions
+@pytest.mark.parametrize("positions", [False, True])
 def test_scores_do_not_depend_on_neighbours(positions):
     rng, network = np.random.default_rng(5), random_network()
     genes = [cells_of(random_bins(rng)) for _ in range(4)]
@@ -208,127 +154,77 @@ def test_scores_equal_shap(members, dense_layers):
     background = {side: np.concatenate([first[side], second[side]]) for side in SIDES}
     explain = deep_explainer(network, background)
     others = [cells_of(first), cells_of(second)]
-    rule = PerceptronRule(network.fold(), positions=True)
-    longest = background["rna"].shape[1]
-    starts = np.cumsum([0, *CHANNELS.values()])
+    longest, channels = background["rna"].shape[1], sum(CHANNELS.values())
     for gene in genes:
-        x, expected = cells_of(gene), explain(gene)
-        labels = [cells.channels * longest + cells.places for cells in (x, *others)]
-        found = rule.scores((x, labels[0]), list(zip(others, labels[1:], strict=True)))
-        ours = np.zeros((starts[-1] * longest, 4))
-        ours[found.labels] = found.values
-        by_channel = ours.reshape(starts[-1], longest, 4).swapaxes(0, 1)
-        for side, start, stop in zip(SIDES, starts, starts[1:], strict=False):
-            assert np.abs(expected[side]).max() > 1e-2
-            off = by_channel[:, start:stop] - expected[side][0]
+        expected, x = explain(gene), cells_of(gene)
+        assert all(np.abs(expected[side]).max() > 1e-2 for side in SIDES)
+        by_bin = np.concatenate([expected[side][0] for side in SIDES], axis=1)
+        for positions in (True, False):
+            rule = PerceptronRule(network.fold(), positions=positions)
+            labels = [
+                cells.channels * longest + cells.places if positions else cells.channels
+                for cells in (x, *others)
+            ]
+            found = rule.scores((x, labels[0]), list(zip(others, labels[1:], strict=True)))
+            ours = np.zeros((channels * (longest if positions else 1), 4))
+            ours[found.labels] = found.values
+            if positions:
+                off = ours.reshape(channels, longest, 4).swapaxes(0, 1) - by_bin
+            else:
+                off = ours - by_bin.sum(axis=0)
             assert np.abs(off).max() <= 1e-9
 
 
-# --- with TensorFlow -----------------------------------------------------------------
+# --- trained --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def bundle(features, targets, tmp_path_factory):
-    pytest.importorskip("tensorflow")
-    pytest.importorskip("tf2onnx")
-    from decode_zoo.training.perceptron import PerceptronFit
-    from decode_zoo.training.pipeline import Description, train_bundle
-
-    folder = tmp_path_factory.mktemp("bundle") / "sums-v1"
-    model = train_bundle(
-        features,
-        targets,
-        folder,
-        Description(
-            "sums-v1",
-            "a test",
-            "CC0-1.0",
-            "nobody",
-            ("made up",),
-            ID,
-            {"x.tsv": "0" * 64},
-            ("pytest",),
-        ),
-        network=PerceptronConfig(encoder_width=16, dense_width=24, members=2),
-        fit=PerceptronFit(seeds=(1, 2), epochs=30, batch_size=32, dense_dropout=0.1),
-        selection=SELECTION,
-    )
-    return folder, model
-
-
-def test_a_perceptron_is_a_bundle_like_any_other(bundle):
-    folder, model = bundle
-    parity = model.manifest.parity
+@pytest.mark.usefixtures("features")  # to be found by their id
+def test_a_trained_perceptron_is_a_bundle_like_any_other(made_model):
+    folder, parity = made_model.locate("manifest.json").parent, made_model.manifest.parity
     assert max(parity[k] for k in ("keras_onnx", "keras_numpy", "onnx_numpy")) <= 1e-5
     assert parity["full_pooled_numpy_float64"] <= 1e-10
-    assert model.manifest.training["mean_of_seeds"] == [1, 2]
+    assert made_model.manifest.training["mean_of_seeds"] == [1, 2]
+    assert made_model.manifest.spearman("test")[1] > 0.5  # the number of bound factors decides it
     again = dz.load(folder)
     assert again.check_known_answers(again.backend("onnxruntime", "cpu")) <= 1e-5
-    table = again.predict(["APP", "SOD1"])
-    assert np.isfinite(table.iloc[:, 3:].to_numpy()).all()
+    assert np.isfinite(again.predict(["APP", "SOD1"]).iloc[:, 3:].to_numpy()).all()
     assert "mean of the seeds 1, 2" in (folder / "CARD.md").read_text()
+    for by in ("class", "regulator", "track", "position"):
+        for background in (None, ["SOD1", "MALAT1"]):
+            found = again.explain(["APP", "PRNP"], by=by, background=background)
+            assert np.abs(found.delta).max() <= 1e-5
 
 
-def test_a_perceptron_learns(bundle):
-    _, model = bundle
-    _, median = model.manifest.spearman("test")
-    assert median > 0.5  # it follows the number of bound factors, by construction
-
-
-def test_predicted_changes_are_as_large_as_observed_ones_on_average(bundle, features, targets):
-    from decode_zoo.training.dataset import make_dataset
-
-    _, model = bundle
-    dataset = make_dataset(features, targets, model.manifest.network.kernels, SELECTION)
+def test_predicted_changes_are_as_large_as_observed_ones_on_average(made_model, features, targets):
+    dataset = make_dataset(features, targets, made_model.manifest.network.kernels, SELECTION)
     part = dataset.split.validation
     genes = [dataset.targets.gene_ids[i] for i in part]
-    predicted = model.predict(genes, features=features).iloc[:, 3:].to_numpy(float)
-    observed = dataset.targets.values[part]
-    for column in range(observed.shape[1]):
-        line = stats.linregress(predicted[:, column], observed[:, column])
-        assert line.slope == pytest.approx(1, abs=0.05)  # weights are rounded
+    predicted = made_model.predict(genes, features=features).iloc[:, 3:].to_numpy(float)
+    for x, y in zip(predicted.T, dataset.targets.values[part].T, strict=True):
+        assert stats.linregress(x, y).slope == pytest.approx(1, abs=0.05)  # weights are rounded
 
 
 def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):
-    pytest.importorskip("tensorflow")
-    from decode_zoo.training.dataset import make_dataset
     from decode_zoo.training.perceptron import track_groups
 
     kernels = PerceptronConfig().kernels
     dataset = make_dataset(features, targets, kernels, replace(SELECTION, min_genes=1))
     known = {track.name: track for track in features.side_tracks["promoter"]}
-    groups = track_groups(dataset, "promoter")
-    assert groups.size == 1 + len(dataset.tracks["promoter"])
-    assert (groups[1:] != groups[0]).all()  # the mask channel stands alone
-    for a, first in zip(groups[1:], dataset.tracks["promoter"], strict=True):
-        for b, second in zip(groups[1:], dataset.tracks["promoter"], strict=True):
-            one, other = known[first], known[second]
-            assert (a == b) == ((one.kind, one.cell) == (other.kind, other.cell))
-
-
-@pytest.mark.parametrize("by", ["class", "regulator", "track", "position"])
-def test_a_perceptron_explains_itself(bundle, by):
-    _, model = bundle
-    found = model.explain(["APP", "SOD1", "MALAT1"], by=by)
-    assert np.abs(found.delta).max() <= 1e-5
-    against = model.explain(["APP"], by=by, background=["SOD1", "MALAT1"])
-    assert np.abs(against.delta).max() <= 1e-5
+    mask, *groups = track_groups(dataset, "promoter")
+    pairs = {
+        (group, known[name].kind, known[name].cell)
+        for group, name in zip(groups, dataset.tracks["promoter"], strict=True)
+    }
+    assert mask not in groups  # it stands alone
+    assert len(pairs) == len(set(groups)) == len({pair[1:] for pair in pairs}) > 3
 
 
 @pytest.mark.fault
-def test_a_graph_of_another_perceptron_is_refused(bundle):
-    from decode_zoo.runtime import OnnxBackend
-
-    folder, model = bundle
-    network = model.network
-    other = replace(
-        network,
-        weights={
-            **network.weights,
-            "member0/rna": -network.weights["member0/rna"],
-        },
-    )
-    mixed = dz.load(folder)
-    object.__setattr__(mixed, "network", other)
+@pytest.mark.usefixtures("features")
+def test_a_graph_of_another_perceptron_is_refused(made_model):
+    network = made_model.network
+    turned = {"member0/rna": -network.weights["member0/rna"]}
+    mixed = dz.load(made_model.locate("manifest.json").parent)
+    object.__setattr__(mixed, "network", replace(network, weights={**network.weights, **turned}))
     with pytest.raises(VerificationError, match="different networks"):
-        mixed._check_agreement(OnnxBackend(folder / "model.onnx", "cpu"))
+        mixed._check_agreement(OnnxBackend(made_model.locate("model.onnx"), "cpu"))

@@ -8,10 +8,6 @@ from dataclasses import fields
 import pytest
 
 from decode_zoo.errors import UsageError
-from decode_zoo.network import DecodeConfig
-from decode_zoo.perceptron import PerceptronConfig
-from decode_zoo.training.fit import FitConfig
-from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.settings import RECIPES, default_settings, read_settings
 
 FAMILIES = pytest.mark.parametrize("family", sorted(RECIPES))
@@ -32,42 +28,45 @@ def test_every_setting_can_be_set_to_its_default(family):
     assert read_settings(family, texts) == read_settings(family)
 
 
-def test_settings_go_where_they_belong():
-    config, fit = read_settings("decode", ["conv_relu=true", "rna_kernel=3", " patience = 4 "])
-    assert config == DecodeConfig(conv_relu=True, rna_kernel=3)
-    assert fit == FitConfig(patience=4)
-    config, fit = read_settings("perceptron", ["limit=5", "learning_rate=1e-3", "epochs=2"], 1)
-    assert config == PerceptronConfig(limit=5.0, members=1)
-    assert fit == PerceptronFit(learning_rate=1e-3, epochs=2, seeds=(1,))
-
-
-def test_repeats_are_candidates_or_members():
-    assert read_settings("decode") == (DecodeConfig(), FitConfig())
-    assert read_settings("decode", repeats=2) == (DecodeConfig(), FitConfig(seeds=(1, 2)))
-    config, fit = read_settings("perceptron")
-    assert (config.members, fit.seeds) == (3, (1, 2, 3))
-    config, fit = read_settings("perceptron", repeats=2)
-    assert (config.members, fit.seeds) == (2, (1, 2))
+@pytest.mark.parametrize(
+    ("family", "texts", "repeats", "config", "fit"),
+    [
+        ("decode", [], None, {}, {}),
+        ("decode", [], 2, {}, {"seeds": (1, 2)}),  # candidates
+        (
+            "decode",
+            ["conv_relu=true", " patience = 4 "],
+            None,
+            {"conv_relu": True},
+            {"patience": 4},
+        ),
+        ("perceptron", [], None, {"members": 3}, {"seeds": (1, 2, 3)}),
+        (
+            "perceptron",
+            ["limit=5", "learning_rate=1e-3", "epochs=2"],
+            1,
+            {"limit": 5.0, "members": 1},
+            {"learning_rate": 1e-3, "epochs": 2, "seeds": (1,)},
+        ),
+    ],
+)
+def test_settings_go_where_they_belong(family, texts, repeats, config, fit):
+    recipe = RECIPES[family]
+    assert read_settings(family, texts, repeats) == (recipe.config(**config), recipe.fit(**fit))
 
 
 @pytest.mark.parametrize(
     ("family", "texts", "words"),
     [
         ("perceptron", ["epoch=3"], "--set epoch=3: the family perceptron has no 'epoch'"),
-        ("perceptron", ["max_epochs=3"], "the family perceptron has no 'max_epochs'"),
         ("decode", ["epochs=3"], "the family decode has no 'epochs'"),
         ("perceptron", ["epochs"], "a setting is NAME=VALUE"),
-        ("perceptron", ["=3"], "has no ''"),
         ("perceptron", ["epochs=2", "epochs=2"], "epochs is given twice"),
-        ("perceptron", ["epochs="], "it must be a whole number, not ''"),
         ("perceptron", ["epochs=2.5"], "it must be a whole number, not '2.5'"),
-        ("perceptron", ["epochs=many"], "it must be a whole number, not 'many'"),
         ("perceptron", ["learning_rate=1,5"], "it must be a number, not '1,5'"),
         ("perceptron", ["weight_decay=nan"], "it must be finite, not 'nan'"),
-        ("perceptron", ["limit=inf"], "it must be finite, not 'inf'"),
         ("decode", ["full_relu=1"], "it must be true or false, not '1'"),
         ("perceptron", ["members=2"], "--repeats decides the members"),
-        ("decode", ["seeds=2"], "--repeats decides the seeds"),
     ],
 )
 def test_a_setting_that_cannot_be_used_lists_those_that_there_are(family, texts, words):
@@ -83,9 +82,11 @@ def test_a_setting_that_cannot_be_used_lists_those_that_there_are(family, texts,
     [
         ("perceptron", ["epochs=0"], None, "epochs must be above zero"),
         ("perceptron", ["dense_width=0"], None, "dense_width must be at least 1"),
+        ("perceptron", ["weight_decay=-1"], None, "weight_decay must not be negative"),
+        ("perceptron", ["limit=0"], None, "limit"),
         ("perceptron", [], 10**12, "members must be at least 1 and at most 100"),
-        ("perceptron", [], 0, "members must be at least 1"),
         ("decode", ["rna_layers=0"], None, "rna_layers must be at least 1"),
+        ("decode", ["batch_size=0"], None, "batch_size must be above zero"),
         ("decode", [], 0, "at least one repeat"),
     ],
 )
@@ -97,19 +98,8 @@ def test_what_makes_no_network_is_refused(family, texts, repeats, words):
 # --- on the command line --------------------------------------------------------------
 
 TRAIN = (
-    "train",
-    "--features",
-    "nowhere",
-    "--expression",
-    "none.tsv",
-    "--scale",
-    "tpm",
-    "--id",
-    "x-v1",
-    "--license",
-    "CC0-1.0",
-    "--citation",
-    "none",
+    "train --features nowhere --expression none.tsv --scale tpm --id x-v1 --license CC0-1.0"
+    " --citation none"
 )
 
 
@@ -125,7 +115,7 @@ TRAIN = (
     ],
 )
 def test_settings_are_judged_before_anything_is_read(call, tmp_path, options, words):
-    code, out, err = call(*TRAIN, *options, "-o", tmp_path / "out")
+    code, out, err = call(*TRAIN.split(), *options, "-o", tmp_path / "out")
     assert (code, out) == (2, "")
     assert words in err
     assert list(tmp_path.iterdir()) == []

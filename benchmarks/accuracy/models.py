@@ -13,11 +13,11 @@ import numpy.typing as npt
 from scipy import linalg
 
 from benchmarks.accuracy.predictions import PARTS, Predictions
+from benchmarks.baselines import fit_ridge
 from decode_zoo.errors import InputError
 from decode_zoo.families import Config
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
-from decode_zoo.training.baselines import fit_ridge
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit, standardisation_of
