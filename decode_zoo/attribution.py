@@ -43,9 +43,8 @@ _CLASS_OF = {kind: name for name, kinds in _CLASSES.items() for kind in kinds}
 class Resolution:
     """What scores are given for, and which channels of a model go into each.
 
-    Classes are ``TF``, ``RBP``, ``miRNA``, ``chromatin``, ``sequence``, ``RNA modification``, or
-    the kind of a track that is none of them; ``mask`` for the mask channels, whose ``regulator``
-    is ``promoter`` or ``exon``.
+    Classes are those of `_CLASSES`, or the kind of a track that is in none of them; ``mask`` for
+    the mask channels, whose ``regulator`` is ``promoter`` or ``exon``.
     """
 
     by: By
@@ -94,45 +93,22 @@ class Attribution:
     reference. Features in which a gene does not differ from the reference have no entry: their
     scores are zero.
 
-    Attributes
-    ----------
-    genes : DataFrame
-        ``gene_id`` (or ``transcript_id``) and ``symbol`` of the n explained rows, each once.
-    outputs : tuple of Output
-    resolution : Resolution
-    indptr : ndarray of int64, shape (n + 1,)
-        Row i owns entries ``indptr[i]:indptr[i + 1]``.
-    feature : ndarray of int32, shape (m,)
-        Row of ``resolution.features``, ascending within a gene.
-    bin : ndarray of int32, shape (m,)
-        Bin along the promoter window or the RNA, 5' to 3'; zeros unless by position.
-    scores : ndarray of float32, shape (m, n_outputs)
-        In the outputs' units.
-    prediction : ndarray of float64, shape (n, n_outputs)
-        As the NumPy back end gives it.
-    reference : ndarray of float64, shape (n_outputs,)
-        Prediction for the background (mean over backgrounds).
-    sum_of_scores : ndarray of float64, shape (n, n_outputs)
-    parents : tuple of str
-        Gene of each row; at transcript level rows share one.
-    rna_lengths : tuple of int
-        Spliced length of each row in nt.
-    not_explained : Mapping of str to str
-        Status of what was asked for and could not be explained.
     """
 
-    genes: pd.DataFrame
+    genes: pd.DataFrame  # gene_id (or transcript_id) and symbol of the n explained rows, each once
     outputs: tuple[Output, ...]
     resolution: Resolution
-    indptr: IntArray
-    feature: npt.NDArray[np.int32]
+    indptr: IntArray  # (n + 1,), row i owns entries indptr[i]:indptr[i + 1]
+    feature: npt.NDArray[np.int32]  # (m,), row of resolution.features, ascending within a gene
+    # (m,), along the promoter window or the RNA, 5' to 3'; zeros unless by position
     bin: npt.NDArray[np.int32]
-    scores: npt.NDArray[np.float32]
-    prediction: FloatArray
-    reference: FloatArray
-    sum_of_scores: FloatArray
-    parents: tuple[str, ...]
-    rna_lengths: tuple[int, ...]
+    scores: npt.NDArray[np.float32]  # (m, n_outputs), in the outputs' units
+    prediction: FloatArray  # (n, n_outputs), as the NumPy back end gives it
+    reference: FloatArray  # (n_outputs,), prediction for the background (mean over backgrounds)
+    sum_of_scores: FloatArray  # (n, n_outputs)
+    parents: tuple[str, ...]  # gene of each row; at transcript level rows share one
+    rna_lengths: tuple[int, ...]  # spliced, in nt
+    # Status of what was asked for and could not be explained.
     not_explained: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -179,12 +155,9 @@ class Attribution:
     def to_frame(self) -> pd.DataFrame:
         """Return all scores as a long table, by gene, output, feature.
 
-        Returns
-        -------
-        DataFrame
-            ``gene_id`` (or ``transcript_id``), ``symbol``, ``output``, then by resolution
-            ``class``, ``regulator``, ``track``, ``bin``, and ``score`` in the output's unit.
-            Texts are categorical.
+        Columns are ``gene_id`` (or ``transcript_id``), ``symbol``, ``output``, then by resolution
+        ``class``, ``regulator``, ``track``, ``bin``, and ``score`` in the output's unit. Texts are
+        categorical.
         """
         counts, n_outputs = np.diff(self.indptr), len(self.outputs)
         runs = np.repeat(counts, n_outputs)
@@ -193,22 +166,9 @@ class Attribution:
         return self._long(entry, output)
 
     def top(self, k: int) -> pd.DataFrame:
-        """Return the k strongest features of each gene and output, masks left out.
+        """Return the k strongest features of each gene and output, masks left out, as `to_frame`.
 
-        Parameters
-        ----------
-        k : int
-
-        Returns
-        -------
-        DataFrame
-            As `to_frame` returns it, by gene, output, falling absolute score. Fewer than k where
-            a gene has fewer.
-
-        Raises
-        ------
-        UsageError
-            If k is below 1.
+        Sorted by gene, output, falling absolute score; fewer than k where a gene has fewer.
         """
         if k < 1:
             raise UsageError(f"The number of features per gene and output is at least 1, not {k}.")
@@ -241,13 +201,10 @@ class Attribution:
         return pd.DataFrame(columns)
 
     def totals(self) -> pd.DataFrame:
-        """Return what the scores add up to.
+        """Return what the scores add up to, one row a gene and output.
 
-        Returns
-        -------
-        DataFrame
-            ``gene_id`` (or ``transcript_id``), ``output``, ``prediction``, ``reference``,
-            ``sum_of_scores`` and ``delta`` = prediction − reference − sum of scores.
+        Columns are ``gene_id`` (or ``transcript_id``), ``output``, ``prediction``, ``reference``,
+        ``sum_of_scores`` and ``delta`` = prediction − reference − sum of scores.
         """
         n, n_outputs = self.prediction.shape
         reference = np.broadcast_to(self.reference, (n, n_outputs))
@@ -264,21 +221,10 @@ class Attribution:
         )
 
     def matrix(self, output: str) -> pd.DataFrame:
-        """Return one output's scores as a dense table.
+        """Return one output's scores as a dense table of float32, shape (n_genes, n_features).
 
-        Parameters
-        ----------
-        output : str
-
-        Returns
-        -------
-        DataFrame of float32, shape (n_genes, n_features)
-            Rows by gene id, columns as ``resolution.features``; by position bins are added up.
-
-        Raises
-        ------
-        UsageError
-            If there is no such output.
+        Rows are by gene id, columns as ``resolution.features``; by position bins are added up.
+        UsageError if there is no such output.
         """
         names = [item.name for item in self.outputs]
         if output not in names:
@@ -297,22 +243,9 @@ class Attribution:
     def to_shap(self, output: str) -> Any:
         """Return one output's scores as a ``shap.Explanation``, for shap's own plots.
 
-        Parameters
-        ----------
-        output : str
-
-        Returns
-        -------
-        shap.Explanation
-            ``values`` of shape (n_genes, n_features), by position with bins added up;
-            ``base_values`` the reference.
-
-        Raises
-        ------
-        MissingExtraError
-            If shap is not installed.
-        UsageError
-            If there is no such output.
+        ``values`` has shape (n_genes, n_features), by position with bins added up; ``base_values``
+        are the reference. Raises MissingExtraError if shap is not installed, UsageError if there is
+        no such output.
         """
         try:
             import shap
@@ -332,23 +265,13 @@ class Attribution:
         return Summary.of(self).to_frame(self.resolution, self.outputs)
 
     def plot(self, kind: str = "bar", **options: Any) -> Figure:
-        """Draw a picture.
+        """Draw a picture; `options` are those of the function of its name in `decode_zoo.plots`.
 
-        Parameters
-        ----------
-        kind : {"bar", "heatmap", "positions", "classes"}
-            Strongest regulators; outputs × regulators, clustered; one gene's sites along promoter
-            and RNA (by position only); contributions of classes.
-        **options
-            Of the function of that name in `decode_zoo.plots`.
-
-        Raises
-        ------
-        MissingExtraError
-            If matplotlib is not installed.
-        UsageError
-            If the kind is none of the four or does not go with the resolution, nothing was
-            explained, or an option is wrong.
+        ``bar``: strongest regulators; ``heatmap``: outputs × regulators, clustered; ``positions``:
+        one gene's sites along promoter and RNA (by position only); ``classes``: their
+        contributions. Raises MissingExtraError if matplotlib is not installed, UsageError if the
+        kind is none of the four or does not go with the resolution, nothing was explained, or an
+        option is wrong.
         """
         from decode_zoo import plots
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,10 +66,9 @@ class Explainer:
         cls,
         model: Model,
         bound: BoundFeatures,
-        *,
-        by: By = "regulator",
-        outputs: Sequence[str],
-        background: Sequence[str] | None = None,
+        by: By,
+        chosen: IntArray,
+        background: Sequence[str] | None,
     ) -> Explainer:
         """Prepare to explain; genes of the `background` are found among the bound features'.
 
@@ -79,21 +77,16 @@ class Explainer:
         features.
         """
         manifest = model.manifest
-        chosen = model.numbers_of(outputs)
         positions = by == "position" or manifest.pooling != "exact"
         with one_core():
             rule = rule_for(model.network.select(chosen), positions=positions)
         if background is None:
             rows = np.zeros(0, np.int64)
-            cells = Cells.without_sites(
-                {side: frozen.background for side, frozen in manifest.inputs.items()},
-                bound.n_tracks,
-                manifest.layout.bin,
-                None if positions else bound.kernels,
-            )
+            bases = {side: frozen.background for side, frozen in manifest.inputs.items()}
+            cells = bound.without_sites(bases, positions=positions)
         else:
             rows = _background_rows(model, bound, background)
-            cells = bound.bin_cells(rows) if positions else bound.sum_cells(rows)
+            cells = bound.cells(rows, positions=positions)
         return cls(
             model,
             bound,
@@ -130,14 +123,10 @@ class Explainer:
             raise VerificationError(
                 f"The weights of model {self.model.id} give scores that are not finite."
             )
-        table = self.bound.features.rows
+        table, id_column = self.bound.features.rows, f"{self.bound.features.layout.level}_id"
+        ids = [table.ids[row] for row in rows]
         return Attribution(
-            genes=pd.DataFrame(
-                {
-                    f"{self.bound.features.layout.level}_id": [table.ids[row] for row in rows],
-                    "symbol": [table.symbols[row] for row in rows],
-                }
-            ),
+            genes=pd.DataFrame({id_column: ids, "symbol": [table.symbols[row] for row in rows]}),
             outputs=self.outputs,
             resolution=self.resolution,
             indptr=np.concatenate(([0], np.cumsum(np.concatenate(counts)))),
@@ -158,20 +147,19 @@ class Explainer:
 
         `progress` is told how many rows are done, and of how many.
         """
-        if not rows.size:
-            raise UsageError("There is no gene to explain.")
         size = max(1, _SUMMED // (len(self.resolution.features) * self.chosen.size))
-
-        def parts() -> Iterator[Summary]:
-            for start in range(0, rows.size, size):
-                yield Summary.of(self.explain(rows[start : start + size]))
-                progress(min(start + size, rows.size), rows.size)
-
-        return reduce(add, parts())
+        total = None
+        for start in range(0, rows.size, size):
+            part = Summary.of(self.explain(rows[start : start + size]))
+            total = part if total is None else total + part
+            progress(min(start + size, rows.size), rows.size)
+        if total is None:
+            raise UsageError("There is no gene to explain.")
+        return total
 
     def _blocks(self, rows: IntArray) -> Iterator[Cells]:
         """Cut rows into blocks of one row at least; how does not show in the scores."""
-        cells = self.bound.bin_cells(rows) if self.positions else self.bound.sum_cells(rows)
+        cells = self.bound.cells(rows, positions=self.positions)
         sizes = np.diff(cells.indptr) + sum(cells.places.size for cells in self.references)
         start = total = 0
         for row, size in enumerate(sizes.tolist()):

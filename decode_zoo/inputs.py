@@ -69,30 +69,6 @@ class Cells:
             bases[order].astype(np.float64),
         )
 
-    @classmethod
-    def without_sites(
-        cls,
-        bases: Mapping[Side, float],
-        n_tracks: Mapping[Side, int],
-        width: int,
-        kernels: Mapping[Side, int] | None,
-    ) -> Cells:
-        """Make one row of which the mask channels only are filled.
-
-        `bases` are the lengths of promoter window and RNA, `width` is that of a bin. With `kernels`
-        places are position sums for kernels of these widths, without they are bins.
-        """
-        parts = []
-        for side, channel in first_channels(n_tracks).items():
-            if kernels is None:
-                edges = np.arange(0, bases[side], width)
-                amounts = np.minimum(bases[side] - edges, width)
-            else:
-                amounts = np.maximum(bases[side] - width * np.arange(kernels[side]), 0)
-            places = np.arange(amounts.size)
-            parts.append((np.zeros_like(places), np.full_like(places, channel), places, amounts))
-        return cls.gather(1, parts)
-
 
 @dataclass(frozen=True)
 class BoundFeatures:
@@ -122,6 +98,24 @@ class BoundFeatures:
             side: self.features.matrix(rows, side, columns=columns, pad=self.kernels[side] - 1)
             for side, columns in self.columns.items()
         }
+
+    def without_sites(self, bases: Mapping[Side, float], *, positions: bool) -> Cells:
+        """Make one row of which the mask channels only are filled (see `cells`).
+
+        `bases` are the lengths of promoter window and RNA.
+        """
+        parts, width = [], self.features.layout.bin
+        for side, channel in first_channels(self.n_tracks).items():
+            n_bins = int(np.ceil(bases[side] / width))
+            left = bases[side] - width * np.arange(n_bins if positions else self.kernels[side])
+            amounts = np.minimum(left, width) if positions else np.maximum(left, 0)
+            places = np.arange(amounts.size)
+            parts.append((np.zeros_like(places), np.full_like(places, channel), places, amounts))
+        return Cells.gather(1, parts)
+
+    def cells(self, rows: IntArray, *, positions: bool) -> Cells:
+        """Return some rows by bin (needs the feature set's positions), or as position sums."""
+        return self.bin_cells(rows) if positions else self.sum_cells(rows)
 
     def sum_cells(self, rows: IntArray) -> Cells:
         """Return position sums of some rows; places are the sums' numbers."""

@@ -10,10 +10,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from decode_zoo.artifact import check_id
 from decode_zoo.errors import InputError, VerificationError
@@ -25,6 +28,9 @@ from decode_zoo.names import output_fault, track_fault
 from decode_zoo.provenance import plain
 from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.sites import Track
+
+if TYPE_CHECKING:
+    from decode_zoo.features import FeatureSet
 
 __all__ = [
     "BUNDLE_FILES",
@@ -55,6 +61,15 @@ def fingerprint_of(outputs: Sequence[str], tracks: Mapping[Side, Sequence[str]])
     return hashlib.sha256(json.dumps(named, ensure_ascii=False).encode()).hexdigest()
 
 
+def _are_scales(values: Iterable[float]) -> bool:
+    return all(0 < value < math.inf for value in values)
+
+
+def _wrong_names(what: str, names: Iterable[str], fault: Callable[[str], str | None]) -> list[str]:
+    """Return what names break tables, and how."""
+    return [f"{what} {name[:60]!r}, whose name {fault(name)}" for name in names if fault(name)]
+
+
 @dataclass(frozen=True)
 class FrozenInputs:
     """What one side of the network takes; attributes refer to a reference without any site."""
@@ -76,53 +91,26 @@ class KnownAnswers:
 
 @dataclass(frozen=True, repr=False)
 class Manifest:
-    """Description of a model bundle.
-
-    Attributes
-    ----------
-    id, title, license, citation : str
-    sources : tuple of str
-        Where inputs and expression come from.
-    family : str
-        Kind of network; ``decode`` is the published one, ``perceptron`` our own.
-    network : DecodeConfig or PerceptronConfig
-        Hyper-parameters.
-    layout : Layout
-        Genome, bins and window of the inputs.
-    inputs : Mapping of Side to FrozenInputs
-    outputs : tuple of Output
-    pooling : {"exact", "none"}
-        Whether position sums give the same as full matrices.
-    features : Mapping of str to str
-        ``id`` and ``sha256`` (of features.json) of the feature set it was trained on.
-    training : Mapping
-        Data with sha256, split, seeds, versions, command, log of the repeats.
-    metrics : Mapping
-        By part of the split.
-    parity : Mapping of str to float
-        Largest differences between implementations at export, in an output's standard deviations.
-    known_answers : KnownAnswers
-    files : Mapping of str to str
-        sha256 of the bundle's other files.
-    """
+    """Description of a model bundle."""
 
     id: str
     title: str
-    family: str
-    network: Config
-    layout: Layout
+    family: str  # kind of network: `families.FAMILIES`
+    network: Config  # hyper-parameters
+    layout: Layout  # genome, bins and window of the inputs
     inputs: Mapping[Side, FrozenInputs]
     outputs: tuple[Output, ...]
-    pooling: str
-    features: Mapping[str, str]
-    training: Mapping[str, Any]
-    metrics: Mapping[str, Mapping[str, Any]]
+    pooling: str  # "exact" where position sums give the same as full matrices, or "none"
+    features: Mapping[str, str]  # id and sha256 (of features.json) of what it was trained on
+    training: Mapping[str, Any]  # data with sha256, split, seeds, versions, command, repeats
+    metrics: Mapping[str, Mapping[str, Any]]  # by part of the split
+    # Largest differences between implementations at export, in an output's standard deviations.
     parity: Mapping[str, float]
     license: str
     citation: str
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # where inputs and expression come from
     known_answers: KnownAnswers
-    files: Mapping[str, str]
+    files: Mapping[str, str]  # sha256 of the bundle's other files
 
     def to_json(self) -> str:
         """Return the text of manifest.json."""
@@ -153,69 +141,92 @@ class Manifest:
             {side: [track.name for track in self.inputs[side].tracks] for side in SIDES},
         )
 
+    def tested_rows(self, features: FeatureSet) -> npt.NDArray[np.int64] | None:
+        """Return the rows that the model was tested on, by chromosome or gene by gene, in order.
+
+        None if the manifest does not tell.
+        """
+        selection, rows = self.training.get("selection"), features.rows
+        # A split that is not by chromosome names its genes.
+        for names, told in (
+            (rows.chroms, selection.get("test") if isinstance(selection, Mapping) else None),
+            (rows.gene_ids, self.training.get("test_genes")),
+        ):
+            if told:
+                return np.flatnonzero(np.isin(names, list(told))).astype(np.int64)
+        return None
+
     def contradictions(self) -> list[str]:
         """Return what in the manifest does not fit together; empty if it is sound."""
-        wrong = []
+        facts: list[tuple[object, str]] = []  # whether it is so, and what is wrong if not
         for side, kernel in self.network.kernels.items():
             frozen = self.inputs.get(side)
             if frozen is None:
-                wrong.append(f"no {side} inputs")
+                facts.append((False, f"no {side} inputs"))
                 continue
-            if frozen.kernel != kernel:
-                wrong.append(f"{side} kernel {frozen.kernel}, but the network's is {kernel}")
-            if len(frozen.scale) != 1 + len(frozen.tracks):
-                wrong.append(f"{len(frozen.scale)} {side} scales for {len(frozen.tracks)} tracks")
-            if len({track.name for track in frozen.tracks}) != len(frozen.tracks):
-                wrong.append(f"{side} tracks of one name")
-            if not all(0 < scale < math.inf for scale in frozen.scale):
-                wrong.append(f"{side} scales that are not above zero")
-            faults = ((track.name, track_fault(track.name)) for track in frozen.tracks)
-            wrong += [
-                f"{side} track {name[:60]!r}, whose name {fault}" for name, fault in faults if fault
+            tracks, n_scales = [track.name for track in frozen.tracks], len(frozen.scale)
+            facts += [
+                (
+                    frozen.kernel == kernel,
+                    f"{side} kernel {frozen.kernel}, not the network's {kernel}",
+                ),
+                (n_scales == 1 + len(tracks), f"{n_scales} {side} scales for {len(tracks)} tracks"),
+                (len(set(tracks)) == len(tracks), f"{side} tracks of one name"),
+                (_are_scales(frozen.scale), f"{side} scales that are not above zero"),
+                (0 <= frozen.background < LONGEST, f"a background of the {side} that is no length"),
+                *((False, fault) for fault in _wrong_names(f"{side} track", tracks, track_fault)),
             ]
-            if not 0 <= frozen.background < LONGEST:
-                wrong.append(f"a background of the {side} that is no length")
-        if not all(0 < output.scale < math.inf for output in self.outputs):
-            wrong.append("output scales that are not above zero")
-        if not self.outputs or len({output.name for output in self.outputs}) < len(self.outputs):
-            wrong.append("no outputs, or outputs of one name")
-        for output in self.outputs:
-            if fault := output_fault(output.name):
-                wrong.append(f"output {output.name[:60]!r}, whose name {fault}")
+        names = [output.name for output in self.outputs]
+        facts += [
+            (_are_scales([o.scale for o in self.outputs]), "output scales that are not above zero"),
+            (names and len(set(names)) == len(names), "no outputs, or outputs of one name"),
+            *((False, fault) for fault in _wrong_names("output", names, output_fault)),
+        ]
         try:
             check_id(self.id)
         except InputError as error:
-            wrong.append(error.message)
+            facts.append((False, error.message))
         for part, values in self.metrics.items():
             known = all(isinstance(values.get(key, ""), (int, float, type(None))) for key in _RHO)
-            if not (known and isinstance(values.get("n_genes"), int)):
-                wrong.append(f"no correlations on {part} genes")
+            known = known and isinstance(values.get("n_genes"), int)
+            facts.append((known, f"no correlations on {part} genes"))
         for name, value in self.parity.items():
-            if not 0 <= value <= _MOST_PARITY:
-                wrong.append(
+            facts.append(
+                (
+                    0 <= value <= _MOST_PARITY,
                     f"implementations that differ: {name[:60]} by {value:.1e} of an output's scale"
-                    f" (allowed: {_MOST_PARITY:.0e})"
+                    f" (allowed: {_MOST_PARITY:.0e})",
                 )
-        if self.pooling != ("exact" if self.network.pools else "none"):
-            wrong.append(f"pooling '{self.pooling}' with {self.network}")
-        if not {"id", "sha256"} <= set(self.features):
-            wrong.append("no id and sha256 of the feature set")
-        elif not _NAME.fullmatch(self.features["id"]):
-            wrong.append(f"a feature set that is no name, {self.features['id'][:60]!r}")
-        answers = self.known_answers
-        if len(set(answers.genes)) < _FEWEST_ANSWERS:
-            wrong.append(
-                f"known answers for {len(set(answers.genes))} genes; {_FEWEST_ANSWERS} are needed"
             )
-        if len(answers.genes) != len(answers.values):
-            wrong.append("known answers that do not match their genes")
-        if list(answers.outputs) != [output.name for output in self.outputs]:
-            wrong.append("known answers that name other outputs")
-        if any(len(row) != len(answers.outputs) for row in answers.values):
-            wrong.append("known answers that do not match their outputs")
-        if not all(math.isfinite(value) for row in answers.values for value in row):
-            wrong.append("known answers that are not finite")
-        return wrong
+        pooling = "exact" if self.network.pools else "none"
+        facts.append((self.pooling == pooling, f"pooling '{self.pooling}' with {self.network}"))
+        if {"id", "sha256"} <= set(self.features):
+            folder = self.features["id"]
+            fault = f"a feature set that is no name, {folder[:60]!r}"
+            facts.append((_NAME.fullmatch(folder), fault))
+        else:
+            facts.append((False, "no id and sha256 of the feature set"))
+        answers, n_genes = self.known_answers, len(set(self.known_answers.genes))
+        facts += [
+            (
+                n_genes >= _FEWEST_ANSWERS,
+                f"known answers for {n_genes} genes; {_FEWEST_ANSWERS} are needed",
+            ),
+            (
+                len(answers.genes) == len(answers.values),
+                "known answers that do not match their genes",
+            ),
+            (list(answers.outputs) == names, "known answers that name other outputs"),
+            (
+                all(len(row) == len(answers.outputs) for row in answers.values),
+                "known answers that do not match their outputs",
+            ),
+            (
+                all(math.isfinite(value) for row in answers.values for value in row),
+                "known answers that are not finite",
+            ),
+        ]
+        return [fault for is_so, fault in facts if not is_so]
 
     @classmethod
     def read(cls, locate: Callable[[str], Path]) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
@@ -65,20 +65,11 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A model bundle, ready to predict. Open one with `load`.
-
-    Attributes
-    ----------
-    manifest : Manifest
-    locate : callable
-        File name → path of a file of the bundle.
-    open_features : callable
-        Opens the feature set that the model was trained on.
-    """
+    """A model bundle, ready to predict. Open one with `load`."""
 
     manifest: Manifest
-    locate: Callable[[str], Path] = field(repr=False)
-    open_features: Callable[[], FeatureSet] = field(repr=False)
+    locate: Callable[[str], Path]  # file name → path of a file of the bundle
+    open_features: Callable[[], FeatureSet]  # opens the feature set that it was trained on
 
     @classmethod
     def open(
@@ -163,11 +154,11 @@ class Model:
 
     def _check_graph(self, opened: OnnxBackend, path: Path) -> None:
         """Refuse a graph whose names and shapes are not the manifest's."""
-        facts: list[tuple[str, object, object]] = []
-        if opened.outputs is not None and list(opened.outputs) != self.outputs:
-            named = opened.outputs
-            pairs = [*zip(named, self.outputs, strict=False), (len(named), len(self.outputs))]
-            facts.append(("outputs", *next(pair for pair in pairs if pair[0] != pair[1])))
+        named = self.outputs if opened.outputs is None else opened.outputs
+        facts: list[tuple[str, object, object]] = [
+            ("outputs", *pair) for pair in zip(named, self.outputs, strict=False)
+        ]
+        facts.append(("outputs", len(named), len(self.outputs)))
         for key, expected in (("id", self.id), ("fingerprint", self.manifest.fingerprint)):
             facts.append((key, opened.metadata.get(key, expected)[:80], expected))
         for side, frozen in self.manifest.inputs.items():
@@ -224,15 +215,16 @@ class Model:
         model's own and the weights do not give the known answers on it.
         """
         bound = self._bind(features, fill_missing=fill_missing)
-        if bound.features.sha256 == self.manifest.features["sha256"] and not self._proved:
+        own = bound.features.sha256 == self.manifest.features["sha256"]
+        if own and "weights.npz" not in self._proved:
             self._check_answers(bound, self._forward, "weights.npz")
-            self._proved.append(True)
+            self._proved.add("weights.npz")
         return bound
 
     @cached_property
-    def _proved(self) -> list[bool]:
-        """Whether the weights have given the known answers."""
-        return []
+    def _proved(self) -> set[str]:
+        """What has given the known answers."""
+        return set()
 
     def _forward(self, rows: IntArray, bound: BoundFeatures) -> npt.NDArray[np.float64]:
         """Predict few rows with the network as it is written, which costs less than a back end."""
@@ -297,7 +289,7 @@ class Model:
             If an output is unknown, or a single string was given for `genes`.
         """
         _check_call(genes, outputs, features)
-        chosen = self._chosen(outputs)
+        chosen = self.numbers_of(outputs)
         bound = self.bind(features, fill_missing=fill_missing)
         queries = bound.features.rows.ids if genes is None else list(genes)
         found = self._resolve(queries, bound.features)
@@ -306,7 +298,7 @@ class Model:
         predicted = self.predict_rows(rows, bound, self.backend(backend, device))
         values = np.full((len(queries), len(self.outputs)), np.nan, np.float32)
         values[found.rows >= 0] = predicted[place]
-        table = pd.DataFrame(values, columns=self.outputs)[chosen]
+        table = pd.DataFrame(values[:, chosen], columns=[self.outputs[i] for i in chosen])
         table.insert(0, f"{bound.features.layout.level}_id", found.gene_ids)
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
@@ -322,17 +314,19 @@ class Model:
         features: FeatureSet | None = None,
         fill_missing: bool = False,
     ) -> Explainer:
-        """Prepare to explain predictions, some rows at a time (parameters as for `explain`)."""
+        """Prepare to explain predictions, some rows at a time (parameters as for `explain`).
+
+        Raises
+        ------
+        UsageError, InputError, ArtifactError
+            As `explain` does.
+        """
         from decode_zoo.explainer import Explainer
 
         _check_call(None, outputs, features)
-        return Explainer.make(
-            self,
-            self.bind(features, fill_missing=fill_missing),
-            by=by,
-            outputs=self._chosen(outputs),
-            background=background,
-        )
+        chosen = self.numbers_of(outputs)
+        bound = self.bind(features, fill_missing=fill_missing)
+        return Explainer.make(self, bound, by, chosen, background)
 
     def explain(
         self,
@@ -378,7 +372,7 @@ class Model:
         UsageError
             If an output or a gene of the background is unknown.
         """
-        _check_call(genes, outputs, features)
+        _check_call(genes, outputs, features)  # before anything is opened
         explainer = self.explainer(
             by=by,
             outputs=outputs,
@@ -403,27 +397,23 @@ class Model:
 
     def numbers_of(self, outputs: Sequence[str] | None) -> IntArray:
         """Return the numbers of outputs, all if none are named; UsageError if one is unknown."""
-        return np.array([self.outputs.index(name) for name in self._chosen(outputs)], np.int64)
-
-    def _chosen(self, outputs: Sequence[str] | None) -> list[str]:
-        """Check the outputs that were asked for."""
         if outputs is None:
-            return self.outputs
-        outputs = list(outputs)
-        unknown = [name for name in outputs if name not in self.outputs]
-        twice = sorted({name for name in outputs if outputs.count(name) > 1})
-        for message, bad in (("has no output", unknown), ("was asked twice for", twice)):
-            if bad:
-                close = get_close_matches(bad[0], self.outputs, 3, 0.5) if unknown else []
-                hint = (
-                    f"Is it {' or '.join(close)}?" if close else f"See: decode-zoo info {self.id}"
-                )
-                raise UsageError(
-                    f"Model {self.id} {message} {', '.join(map(repr, bad))}.", remedy=hint
-                )
-        if not outputs:
+            return np.arange(len(self.outputs))
+        names = list(outputs)
+        unknown = [name for name in names if name not in self.outputs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if unknown or twice:
+            close = get_close_matches(unknown[0], self.outputs, 3, 0.5) if unknown else []
+            raise UsageError(
+                f"Model {self.id} {'has no output' if unknown else 'was asked twice for'} "
+                f"{', '.join(map(repr, unknown or twice))}.",
+                remedy=f"Is it {' or '.join(close)}?"
+                if close
+                else f"See: decode-zoo info {self.id}",
+            )
+        if not names:
             raise UsageError("The list of outputs is empty.")
-        return outputs
+        return np.array([self.outputs.index(name) for name in names], np.int64)
 
     def _resolve(self, queries: Sequence[str], features: FeatureSet) -> Resolution:
         """Find genes; those that only the model's own feature set knows have no features here."""

@@ -23,6 +23,7 @@ __all__ = [
     "DecodeNetwork",
     "FoldedNetwork",
     "TrainedNetwork",
+    "check_sizes",
     "composite_kernel",
 ]
 
@@ -34,6 +35,20 @@ BRANCHES: tuple[Side, Side] = ("rna", "promoter")
 
 # Keras' default, which the published software used.
 BATCH_NORM_EPSILON = 1e-3
+
+
+# Larger than in any network of these families would be: a slip, or bad faith.
+_MOST = {"channels": 10_000, "width": 10_000, "limit": 1000}
+
+
+def check_sizes(config: object) -> None:
+    """Raise UsageError if a hyper-parameter is no size that a network can have."""
+    for name, value in vars(config).items():
+        most = _MOST.get(name.split("_")[-1], 100)
+        if not isinstance(value, bool) and not 1 <= value <= most:
+            raise UsageError(
+                f"A network's {name} must be at least 1 and at most {most}, not {value}."
+            )
 
 
 @dataclass(frozen=True)
@@ -60,13 +75,7 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         """Refuse networks that cannot be built."""
-        for name, value in vars(self).items():
-            # Wider or deeper than any network of this family would be: a slip, or bad faith.
-            most = 10_000 if name.endswith(("channels", "width")) else 100
-            if not isinstance(value, bool) and not 1 <= value <= most:
-                raise UsageError(
-                    f"A network's {name} must be at least 1 and at most {most}, not {value}."
-                )
+        check_sizes(self)
 
     @property
     def kernels(self) -> dict[Side, int]:
@@ -188,8 +197,11 @@ class DecodeNetwork(TrainedNetwork):
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every array by name."""
         config, shapes = self.config, dict[str, tuple[int, ...]]()
-        for side, layers, kernel, width in self._branches():
+        for side in BRANCHES:
             channels = len(self.input_scale[side])
+            layers, kernel, width = (
+                getattr(config, f"{side}_{name}") for name in ("layers", "kernel", "channels")
+            )
             for i in range(layers):
                 shapes[f"{side}_conv{i}/kernel"] = (kernel, channels, width)
                 channels = width
@@ -203,13 +215,6 @@ class DecodeNetwork(TrainedNetwork):
         shapes["outputs/kernel"] = (width, len(self.output_scale))
         shapes["outputs/bias"] = (len(self.output_scale),)
         return shapes
-
-    def _branches(self) -> tuple[tuple[Side, int, int, int], ...]:
-        c = self.config
-        return (
-            ("rna", c.rna_layers, c.rna_kernel, c.rna_channels),
-            ("promoter", c.promoter_layers, c.promoter_kernel, c.promoter_channels),
-        )
 
     def _affine(self, i: int) -> tuple[FloatArray, FloatArray]:
         """Return batch normalisation i as a factor and a shift."""
@@ -246,8 +251,8 @@ class DecodeNetwork(TrainedNetwork):
 
     def kernels(self, side: Side) -> list[FloatArray]:
         """Return the convolutions of a branch, each of shape (width, channels_in, channels_out)."""
-        layers = {"rna": self.config.rna_layers, "promoter": self.config.promoter_layers}[side]
-        return [self._array(f"{side}_conv{i}/kernel") for i in range(layers)]
+        layers = {"rna": self.config.rna_layers, "promoter": self.config.promoter_layers}
+        return [self._array(f"{side}_conv{i}/kernel") for i in range(layers[side])]
 
     def by_branch(self, rows: FloatArray) -> dict[Side, FloatArray]:
         """Split what has a row for each branch channel, as the first dense layer's weights."""

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import UsageError
 from decode_zoo.layout import Side
-from decode_zoo.network import BRANCHES, TrainedNetwork
+from decode_zoo.network import BRANCHES, TrainedNetwork, check_sizes
 
 __all__ = ["FoldedPerceptron", "Member", "PerceptronConfig", "PerceptronNetwork", "Standardisation"]
 
@@ -34,18 +33,7 @@ class PerceptronConfig:
 
     def __post_init__(self) -> None:
         """Refuse networks that cannot be built."""
-        for name, most in (
-            ("encoder_width", 10_000),
-            ("dense_layers", 100),
-            ("dense_width", 10_000),
-            ("members", 100),
-            ("limit", 1000),
-        ):
-            value = getattr(self, name)
-            if not 1 <= value <= most:
-                raise UsageError(
-                    f"A network's {name} must be at least 1 and at most {most}, not {value}."
-                )
+        check_sizes(self)
 
     @property
     def kernels(self) -> dict[Side, int]:

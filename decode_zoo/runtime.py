@@ -89,22 +89,16 @@ class OnnxBackend:
     On ``cuda`` everything must run there: ONNX Runtime would otherwise fall back to the CPU and
     only log it. DeviceError is raised if CUDA cannot be had, VerificationError if the file is not
     the graph of a model.
-
-    Attributes
-    ----------
-    name : str
-    providers : tuple of str
-        What the session really uses, in ONNX Runtime's names; the CPU's is always among them, for
-        it runs what no other provider can. With ``cuda`` there is no such part.
-    metadata : Mapping of str to str
-        The graph's.
-    outputs : tuple of str or None
-        Names of the outputs, in column order, as the metadata have them; None if they do not.
-    channels : Mapping of Side to int
-        Columns of the inputs.
-    n_outputs : int
-        Columns of the prediction.
     """
+
+    name: str
+    # What the session really uses; the CPU's is always among them, for it runs what no other can.
+    # With ``cuda`` there is no such part.
+    providers: tuple[str, ...]
+    metadata: Mapping[str, str]  # the graph's
+    outputs: tuple[str, ...] | None  # names in column order, if the metadata have them
+    channels: Mapping[Side, int]  # columns of the inputs
+    n_outputs: int
 
     def __init__(self, path: Path, device: Literal["cpu", "cuda"]) -> None:
         ort = _onnxruntime_for(device)
@@ -130,7 +124,7 @@ class OnnxBackend:
         try:
             self._session = ort.InferenceSession(content, options, providers=providers)
             meta = self._session.get_modelmeta()  # whose texts need not be UTF-8
-            self.metadata: Mapping[str, str] = meta.custom_metadata_map
+            self.metadata = meta.custom_metadata_map
         except Exception as error:  # ONNX Runtime raises several unrelated types
             if device == "cuda":
                 OnnxBackend(path, "cpu")  # a graph that the CPU refuses too is to blame itself
@@ -140,7 +134,7 @@ class OnnxBackend:
                 remedy="It is damaged (fetch or export it again), or ONNX Runtime is too old for "
                 "it (pip install -U onnxruntime).",
             ) from error
-        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self.providers = tuple(self._session.get_providers())
         if device == "cuda" and _CUDA not in self.providers:
             raise DeviceError(
                 f"CUDA was asked for, but the session uses {', '.join(self.providers)}."
@@ -155,7 +149,7 @@ class OnnxBackend:
                 f"{path} is not the graph of a model: it turns {', '.join(inputs) or 'nothing'} "
                 f"into {', '.join(outputs)}, not promoter and rna into prediction."
             )
-        self.channels: Mapping[Side, int] = {side: inputs[side] for side in SIDES}
+        self.channels = {side: inputs[side] for side in SIDES}
         self.n_outputs = outputs["prediction"]
 
     def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:

@@ -16,7 +16,6 @@ from decode_zoo.evaluation.donors import DonorConcordance, compare_donors
 from decode_zoo.evaluation.page import render
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.files import sha256_of
-from decode_zoo.holdout import tested_rows
 from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
@@ -29,7 +28,7 @@ FORMAT_VERSION = 1
 
 def held_out_genes(model: Model) -> list[str]:
     """Return the genes that a model was tested on; raise UsageError if it does not tell."""
-    rows = tested_rows(model.manifest, model.features)
+    rows = model.manifest.tested_rows(model.features)
     if rows is None:
         raise UsageError(
             f"{model.id} does not say which genes it was tested on, so that only you "

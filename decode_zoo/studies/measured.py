@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo import holdout
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet
 from decode_zoo.inputs import BoundFeatures
@@ -85,7 +84,7 @@ def first_places(features: FeatureSet, genes: Iterable[object]) -> dict[int, int
 
 def tested_rows(model: Model, bound: BoundFeatures) -> IntArray:
     """Return the rows that a model was tested on; raises UsageError if it does not say so."""
-    rows = holdout.tested_rows(model.manifest, bound.features)
+    rows = model.manifest.tested_rows(bound.features)
     if rows is None:
         raise UsageError(
             f"Model {model.id} does not say which genes it was tested on.",
@@ -143,7 +142,7 @@ def shared_genes(
             remedy=remedy,
         )
     rows = known.rows[places]
-    known_tested = holdout.tested_rows(model.manifest, bound.features)
+    known_tested = model.manifest.tested_rows(bound.features)
     tested = None if known_tested is None else np.isin(rows, known_tested)
     facts = {
         "n": rows.size,
