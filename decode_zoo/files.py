@@ -347,14 +347,10 @@ def check_files(path: FilePath, files: Iterable[FilePath], force: bool) -> None:
     check_folder(Path(os.path.realpath(path)).parent, path)
     check_folder(Path(os.path.abspath(path)).parent, path)  # of what goes beside a link
     for file in map(Path, files):
-        if file.exists() and not file.is_file():
-            raise UsageError(
-                f"{file} exists and is not a regular file.", remedy="Choose another name with -o."
-            )
-        if file.exists() and not force:
-            raise UsageError(
-                f"{file} exists.", remedy="Choose another name with -o, or replace it with --force."
-            )
+        if file.exists() and not (force and file.is_file()):
+            found = "exists" if file.is_file() else "exists and is not a regular file"
+            instead = ", or replace it with --force" if file.is_file() else ""
+            raise UsageError(f"{file} {found}.", remedy=f"Choose another name with -o{instead}.")
 
 
 def discard_stdout() -> None:
@@ -372,44 +368,33 @@ def _check_replaceable(target: Path, aside: Path, path: FilePath, force: bool) -
     """Refuse a target that may not be replaced, or that a killed run has moved aside."""
     name = os.fspath(path)
     if os.path.lexists(aside):
+        remedy = f"Put it back and try again: mv '{aside}' '{target}'"
         if target.exists():  # killed behind both renames: what is left is of no use
-            raise UsageError(
-                f"A run that replaced {target} was killed and left the former folder at {aside}.",
-                remedy="If you do not need it, remove it and try again.",
-            )
+            remedy = "If you do not need it, remove it and try again."
         raise UsageError(
-            f"A run that was to replace {target} was killed; the former folder is at {aside}.",
-            remedy=f"Put it back and try again: mv '{aside}' '{target}'",
+            f"A run that replaced {target} was killed and left the former folder at {aside}.",
+            remedy=remedy,
         )
     if not target.exists():
         return
     if not target.is_dir():
         raise UsageError(f"{name} exists and is not a folder.", remedy="Choose another name.")
     entries = entries_of(target)
-    if not entries:
-        return
-    if not force:
+    if entries and not force:
         raise UsageError(
             f"The folder {name} exists and is not empty.",
             remedy="Choose another name, or replace it with --force where the command has that.",
         )
     description = next((own for own in _OWN_FILES if _is_ours(target / own)), None)
-    if description is None:
-        raise UsageError(
-            f"The folder {name} was not made by decode-zoo; --force does not replace it.",
-            remedy="Choose another name, or remove the folder yourself.",
-        )
-    own = {description, *_OWN_FILES[description], _CARD}
-    foreign = [
-        entry.name
-        for entry in entries
-        if entry.name not in own or entry.is_dir(follow_symlinks=False)
-    ]
+    own = {description, *_OWN_FILES[description], _CARD} if description else set()
+    foreign = [e.name for e in entries if e.name not in own or e.is_dir(follow_symlinks=False)]
     if foreign:
         listed = ", ".join(map(repr, foreign[:5])) + (", …" if len(foreign) > 5 else "")
+        found = (
+            f"holds more than decode-zoo made: {listed}" if own else "was not made by decode-zoo"
+        )
         raise UsageError(
-            f"The folder {name} holds more than decode-zoo made: {listed}; "
-            "--force does not replace it.",
+            f"The folder {name} {found}; --force does not replace it.",
             remedy="Move that elsewhere, or choose another name.",
         )
 

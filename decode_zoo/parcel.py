@@ -24,28 +24,14 @@ _REGISTRY = "registry.yaml"
 
 @dataclass(frozen=True)
 class Parcel:
-    """What went into or came out of a carried folder.
+    """What went into or came out of a carried folder; files by their paths in it."""
 
-    Attributes
-    ----------
-    files : tuple of (str, int)
-        Path in the folder and size of each file that was copied.
-    left_out : tuple of str
-        On export, files that are not here; on import, folders that the registry does not know.
-    here : tuple of str
-        On import, files that were here already.
-    lacking : tuple of str
-        On import, files that are neither in the folder nor here, of artifacts that the folder's
-        own registry lists, or that it has other files of.
-    remedy : str or None
-        On import, how to take what was left out, if the folder's own registry lists it.
-    """
-
-    files: tuple[tuple[str, int], ...]
-    left_out: tuple[str, ...] = ()
-    here: tuple[str, ...] = ()
+    files: tuple[tuple[str, int], ...]  # that were copied, with their sizes in bytes
+    left_out: tuple[str, ...] = ()  # exporting: files not here; importing: folders not registered
+    here: tuple[str, ...] = ()  # files that were here before the import
+    # Neither here nor in the folder, though its own registry lists them or it has others of theirs.
     lacking: tuple[str, ...] = ()
-    remedy: str | None = None
+    remedy: str | None = None  # how to take what was left out, if the folder's registry lists it
 
 
 def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] = ()) -> Parcel:
@@ -135,19 +121,21 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
             "zoo's registry in DECODE_ZOO_REGISTRY.",
         )
     carried = {artifact.id for artifact, _ in found} | listed
-    lacking = [
-        place
-        for place in _absent(store, [a for a in artifacts if a.id in carried])
-        if not os.path.lexists(root / place)
-    ]
+    absent = _absent(store, [artifact for artifact in artifacts if artifact.id in carried])
+    lacking = [place for place in absent if not os.path.lexists(root / place)]
     taken, here = [], []
     for artifact, name in found:
-        place = f"{artifact.folder}/{name}"
+        place, entry = f"{artifact.folder}/{name}", artifact.files[name]
         if _is_here(store, artifact, name):
             here.append(place)
-        else:
-            _take(root / place, store, artifact, name)
-            taken.append((place, artifact.files[name].size))
+            continue
+        cache = store.cache_folder()
+        try:
+            make_folder(cache, artifact.folder)
+            _copy(root / place, cache / place, entry)
+        except OSError as error:
+            raise unwritable(cache / place, entry, error) from error
+        taken.append((place, entry.size))
     return Parcel(tuple(taken), tuple(unknown), tuple(here), tuple(lacking), remedy)
 
 
@@ -231,13 +219,3 @@ def _copy(source: Path, target: Path, entry: FileEntry) -> None:
         raise VerificationError(
             f"{source} changed while it was copied: {error}.", remedy="Try again."
         ) from error
-
-
-def _take(source: Path, store: Store, artifact: Artifact, name: str) -> None:
-    cache, entry = store.cache_folder(), artifact.files[name]
-    target = cache / artifact.folder / name
-    try:
-        make_folder(cache, artifact.folder)
-        _copy(source, target, entry)
-    except OSError as error:
-        raise unwritable(target, entry, error) from error

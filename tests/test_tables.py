@@ -177,7 +177,7 @@ def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(tmp
     done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not target.exists()
-    with pytest.raises(UsageError, match="former folder is at") as error:
+    with pytest.raises(UsageError, match="left the former folder at") as error:
         atomic_dir(target, force=True).__enter__()
     # The remedy is a command that does it.
     command = (error.value.remedy or "").partition(": ")[2]
