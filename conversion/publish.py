@@ -95,9 +95,7 @@ def cards() -> dict[Path, str]:
             facts = model_facts(read_manifest(name), artifact.files)
         else:
             features = FeatureSet.load(ROOT / "zoo" / artifact.folder)
-            facts = feature_facts(
-                name, features, artifact.files, license=artifact.license, citation=artifact.citation
-            )
+            facts = feature_facts(artifact, features)
         found[path] = with_facts(path.read_text(encoding="utf-8"), facts)
     return found
 

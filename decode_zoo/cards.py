@@ -10,15 +10,17 @@ import math
 import re
 from collections.abc import Mapping
 
-from decode_zoo.artifact import FileEntry
+from decode_zoo.artifact import Artifact, FileEntry
+from decode_zoo.display import megabytes
 from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES
 from decode_zoo.manifest import Manifest
 from decode_zoo.sites import describe_tracks
 
-__all__ = ["BEGIN", "END", "feature_facts", "model_facts", "with_facts"]
+__all__ = ["BEGIN", "CARD", "END", "feature_facts", "model_facts", "with_facts"]
 
+CARD = "CARD.md"
 BEGIN, END = "<!-- facts: generated -->", "<!-- end of facts -->"
 _BLOCK = re.compile(r"(<!-- facts:[^\n]*-->)(.*?)(<!-- end of facts -->)", re.DOTALL)
 
@@ -60,7 +62,7 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
         "Position sums": manifest.pooling,
         "Training": training,
         **_base(manifest),
-        "Size": f"{sum(entry.size for entry in files.values()) / 1e6:.1f} MB",
+        "Size": megabytes(sum(_sizes(files).values())),
         "Licence": manifest.license,
     }
     return "\n\n".join(
@@ -84,29 +86,29 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
     )
 
 
-def feature_facts(
-    name: str,
-    features: FeatureSet,
-    files: Mapping[str, FileEntry],
-    *,
-    license: str,
-    citation: str,
-) -> str:
-    """Return the facts of a feature set, with its id and files, as Markdown."""
+def feature_facts(artifact: Artifact, features: FeatureSet) -> str:
+    """Return the facts of a feature set as Markdown."""
     layout = features.layout
     return _table(
         {
-            "Id": f"`{name}`",
+            "Id": f"`{artifact.id}`",
             "Genome": layout.genome,
             "Rows": f"{len(features)} {layout.level}s",
             "Promoter window": f"-{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}",
             "Sites across borders": layout.boundary,
             **{f"Tracks, {side}": describe_tracks(features.side_tracks[side]) for side in SIDES},
-            **{f"`{file}`": f"{entry.size / 1e6:.1f} MB" for file, entry in files.items()},
-            "Licence": license,
-            "Cite": citation,
+            **{
+                f"`{name}`": f"{size / 1e6:.1f} MB" for name, size in _sizes(artifact.files).items()
+            },
+            "Licence": artifact.license,
+            "Cite": artifact.citation,
         }
     )
+
+
+def _sizes(files: Mapping[str, FileEntry]) -> dict[str, int]:
+    """Return the sizes of an artifact's files but for the card, which the facts are on."""
+    return {name: entry.size for name, entry in files.items() if name != CARD}
 
 
 def with_facts(card: str, facts: str) -> str:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from decode_zoo.artifact import FOLDERS, Artifact, FileEntry, check_versioned, entry_for
-from decode_zoo.cards import BEGIN, END, feature_facts, model_facts, with_facts
+from decode_zoo.cards import BEGIN, CARD, END, feature_facts, model_facts, with_facts
 from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
 from decode_zoo.files import atomic_dir, check_folder, entries_of
@@ -33,9 +33,8 @@ from decode_zoo.pooling import total_bases
 from decode_zoo.registry import Origin, Registry, load_registry, write_registry
 from decode_zoo.store import Store
 
-__all__ = ["CARD", "Prose", "Publication", "inspect", "lay_out", "model_artifact", "zoo_registry"]
+__all__ = ["CARD", "Publication", "inspect", "lay_out", "model_artifact", "zoo_registry"]
 
-CARD = "CARD.md"
 FEATURE_FILES = ("features.json", "pooled.npz", "sites.npz")
 _TOLERANCE = 1e-5
 _PARITY_GENES = 64
@@ -43,15 +42,6 @@ _PATIENCE = 10.0  # seconds
 _LOCK = ".decode-zoo-publish.lock"
 # What `files` stages files and folders under.
 _STAGED = re.compile(r"\.decode-zoo-[0-9a-f]{32}\.tmp")
-
-
-@dataclass(frozen=True)
-class Prose:
-    """What a feature set does not say of itself; none may be empty."""
-
-    title: str
-    license: str
-    citation: str
 
 
 @dataclass(frozen=True)
@@ -79,13 +69,13 @@ def model_artifact(manifest: Manifest, files: Mapping[str, FileEntry]) -> Artifa
     )
 
 
-def inspect(folder: Path, store: Store, prose: Prose | None = None) -> Publication:
+def inspect(folder: Path, store: Store, prose: Mapping[str, str] | None = None) -> Publication:
     """Check whether a folder holds what may be published; change nothing.
 
     It holds a model bundle or a feature set, its card as ``CARD.md``, and nothing else. The prose
-    is for a feature set, and only for one: its id is the name of the folder. The feature set of a
-    model comes from `store`. ONNX Runtime is needed: without it nobody knows whether graph and
-    weights agree.
+    (title, license, citation) is for a feature set, and only for one: its id is the name of the
+    folder. The feature set of a model comes from `store`. ONNX Runtime is needed: without it nobody
+    knows whether graph and weights agree.
     """
     files = entry_for(folder)
     if "manifest.json" in files:
@@ -110,20 +100,17 @@ def inspect(folder: Path, store: Store, prose: Prose | None = None) -> Publicati
 
 
 def _check_files(folder: Path, files: Mapping[str, FileEntry], wanted: tuple[str, ...]) -> None:
-    for name in wanted:
-        if name not in files:
-            raise InputError(f"has no {name}", path=folder)
-    if CARD not in files:
-        raise InputError(
-            f"has no card, {CARD}",
-            path=folder,
-            remedy="Write one: what it is, what it is good for, what not; with the lines "
-            f"{BEGIN!r} and {END!r}, between which the facts are put.",
-        )
-    if odd := sorted(set(files) - {*wanted, CARD}):
-        raise InputError(
-            f"holds {', '.join(odd)}, which is no part of it", path=folder, remedy="Remove it."
-        )
+    found, remedy = None, None
+    if lacking := [name for name in wanted if name not in files]:
+        found = f"has no {lacking[0]}"
+    elif CARD not in files:
+        found = f"has no card, {CARD}"
+        remedy = "Write one: what it is, what it is good for, what not; with the lines "
+        remedy += f"{BEGIN!r} and {END!r}, between which the facts are put."
+    elif odd := sorted(set(files) - {*wanted, CARD}):
+        found, remedy = f"holds {', '.join(odd)}, which is no part of it", "Remove it."
+    if found:
+        raise InputError(found, path=folder, remedy=remedy)
 
 
 @contextmanager
@@ -143,7 +130,7 @@ def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -
     with _found_in(folder / "manifest.json"):
         check_versioned(manifest.id)
         artifact = model_artifact(manifest, files)
-        facts = model_facts(manifest, _without_card(files))
+        facts = model_facts(manifest, files)
     findings = [
         f"{len(files)} files, as the manifest names them",
         check_with_onnx(folder / "model.onnx"),
@@ -178,12 +165,14 @@ def _check_parity(model: Model) -> str:
     return f"NumPy and ONNX Runtime on {rows.size} genes: largest difference {off:.1e}"
 
 
-def _inspect_features(folder: Path, files: Mapping[str, FileEntry], prose: Prose) -> Publication:
+def _inspect_features(
+    folder: Path, files: Mapping[str, FileEntry], prose: Mapping[str, str]
+) -> Publication:
     name = folder.resolve().name
     with _found_in(folder):
         check_versioned(name)
     features = FeatureSet.load(folder)
-    artifact = Artifact(name, "features", prose.title, prose.license, prose.citation, None, files)
+    artifact = Artifact(name, "features", features=None, files=files, **prose)
     for side in SIDES:
         direct = total_bases(features.pieces(side), len(features.side_tracks[side]))
         if abs(features.sums(side)[0] - direct).sum():
@@ -195,14 +184,7 @@ def _inspect_features(folder: Path, files: Mapping[str, FileEntry], prose: Prose
         f"{len(files)} files, as features.json names them",
         f"{len(features)} {features.layout.level}s: sums and sites agree",
     ]
-    facts = feature_facts(
-        name, features, _without_card(files), license=prose.license, citation=prose.citation
-    )
-    return _with_card(artifact, folder, facts, findings)
-
-
-def _without_card(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
-    return {name: entry for name, entry in files.items() if name != CARD}
+    return _with_card(artifact, folder, feature_facts(artifact, features), findings)
 
 
 def _with_card(artifact: Artifact, folder: Path, facts: str, findings: list[str]) -> Publication:
@@ -236,31 +218,31 @@ def lay_out(publication: Publication, folder: Path, zoo: Path, builtin: Registry
     check_folder(zoo if zoo.exists() else zoo.parent, zoo)
     artifact = publication.artifact
     target = zoo / artifact.folder
-    new = [path for path in (zoo, target.parent) if not path.exists()]
-    placed = False
-    try:
-        for path in new:
-            path.mkdir()
-        with _alone(zoo):
+    # What was made goes again unless everything succeeds; the artifact while others are kept out.
+    with ExitStack() as made:
+        for path in (zoo, target.parent):
+            if not path.exists():
+                path.mkdir()
+                made.callback(_remove_if_empty, path)
+        with _alone(zoo), ExitStack() as placed:
             _sweep(zoo)
             registry = zoo_registry(zoo)
             joined = _with(registry, artifact, builtin, zoo / "registry.yaml")
-            try:
-                placed = _place(publication, folder, target)
-                if joined is not registry:
-                    write_registry(joined, zoo / "registry.yaml")
-            except BaseException:
-                if placed:
-                    shutil.rmtree(target, ignore_errors=True)
-                raise
-    except BaseException:
-        if zoo in new:
-            (zoo / _LOCK).unlink(missing_ok=True)
-        for path in reversed(new):
-            with suppress(OSError):
-                path.rmdir()
-        raise
-    return placed or joined is not registry
+            new = _place(publication, folder, target)
+            if new:
+                placed.callback(shutil.rmtree, target, ignore_errors=True)
+            if joined is not registry:
+                write_registry(joined, zoo / "registry.yaml")
+            placed.pop_all()
+        made.pop_all()
+    return new or joined is not registry
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        if [entry.name for entry in entries_of(folder)] == [_LOCK]:
+            (folder / _LOCK).unlink()
+        folder.rmdir()
 
 
 def _with(registry: Registry, artifact: Artifact, builtin: Registry, path: Path) -> Registry:

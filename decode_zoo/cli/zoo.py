@@ -263,19 +263,20 @@ def publish(
 
     Whoever names that registry in DECODE_ZOO_REGISTRY, as a file or as a URL, has what it lists.
     """
-    from decode_zoo.publication import Prose, inspect, lay_out, zoo_registry
+    from decode_zoo.publication import inspect, lay_out, zoo_registry
     from decode_zoo.registry import Origin, load_registry
     from decode_zoo.store import Store, builtin_registry_path
 
-    prose = Prose(title, license_id, citation) if title and license_id and citation else None
-    if prose is None and (title or license_id or citation):
+    given = {"title": title, "license": license_id, "citation": citation}
+    prose = {name: text for name, text in given.items() if text}
+    if 0 < len(prose) < len(given):
         raise UsageError("A feature set needs --title, --license and --citation, all three.")
     store = Store.default()
     if zoo is not None:
         place = zoo.absolute()
         origin = Origin(str(place / "registry.yaml"), (str(place),))
         store = replace(store, registry=store.registry.joined(zoo_registry(zoo), origin))
-    publication = inspect(folder, store, prose)
+    publication = inspect(folder, store, prose or None)
     for finding in publication.findings:
         click.echo(finding)
     artifact = publication.artifact

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from decode_zoo.artifact import Artifact, FileEntry, check_versioned, entry_for
-from decode_zoo.cards import BEGIN, END, model_facts, with_facts
+from decode_zoo.cards import BEGIN, CARD, END, model_facts, with_facts
 from decode_zoo.errors import InputError
 from decode_zoo.files import read_at_most
 from decode_zoo.manifest import Manifest
-from decode_zoo.publication import CARD
 from decode_zoo.registry import load_registry
 from decode_zoo.store import builtin_registry_path
 
