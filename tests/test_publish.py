@@ -23,6 +23,7 @@ from decode_zoo.registry import parse_registry
 from tests.server import serving
 from tests.test_builder import GENES, Peak, build
 
+pytestmark = pytest.mark.fault
 TOY = Path(__file__).parent / "data/toy"
 PUBLISHED = "toy-decode-v1"
 ID = "lab-decode-v1"  # as long as the other: the id is in the graph, too
@@ -264,7 +265,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.fault
 @pytest.mark.parametrize("case", REFUSED)
 def test_bundle_that_does_not_prove_itself_is_not_published(call, bundle, zoo, case):
     spoil, code, message = REFUSED[case]
@@ -275,7 +275,6 @@ def test_bundle_that_does_not_prove_itself_is_not_published(call, bundle, zoo, c
     assert not zoo.exists()
 
 
-@pytest.mark.fault
 def test_another_content_under_a_published_id_is_refused(call, bundle, zoo):
     call("publish", bundle, "--to", zoo)
     before = everything(zoo)
@@ -286,7 +285,6 @@ def test_another_content_under_a_published_id_is_refused(call, bundle, zoo):
     assert everything(zoo) == before
 
 
-@pytest.mark.fault
 def test_ids_of_decode_zoo_are_taken(call, bundle, zoo):
     graph = bundle / "model.onnx"
     graph.write_bytes(graph.read_bytes().replace(ID.encode(), PUBLISHED.encode()))
@@ -297,7 +295,6 @@ def test_ids_of_decode_zoo_are_taken(call, bundle, zoo):
     assert not zoo.exists()
 
 
-@pytest.mark.fault
 def test_a_failing_disk_leaves_no_half_of_a_publication(call, bundle, zoo, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
@@ -310,7 +307,6 @@ def test_a_failing_disk_leaves_no_half_of_a_publication(call, bundle, zoo, monke
     assert not zoo.exists()
 
 
-@pytest.mark.fault
 def test_a_bundle_that_changes_meanwhile_is_not_published(call, bundle, zoo, monkeypatch):
     real = publication.lay_out
 
@@ -325,7 +321,6 @@ def test_a_bundle_that_changes_meanwhile_is_not_published(call, bundle, zoo, mon
     assert not zoo.exists()
 
 
-@pytest.mark.fault
 def test_a_folder_that_is_in_no_registry_is_not_replaced(call, bundle, zoo):
     target = zoo / "models" / ID
     target.mkdir(parents=True)
@@ -336,7 +331,6 @@ def test_a_folder_that_is_in_no_registry_is_not_replaced(call, bundle, zoo):
     assert everything(zoo) == {f"models/{ID}/mine.txt": b"x"}
 
 
-@pytest.mark.fault
 def test_two_publishers_do_not_meet(call, bundle, zoo, monkeypatch):
     call("publish", bundle, "--to", zoo)
     before = everything(zoo)
@@ -350,7 +344,6 @@ def test_two_publishers_do_not_meet(call, bundle, zoo, monkeypatch):
     assert everything(zoo) == before
 
 
-@pytest.mark.fault
 @pytest.mark.parametrize(
     ("owner", "name"), [("shutil", "copyfile"), ("publication", "write_registry"), ("os", "rename")]
 )
@@ -367,7 +360,6 @@ def test_a_publisher_that_is_killed_does_not_block_the_zoo(call, bundle, sites, 
     assert registry.artifacts[ID].files == entry_for(zoo / "models" / ID)
 
 
-@pytest.mark.fault
 def test_sweeping_touches_nothing_but_what_publishers_left(call, bundle, zoo):
     names = (".decode-zoo-mine.tmp", "x.tmp", f".decode-zoo-{'0' * 32}.tmp.bak")
     for folder in (zoo, zoo / "models", zoo / "mine"):
@@ -381,7 +373,6 @@ def test_sweeping_touches_nothing_but_what_publishers_left(call, bundle, zoo):
     assert not list(zoo.glob(f"*{'1' * 32}*"))
 
 
-@pytest.mark.fault
 def test_broken_registry_of_a_zoo_is_not_overwritten(call, bundle, zoo):
     zoo.mkdir()
     (zoo / "registry.yaml").write_text("format_version: 1\nmirrors: []\nartifact: {}\n")
@@ -411,7 +402,6 @@ def test_what_is_asked_for_wrongly_is_told(
     assert message in err
 
 
-@pytest.mark.fault
 def test_sums_of_other_sites_are_refused(call, sites):
     arrays = dict(read_arrays(sites / "sites.npz"))
     lengths = arrays["promoter_lengths"].copy()
