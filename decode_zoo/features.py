@@ -46,7 +46,7 @@ from decode_zoo.files import read_at_most, sha256_of
 from decode_zoo.genes import GeneIndex
 from decode_zoo.layout import LONGEST, SIDES, Layout, Side
 from decode_zoo.names import track_fault
-from decode_zoo.pooling import PooledRows, SitePieces, head_bases, take_columns, total_bases
+from decode_zoo.pooling import PooledRows, SitePieces, take_columns, total_bases
 from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.sites import Track
 
@@ -280,9 +280,8 @@ class FeatureSet:
     @cached_property
     def index(self) -> GeneIndex:
         """Finds rows by id, symbol or alias."""
-        return GeneIndex.from_columns(
-            self.rows.ids, self.rows.symbols, self.rows.biotypes, self.aliases
-        )
+        rows = self.rows
+        return GeneIndex(rows.ids, rows.symbols, rows.biotypes, self.aliases)
 
     def tracks(self, side: Side) -> list[str]:
         """Names of the tracks of a side, in column order (the mask channel is not a track).
@@ -536,10 +535,11 @@ class FeatureSet:
                     stored_csr(self._pooled, f"{side}_head{k}", shape) for k in range(kernel - 1)
                 ]
             else:
-                pieces = self.pieces(side)
+                pieces, width = self.pieces(side), self.layout.bin
                 total = total_bases(pieces, shape[1])
                 heads = [
-                    head_bases(pieces, shape[1], k, self.layout.bin) for k in range(kernel - 1)
+                    total_bases(pieces, shape[1], k * width, (k + 1) * width)
+                    for k in range(kernel - 1)
                 ]
             sums = [total]
             for head in heads:
@@ -638,7 +638,8 @@ class FeatureSet:
             positions[f"{side}_lengths"] = compact(part.ends - part.starts)
             store_csr(pooled, f"{side}_total", total_bases(part, n_tracks))
             for k in range(HEAD_BINS[side]):
-                head = head_bases(part, n_tracks, k, self.layout.bin)
+                first = k * self.layout.bin
+                head = total_bases(part, n_tracks, first, first + self.layout.bin)
                 store_csr(pooled, f"{side}_head{k}", head)
         write_arrays(folder / "sites.npz", positions)
         write_arrays(folder / "pooled.npz", pooled)

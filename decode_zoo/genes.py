@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.reader import Table
+from decode_zoo.reader import Table, first_twice
 
 __all__ = ["GeneIndex", "Resolution", "read_aliases", "read_ids", "strip_version"]
 
@@ -81,61 +81,32 @@ class Resolution:
     status: list[str]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class GeneIndex:
-    """The genes of a feature set, findable by id, symbol and alias (see `from_columns`).
+    """The genes of a feature set, findable by id, symbol and alias.
 
-    Ids are unique and without version. Symbols and biotypes are '' where a gene has none; several
-    genes may share a symbol. Aliases are former symbols, Entrez or RefSeq ids.
+    `ids` are kept without version. Symbols and biotypes are '' where a gene has none; several genes
+    may share a symbol. Aliases (former symbols, Entrez or RefSeq ids) of other genes are ignored.
     """
 
-    ids: tuple[str, ...]
-    symbols: tuple[str, ...]
-    biotypes: tuple[str, ...]
-    aliases: Mapping[str, str]
-
-    @classmethod
-    def from_columns(
-        cls,
+    def __init__(
+        self,
         ids: Iterable[str],
-        symbols: Iterable[object] | None = None,
-        biotypes: Iterable[object] | None = None,
+        symbols: Sequence[str],
+        biotypes: Sequence[str],
         aliases: Mapping[str, str] | None = None,
-    ) -> GeneIndex:
-        """Build an index from columns of equal length; raise InputError if an id occurs twice.
-
-        What is not text among symbols and biotypes counts as ''. Aliases of genes that are not in
-        `ids` are ignored.
-        """
-        names = tuple(map(strip_version, ids))
-        index = cls(
-            names, _texts(symbols, len(names)), _texts(biotypes, len(names)), dict(aliases or {})
-        )
-        if not len(index.ids) == len(index.symbols) == len(index.biotypes):
+    ) -> None:
+        self.ids = [strip_version(name) for name in ids]
+        self.symbols, self.biotypes, self.aliases = symbols, biotypes, aliases or {}
+        self._id_rows = {name: row for row, name in enumerate(self.ids)}
+        if len(self._id_rows) < len(self.ids):
             raise InputError(
-                f"Gene columns differ in length: {len(index.ids)} ids, "
-                f"{len(index.symbols)} symbols, {len(index.biotypes)} biotypes.",
-                remedy="Give one symbol and one biotype a gene.",
-            )
-        if len(index._id_rows) < len(names):
-            row = next(row for row, name in enumerate(names) if index._id_rows[name] != row)
-            raise InputError(
-                f"Gene id {names[row]} occurs twice (versions aside).",
+                f"Gene id {first_twice(self.ids)} occurs twice (versions aside).",
                 remedy="Keep one row a gene.",
             )
-        return index
 
     def __len__(self) -> int:
         """Return the number of genes."""
         return len(self.ids)
-
-    def __repr__(self) -> str:
-        """Summarise: the columns themselves would fill the screen."""
-        return f"GeneIndex({len(self)} genes, {len(self.aliases)} aliases)"
-
-    @cached_property
-    def _id_rows(self) -> dict[str, int]:
-        return dict(zip(self.ids, range(len(self.ids)), strict=True))
 
     @cached_property
     def _symbol_rows(self) -> dict[str, int]:
@@ -162,24 +133,23 @@ class GeneIndex:
         """Choose among genes that share a symbol, by the first rule that leaves one."""
         coding = [row for row in bearers if self.biotypes[row] == "protein_coding"]
         # ENSGR... is how GENCODE named the Y copies before it wrote _PAR_Y.
-        own = [
-            row
-            for row in bearers
-            if not self.ids[row].endswith("_PAR_Y") and not self.ids[row].startswith("ENSGR")
-        ]
-        for rows in (coding, own, [row for row in coding if row in own]):
+        copies = {row for row in bearers if re.match("ENSGR|.*_PAR_Y$", self.ids[row], re.DOTALL)}
+        own = [row for row in bearers if row not in copies]
+        for rows in (coding, own, [row for row in coding if row not in copies]):
             if len(rows) == 1:
                 return rows[0]
         return _AMBIGUOUS
 
     def _find(self, name: str) -> int | None:
         accession = strip_version(name)
-        row = self._id_rows.get(accession)
-        if row is None:
-            row = self._symbol_rows.get(name)
-        if row is None:
-            row = self._alias_rows.get(accession)
-        return row
+        for rows, key in (
+            (self._id_rows, accession),
+            (self._symbol_rows, name),
+            (self._alias_rows, accession),
+        ):
+            if key in rows:
+                return rows[key]
+        return None
 
     def resolve(self, queries: Sequence[str]) -> Resolution:
         """Find the gene that each query means: by id, else symbol, else alias.
@@ -208,9 +178,9 @@ class GeneIndex:
                 symbols.append("")
                 status.append("unknown_gene" if row is None else "ambiguous_symbol")
                 continue
+            rows.append(row)
             gene_ids.append(self.ids[row])
             symbols.append(self.symbols[row])
-            rows.append(row)
             status.append(f"duplicate_of:{self.ids[row]}" if row in seen else "ok")
             seen.add(row)
         return Resolution(np.array(rows, dtype=np.int64), gene_ids, symbols, status)
@@ -220,11 +190,8 @@ class GeneIndex:
 
         None if fewer than one query in ten is unknown and none of them is several genes.
         """
-        unknown = [
-            query.strip()
-            for query, status in zip(queries, resolution.status, strict=True)
-            if status == "unknown_gene"
-        ]
+        pairs = zip(queries, resolution.status, strict=True)
+        unknown = [query.strip() for query, status in pairs if status == "unknown_gene"]
         if several := [name for name in unknown if self._several(name)]:
             lines = "1 line names" if len(several) == 1 else f"{len(several)} lines name"
             return f"{lines} several genes, such as {several[0][:60]!r}: give one gene a line"
@@ -239,7 +206,7 @@ class GeneIndex:
         return f"{line}; {count} of them {reason}"
 
     def _several(self, name: str) -> bool:
-        """Tell whether a name falls into known ones."""
+        """Return whether a name falls into known ones."""
         parts = [part for part in _SEPARATORS.split(name) if part]
         return len(parts) > 1 and all(self._find(part) is not None for part in parts)
 
@@ -254,13 +221,6 @@ class GeneIndex:
         if self._find(name.upper()) is not None:
             return "would match in upper case: are these mouse symbols?"
         return None
-
-
-def _texts(column: Iterable[object] | None, length: int) -> tuple[str, ...]:
-    """Return a text column, with '' for what is missing."""
-    if column is None:
-        return ("",) * length
-    return tuple(value if isinstance(value, str) else "" for value in column)
 
 
 def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -173,7 +173,7 @@ def read_targets(
     bases = [str(gene).removesuffix(_PAR_Y) for gene in annotation.gene_ids]
     gene_of_row, ids = pd.factorize(np.array(bases, object))
     _, firsts = np.unique(gene_of_row, return_index=True)
-    index = GeneIndex.from_columns(
+    index = GeneIndex(
         ids, annotation.symbols[firsts].tolist(), annotation.biotypes[firsts].tolist(), aliases
     )
     members, names = pd.factorize(np.array([g for found in sets for g in found.genes], object))

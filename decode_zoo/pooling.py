@@ -10,7 +10,7 @@ from scipy import sparse
 
 from decode_zoo.intervals import ranges
 
-__all__ = ["PooledRows", "SitePieces", "head_bases", "take_columns", "total_bases"]
+__all__ = ["PooledRows", "SitePieces", "take_columns", "total_bases"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -74,39 +74,16 @@ def take_columns(matrix: sparse.csr_array, columns: IntArray) -> sparse.csr_arra
     return chosen
 
 
-def total_bases(pieces: SitePieces, n_tracks: int) -> sparse.csr_array:
-    """Covered bases of each row and track over all positions, shape (n_rows, n_tracks)."""
-    return _csr(
-        pieces.rows(),
-        pieces.tracks,
-        pieces.ends - pieces.starts,
-        (pieces.indptr.size - 1, n_tracks),
-    )
-
-
-def head_bases(pieces: SitePieces, n_tracks: int, k: int, width: int) -> sparse.csr_array:
-    """Covered bases of each row and track in bin k, shape (n_rows, n_tracks)."""
-    bases = np.minimum(pieces.ends, (k + 1) * width) - np.maximum(pieces.starts, k * width)
-    inside = bases > 0
-    return _csr(
-        pieces.rows()[inside],
-        pieces.tracks[inside],
-        bases[inside],
-        (pieces.indptr.size - 1, n_tracks),
-    )
-
-
-def _csr(
-    rows: IntArray, columns: IntArray, values: IntArray, shape: tuple[int, int]
+def total_bases(
+    pieces: SitePieces, n_tracks: int, first: int = 0, last: int | None = None
 ) -> sparse.csr_array:
-    """Sum entries that are already sorted by row and column."""
-    key = rows * shape[1] + columns
-    if key.size:
-        starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        values = np.add.reduceat(values, starts)
-        rows, columns = rows[starts], columns[starts]
-    counts = np.bincount(rows, minlength=shape[0])
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    return sparse.csr_array(
-        (values.astype(np.int32), columns.astype(np.int32), indptr), shape=shape
-    )
+    """Return covered bases of each row and track, shape (n_rows, n_tracks).
+
+    Only the local bases from `first` to before `last` count.
+    """
+    ends = pieces.ends if last is None else np.minimum(pieces.ends, last)
+    bases = ends - np.maximum(pieces.starts, first)
+    inside = bases > 0
+    where = pieces.rows()[inside], pieces.tracks[inside]
+    shape = (pieces.indptr.size - 1, n_tracks)
+    return sparse.csr_array((bases[inside].astype(np.int32), where), shape=shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 
-_BED_SUFFIXES = (".bed", ".narrowpeak", ".broadpeak", ".bed3", ".bed6")
+_BED_SUFFIXES = (".bed", ".narrowPeak", ".broadPeak", ".bed3", ".bed6")
+_SUFFIX = re.compile(rf"({'|'.join(map(re.escape, _BED_SUFFIXES))})?(\.gz)?$", re.IGNORECASE)
 _DEFAULT_KIND = {"promoter": "tf", "rna": "rbp"}
 _MANIFESTS = ("manifest.tsv", "manifest.tsv.gz")
 # Column names of manifests, ours first.
@@ -85,17 +87,13 @@ def describe_tracks(tracks: Sequence[Track]) -> str:
     return f"{len(tracks)} tracks of {regulators} regulators ({parts})"
 
 
-def _stem(path: Path) -> str:
-    """File name without .gz and one suffix of BED's family."""
-    name = path.name.removesuffix(".gz")
-    for suffix in _BED_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
 def _is_bed(path: Path) -> bool:
-    return path.name.removesuffix(".gz").lower().endswith(_BED_SUFFIXES)
+    return bool(_SUFFIX.search(path.name)[1])  # type: ignore[index]
+
+
+def _stem(path: Path) -> str:
+    """Return a file's name without .gz and one suffix of BED's family."""
+    return _SUFFIX.sub("", path.name, count=1)
 
 
 def find_site_files(
