@@ -210,18 +210,14 @@ def _assemble(
     loci = loci.assign(id=pd.Series(ids, loci.index, dtype=object))[named]
 
     # Union of exons, all loci at once: each locus is a stretch of its own on one axis.
-    stretch = genome.span
-    offset = exons["locus"].to_numpy(np.int64) * stretch
-    position = offset + genome.offsets[exons["chrom"].to_numpy()]
-    starts, ends = merge(position + exons["start"].to_numpy(), position + exons["end"].to_numpy())
-    owner = starts // stretch
-    kept = np.isin(owner, loci.index.to_numpy())
-    starts, ends, owner = starts[kept], ends[kept], owner[kept]
+    shift = exons["locus"].to_numpy(np.int64) * genome.span
+    starts, ends = merge(shift + exons["start"].to_numpy(), shift + exons["end"].to_numpy())
+    kept = np.isin(starts // genome.span, loci.index.to_numpy())
+    starts, ends = starts[kept], ends[kept]
+    owner = starts // genome.span
     row = np.searchsorted(loci.index.to_numpy(), owner)
-    chroms = loci["chrom"].to_numpy(np.int64)
-    base = owner * stretch + genome.offsets[chroms[row]]
     indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(loci)))))
-    exon_starts, exon_ends = starts - base, ends - base
+    exon_starts, exon_ends = starts - owner * genome.span, ends - owner * genome.span
     strands = loci["strand"].to_numpy(np.int8)
     rows = loci["id"].to_numpy(str)
     genes = rows if level == "gene" else loci["gene"].to_numpy(str)
@@ -232,7 +228,7 @@ def _assemble(
         gene_ids=genes,
         symbols=symbols.to_numpy(str),
         biotypes=loci["biotype"].to_numpy(str),
-        chroms=chroms,
+        chroms=loci["chrom"].to_numpy(np.int64),
         strands=strands,
         tss=np.where(strands > 0, exon_starts[indptr[:-1]], exon_ends[indptr[1:] - 1] - 1),
         exon_indptr=indptr.astype(np.int64),

@@ -18,7 +18,6 @@ from decode_zoo.intervals import merge, overlap_pairs, ranges
 from decode_zoo.sites import Sites
 
 __all__ = [
-    "Boundary",
     "Pieces",
     "Regions",
     "clip_sites",
@@ -28,7 +27,6 @@ __all__ = [
 ]
 
 IntArray = npt.NDArray[np.int64]
-Boundary = Literal["clip", "within"]
 
 
 @dataclass(frozen=True)
@@ -61,21 +59,6 @@ class Pieces:
     ends: IntArray
 
 
-def _regions(
-    starts: IntArray,
-    ends: IntArray,
-    rows: IntArray,
-    reverse: npt.NDArray[np.bool_],
-    bases: IntArray,
-    genome: Genome,
-    stranded: bool,
-) -> Regions:
-    if stranded:
-        starts, ends = starts + reverse * genome.span, ends + reverse * genome.span
-    order = np.lexsort((rows, ends, starts))
-    return Regions(starts[order], ends[order], rows[order], reverse[order], bases[order], stranded)
-
-
 def promoter_regions(
     annotation: Annotation, genome: Genome, upstream: int, downstream: int, *, stranded: bool
 ) -> Regions:
@@ -90,9 +73,8 @@ def promoter_regions(
     length = genome.lengths[annotation.chroms]
     starts, ends = np.maximum(left, 0), np.minimum(right, length)
     bases = np.where(reverse, right - ends, starts - left)
-    offset = genome.offsets[annotation.chroms]
     rows = np.arange(len(annotation), dtype=np.int64)
-    return _regions(starts + offset, ends + offset, rows, reverse, bases, genome, stranded)
+    return _regions(annotation, genome, starts, ends, rows, bases, stranded)
 
 
 def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Regions:
@@ -103,24 +85,34 @@ def rna_regions(annotation: Annotation, genome: Genome, *, stranded: bool) -> Re
     reverse = annotation.strands[rows] < 0
     # Exons ascend along the chromosome: the bases 5' of one are those of the exons before it, or
     # on the minus strand those of the exons after it.
-    through = np.cumsum(lengths)
-    row_total = annotation.rna_lengths
-    row_before = np.cumsum(row_total) - row_total
-    ahead = through - row_before[rows]
-    bases = np.where(reverse, row_total[rows] - ahead, ahead - lengths)
-    offset = genome.offsets[annotation.chroms[rows]]
+    totals = annotation.rna_lengths
+    through = np.cumsum(lengths) - (np.cumsum(totals) - totals)[rows]
+    bases = np.where(reverse, totals[rows] - through, through - lengths)
     return _regions(
-        annotation.exon_starts + offset,
-        annotation.exon_ends + offset,
-        rows,
-        reverse,
-        bases,
-        genome,
-        stranded,
+        annotation, genome, annotation.exon_starts, annotation.exon_ends, rows, bases, stranded
     )
 
 
-def clip_sites(sites: Sites, regions: Regions, genome: Genome, boundary: Boundary) -> Pieces:
+def _regions(
+    annotation: Annotation,
+    genome: Genome,
+    starts: IntArray,
+    ends: IntArray,
+    rows: IntArray,
+    bases: IntArray,
+    stranded: bool,
+) -> Regions:
+    """Move regions from their chromosomes to the linear axis and sort them there."""
+    reverse = annotation.strands[rows] < 0
+    offset = genome.offsets[annotation.chroms[rows]] + reverse * genome.span * stranded
+    starts, ends = starts + offset, ends + offset
+    order = np.lexsort((rows, ends, starts))
+    return Regions(starts[order], ends[order], rows[order], reverse[order], bases[order], stranded)
+
+
+def clip_sites(
+    sites: Sites, regions: Regions, genome: Genome, boundary: Literal["clip", "within"]
+) -> Pieces:
     """Cut sites at the borders of regions and express them in local coordinates.
 
     Overlapping sites of a track count once. A site that crosses a region's border counts with the
@@ -149,23 +141,14 @@ def clip_sites(sites: Sites, regions: Regions, genome: Genome, boundary: Boundar
         regions.reverse[region], regions.ends[region] - right, left - regions.starts[region]
     )
     local = local + regions.bases[region]
-    return _canonical(
-        regions.rows[region], codes[site], local, local + (right - left), len(sites.tracks)
-    )
-
-
-def _canonical(
-    rows: IntArray, tracks: IntArray, starts: IntArray, ends: IntArray, n_tracks: int
-) -> Pieces:
-    """Sort pieces, joining those that touch (as the parts of a site on both sides of a splice)."""
-    if not rows.size:
-        return Pieces(rows, tracks, starts, ends)
-    stretch = int(ends.max()) + 1
-    shift = (rows * n_tracks + tracks) * stretch
-    starts, ends = merge(starts + shift, ends + shift)
+    # Pieces that touch are joined, such as the parts of a site on both sides of a splice.
+    row, right = regions.rows[region], local + (right - left)
+    stretch = int(right.max(initial=0)) + 1
+    shift = (row * len(sites.tracks) + codes[site]) * stretch
+    starts, ends = merge(local + shift, right + shift)
     key = starts // stretch
-    shift = key * stretch
-    return Pieces(key // n_tracks, key % n_tracks, starts - shift, ends - shift)
+    row, track = np.divmod(key, max(len(sites.tracks), 1))
+    return Pieces(row, track, starts - key * stretch, ends - key * stretch)
 
 
 def covered_bases(

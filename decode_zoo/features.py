@@ -63,6 +63,7 @@ _LONGEST = 1 << 32
 # Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
 # needs (its RNA kernels span three bins, its promoter kernels one).
 HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}
+_AGAIN = "Build or fetch the feature set again."
 _LINES = re.compile("[\t\n\x85\u2028\u2029]")
 _SITE_PARTS = ("counts", "tracks", "starts", "lengths")
 _EXON_PARTS = ("counts", "starts", "lengths")
@@ -105,19 +106,17 @@ class Rows:
     def contradictions(self) -> list[str]:
         """Return what in the columns cannot be."""
         wrong = {
-            "columns of different lengths": len({len(column) for column in vars(self).values()})
-            > 1,
+            "columns of different lengths": len(set(map(len, vars(self).values()))) > 1,
             "an id twice": len(set(self.ids)) < len(self.ids),
             "strands other than 1 and -1": not set(self.strands) <= {-1, 1},
         }
         for name, limit in (("tss", _LONGEST), ("rna_lengths", LONGEST)):
             column = getattr(self, name) or [0]
-            wrong[f"{name} that are negative or too large"] = (
-                min(column) < 0 or max(column) >= limit
-            )
+            fits = 0 <= min(column) <= max(column) < limit
+            wrong[f"{name} that are negative or too large"] = not fits
         for name in ("ids", "gene_ids", "symbols", "biotypes", "chroms"):
             text = "".join(getattr(self, name))
-            wrong[f"{name} with tabs or line ends"] = _LINES.search(text) is not None
+            wrong[f"{name} with tabs or line ends"] = bool(_LINES.search(text))
         return [what for what, found in wrong.items() if found]
 
 
@@ -151,33 +150,16 @@ class FeatureSet:
     """Covered bases of many genes for many tracks.
 
     Open one with `FeatureSet.load` (a folder) or ``decode_zoo.load_features`` (a published id).
-
-    Attributes
-    ----------
-    layout : Layout
-        Genome, bins and window.
-    rows : Rows
-        The genes.
-    side_tracks : Mapping[Side, tuple of Track]
-        The tracks of each side, in column order.
-    aliases : Mapping[str, str]
-        Other names of genes → gene id.
-    builder_version : str
-        Version of decode-zoo that built it.
-    locate : callable
-        File name → path of a file of this set.
-    sha256, array_sha256
-        Of features.json, and of the files with arrays as features.json names them.
     """
 
-    layout: Layout
-    rows: Rows
-    side_tracks: Mapping[Side, tuple[Track, ...]]
-    aliases: Mapping[str, str] = field(repr=False)
-    builder_version: str
-    locate: Callable[[str], Path] = field(repr=False, compare=False)
-    sha256: str = ""
-    array_sha256: Mapping[str, str] = field(default_factory=dict)
+    layout: Layout  # genome, bins and window
+    rows: Rows  # the genes
+    side_tracks: Mapping[Side, tuple[Track, ...]]  # in column order
+    aliases: Mapping[str, str]  # other names of genes → gene id
+    builder_version: str  # of decode-zoo
+    locate: Callable[[str], Path] = field(compare=False)  # name → path of a file of this set
+    sha256: str = ""  # of features.json
+    array_sha256: Mapping[str, str] = field(default_factory=dict)  # of the files with arrays
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
@@ -196,17 +178,9 @@ class FeatureSet:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> FeatureSet:
-        """Open a feature set in a folder.
+        """Open a feature set in a folder; positions need its sites.npz.
 
-        Parameters
-        ----------
-        folder : path-like
-            Folder with features.json, pooled.npz and, for positions, sites.npz.
-
-        Raises
-        ------
-        InputError
-            If it is not a feature set, or of a newer format.
+        InputError if it is none, or of a newer format.
         """
         path = Path(folder)
         if not (path / "features.json").is_file():
@@ -248,7 +222,7 @@ class FeatureSet:
             raise InputError(
                 f"contradicts itself: {'; '.join(wrong[:5])}",
                 path=path,
-                remedy="Build or fetch the feature set again.",
+                remedy=_AGAIN,
             )
         return cls(
             header.layout,
@@ -284,12 +258,7 @@ class FeatureSet:
         return GeneIndex(rows.ids, rows.symbols, rows.biotypes, self.aliases)
 
     def tracks(self, side: Side) -> list[str]:
-        """Names of the tracks of a side, in column order (the mask channel is not a track).
-
-        Parameters
-        ----------
-        side : {"promoter", "rna"}
-        """
+        """Return the names of a side's tracks, in column order, without the mask channel."""
         return [track.name for track in self.side_tracks[_checked(side)]]
 
     def row(self, gene: str) -> int:
@@ -309,7 +278,7 @@ class FeatureSet:
             raise VerificationError(
                 f"{path} does not belong to this feature set: expected sha256 "
                 f"{self.array_sha256.get(name)}, got {found}.",
-                remedy="Build or fetch the feature set again.",
+                remedy=_AGAIN,
             )
         arrays = read_arrays(path)
         if arrays.keys() != _ARRAYS[name]:
@@ -390,7 +359,7 @@ class FeatureSet:
         return InputError(
             f"its {what} do not fit the genes and tracks of the feature set",
             path=self.locate(name),
-            remedy="Build or fetch it again.",
+            remedy=_AGAIN,
         )
 
     def n_bins(self, side: Side) -> IntArray:
@@ -400,7 +369,7 @@ class FeatureSet:
         return -(-self._lengths // self.layout.bin)
 
     def bins(self, gene: str, side: Side) -> pd.DataFrame:
-        """Covered bases of one gene, bin by bin, 5' to 3'.
+        """Return covered bases of one gene, bin by bin, 5' to 3'.
 
         Parameters
         ----------
@@ -411,8 +380,7 @@ class FeatureSet:
         Returns
         -------
         DataFrame of int64, shape (n_bins, n_tracks)
-            Bases (0 to bin width) of the bin covered by at least one site of the track. The
-            index is the bin number; promoter bin 0 starts at ``-upstream``.
+            Bases of each bin that sites of the track cover; promoter bin 0 is at ``-upstream``.
 
         Raises
         ------
@@ -434,23 +402,11 @@ class FeatureSet:
         pad: int = 0,
         dtype: npt.DTypeLike = np.float32,
     ) -> npt.NDArray[Any]:
-        """Full matrices of some rows, channel 0 the mask (bin width).
+        """Return full matrices of some rows, shape (n, n_bins + pad, 1 + n_tracks).
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-        side : {"promoter", "rna"}
-        columns : ndarray of int64, optional
-            Tracks wanted; all if not given. One past the last stands for a track without sites.
-        pad : int
-            Empty bins to add behind the last bin of the longest row.
-        dtype : dtype-like
-            Of the result.
-
-        Returns
-        -------
-        ndarray, shape (n, n_bins + pad, 1 + n_tracks)
-            ``n_bins`` is that of the longest row.
+        Channel 0 is the mask, the width of each bin, as far as it exists. `n_bins` is that of the longest row,
+        and `pad` empty bins follow. `columns` are the tracks wanted; one past the last stands for a
+        track without sites.
         """
         length = int(self.n_bins(side)[rows].max(initial=0)) + pad
         out = np.zeros((rows.size, length, 2 + len(self.side_tracks[_checked(side)])), dtype)
@@ -510,22 +466,12 @@ class FeatureSet:
         return np.maximum(last[:, None] - np.maximum(first[:, None], edges), 0)
 
     def sums(self, side: Side, kernel: int = 1) -> list[sparse.csr_array]:
-        """Position sums, all that linear convolutions of total width `kernel` see.
+        """Return position sums, all that linear convolutions of total width `kernel` (in bins) see.
 
-        ``S_k`` sums the bins from the k-th on, for k = 0 .. kernel - 1. With each sequence padded
-        by kernel - 1 empty bins on the right, the sum over positions of a convolution is
-        ``Σ_k W_kᵀ S_k`` (exact; docs/exactness.md).
-
-        Parameters
-        ----------
-        side : {"promoter", "rna"}
-        kernel : int
-            Composite kernel width in bins.
-
-        Returns
-        -------
-        list of csr_array of int32, each of shape (n_rows, n_tracks)
-            In bases.
+        ``S_k`` sums the bins from the k-th on, for k = 0 .. kernel - 1: with each sequence padded
+        by kernel - 1 empty bins on the right, the sum over positions of a convolution is ``Σ_k W_kᵀ
+        S_k`` (exact; docs/exactness.md). Each is a csr_array of int32, shape (n_rows, n_tracks), in
+        bases.
         """
         if (_checked(side), kernel) not in self._sums:
             shape = (len(self), len(self.side_tracks[side]))
@@ -561,7 +507,7 @@ class FeatureSet:
         kernel: int = 1,
         tracks: Sequence[str] | None = None,
     ) -> FloatArray:
-        """Position sums as a network eats them: a short sequence of `kernel` rows a gene.
+        """Return position sums as a network takes them: a short sequence of `kernel` rows a gene.
 
         Parameters
         ----------
