@@ -99,12 +99,7 @@ def read_gtf(path: str | os.PathLike[str], genome: Genome, *, level: Level = "ge
     genome : Genome
         Rows on sequences that it lacks (scaffolds, patches) are left out.
     level : {"gene", "transcript"}
-        What a row is.
-
-    Returns
-    -------
-    Annotation
-        Rows in the order of first appearance in the file.
+        What a row is; rows come in the order of first appearance in the file.
 
     Raises
     ------
@@ -255,19 +250,10 @@ def _unique_ids(
 
 
 def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tuple[int, int, int]]:
-    """Read transcription start sites: BED6, the id in column 4.
+    """Read transcription start sites: BED6 (plain or gzip), the id in column 4.
 
-    Parameters
-    ----------
-    path : path-like
-        BED file (plain or gzip). Of an interval wider than one base the 5' end counts.
-    genome : Genome
-        Sites on sequences that it lacks are left out.
-
-    Returns
-    -------
-    dict
-        Id without version → (chromosome code, 0-based position, strand).
+    Returns chromosome code, 0-based position and strand by id without version. Of an interval wider
+    than one base the 5' end counts. Sites on sequences that the genome lacks are left out.
 
     Raises
     ------
@@ -293,24 +279,11 @@ def read_tss_bed(path: str | os.PathLike[str], genome: Genome) -> dict[str, tupl
 def override_tss(
     annotation: Annotation, sites: Mapping[str, tuple[int, int, int]]
 ) -> tuple[Annotation, int]:
-    """Move the promoters of rows whose id has a measured start site.
+    """Move the promoters of rows whose id has a measured start site (`read_tss_bed`).
 
-    Only the promoter window follows the new start; exons stay as annotated, because a start site
-    says nothing about splicing. A site on another chromosome or strand than the gene is ignored.
-
-    Parameters
-    ----------
-    annotation : Annotation
-        Gene models; left as they are.
-    sites : Mapping[str, (int, int, int)]
-        Chromosome code, 0-based position and strand by id (`read_tss_bed`).
-
-    Returns
-    -------
-    annotation : Annotation
-        The same rows with the new start sites.
-    moved : int
-        How many rows were matched.
+    Returns the rows with the new start sites, and how many were moved. Only the promoter window
+    follows the new start; exons stay as annotated, because a start site says nothing about
+    splicing. A site on another chromosome or strand than the gene is ignored.
     """
     tss = annotation.tss.copy()
     moved = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,14 +17,14 @@ import decode_zoo
 from decode_zoo.annotation import Annotation
 from decode_zoo.bins import Pieces, Regions, clip_sites, promoter_regions, rna_regions
 from decode_zoo.cores import allowed_cores
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import UsageError
 from decode_zoo.features import FeatureSet, Rows
 from decode_zoo.files import atomic_dir
 from decode_zoo.genesets import TargetFile, read_targets
 from decode_zoo.genome import Genome
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import SitePieces
-from decode_zoo.sites import SiteFile, Track, read_sites
+from decode_zoo.sites import SiteFile, Track, read_sites, refuse_twice
 
 __all__ = ["annotation_of", "build_features", "merge_features"]
 
@@ -49,7 +48,7 @@ def build_features(
     force: bool = False,
     progress: Progress | None = None,
 ) -> FeatureSet:
-    """Build a feature set and write it to a folder.
+    """Build a feature set and write it to a folder, whole or not at all.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ def build_features(
     files : Mapping[Side, sequence of SiteFile]
         Site files of each side (`decode_zoo.sites.find_site_files`).
     folder : path-like
-        Where to write; appears whole or not at all.
+        Where to write.
     layout : Layout, optional
         Bins and window; genome and level are taken from the arguments.
     aliases : Mapping[str, str], optional
@@ -72,10 +71,6 @@ def build_features(
         Replace an existing feature set.
     progress : callable, optional
         Called with 1 after each file.
-
-    Returns
-    -------
-    FeatureSet
 
     Raises
     ------
@@ -158,12 +153,7 @@ def _gather(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    twice = [name for name, count in Counter(track.name for track in tracks).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"{len(twice)} track names occur in more than one source: {', '.join(twice[:5])}",
-            remedy="Name the tracks in a manifest's 'track' column.",
-        )
+    refuse_twice(track.name for track in tracks)
     return tuple(tracks), _group_by_row(parts, n_rows)
 
 
@@ -215,10 +205,6 @@ def merge_features(
         Where to write the union.
     force : bool
         Replace an existing feature set.
-
-    Returns
-    -------
-    FeatureSet
 
     Raises
     ------

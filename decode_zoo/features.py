@@ -404,9 +404,9 @@ class FeatureSet:
     ) -> npt.NDArray[Any]:
         """Return full matrices of some rows, shape (n, n_bins + pad, 1 + n_tracks).
 
-        Channel 0 is the mask, the width of each bin, as far as it exists. `n_bins` is that of the longest row,
-        and `pad` empty bins follow. `columns` are the tracks wanted; one past the last stands for a
-        track without sites.
+        Channel 0 is the mask, the width of each bin, as far as it exists. `n_bins` is that of the
+        longest row, and `pad` empty bins follow. `columns` are the tracks wanted; one past the last
+        stands for a track without sites.
         """
         length = int(self.n_bins(side)[rows].max(initial=0)) + pad
         out = np.zeros((rows.size, length, 2 + len(self.side_tracks[_checked(side)])), dtype)

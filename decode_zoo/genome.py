@@ -80,21 +80,12 @@ def canonical_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Genome:
-    """An assembly: chromosome names and lengths, and the linear axis through them.
+    """An assembly: chromosome names and lengths, and the linear axis through them."""
 
-    Attributes
-    ----------
-    build : str
-        Name of the assembly, e.g. ``hg38``.
-    sizes : Mapping[str, int]
-        Length in bases by canonical chromosome name (`canonical_name`).
-    spellings : Mapping[str, str]
-        Canonical name by the name that the assembly itself gives a sequence. Where that is a
-        RefSeq accession, other versions of it belong to other builds.
-    """
-
-    build: str
-    sizes: Mapping[str, int]
+    build: str  # name of the assembly, e.g. hg38
+    sizes: Mapping[str, int]  # length in bases by canonical name (`canonical_name`)
+    # Canonical name by the name that the assembly itself gives a sequence. Where that is a RefSeq
+    # accession, other versions of it belong to other builds.
     spellings: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

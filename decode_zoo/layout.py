@@ -18,30 +18,17 @@ LONGEST = 10_000_000
 
 @dataclass(frozen=True)
 class Layout:
-    """How positions become bins.
-
-    Attributes
-    ----------
-    genome : str
-        Assembly, e.g. ``hg38``.
-    level : {"gene", "transcript"}
-        What a row is.
-    bin : int
-        Bin width in bases (nt).
-    upstream, downstream : int
-        Promoter window in bases around the start site, in the direction of transcription.
-    boundary : {"clip", "within"}
-        What became of sites across an exon or window border.
-    promoter_stranded, rna_stranded : bool
-        Whether sites had to be on the gene's strand.
-    """
+    """How positions become bins."""
 
     genome: str = "hg38"
-    level: Literal["gene", "transcript"] = "gene"
-    bin: int = 100
+    level: Literal["gene", "transcript"] = "gene"  # what a row is
+    bin: int = 100  # bases (nt)
+    # Promoter window in bases around the start site, in the direction of transcription.
     upstream: int = 2000
     downstream: int = 1000
+    # Sites across an exon or window border count with the part inside, or not at all.
     boundary: Literal["clip", "within"] = "clip"
+    # Whether sites have to be on the gene's strand.
     promoter_stranded: bool = False
     rna_stranded: bool = True
 

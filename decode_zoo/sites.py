@@ -25,7 +25,15 @@ from decode_zoo.genome import Genome, read_strands, refuse_lines
 from decode_zoo.layout import Side
 from decode_zoo.reader import Table, read_columns
 
-__all__ = ["SiteFile", "Sites", "Track", "describe_tracks", "find_site_files", "read_sites"]
+__all__ = [
+    "SiteFile",
+    "Sites",
+    "Track",
+    "describe_tracks",
+    "find_site_files",
+    "read_sites",
+    "refuse_twice",
+]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -114,10 +122,6 @@ def find_site_files(
     by_name : bool
         The name column of the single file holds the regulator; its class is ``mirna``.
 
-    Returns
-    -------
-    list of SiteFile
-
     Raises
     ------
     InputError
@@ -156,7 +160,7 @@ def find_site_files(
         files = [SiteFile(path, _track_of_stem(_stem(path), side))]
     else:
         files = _read_manifest(path, side)
-    _refuse_duplicates((f.track.name for f in files if not f.by_name), path)
+    refuse_twice((f.track.name for f in files if not f.by_name), path)
     return files
 
 
@@ -167,7 +171,8 @@ def _track_of_stem(stem: str, side: Side) -> Track:
     return Track(stem, regulator, _DEFAULT_KIND[side], rest.partition(end)[0], stem)
 
 
-def _refuse_duplicates(names: Iterable[str], path: str | os.PathLike[str]) -> None:
+def refuse_twice(names: Iterable[str], path: Path | None = None) -> None:
+    """Raise InputError if a name of a track occurs more than once."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
@@ -180,47 +185,40 @@ def _refuse_duplicates(names: Iterable[str], path: str | os.PathLike[str]) -> No
 def _read_manifest(path: Path, side: Side) -> list[SiteFile]:
     table = Table.read(path)
     header = [name.lower() for name in table.header]
-    regulator_column = next((c for c in _REGULATOR_COLUMNS if c in header), None)
-    if "file" not in header or regulator_column is None:
-        raise InputError(
+    regulator_column = next((c for c in _REGULATOR_COLUMNS if c in header), "")
+    if "file" not in header or not regulator_column:
+        raise table.fault(
             "is neither a BED file (by its suffix) nor a manifest: its header must name the "
             "columns 'file' and 'regulator'",
-            path=path,
-            line=1,
+            1,
         )
     described: list[tuple[SiteFile, str]] = []
-    for number, cells in table.cells():
+    for line, cells in table.cells():
         row = dict(zip(header, cells, strict=False))
-        if not row.get("file"):
-            raise InputError("no file is named", path=path, line=number)
+        for column, what in (("file", "file"), (regulator_column, "regulator")):
+            if not row.get(column):
+                raise table.fault(f"no {what} is named", line)
         named = Path(os.path.normpath(row["file"]))
         file = path.parent / named
         # A manifest may come from elsewhere: it names its own files, and those beside its folder.
         if named.is_absolute() or named.parts[:2] == ("..", ".."):
-            raise InputError(
+            raise table.fault(
                 f"names a file neither in its own folder nor in one beside it: {row['file'][:80]}",
-                path=path,
-                line=number,
-                remedy="Put the manifest nearer to its files (links will do), and name them "
-                "relative to it.",
+                line,
+                "Put the manifest nearer to its files (links will do), and name them relative to "
+                "it.",
             )
         if not os.path.isfile(file):
-            raise InputError(
-                f"names a file that does not exist: {row['file'][:80]}", path=path, line=number
-            )
-        regulator, cell = row.get(regulator_column, ""), row.get("cell", "")
-        kind = row.get("kind") or _DEFAULT_KIND[side]
-        by_name = regulator == "*" or regulator.lower().startswith("name column")
-        if not regulator:
-            raise InputError("no regulator is named", path=path, line=number)
-        source = row.get("source") or file.name
-        if by_name:
-            described.append((SiteFile(file, Track("", "", kind, cell, source), True), ""))
+            raise table.fault(f"names a file that does not exist: {row['file'][:80]}", line)
+        regulator, cell = row[regulator_column], row.get("cell", "")
+        kind, source = row.get("kind") or _DEFAULT_KIND[side], row.get("source") or file.name
+        if regulator == "*" or regulator.lower().startswith("name column"):
+            described.append((SiteFile(file, Track("", "", kind, cell, source), by_name=True), ""))
             continue
-        name = row.get("track") or (f"{regulator}@{cell}" if cell else regulator)
+        name = f"{regulator}@{cell}" if cell else regulator
         rest = _stem(file).removeprefix(regulator).lstrip(".").removeprefix(cell).lstrip(".")
-        if row.get("track"):
-            rest = ""  # a name that was given is never changed
+        if row.get("track"):  # a name that was given is never changed
+            name, rest = row["track"], ""
         described.append((SiteFile(file, Track(name, regulator, kind, cell, source)), rest))
     if not described:
         raise InputError("lists no files", path=path)
