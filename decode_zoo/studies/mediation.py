@@ -29,7 +29,7 @@ from decode_zoo.studies.measured import as_list, find_pair, first_places, name_o
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["left_by_each", "left_by_sets", "study_mediation"]
+__all__ = ["left_by_sets", "study_mediation"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -67,16 +67,10 @@ def left_by_sets(pair: FloatArray, regulators: FloatArray, sets: IntArray) -> Fl
     return left
 
 
-def left_by_each(pair: FloatArray, regulators: FloatArray) -> FloatArray:
-    """Return two genes' squared partial correlation given each single regulator, shape (n,)."""
-    return left_by_sets(pair, regulators, np.arange(len(regulators))[:, None])
-
-
 def _standardised(values: FloatArray) -> FloatArray:
     """Centre rows and give them the length 1."""
     centred = values - values.mean(axis=1, keepdims=True)
-    unit: FloatArray = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    return unit
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -86,19 +80,11 @@ class _Measured:
     features: FeatureSet
     values: FloatArray  # (n, m), in the order of the matrix
     places: Mapping[int, int]  # row of the feature set → row of values
-    varies: npt.NDArray[np.bool_]  # (n,)
-
-    @classmethod
-    def of(cls, expression: pd.DataFrame, features: FeatureSet) -> _Measured:
-        # This refuses counts, too.
-        values = make_targets(expression, scale="log2").values[:, :-1]
-        places = first_places(features, expression.index)
-        return cls(features, values, places, np.ptp(values, axis=1) > 0)
 
     def status(self, row: int) -> str:
         if row not in self.places:
             return "no_expression"
-        return "ok" if self.varies[self.places[row]] else "constant"
+        return "ok" if np.ptp(self.values[self.places[row]]) > 0 else "constant"
 
     def take(self, rows: Sequence[int]) -> FloatArray:
         return self.values[[self.places[row] for row in rows]]
@@ -137,8 +123,16 @@ def study_mediation(
         raise InputError(
             f"{n_persons} persons are too few; at least {_FEWEST_PERSONS} are needed", path=path
         )
-    measured = _Measured.of(expression, features)
-    genes = _measured_pair(pair, measured, path)
+    # This refuses counts, too.
+    persons = make_targets(expression, scale="log2").values[:, :-1]
+    measured = _Measured(features, persons, first_places(features, expression.index))
+    genes = find_pair(features, pair)
+    for name, row in zip(pair, genes, strict=True):
+        if (status := measured.status(row)) != "ok":
+            what = "does not vary" if status == "constant" else "is not in the matrix"
+            raise InputError(
+                f"gene {name} {what}", path=path, remedy="Name genes that are expressed."
+            )
     classes = _classes(features)
     asked, rows = _asked(wanted, genes, measured, classes, path)
     if len(rows) >= n_persons - 3:
@@ -168,7 +162,8 @@ def study_mediation(
     after = float(left_by_sets(values, own, np.arange(len(rows))[None])[0])
     sets = _random_sets(len(pool), len(rows), draws, seed)
     null = left_by_sets(values, rest, sets)
-    table = _tell_each(asked, values, own, left_by_each(values, rest), r * r)
+    mine, theirs = (left_by_sets(values, x, np.arange(len(x))[:, None]) for x in (own, rest))
+    table = _each(asked, _standardised(own) @ _standardised(values).T, mine, theirs, r * r)
     names = np.array(measured.names(pool), object)
     random = pd.DataFrame(
         {
@@ -177,12 +172,12 @@ def study_mediation(
             "regulators": [",".join(names[chosen]) for chosen in sets],
         }
     )
-    left_out = asked[asked["status"] != "ok"]
+    left_out = asked[asked["status"] != "ok"].set_index("asked")["status"]
     numbers = {
         "pair": measured.names(genes),
         "persons": n_persons,
         "regulators": measured.names(rows),
-        "left_out": dict(zip(left_out["asked"], left_out["status"], strict=True)),
+        "left_out": left_out.to_dict(),
         "r": r,
         "r2": r * r,
         "r2_left": after,
@@ -207,20 +202,8 @@ def study_mediation(
     return _findings(numbers, table, random, features.name)
 
 
-def _measured_pair(pair: Sequence[str], measured: _Measured, path: str | None) -> tuple[int, int]:
-    """Find the two genes, which must be measured."""
-    rows = find_pair(measured.features, pair)
-    for name, row in zip(pair, rows, strict=True):
-        if (status := measured.status(row)) != "ok":
-            what = "does not vary" if status == "constant" else "is not in the matrix"
-            raise InputError(
-                f"gene {name} {what}", path=path, remedy="Name genes that are expressed."
-            )
-    return rows
-
-
 def _classes(features: FeatureSet) -> dict[int, str]:
-    """Class of each regulator of a feature set that is a gene, by its row."""
+    """Return the class of each regulator that is a gene, by its row."""
     kinds = {
         track.regulator: _CLASSES[track.kind]
         for tracks in features.side_tracks.values()
@@ -238,7 +221,7 @@ def _asked(
     classes: Mapping[int, str],
     path: str | None,
 ) -> tuple[pd.DataFrame, list[int]]:
-    """Say of each regulator whether it can be tested, and give the rows of those that can."""
+    """Return the status of each regulator, and the rows of those that can be tested."""
     found = measured.features.index.resolve(names)
     rows = found.rows.tolist()
     status = [
@@ -276,12 +259,10 @@ def _random_sets(n: int, k: int, draws: int, seed: int) -> IntArray:
     return np.concatenate(parts)
 
 
-def _tell_each(
-    asked: pd.DataFrame, pair: FloatArray, own: FloatArray, others: FloatArray, before: float
+def _each(
+    asked: pd.DataFrame, r: FloatArray, left: FloatArray, others: FloatArray, before: float
 ) -> pd.DataFrame:
-    """Add what each regulator alone does, and how many others do as much."""
-    r = _standardised(own) @ _standardised(pair).T
-    left = left_by_each(pair, own)
+    """Add what each regulator alone leaves, and the share of the others that leave as little."""
     p = (1 + (others[None, :] <= left[:, None]).sum(axis=1)) / (1 + others.size)
     columns = {"r_first": r[:, 0], "r_second": r[:, 1], "r2_left": left, "drop": before - left}
     each = pd.DataFrame({**columns, "p": p}, index=asked.index[asked["status"] == "ok"])
@@ -310,6 +291,7 @@ def _findings(
     if numbers["left_out"]:
         listed = ", ".join(f"{name} ({text})" for name, text in numbers["left_out"].items())
         notes.append(f"Left out: {listed.replace('_', ' ')}.")
+    picture = _histogram(numbers, random["r2_left"].to_numpy(np.float64))
     return Findings(
         "mediation",
         f"{first} and {second}, given {named}",
@@ -329,12 +311,7 @@ def _findings(
             ),
             "random_sets": ("R2 left by other sets", random),
         },
-        {
-            "histogram": (
-                "R2 left by these regulators, and by other sets",
-                _histogram(numbers, random["r2_left"].to_numpy(np.float64)),
-            )
-        },
+        {"histogram": ("R2 left by these regulators, and by other sets", picture)},
         numbers,
         [
             *(f"left out: {name} ({status})" for name, status in numbers["left_out"].items()),
@@ -350,6 +327,7 @@ def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
     """Draw what random sets leave, and what was found."""
     from decode_zoo.plots import charts
 
+    @charts.styled
     def draw() -> Figure:
         grey = "#8A929B"
         colours = {"before": charts.BLUE, "given these regulators": charts.VERMILION}
@@ -371,4 +349,4 @@ def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
         charts.x_axis(axes, "R² left", grid=False)
         return figure
 
-    return charts.styled(draw)()
+    return draw()
