@@ -120,12 +120,10 @@ def shared_genes(
     first = np.array([status == "ok" for status in known.status], np.bool_)
     wanted = np.zeros(len(bound.features), np.bool_)
     if genes is None:
-        chosen, remedy = (
-            "tested on by the model",
-            (
-                "Does the matrix hold genes of the chromosomes that the model was tested on? "
-                "Otherwise name the genes."
-            ),
+        chosen = "tested on by the model"
+        remedy = (
+            "Does the matrix hold genes of the chromosomes that the model was tested on? "
+            "Otherwise name the genes."
         )
         wanted[tested_rows(model, bound)] = True
     else:

@@ -109,10 +109,6 @@ def study_mediation(
     `expression` is prepared, genes × persons, as `read_expression` gives it. Regulators that are
     unknown, not measured, or one of the pair are left out, and told. As many are drawn at random
     from the TFs and RBPs of `features`, `draws` times, or each set once if there are fewer.
-
-    Raises UsageError if the pair is not one of two genes that are known, or there are as many
-    regulators as persons less three, InputError if genes are not measured, a regulator is
-    determined by others, or there are too few persons or other regulators.
     """
     check_extras()
     wanted = as_list(regulators, "regulators") or []

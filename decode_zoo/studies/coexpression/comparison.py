@@ -108,8 +108,7 @@ def within(tissue: Tissue, profiles: Model, order: IntArray) -> Comparison:
     """Compare the genes of a tissue with each other, in an order."""
     rows = tissue.genes.rows[order]
     ranks = tissue.ranks(tissue.persons, tissue.genes.places[order], rows)
-    scores = [Correlation(values, values) for values in ranks]
-    return _comparison(tissue, rows, tissue.label, scores, profiles, tissue.facts, symmetric=True)
+    return _comparison(tissue, rows, tissue.label, (ranks, ranks), profiles, tissue.facts)
 
 
 def between(
@@ -146,31 +145,28 @@ def between(
         },
     }
     rows = one.genes.rows[[places[0][gene] for gene in common]]
-    scores = [Correlation(a, b) for a, b in zip(*ranks, strict=True)]
-    return _comparison(one, rows, label, scores, profiles, facts, symmetric=False)
+    return _comparison(one, rows, label, ranks, profiles, facts)
 
 
 def _comparison(
     tissue: Tissue,
     rows: IntArray,
     label: str,
-    scores: Sequence[Correlation],
+    ranks: Sequence[tuple[Ranks, Ranks]],
     profiles: Model,
     facts: Mapping[str, Any],
-    *,
-    symmetric: bool,
 ) -> Comparison:
-    """Put scores, measured and predicted, beside what knows no person: the rivals."""
+    """Put ranks, measured and predicted, of both genes of a pair beside what knows no person."""
     features = tissue.bound.features
     ids = [features.rows.ids[row] for row in rows]
     tissues = fold_changes(profiles)
     profile = profiles.predict(ids, backend="numpy")[tissues].to_numpy(np.float64)
     unknown = np.isnan(profile).any(axis=1)
-    ranks = unit_ranks(np.where(unknown[:, None], 0, profile))
+    rival = unit_ranks(np.where(unknown[:, None], 0, profile))
     bound = [np.diff((features.sums(side)[0][rows] > 0).indptr) for side in SIDES]
     tracks = np.array(bound, np.int64).sum(axis=0)
     lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
-    measured, predicted = scores
+    measured, predicted = (Correlation(a, b) for a, b in zip(*ranks, strict=True))
     return Comparison(
         label,
         ids,
@@ -179,10 +175,10 @@ def _comparison(
         measured,
         {
             PREDICTION: predicted,
-            TISSUES: Correlation(ranks, ranks),
+            TISSUES: Correlation(rival, rival),
             _LENGTH: Similarity.of(np.log2(np.maximum(lengths, 1))),
             _TRACKS: Similarity.of(np.log2(1 + tracks)),
         },
-        symmetric,
+        ranks[0] is ranks[1],
         {**facts, "tissues": len(tissues), "genes_without_tissue_profile": int(unknown.sum())},
     )

@@ -56,8 +56,7 @@ class Correlation:
 
     def block(self, rows: slice, columns: slice) -> FloatArray:
         """Return scores of some genes with some others, shape (n_rows, n_columns)."""
-        product: FloatArray = self.left[rows] @ self.right[columns].T
-        return product
+        return np.asarray(self.left[rows] @ self.right[columns].T)
 
     def at(self, i: IntArray, j: IntArray) -> FloatArray:
         """Return scores of single pairs, shape (n_pairs,)."""
@@ -83,16 +82,11 @@ class Similarity:
 
     def block(self, rows: slice, columns: slice) -> FloatArray:
         """Return scores of some genes with some others, shape (n_rows, n_columns)."""
-        return self._close(self.values[rows][:, None], self.values[columns][None, :])
+        return np.float32(1) - np.abs(self.values[rows][:, None] - self.values[columns])
 
     def at(self, i: IntArray, j: IntArray) -> FloatArray:
         """Return scores of single pairs, shape (n_pairs,)."""
-        return self._close(self.values[i], self.values[j])
-
-    @staticmethod
-    def _close(a: FloatArray, b: FloatArray) -> FloatArray:
-        closeness: FloatArray = np.float32(1) - np.abs(a - b)
-        return closeness
+        return np.float32(1) - np.abs(self.values[i] - self.values[j])
 
 
 # A number between -1 and 1 for each pair of genes.
@@ -107,8 +101,7 @@ def unit_ranks(values: FloatArray) -> npt.NDArray[np.float32]:
     ranks = stats.rankdata(values, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(ranks, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = (ranks / np.where(norm > 0, norm, 1)).astype(np.float32)
-    return unit
+    return np.asarray(ranks / np.where(norm > 0, norm, 1), np.float32)
 
 
 # Counts of pairs
@@ -124,11 +117,7 @@ class Tally:
 
     @property
     def areas(self) -> tuple[float, float]:
-        """Areas under the ROC curve.
-
-        Of strong pairs of either sign against others by the absolute score, and of strong positive
-        ones against all the rest by the score.
-        """
+        """Areas under the ROC curve: of either sign by absolute score, of positive pairs."""
         either, positive = _areas(self.counts)
         return float(either), float(positive)
 
@@ -157,8 +146,7 @@ def _areas(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
 def _folded(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Count by the absolute value of the score, along the last axis."""
     middle = counts.shape[-1] // 2
-    folded: npt.NDArray[Any] = counts[..., middle:] + counts[..., middle - 1 :: -1]
-    return folded
+    return np.asarray(counts[..., middle:] + counts[..., middle - 1 :: -1])
 
 
 def area_under_curve(positive: npt.NDArray[Any], negative: npt.NDArray[Any]) -> FloatArray:
@@ -169,8 +157,7 @@ def area_under_curve(positive: npt.NDArray[Any], negative: npt.NDArray[Any]) -> 
     positive, negative = np.asarray(positive, np.float64), np.asarray(negative, np.float64)
     below = np.cumsum(negative, axis=-1) - negative / 2
     pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
-    area: FloatArray = (positive * below).sum(axis=-1) / np.where(pairs > 0, pairs, np.nan)
-    return area
+    return np.asarray((positive * below).sum(axis=-1) / np.where(pairs > 0, pairs, np.nan))
 
 
 def tally_pairs(
@@ -186,12 +173,10 @@ def tally_pairs(
 ) -> dict[str, Tally]:
     """Count pairs of n genes by what was measured (rho) and by each score.
 
-    Strongly co-expressed are pairs with a measured rho above the threshold, or below its negative.
     A symmetric pair is the same in either order, and counted once; a gene is never paired with
-    itself. For the intervals genes are drawn, not pairs, which are not independent of each other: a
-    pair counts as often as its first gene was drawn times its second. Genes are drawn in up to a
-    hundred groups of neighbours, one by one if there are no more; so they must come in random
-    order. `progress` is told which share of the strips is done.
+    itself. For the intervals genes are drawn, not pairs, which are not independent: a pair counts
+    as often as its first gene was drawn times its second. Genes are drawn in up to a hundred groups
+    of neighbours, so they must come in random order. `progress` takes the share that is done.
     """
     edges = _edges(n)
     groups = len(edges) - 1
@@ -255,8 +240,7 @@ def _kinds(rho: FloatArray, threshold: float, left_out: BoolArray) -> IntArray:
 
 def _bins(scores: FloatArray, n: int) -> IntArray:
     """Bin of each score, of n between -1 and 1."""
-    bins: IntArray = np.clip((scores + (1 + _ROUNDING)) * (n / 2), 0, n - 1).astype(np.int64)
-    return bins
+    return np.asarray(np.clip((scores + (1 + _ROUNDING)) * (n / 2), 0, n - 1).astype(np.int64))
 
 
 def pair_spearman(joint: npt.NDArray[Any]) -> float:
@@ -346,5 +330,4 @@ def dealt_areas(
 
 def _middle_ranks(counts: npt.NDArray[Any]) -> FloatArray:
     """Share of pairs below each bin, and half of those in it."""
-    middle: FloatArray = (np.cumsum(counts) - counts / 2) / counts.sum()
-    return middle
+    return np.asarray((np.cumsum(counts) - counts / 2) / counts.sum())

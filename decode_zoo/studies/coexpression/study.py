@@ -85,13 +85,8 @@ def study_coexpression(
     Each model of persons has its matrix, genes × persons, prepared, as `read_expression` gives it;
     `profiles` is a model of tissues, the rival that knows no person. Studied are the genes named,
     or those that each model was tested on, or all with expression and features. `pairs` are looked
-    up in each tissue, whether their genes are studied or not. Strongly co-expressed are pairs whose
-    measured rho exceeds the threshold, in either direction. Scores are dealt to other genes
+    up in each tissue, whether their genes are studied or not. Scores are dealt to other genes
     `permutations` times; genes are drawn with replacement `resamples` times for the intervals.
-
-    Raises UsageError if a number is out of range, models and matrices are not as many, or a model
-    does not say which genes it was tested on, InputError if a model and its matrix share fewer than
-    ten persons or ten genes.
     """
     check_extras()
     if len(models) != len(expressions) or not models:
@@ -104,11 +99,14 @@ def study_coexpression(
     if min(permutations, resamples) < 1:
         raise UsageError("There must be one permutation and one resample at least.")
     settings = _Settings(threshold, permutations, resamples)
-    wanted = as_list(genes)
-    tissues = [
-        open_tissue(label, model, matrix, map(str, matrix.index) if all_genes else wanted)
-        for label, model, matrix in zip(_labels(models), models, expressions, strict=True)
-    ]
+    wanted, ids, tissues = as_list(genes), [model.id for model in models], []
+    for k, (model, matrix) in enumerate(zip(models, expressions, strict=True)):
+        # A model that is given more than once is numbered.
+        label = (
+            model.id if ids.count(model.id) == 1 else f"{model.id} ({ids[: k + 1].count(model.id)})"
+        )
+        named = map(str, matrix.index) if all_genes else wanted
+        tissues.append(open_tissue(label, model, matrix, named))
     generator = np.random.default_rng(seed)
     # Genes in random order, so that neighbours are a random group.
     plans = [within(t, profiles, generator.permutation(t.genes.rows.size)) for t in tissues]
@@ -143,22 +141,10 @@ def study_coexpression(
     return _findings(summaries, tables, left_out, profiles.id, settings, record)
 
 
-def _labels(models: Sequence[Model]) -> list[str]:
-    """Ids of models, numbered where one is given more than once."""
-    ids = [model.id for model in models]
-    return [
-        name if ids.count(name) == 1 else f"{name} ({1 + ids[:k].count(name)})"
-        for k, name in enumerate(ids)
-    ]
-
-
 def _separate(
     plan: Comparison, settings: _Settings, seed: int, progress: Callable[[float], object]
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """Compare pairs by every score, with intervals and with scores dealt to other genes.
-
-    Returns a summary, and tables of scores, of the strongest predicted pairs, and of densities.
-    """
+    """Compare pairs by every score; return numbers and tables of a comparison."""
     n, threshold = len(plan.ids), settings.threshold
     tallies = tally_pairs(
         plan.measured,
@@ -179,7 +165,7 @@ def _separate(
         share=min(1.0, _MOST_STRONG / max(int(counts[NEGATIVE] + counts[POSITIVE]), 1)),
         seed=seed,
     )
-    rows: list[dict[str, Any]] = []
+    rows = list[dict[str, Any]]()
     for k, (name, tally) in enumerate(tallies.items()):
         dealt = dealt_areas(
             plan.scores[name], tally, strong, n, permutations=settings.permutations, seed=seed
@@ -256,13 +242,8 @@ def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     found = features.index.resolve([name for pair in pairs for name in pair])
     rows = found.rows.reshape(-1, 2)
 
-    def status(one: int, other: int) -> str:
-        if min(one, other) < 0:
-            return "unknown_gene"
-        if one == other:
-            return "same_gene"
-        return "ok" if one in places and other in places else "no_expression"
-
+    one, other = rows.T
+    there = np.isin(rows, list(places)).all(axis=1)
     table = pd.DataFrame(
         {
             "comparison": tissue.label,
@@ -270,7 +251,11 @@ def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
             "symbol_a": found.symbols[::2],
             "gene_b": found.gene_ids[1::2],
             "symbol_b": found.symbols[1::2],
-            "status": [status(*pair) for pair in rows.tolist()],
+            "status": np.select(
+                [rows.min(axis=1) < 0, one == other, there],
+                ["unknown_gene", "same_gene", "ok"],
+                "no_expression",
+            ),
             "predicted_rho": np.nan,
             "measured_rho": np.nan,
         }
@@ -328,13 +313,25 @@ def _findings(
             figures.density(tables["density"]),
         ),
     }
-    facts = {"Strongly co-expressed": f"|rho| > {settings.threshold:g}"}
+    facts, lines = {"Strongly co-expressed": f"|rho| > {settings.threshold:g}"}, list[str]()
     for item in summaries:
-        strong = _strong(item)
+        strong, n_pairs, genes = _strong(item), item["pairs"]["n"], item["genes"]
         area = f"AUROC {item['scores'][0]['auroc']:.3f}" if strong else "no AUROC"
         facts[item["comparison"]] = (
-            f"{item['genes']['n']:,} genes, {item['pairs']['n']:,} pairs, {strong:,} strong; {area}"
+            f"{genes['n']:,} genes, {n_pairs:,} pairs, {strong:,} strong; {area}"
         )
+        noun = "donor" if "donors" in item else "person"
+        lines.append(
+            f"{item['comparison']}: {counted(item[f'{noun}s']['n'], noun)}, "
+            f"{counted(genes['n'], 'gene')} {genes['chosen']}, "
+            f"{strong:,} of {n_pairs:,} pairs strongly co-expressed"
+        )
+        lines += [
+            f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (dealt to other "
+            f"genes {row['dealt']:.3f}, p = {row['p']:.2g})"
+            for row in item["scores"]
+            if not np.isnan(row["auroc"])  # there are such pairs
+        ]
     return Findings(
         "coexpression",
         "Co-expression, measured and predicted",
@@ -349,26 +346,8 @@ def _findings(
             "left_out": list(left_out),
             "provenance": record,
         },
-        _lines(summaries, left_out),
+        [*lines, *(f"left out: {text}" for text in left_out)],
     )
-
-
-def _lines(summaries: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> list[str]:
-    lines = []
-    for item in summaries:
-        noun = "donor" if "donors" in item else "person"
-        lines.append(
-            f"{item['comparison']}: {counted(item[f'{noun}s']['n'], noun)}, "
-            f"{counted(item['genes']['n'], 'gene')} {item['genes']['chosen']}, "
-            f"{_strong(item):,} of {item['pairs']['n']:,} pairs strongly co-expressed"
-        )
-        lines += [
-            f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (dealt to other "
-            f"genes {row['dealt']:.3f}, p = {row['p']:.2g})"
-            for row in item["scores"]
-            if not np.isnan(row["auroc"])  # there are such pairs
-        ]
-    return lines + [f"left out: {text}" for text in left_out]
 
 
 def _strong(item: Mapping[str, Any]) -> int:
@@ -399,39 +378,32 @@ def _notes(
     ]
     for item in summaries:
         lead = item["lead_over_tissue_profiles"][_PAIRS[0]]
-        top, strong = item["strongest_predicted"], _strong(item)
-        share = strong / item["pairs"]["n"]
+        top, strong, genes = item["strongest_predicted"], _strong(item), item["genes"]
         text = f"{item['comparison']}: "
         if np.isfinite(lead["auroc"]):
-            low, high = lead["interval_95"]
+            low, high = map(_signed, lead["interval_95"])
             text += (
                 f"the lead of the prediction over tissue profiles is {_signed(lead['auroc'])} "
-                f"({_signed(low)} to {_signed(high)}). "
+                f"({low} to {high}). "
             )
         if strong < _FEW:
             text += "So few pairs are strongly co-expressed that areas say little. "
         text += (
             f"Of the {top['n']:,} pairs of strongest prediction "
             f"{100 * top['strongly_coexpressed']:.2g}% are strongly co-expressed, of all "
-            f"{100 * share:.2g}%; {100 * top['same_sign']:.0f}% have the predicted sign. "
-            + _trained(item["genes"])
+            f"{100 * strong / item['pairs']['n']:.2g}%; "
+            f"{100 * top['same_sign']:.0f}% have the predicted sign."
         )
-        notes.append(text.strip())
+        if genes["tested_on"] is None:
+            text += " Whether the genes were trained on is not known."
+        elif others := genes["n"] - genes["tested_on"]:
+            text += (
+                f" Mind that {others:,} of the {genes['n']:,} genes are none that it "
+                "was tested on: it may have been trained on them."
+            )
+        notes.append(text)
     return (*notes, *(f"Left out: {text}" for text in left_out))
 
 
 def _signed(value: float) -> str:
     return f"{round(value, 3) + 0:.3f}".replace("-", "−")
-
-
-def _trained(genes: Mapping[str, Any]) -> str:
-    """Say whether a model knows the expression of the genes."""
-    tested = genes["tested_on"]
-    if tested is None:
-        return "Whether the genes were trained on is not known."
-    if tested < genes["n"]:
-        return (
-            f"Mind that {genes['n'] - tested:,} of the {genes['n']:,} genes are none that it "
-            "was tested on: it may have been trained on them."
-        )
-    return ""

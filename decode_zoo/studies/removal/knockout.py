@@ -119,6 +119,12 @@ class Knockout:
         """Return rows of ``resolution.features`` as texts."""
         return self.resolution.features.iloc[features].astype(str).reset_index(drop=True)
 
+    def frame(self, deltas: Deltas) -> pd.DataFrame:
+        """Return a row a knock-out, a column an output."""
+        names = pd.DataFrame(self.named(deltas.owners))
+        values = pd.DataFrame(deltas.values, columns=self.output_names)
+        return pd.concat([names, self.labels(deltas.features), values], axis=1)
+
     def find(self, name: str) -> int:
         """Return the row of a regulator (track, class) in ``resolution.features``.
 
@@ -175,18 +181,11 @@ class Knockout:
     def apart(
         self, rows: IntArray, only: Sequence[int] | None = None
     ) -> tuple[IntArray, FloatArray, FloatArray, BoolArray]:
-        """Return what rows are made of: features, for any combination of them to be knocked out.
+        """Return what rows are made of, for any combination of features to be knocked out.
 
-        Returns
-        -------
-        terms : ndarray of int64, shape (n_terms,)
-            `only`, ascending, or every feature with sites on any of the rows.
-        hidden : ndarray, shape (n_rows, n_units)
-            First hidden layers with all sites.
-        losses : ndarray, shape (n_rows, n_terms, n_units)
-            What they lose with each feature.
-        there : ndarray of bool, shape (n_rows, n_terms)
-            Which features have sites on which row.
+        Terms, (n_terms,): `only`, ascending, or every feature with sites on any of the rows. First
+        hidden layers with all sites, (n_rows, n_units). What they lose with each term,
+        (n_rows, n_terms, n_units), and which terms have sites on which row, (n_rows, n_terms).
         """
         cells, feature = self.cells(rows, only)
         terms = np.unique(feature[feature >= 0]) if only is None else np.unique(only)
@@ -290,45 +289,41 @@ class Effects:
 class Strongest:
     """The largest of all changes seen so far."""
 
-    def __init__(self) -> None:
-        self._found: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)] * 3
-        self._found.append(np.zeros(0, np.float32))
+    def __init__(self, knockout: Knockout) -> None:
+        self._knockout = knockout
+        self._rows = self._features = self._outputs = np.zeros(0, np.int64)
+        self._values = np.zeros(0, np.float32)
 
     def add(self, deltas: Deltas) -> None:
         """Take in the changes of some rows."""
-        kept, flat = self._found[-1], deltas.values.ravel()
-        least = np.abs(kept).min() if kept.size == STRONGEST else 0.0
+        flat = deltas.values.ravel()
+        least = np.abs(self._values).min() if self._values.size == STRONGEST else 0.0
         chosen = np.flatnonzero(np.abs(flat) > least)
         knockouts, outputs = np.divmod(chosen, max(deltas.values.shape[1], 1))
-        more = [deltas.owners[knockouts], deltas.features[knockouts], outputs, flat[chosen]]
-        both = [np.concatenate(parts) for parts in zip(self._found, more, strict=True)]
-        best = np.argsort(-np.abs(both[-1]), kind="stable")[:STRONGEST]
-        self._found = [values[best] for values in both]
+        values = np.append(self._values, flat[chosen])
+        best = np.argsort(-np.abs(values), kind="stable")[:STRONGEST]
+        self._values = values[best]
+        self._rows = np.append(self._rows, deltas.owners[knockouts])[best]
+        self._features = np.append(self._features, deltas.features[knockouts])[best]
+        self._outputs = np.append(self._outputs, outputs)[best]
 
-    def to_frame(self, knockout: Knockout) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """Return them, largest first: gene, what was knocked out, output, change."""
-        rows, features, outputs, values = self._found
         return pd.DataFrame(
             {
-                **knockout.named(rows),
-                **knockout.labels(features),
-                "output": np.array(knockout.output_names, object)[outputs],
-                "change": values,
+                **self._knockout.named(self._rows),
+                **self._knockout.labels(self._features),
+                "output": np.array(self._knockout.output_names, object)[self._outputs],
+                "change": self._values,
             }
         )
-
-
-def _deltas_frame(knockout: Knockout, deltas: Deltas) -> pd.DataFrame:
-    rows = pd.DataFrame(knockout.named(deltas.owners))
-    values = pd.DataFrame(deltas.values, columns=knockout.output_names)
-    return pd.concat([rows, knockout.labels(deltas.features), values], axis=1)
 
 
 def write_deltas(
     path: Path, knockout: Knockout, found: Iterable[Deltas], table_format: Format
 ) -> None:
     """Write changes as they come; all of them would not go into memory."""
-    frames = (_deltas_frame(knockout, deltas) for deltas in found)
+    frames = map(knockout.frame, found)
     if table_format == "tsv":
         with open(path, "xb") as stream:
             for number, frame in enumerate(frames):

@@ -64,8 +64,7 @@ def study_knockout(
     All genes, outputs and regulators if none are named; ``RBP:YY1`` where classes share a name.
     Pairs in `double` are knocked out together, too. All changes go into ``deltas.tsv`` (or
     ``.parquet``) of the folder while the work goes on: a row a gene and regulator that has sites on
-    it, a column an output. Raises UsageError if a name is unknown or the network does not pool
-    exactly, InputError if no gene is known.
+    it, a column an output.
     """
     knockout = Knockout.make(model, by=by, outputs=outputs)
     only = None if regulators is None else [knockout.find(name) for name in regulators]
@@ -73,7 +72,7 @@ def study_knockout(
     if any(one == two for one, two in pairs):
         raise UsageError("A pair to knock out together is twice the same.")
     rows, lost = _rows(knockout, genes)
-    effects, strongest = Effects(knockout), Strongest()
+    effects, strongest = Effects(knockout), Strongest(knockout)
 
     def seen() -> Iterator[Deltas]:
         done = 0
@@ -92,10 +91,7 @@ def study_knockout(
         )
     tables = {
         "regulators": ("Regulators, over the genes that have their sites", effects.to_frame()),
-        "strongest": (
-            f"Largest single changes (up to {STRONGEST:,})",
-            strongest.to_frame(knockout),
-        ),
+        "strongest": (f"Largest single changes (up to {STRONGEST:,})", strongest.to_frame()),
     }
     if pairs:
         tables["double"] = (
@@ -174,9 +170,7 @@ def study_pair(
     """Ask models of persons which regulators and places hold two genes together.
 
     So many random removals of each kind, `remove_from` these genes (the original software: first);
-    bins are removed, too, if `positions` are asked for. Raises UsageError if a model has too few
-    outputs, the genes are the same, or removals are too few, InputError if a gene is unknown,
-    ArtifactError if positions cannot be had.
+    bins are removed, too, if `positions` are asked for.
     """
     if not models or len({model.id for model in models}) < len(models):
         raise UsageError("Name one model at least, and each once.")
@@ -278,11 +272,7 @@ def study_disruption(
     facts: Mapping[str, object] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Findings:
-    """Take the sites of each bin of each gene away, one by one; all genes and outputs by default.
-
-    Raises UsageError if an output is unknown or the network does not pool exactly, InputError if no
-    gene is known or none has sites with positions, ArtifactError if positions cannot be had.
-    """
+    """Take each bin's sites away, gene by gene; all genes and outputs if none are named."""
     knockout = Knockout.make(model, outputs=outputs)
     rows, lost = _rows(knockout, genes)
     bins, sides = list[pd.DataFrame](), list[pd.DataFrame]()
