@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from decode_zoo.artifact import FOLDERS, Artifact, check_id
-from decode_zoo.download import is_partial, leftovers
+from decode_zoo.download import is_left, is_partial
 from decode_zoo.errors import ArtifactError, InputError, VerificationError
 from decode_zoo.files import entries_of, open_plain
 from decode_zoo.store import Store
@@ -37,7 +37,6 @@ State = Literal[
 STATES: tuple[str, ...] = get_args(State)
 
 # What a manifest.json and a features.json begin with.
-_MARKS = ("manifest.json", "features.json")
 _MARK = re.compile(rb'\{\s*"format_version"\s*:\s*\d')
 
 
@@ -80,18 +79,20 @@ def removable(
     downloads under way, nor what decode-zoo did not make.
     """
     now = time.time()
-
-    def unwanted(file: CachedFile) -> bool:
-        # Of an artifact that no registry in use has, nobody knows whether it is good.
-        if file.state in ("verified", "unregistered"):
-            if older_than is not None and now - file.modified <= older_than:
-                return False
-            aged = older_than is not None and file.state == "verified"
-            return everything or bool(artifacts) or aged
-        return file.state in ("damaged", "unfinished")
-
+    unwanted = {"damaged", "unfinished"}
+    # Of an artifact that no registry in use has, nobody knows whether it is good.
+    if everything or artifacts:
+        aging = {"verified", "unregistered"}
+    else:
+        aging = set() if older_than is None else {"verified"}
     return [
-        file for file in files if (not artifacts or file.artifact in artifacts) and unwanted(file)
+        file
+        for file in files
+        if (not artifacts or file.artifact in artifacts)
+        and (
+            file.state in unwanted
+            or (file.state in aging and (older_than is None or now - file.modified > older_than))
+        )
     ]
 
 
@@ -126,30 +127,24 @@ def _walk(store: Store, cache: Path) -> Iterator[CachedFile]:
                 yield _cached(folder, folder.name, "foreign")
                 continue
             artifact = registered.get(f"{top}/{folder.name}")
-            ours = artifact is not None or _is_marked(Path(folder.path))
-            dead = set(leftovers(Path(folder.path)))
+            rest: State = "foreign"
+            if artifact is None and _is_marked(Path(folder.path)):
+                rest = "unregistered"
             for file in entries_of(folder.path):
                 # Another process cleans, or finished a download.
                 with suppress(FileNotFoundError):
-                    yield _cached(file, folder.name, _state(store, artifact, ours, dead, file))
+                    yield _cached(file, folder.name, _state(store, artifact, file) or rest)
 
 
-def _state(
-    store: Store,
-    artifact: Artifact | None,
-    ours: bool,
-    dead: Collection[Path],
-    file: os.DirEntry[str],
-) -> State:
+def _state(store: Store, artifact: Artifact | None, file: os.DirEntry[str]) -> State | None:
+    """Return the state of a download or of an artifact's file; None if it is something else."""
     known = artifact is not None and file.name in artifact.files
     if not file.is_file(follow_symlinks=False):
         return "in the way" if known and file.is_dir(follow_symlinks=False) else "foreign"
     if is_partial(file.name):
-        return "unfinished" if Path(file.path) in dead else "in use"
-    if artifact is None:
-        return "unregistered" if ours else "foreign"
-    if not known:
-        return "foreign"
+        return "unfinished" if is_left(Path(file.path)) else "in use"
+    if artifact is None or not known:
+        return None
     try:
         store.check(artifact.id, file.name)
     except ArtifactError:
@@ -174,7 +169,7 @@ def _is_id(name: str) -> bool:
 
 def _is_marked(folder: Path) -> bool:
     """Return whether a folder has the description that each artifact of decode-zoo has."""
-    for name in _MARKS:
+    for name in ("manifest.json", "features.json"):
         with suppress(OSError, InputError), open_plain(folder / name) as file:
             if _MARK.match(file.read(64)):
                 return True

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import random
 import re
 import secrets
 import shutil
@@ -37,6 +38,7 @@ __all__ = [
     "WrongFileError",
     "first_of",
     "in_turn",
+    "is_left",
     "is_partial",
     "is_url",
     "leftovers",
@@ -87,16 +89,28 @@ class NoSourceError(Exception):
         self.errors = errors
 
 
+# -- sources and folders ---------------------------------------------------------------------------
+
+
 def is_url(source: str) -> bool:
     """Return whether a source is reached over the network: http or https, no file URL or path."""
     return re.match(r"https?://", source, re.IGNORECASE) is not None
 
 
-def make_folder(root: Path, folder: str) -> None:
-    """Make a folder of the cache `root`, which is made as well.
+def local_path(source: str) -> Path:
+    """Turn a file URL or path into a path."""
+    if "://" not in source:
+        return Path(source).expanduser()
+    from urllib.request import url2pathname
 
-    Where a group may write the cache, it may write this too.
-    """
+    parts = urlsplit(source)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise TransferError("neither a http, https or local file URL nor a folder")
+    return Path(url2pathname(parts.path))
+
+
+def make_folder(root: Path, folder: str) -> None:
+    """Make a folder of the cache `root`, and that; who may write to the cache may write to it."""
     root.mkdir(parents=True, exist_ok=True)
     shared = root.stat().st_mode & (stat.S_ISGID | stat.S_IRWXG)
     path = root
@@ -107,9 +121,37 @@ def make_folder(root: Path, folder: str) -> None:
         except FileExistsError:
             continue
         if shared & stat.S_IWGRP:
-            # Some file systems know no permissions.
-            with suppress(OSError):
-                path.chmod(stat.S_IMODE(path.stat().st_mode) | shared)
+            _chmod(path, shared)
+
+
+def _chmod(path: Path, more: int) -> None:
+    with suppress(OSError):  # some file systems know no permissions
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | more)
+
+
+def _partial(target: Path, token: str) -> Path:
+    return target.with_name(f".{target.name}.{token}.part")
+
+
+def is_partial(name: str) -> bool:
+    """Return whether a file of this name is a transfer under way, or left by one."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
+def is_left(path: Path) -> bool:
+    """Return whether a file is what a transfer left: nobody has written to it for a day."""
+    try:
+        return is_partial(path.name) and time.time() - path.lstat().st_mtime > _ABANDONED
+    except OSError:
+        return False
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Find in a folder and those in it what transfers left."""
+    return sorted(filter(is_left, folder.rglob("*.part")))
+
+
+# -- whose turn it is ------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -147,39 +189,26 @@ def first_of(sources: Sequence[str], ask: Callable[[str], _T]) -> _T:
     NoSourceError if none gave it.
     """
     errors: dict[str, TransferError] = {}
-    policy: Any = None
     waiting = list(sources)
-    while waiting:
+    for retry in range(_RETRIES + 1):
         for source in waiting:
             try:
                 return ask(source)
             except TransferError as error:
                 errors[source] = error
         waiting = [source for source in waiting if errors[source].wait is not None]
-        if waiting:
-            policy = _next_try(policy, errors[waiting[0]])
-            if policy is None:
-                break
-            wait = max(policy.get_backoff_time(), *(errors[s].wait or 0.0 for s in waiting))
-            for source in waiting:
-                said = errors[source]
-                _log.warning("%s: %s; asked again in %.1f seconds", masked(source), said, wait)
-            time.sleep(wait)
+        if not waiting or retry == _RETRIES:
+            break
+        # With jitter, for many processes may have been turned away at the same time.
+        pause = _BACKOFF * (2**retry - 1 + random.random())
+        pause = max(pause, *(errors[source].wait or 0.0 for source in waiting))
+        for source in waiting:
+            _log.warning("%s: %s; asked again in %.1f s", masked(source), errors[source], pause)
+        time.sleep(pause)
     raise NoSourceError({source: errors[source] for source in sources})
 
 
-def _next_try(policy: Any, error: Exception) -> Any:
-    """Return urllib3's policy after one more failure; None if it gives up."""
-    # Not before it is needed: urllib3 opens a socket when it is imported, to look for IPv6.
-    from urllib3.exceptions import MaxRetryError
-    from urllib3.util import Retry
-
-    # With jitter, for many processes may have been turned away at the same time.
-    policy = policy or Retry(_RETRIES, backoff_factor=_BACKOFF, backoff_jitter=_BACKOFF)
-    try:
-        return policy.increment("GET", error=error)
-    except MaxRetryError:
-        return None
+# -- one transfer ----------------------------------------------------------------------------------
 
 
 def transfer(source: str, target: Path, entry: FileEntry, advance: Callable[[int], object]) -> None:
@@ -196,33 +225,11 @@ def transfer(source: str, target: Path, entry: FileEntry, advance: Callable[[int
             os.fsync(file.fileno())
         # In a folder that a group may write it may read, whatever this user's umask is.
         if target.parent.stat().st_mode & stat.S_IWGRP:
-            with suppress(OSError):
-                partial.chmod(stat.S_IMODE(partial.stat().st_mode) | stat.S_IRGRP)
+            _chmod(partial, stat.S_IRGRP)
         os.replace(partial, target)
     finally:
         with suppress(OSError):
             partial.unlink()
-
-
-def _partial(target: Path, token: str) -> Path:
-    return target.with_name(f".{target.name}.{token}.part")
-
-
-def is_partial(name: str) -> bool:
-    """Return whether a file of this name is a transfer under way, or left by one."""
-    return _PARTIAL.fullmatch(name) is not None
-
-
-def leftovers(folder: Path) -> list[Path]:
-    """Find temporary files in a folder and those in it that nobody has written to for a day."""
-    return sorted(path for path in folder.rglob(".*.part") if _is_left(path))
-
-
-def _is_left(path: Path) -> bool:
-    try:
-        return is_partial(path.name) and time.time() - path.lstat().st_mtime > _ABANDONED
-    except OSError:
-        return False
 
 
 class Sink:
@@ -269,15 +276,16 @@ class Sink:
 
     def check(self) -> None:
         """Raise WrongFileError unless all that was expected has arrived, and nothing else."""
-        if self._expected is None:
+        if (entry := self._expected) is None:
             return
-        found = FileEntry(self._digest.hexdigest(), self.received)
-        for what, unit in (("size", "{} bytes"), ("sha256", "sha256 {}")):
-            expected, got = getattr(self._expected, what), getattr(found, what)
-            if got != expected:
-                raise WrongFileError(
-                    f"not the published file: expected {unit.format(expected)}, got {got}"
-                )
+        sha256 = self._digest.hexdigest()
+        if self.received != entry.size:
+            difference = f"expected {entry.size} bytes, got {self.received}"
+        elif sha256 != entry.sha256:
+            difference = f"expected sha256 {entry.sha256}, got {sha256}"
+        else:
+            return
+        raise WrongFileError(f"not the published file: {difference}")
 
 
 def receive(source: str, sink: Sink) -> None:
@@ -293,16 +301,16 @@ def receive(source: str, sink: Sink) -> None:
         if is_url(source):
             _copy_url(source, sink, judge)
         else:
-            _copy_file(source, sink)
+            with open_plain(local_path(source)) as file:
+                shutil.copyfileobj(file, sink, _BLOCK)
         sink.check()
     # Whatever a server, a proxy or a network disk does, the next source may do better.
     except Exception as error:
         if error is sink.failure:
             raise
-        message = _reason_of(error) + judge.note
-        if isinstance(error, WrongFileError):
-            raise WrongFileError(message) from error
-        raise TransferError(message, getattr(error, "wait", None)) from error
+        message = "no such file" if isinstance(error, FileNotFoundError) else _reason_of(error)
+        kind = WrongFileError if isinstance(error, WrongFileError) else TransferError
+        raise kind(message + judge.note, getattr(error, "wait", None)) from error
 
 
 def _reason_of(error: Exception) -> str:
@@ -323,6 +331,7 @@ def _reason_of(error: Exception) -> str:
 
 
 def _copy_url(url: str, sink: Sink, judge: _Judge) -> None:
+    # Not before they are needed: urllib3 opens a socket when it is imported, to look for IPv6.
     import pooch
     import requests
     from urllib3.exceptions import ProtocolError
@@ -330,15 +339,14 @@ def _copy_url(url: str, sink: Sink, judge: _Judge) -> None:
     # requests knows the other variables; this one is OpenSSL's.
     other = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     authorities = None if other else os.environ.get("SSL_CERT_FILE")
+    # Some hosts limit clients without a name of their own.
+    name = f"decode-zoo/{__version__} (Python {platform.python_version()}; {platform.system()})"
     download = pooch.HTTPDownloader(
         chunk_size=_BLOCK,
         timeout=_TIMEOUT,
         headers={
-            # Some hosts limit clients without a name of their own.
-            "User-Agent": f"decode-zoo/{__version__} (Python {platform.python_version()}; "
-            f"{platform.system()}) {requests.utils.default_user_agent()}",
-            # The sizes are those of the stored files.
-            "Accept-Encoding": "identity",
+            "User-Agent": f"{name} {requests.utils.default_user_agent()}",
+            "Accept-Encoding": "identity",  # the sizes are those of the stored files
         },
         verify=authorities or True,
         hooks={"response": judge},
@@ -398,13 +406,13 @@ class _Judge:
     def __call__(self, response: Any, *args: object, **kwargs: object) -> None:
         """Raise TransferError unless the answer can be the file or leads to it."""
         self.close = response.close
+        headers = response.headers
         if response.is_redirect:
-            url = urljoin(response.url, response.headers["Location"])
+            url = urljoin(response.url, headers["Location"])
             self.note = f" (redirected to {masked(url)})"
-            self._check_redirect(response.url, url)
+            _check_redirect(response.url, url)
             response.close()  # requests would read its body, which may be endless
             return
-        headers = response.headers
         if headers.get("Content-Type", "").lower().startswith("text/html"):
             self.note = f"; it sent a web page, perhaps of a login or a proxy{self.note}"
         status = f"{response.status_code} {response.reason or ''}".strip()
@@ -419,15 +427,16 @@ class _Judge:
         if (encoding := headers.get("Content-Encoding", "identity").lower()) != "identity":
             raise TransferError(f"sent the file packed ({encoding}), which was not asked for")
 
-    def _check_redirect(self, here: str, there: str) -> None:
-        before, after = urlsplit(here), urlsplit(there)
-        if after.scheme == "https":
-            return
-        leaves = is_this_machine(before.hostname) and not is_this_machine(after.hostname)
-        if leaves or not after.scheme == before.scheme == "http":
-            raise TransferError(
-                f"a redirect that is not followed, from {before.scheme} to {after.scheme}"
-            )
+
+def _check_redirect(here: str, there: str) -> None:
+    before, after = urlsplit(here), urlsplit(there)
+    if after.scheme == "https":
+        return
+    leaves = is_this_machine(before.hostname) and not is_this_machine(after.hostname)
+    if leaves or not after.scheme == before.scheme == "http":
+        raise TransferError(
+            f"a redirect that is not followed, from {before.scheme} to {after.scheme}"
+        )
 
 
 def _asked_wait(response: Any) -> float:
@@ -439,23 +448,3 @@ def _asked_wait(response: Any) -> float:
         return Retry().get_retry_after(response) or 0.0
     except (InvalidHeader, ValueError, OverflowError):
         return 0.0
-
-
-def _copy_file(source: str, sink: Any) -> None:
-    try:
-        with open_plain(local_path(source)) as file:
-            shutil.copyfileobj(file, sink, _BLOCK)
-    except FileNotFoundError:
-        raise TransferError("no such file") from None
-
-
-def local_path(source: str) -> Path:
-    """Turn a file URL or path into a path."""
-    if "://" not in source:
-        return Path(source).expanduser()
-    from urllib.request import url2pathname
-
-    parts = urlsplit(source)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise TransferError("neither a http, https or local file URL nor a folder")
-    return Path(url2pathname(parts.path))

@@ -16,7 +16,6 @@ import os
 import re
 import stat
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ from decode_zoo.registry import (
 )
 from decode_zoo.schema import from_plain
 
-__all__ = ["Kept", "fetch_text", "join_registries", "kept_copy", "read_registry", "registry_places"]
+__all__ = ["Copy", "join_registries", "kept_copy", "registry_places"]
 
 # Seconds. Younger copies are not refreshed: a loop over commands must not become one over requests.
 _FRESH = 300
@@ -51,35 +50,33 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _WITHOUT = "unset DECODE_ZOO_REGISTRY to go on with the built-in zoo"
 
 _log = logging.getLogger(__name__)
-_told: set[Path] = set()  # stale copies that this process has warned of
+_told: set[str] = set()  # URLs of stale copies that this process has warned of
 
 
 @dataclass(frozen=True)
-class _Copy:
+class Copy:
     """What was kept of a registry from the web."""
 
     url: str
     text: str
     meanings: dict[str, str]  # each id that it has ever had, and a hash of what that means
-    fetched: int  # seconds since the epoch; the file's own time is that of the last attempt
+    fetched: int  # seconds since the epoch
+    tried: float = 0.0  # when a refresh was last tried, which leaves its time on the file
 
+    @property
+    def date(self) -> str:
+        """When it was fetched, in words."""
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.fetched))
 
-@dataclass(frozen=True)
-class Kept:
-    """A registry from the web of which there is a copy."""
+    @property
+    def fresh(self) -> bool:
+        """Whether it need not be refreshed yet."""
+        return 0 <= time.time() - self.tried < _FRESH
 
-    url: str
-    date: str  # when it was fetched
-    stale: bool  # whether it could not be refreshed since
-
-
-def kept_copy(place: str, cache: Path | None) -> Kept | None:
-    """Return what is kept of a registry; None if nothing is, or `place` is a file."""
-    path = _copy_path(place, cache)
-    copy = None if path is None else _read_copy(path, place)
-    if path is None or copy is None:
-        return None
-    return Kept(place, _date(copy), _is_stale(path, copy))
+    @property
+    def stale(self) -> bool:
+        """Whether it could not be refreshed since it was fetched."""
+        return self.tried > self.fetched or not self.fresh
 
 
 def registry_places() -> tuple[str, ...]:
@@ -103,45 +100,39 @@ def join_registries(
     """
     joined = builtin
     for place in places:
-        joined = joined.joined(*read_registry(place, cache, offline=offline))
+        scheme, separator, _ = place.partition("://")
+        if separator:
+            check_mirror(place, "DECODE_ZOO_REGISTRY")
+        if separator and scheme.lower() != "file":
+            registry, folder = _from_web(place, cache, offline), urljoin(place, ".")
+        else:
+            registry, place, folder = _from_file(place)
+        mirrors = dict.fromkeys((folder.rstrip("/") or "/", *registry.mirrors))
+        joined = joined.joined(registry, Origin(place, tuple(mirrors)))
         joined.check_references()
     return joined
 
 
-def read_registry(place: str, cache: Path | None, *, offline: bool) -> tuple[Registry, Origin]:
-    """Read one of the user's registries (see `join_registries`)."""
-    scheme, separator, _ = place.partition("://")
-    if separator:
-        check_mirror(place, "DECODE_ZOO_REGISTRY")
-    if separator and scheme.lower() != "file":
-        registry, folder = _from_web(place, cache, offline), urljoin(place, ".")
-    else:
-        path = _local(place).absolute()
-        place = str(path)
-        if not path.exists():
-            raise InputError(
-                "there is no such registry",
-                path=path,
-                remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.",
-            )
-        registry, folder = load_registry(path, whole=False), str(path.parent)
-    mirrors = dict.fromkeys((folder.rstrip("/") or "/", *registry.mirrors))
-    return registry, Origin(place, tuple(mirrors))
-
-
-def _local(place: str) -> Path:
+def _from_file(place: str) -> tuple[Registry, str, str]:
+    """Read a registry from a file; return also its path and folder."""
     try:
-        return local_path(place)
+        path = local_path(place).absolute()
     except RuntimeError:
         raise InputError("DECODE_ZOO_REGISTRY: there is no such home", path=place) from None
+    if not path.exists():
+        raise InputError(
+            "there is no such registry",
+            path=path,
+            remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.",
+        )
+    return load_registry(path, whole=False), str(path), str(path.parent)
 
 
 def _from_web(url: str, cache: Path | None, offline: bool) -> Registry:
-    path = _copy_path(url, cache)
-    kept = None if path is None else _read_copy(path, url)
-    if path is not None and kept is not None and (offline or _is_fresh(path)):
-        if not offline and _is_stale(path, kept):
-            _tell_stale(path, kept, "could not be refreshed lately")
+    path, kept = _copy_path(url, cache), kept_copy(url, cache)
+    if kept is not None and (offline or kept.fresh):
+        if not offline and kept.stale:
+            _tell_stale(kept, "could not be refreshed lately")
         return parse_registry(kept.text.encode(), url)
     if offline:
         raise ArtifactError(
@@ -151,61 +142,56 @@ def _from_web(url: str, cache: Path | None, offline: bool) -> Registry:
             f"DECODE_ZOO_REGISTRY; or {_WITHOUT}.",
         )
     try:
-        data = fetch_text(url, LIMIT)
-        if data.lstrip()[:1] == b"<":  # as HTML begins, and no registry
-            raise ArtifactError(
-                f"{url} gives a web page, perhaps of a login or a proxy, and no registry.",
-                remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.",
-            )
+        data = _fetch(url)
         registry = parse_registry(data, url)
         meanings = {**(kept.meanings if kept else {}), **_meanings(registry)}
-        if kept is not None:
-            _check_meanings(kept.meanings, meanings, url, path)
+        changed = (
+            sorted(k for k in kept.meanings if kept.meanings[k] != meanings[k]) if kept else []
+        )
+        if changed:
+            raise InputError(
+                f"artifacts.{changed[0]}: something else than before (files, kind, features or "
+                "same_as), but an id never changes its meaning",
+                path=url,
+                remedy="Ask who runs this zoo. If what is there now is to be trusted, delete "
+                f"{path}.",
+            )
     except DecodeZooError as error:
         if path is None or kept is None:
             raise
         reason = error.message if isinstance(error, ArtifactError) else str(error)
-        _tell_stale(path, kept, f"could not be refreshed ({' '.join(reason.split())})")
+        _tell_stale(kept, f"could not be refreshed ({' '.join(reason.split())})")
         # Not asked again at once, or each command would wait for a host that is gone.
         with suppress(OSError):
             os.utime(path)
         return parse_registry(kept.text.encode(), url)
     if path is not None:
-        _write_copy(path, _Copy(url, data.decode(), meanings, int(time.time())))
+        _write_copy(path, Copy(url, data.decode(), meanings, int(time.time())))
     return registry
 
 
-def _copy_path(url: str, cache: Path | None) -> Path | None:
-    name = f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
-    user = str(os.geteuid()) if hasattr(os, "geteuid") else "own"
-    return None if cache is None else cache / "registries" / user / name
+def _fetch(url: str) -> bytes:
+    """Fetch the text of a registry as patiently as files are fetched."""
 
+    def ask(source: str) -> bytes:
+        text = io.BytesIO()
+        receive(source, Sink(text, LIMIT))
+        return text.getvalue()
 
-def _is_fresh(path: Path) -> bool:
     try:
-        return 0 <= time.time() - path.stat().st_mtime < _FRESH
-    except OSError:
-        return False
-
-
-def _is_stale(path: Path, copy: _Copy) -> bool:
-    """Return whether a refresh has failed since: each attempt leaves its time on the file."""
-    try:
-        return path.stat().st_mtime > copy.fetched or not _is_fresh(path)
-    except OSError:
-        return False
-
-
-def _tell_stale(path: Path, copy: _Copy, what: str) -> None:
-    if path not in _told:
-        _told.add(path)
-        _log.warning(
-            "The registry %s %s; its last good copy, of %s, is used.", copy.url, what, _date(copy)
+        data = first_of([url], ask)
+    except NoSourceError as error:
+        raise ArtifactError(
+            f"Could not fetch {masked(url)}: {error.errors[url]}.",
+            remedy="Check the network, its proxy (HTTPS_PROXY) and certificates "
+            f"(REQUESTS_CA_BUNDLE), or {_WITHOUT}.",
+        ) from error
+    if data.lstrip()[:1] == b"<":  # as HTML begins, and no registry
+        raise ArtifactError(
+            f"{url} gives a web page, perhaps of a login or a proxy, and no registry.",
+            remedy=f"Correct DECODE_ZOO_REGISTRY, or {_WITHOUT}.",
         )
-
-
-def _date(copy: _Copy) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(copy.fetched))
+    return data
 
 
 def _meanings(registry: Registry) -> dict[str, str]:
@@ -220,17 +206,26 @@ def _meanings(registry: Registry) -> dict[str, str]:
     }
 
 
-def _check_meanings(
-    old: Mapping[str, str], new: Mapping[str, str], url: str, copy: Path | None
-) -> None:
-    """Refuse a refresh that gives known ids another meaning."""
-    changed = sorted(key for key, meaning in old.items() if new[key] != meaning)
-    if changed:
-        raise InputError(
-            f"artifacts.{changed[0]}: something else than before (files, kind, features or "
-            "same_as), but an id never changes its meaning",
-            path=url,
-            remedy=f"Ask who runs this zoo. If what is there now is to be trusted, delete {copy}.",
+# -- copies ----------------------------------------------------------------------------------------
+
+
+def kept_copy(place: str, cache: Path | None) -> Copy | None:
+    """Return what is kept of a registry; None if nothing is, or `place` is a file."""
+    path = _copy_path(place, cache)
+    return None if path is None else _read_copy(path, place)
+
+
+def _copy_path(url: str, cache: Path | None) -> Path | None:
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
+    user = str(os.geteuid()) if hasattr(os, "geteuid") else "own"
+    return None if cache is None else cache / "registries" / user / name
+
+
+def _tell_stale(copy: Copy, what: str) -> None:
+    if copy.url not in _told:
+        _told.add(copy.url)
+        _log.warning(
+            "The registry %s %s; its last good copy, of %s, is used.", copy.url, what, copy.date
         )
 
 
@@ -241,26 +236,24 @@ def _is_own(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
 
 
-def _read_copy(path: Path, url: str) -> _Copy | None:
+def _read_copy(path: Path, url: str) -> Copy | None:
     """Read what was kept of a registry; None if there is nothing, or nothing to be trusted."""
     try:
         if not _is_own(os.lstat(path.parent)):
             return None
         with open_plain(path) as file:
-            if not _is_own(os.fstat(file.fileno())):
+            status = os.fstat(file.fileno())
+            if not _is_own(status):
                 return None
             head, _, body = file.read().partition(b"\n")
-        if head != _head(body):
-            return None
-        copy = from_plain(_Copy, json.loads(body))
+        copy = from_plain(Copy, {**json.loads(body), "tried": status.st_mtime})
         parse_registry(copy.text.encode(), url)
-        _date(copy)
+        return copy if head == _head(body) and copy.url == url and copy.date else None
     except (OSError, InputError, ValueError, OverflowError):
         return None
-    return copy if copy.url == url else None
 
 
-def _write_copy(path: Path, copy: _Copy) -> None:
+def _write_copy(path: Path, copy: Copy) -> None:
     # A cache that cannot be written is no reason not to use what was fetched.
     with suppress(OSError):
         make_folder(path.parents[2], path.parent.parent.name)
@@ -270,7 +263,8 @@ def _write_copy(path: Path, copy: _Copy) -> None:
                 "No copy of the registry %s is kept: others may write to %s", copy.url, path.parent
             )
             return
-        body = json.dumps(asdict(copy)).encode()
+        plain = {key: value for key, value in asdict(copy).items() if key != "tried"}
+        body = json.dumps(plain).encode()
         with atomic_path(path) as partial:
             partial.touch(mode=0o600)
             partial.write_bytes(_head(body) + b"\n" + body)
@@ -279,24 +273,3 @@ def _write_copy(path: Path, copy: _Copy) -> None:
 
 def _head(data: bytes) -> bytes:
     return b"sha256 of what follows: " + hashlib.sha256(data).hexdigest().encode()
-
-
-def fetch_text(url: str, limit: int) -> bytes:
-    """Fetch a small text (https, or http on this machine), as patiently as files are fetched.
-
-    Raises ArtifactError if it cannot be had, or has more than `limit` bytes.
-    """
-
-    def ask(source: str) -> bytes:
-        text = io.BytesIO()
-        receive(source, Sink(text, limit))
-        return text.getvalue()
-
-    try:
-        return first_of([url], ask)
-    except NoSourceError as error:
-        raise ArtifactError(
-            f"Could not fetch {masked(url)}: {error.errors[url]}.",
-            remedy="Check the network, its proxy (HTTPS_PROXY) and certificates "
-            f"(REQUESTS_CA_BUNDLE), or {_WITHOUT}.",
-        ) from error

@@ -11,11 +11,12 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from decode_zoo.artifact import Artifact, check_id, check_versioned
+from decode_zoo.artifact import Artifact, check_versioned
 from decode_zoo.display import brief, masked
 from decode_zoo.errors import ArtifactError, InputError
 from decode_zoo.files import atomic_path, read_at_most
@@ -66,24 +67,20 @@ class Registry:
             check_versioned(key, f"artifacts.{key}")
             if key != artifact.id:
                 raise InputError(f"artifacts.{key}: holds the artifact {artifact.id!r}")
-        for key, target in self.same_as.items():
+        for key in self.same_as:
             check_versioned(key, f"artifacts.{key}")
-            check_id(target, f"artifacts.{key}.same_as")
             if key in self.artifacts:
                 raise InputError(f"artifacts.{key}: is an artifact and a same_as")
-        if self.default_model is not None:
-            check_id(self.default_model, "default_model")
 
     def check_references(self) -> None:
         """Raise InputError, which names a joined registry, for references that lead nowhere."""
         for key, artifact in self.artifacts.items():
-            if artifact.features is not None:
-                features = self.artifacts.get(artifact.features)
-                if features is None or features.kind != "features":
-                    raise InputError(
-                        f"artifacts.{key}.features: {artifact.features!r} is no feature set here",
-                        path=self._place(key),
-                    )
+            read = artifact.features
+            if read is not None and getattr(self.artifacts.get(read), "kind", None) != "features":
+                raise InputError(
+                    f"artifacts.{key}.features: {read!r} is no feature set here",
+                    path=self._place(key),
+                )
         for key, target in self.same_as.items():
             if target not in self.artifacts:
                 raise InputError(
@@ -92,12 +89,10 @@ class Registry:
                     path=self._place(key),
                 )
         if self.default_model is not None:
-            try:
-                kind = self.resolve(self.default_model).kind
-            except ArtifactError:
-                kind = "nothing"
-            if kind != "model":
-                raise InputError(f"default_model: {self.default_model!r} is no model here")
+            with suppress(ArtifactError):
+                if self.resolve(self.default_model).kind == "model":
+                    return
+            raise InputError(f"default_model: {self.default_model!r} is no model here")
 
     def _place(self, key: str) -> str | None:
         return self.origins[key].place if key in self.origins else None
@@ -109,10 +104,9 @@ class Registry:
         none: it stands for the newest one of the first registry that has any (see `resolve`). The
         other may refer to artifacts of this one, and its own lie where `origin` says.
         """
-        for key in [*other.artifacts, *other.same_as]:
-            here = self.artifacts.get(key) or self.same_as.get(key)
-            there = other.artifacts.get(key) or other.same_as.get(key)
-            if here is not None and here != there:
+        mine, theirs = ({**r.same_as, **r.artifacts} for r in (self, other))
+        for key, meaning in theirs.items():
+            if key in mine and mine[key] != meaning:
                 raise InputError(
                     f"artifacts.{key}: the registry {self._place(key) or 'of decode-zoo'} has "
                     "another artifact of this name",
@@ -120,11 +114,7 @@ class Registry:
                     remedy="An id never changes its meaning. Publish it under another one, e.g. "
                     "with the next version, or take one of the two out of DECODE_ZOO_REGISTRY.",
                 )
-        new = [
-            k
-            for k in (*other.artifacts, *other.same_as)
-            if k not in self.artifacts and k not in self.same_as
-        ]
+        new = [key for key in theirs if key not in mine]
         return replace(
             self,
             artifacts={**other.artifacts, **self.artifacts},
@@ -141,14 +131,11 @@ class Registry:
         """
         known = [*self.artifacts, *self.same_as]
         if artifact_id not in known:
-            prefix = f"{artifact_id}-v"
-            in_order = dict.fromkeys([None, *self.origins.values()])
-            ranks = {origin: -i for i, origin in enumerate(in_order)}
-            versions = [
-                (ranks[self.origins.get(key)], int(key[len(prefix) :]), key)
-                for key in known
-                if key.startswith(prefix) and key[len(prefix) :].isdigit()
-            ]
+            versions: dict[Origin | None, list[tuple[int, str]]] = {}
+            for key in known:
+                stem, _, version = key.rpartition("-v")
+                if stem == artifact_id:
+                    versions.setdefault(self.origins.get(key), []).append((int(version), key))
             if not versions:
                 stems = {re.sub(r"-v\d+$", "", key) for key in known}
                 close = difflib.get_close_matches(artifact_id, sorted({*known, *stems}))
@@ -157,7 +144,8 @@ class Registry:
                     f"There is no model or feature set {artifact_id!r}.{hint}",
                     remedy="List what there is with: decode-zoo ls",
                 )
-            artifact_id = max(versions)[-1]
+            first = next(o for o in (None, *self.origins.values()) if o in versions)
+            artifact_id = max(versions[first])[1]
         return self.artifacts[self.same_as.get(artifact_id, artifact_id)]
 
 
@@ -212,17 +200,15 @@ def parse_registry(data: bytes, path: str | os.PathLike[str], *, whole: bool = F
     that lead to what it does not list itself.
     """
     document: object = None
-    line = remedy = None
     try:
         document = parse_yaml(data)
         registry = _registry(document)
         if whole:
             registry.check_references()
         return registry
-    except InputError as error:
-        message, line, remedy = error.message, error.line, error.remedy
-    except ValueError as error:
-        message = str(error)
+    except (InputError, ValueError) as error:
+        message = error.message if isinstance(error, InputError) else str(error)
+        line, remedy = getattr(error, "line", None), getattr(error, "remedy", None)
         if "expected text" in message:
             remedy = "Put it in quotes."
     line = line or line_of(document, message.partition(": ")[0])
@@ -242,26 +228,18 @@ def write_registry(registry: Registry, path: str | os.PathLike[str]) -> None:
         key: {"same_as": target} for key, target in registry.same_as.items()
     }
     for key, artifact in registry.artifacts.items():
-        entry: dict[str, Any] = {
-            name: getattr(artifact, name) for name in ("kind", "title", "license", "citation")
-        }
-        if artifact.features is not None:
-            entry["features"] = artifact.features
-        if artifact.erratum is not None:
-            entry["erratum"] = artifact.erratum
-        entry["files"] = {
-            name: {"sha256": file.sha256, "size": file.size}
-            for name, file in sorted(artifact.files.items())
-        }
-        entries[key] = entry
-    document: dict[str, Any] = {
+        names = ("kind", "title", "license", "citation", "features", "erratum")
+        entry = {name: value for name in names if (value := getattr(artifact, name)) is not None}
+        files = sorted(artifact.files.items())
+        entries[key] = entry | {"files": {name: asdict(file) for name, file in files}}
+    document = {
         "format_version": FORMAT_VERSION,
         "mirrors": list(registry.mirrors),
+        "default_model": registry.default_model,
         "artifacts": dict(sorted(entries.items())),
     }
-    if registry.default_model is not None:
-        artifacts = document.pop("artifacts")
-        document |= {"default_model": registry.default_model, "artifacts": artifacts}
+    if registry.default_model is None:
+        del document["default_model"]
     text = yaml.dump(
         document,
         Dumper=Dumper,
@@ -303,7 +281,6 @@ def _registry(document: object) -> Registry:
         elif "id" in entry:
             raise InputError(f"{where}.id: unknown key 'id'")
         else:
-            check_id(key, where)
             artifacts[key] = from_plain(Artifact, {"features": None, **entry, "id": key}, where)
     return Registry(artifacts, found.mirrors, found.default_model or None, same_as)
 

@@ -83,28 +83,26 @@ def cache_root() -> Path:
     That is `DECODE_ZOO_CACHE`, else the usual place for caches on this system. Raises ArtifactError
     if that is in a home folder, and there is no such home.
     """
-    try:
-        if folder := os.environ.get("DECODE_ZOO_CACHE"):
-            return Path(folder).expanduser().absolute()
+    with contextlib.suppress(RuntimeError):  # no home
+        if named := os.environ.get("DECODE_ZOO_CACHE"):
+            return Path(named).expanduser().absolute()
         import pooch
 
         place = Path(pooch.os_cache("decode-zoo"))
-    except RuntimeError:
-        raise _homeless() from None
-    if not place.is_absolute():  # '~', which nobody could replace
-        raise _homeless()
-    return place
+        if place.is_absolute():  # not '~', which nobody could replace
+            return place
+    raise _homeless()
 
 
 def _homeless() -> ArtifactError:
     named = os.environ.get("DECODE_ZOO_CACHE")
+    why = (
+        f"there is no such home as in DECODE_ZOO_CACHE={named}"
+        if named
+        else "this user has no home, and DECODE_ZOO_CACHE is not set"
+    )
     return ArtifactError(
-        "There is no folder to keep fetched files in: "
-        + (
-            f"there is no such home as in DECODE_ZOO_CACHE={named}."
-            if named
-            else "this user has no home, and DECODE_ZOO_CACHE is not set."
-        ),
+        f"There is no folder to keep fetched files in: {why}.",
         remedy="Name a folder in DECODE_ZOO_CACHE.",
     )
 
@@ -217,8 +215,7 @@ class Store:
         entry = _entry(artifact, name)
         found = self._present(artifact, name)
         if found is None:
-            place = None if self.cache is None else self.cache / artifact.folder / name
-            if place is not None and (obstacle := _folder_in_the_way(place)):
+            if self.cache and (obstacle := _obstacle(self.cache / artifact.folder / name)):
                 raise obstacle
             return None
         path, bundled = found
@@ -285,13 +282,11 @@ class Store:
         """
         artifact = self.registry.resolve(artifact_id)
         entry = _entry(artifact, name)
-        found = self._present(artifact, name)
-        if found is not None:
+        if found := self._present(artifact, name):
             path, bundled = found
             if bundled:
                 _verify(path, entry, _RESTORE)
-                return path
-            if _fault(path, entry) is None:
+            if bundled or _fault(path, entry) is None:
                 return path
         return self._download(artifact, name, progress)
 
@@ -299,35 +294,33 @@ class Store:
         """Bring a file from the first mirror that gives it, or say what each one did."""
         entry, cache = artifact.files[name], self.cache_folder()
         target = cache / artifact.folder / name
-        if obstacle := _folder_in_the_way(target):
+        if not os.path.isfile(target) and (obstacle := _obstacle(target)):
             raise obstacle
 
         def ask(source: str) -> Path:
             if self.offline and is_url(source):
                 raise TransferError("not tried, offline")
-            try:
-                with _bar(name, entry.size, progress) as advance:
-                    transfer(source, target, entry, advance)
-            except OSError as error:
-                raise unwritable(target, entry, error) from error
+            with _bar(name, entry.size, progress) as advance:
+                transfer(source, target, entry, advance)
             return target
 
         mirrors = dict.fromkeys(mirror.rstrip("/") for mirror in self.mirrors_of(artifact))
         sources = [f"{mirror}/{artifact.folder}/{name}" for mirror in mirrors]
-        with contextlib.ExitStack() as turn:
-            if any(not (self.offline and is_url(source)) for source in sources):
-                try:
+        try:
+            with contextlib.ExitStack() as turn:
+                if any(not (self.offline and is_url(source)) for source in sources):
                     make_folder(cache, artifact.folder)
-                    _clean(target.parent)
-                except OSError as error:
-                    raise unwritable(target, entry, error) from error
-                turn.enter_context(in_turn(target))
-            if _fault(target, entry) is None:  # another process brought it
-                return target
-            try:
+                    for path in leftovers(target.parent):
+                        with contextlib.suppress(OSError):  # not all of it need be ours
+                            path.unlink()
+                    turn.enter_context(in_turn(target))
+                if _fault(target, entry) is None:  # another process brought it
+                    return target
                 return first_of(sources, ask)
-            except NoSourceError as error:
-                raise self._failure(artifact, name, target, error.errors) from None
+        except NoSourceError as error:
+            raise self._failure(artifact, name, target, error.errors) from None
+        except OSError as error:
+            raise unwritable(target, entry, error) from error
 
     def _failure(
         self, artifact: Artifact, name: str, target: Path, errors: Mapping[str, TransferError]
@@ -346,7 +339,7 @@ class Store:
         if self.offline:
             remedy += f", allow the network (unset DECODE_ZOO_OFFLINE), or {_IMPORT}"
         if os.path.isfile(target):
-            if closed := _closed(target):
+            if closed := _obstacle(target):
                 return closed
             wrong = True
             lines.insert(0, f"{target}: damaged, not used: {_fault(target, entry)}")
@@ -379,21 +372,16 @@ def _entry(artifact: Artifact, name: str) -> FileEntry:
         ) from None
 
 
-def _folder_in_the_way(path: Path) -> ArtifactError | None:
-    """Return an error if a folder is where a file of the cache goes."""
-    if not path.is_dir() or path.is_symlink():
-        return None
-    return ArtifactError(
-        f"{path} is a folder, where a file of the cache should be.",
-        remedy=f"Remove the folder {path}.",
-    )
-
-
-def _closed(path: Path) -> ArtifactError | None:
-    """Return an error if this user may not read a file; it may be good for all we know."""
+def _obstacle(path: Path) -> ArtifactError | None:
+    """Return an error if a folder is where a file goes, or this user may not read the file."""
+    if path.is_dir() and not path.is_symlink():
+        return ArtifactError(
+            f"{path} is a folder, where a file of the cache should be.",
+            remedy=f"Remove the folder {path}.",
+        )
     if not os.path.isfile(path) or os.access(path, os.R_OK):
         return None
-    return ArtifactError(
+    return ArtifactError(  # it may be good for all we know
         f"{path} cannot be read: permission denied.",
         remedy=f"Let its owner allow it (chmod a+r '{path}'), or name a folder of your own in "
         "DECODE_ZOO_CACHE.",
@@ -402,7 +390,7 @@ def _closed(path: Path) -> ArtifactError | None:
 
 def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
     """Raise VerificationError unless `path` is what `entry` says, ArtifactError if it is closed."""
-    if closed := _closed(path):
+    if closed := _obstacle(path):
         raise closed
     if fault := _fault(path, entry):
         raise VerificationError(
@@ -430,19 +418,12 @@ def _hash_once(file: BinaryIO, size: int) -> str:
     return _hashed[key]
 
 
-def _clean(folder: Path) -> None:
-    """Remove what killed processes left; not all of it need be ours to remove."""
-    for path in leftovers(folder):
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
 def unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError | VerificationError:
     """Return the error for a file that cannot be put at `path`, into the cache.
 
     A VerificationError if something else is in its place.
     """
-    if obstacle := _folder_in_the_way(path) or _closed(path):
+    if obstacle := _obstacle(path):
         return obstacle
     damage = _fault(path, entry) if os.path.isfile(path) else None
     return (VerificationError if damage else ArtifactError)(

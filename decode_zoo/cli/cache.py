@@ -69,21 +69,14 @@ def ls() -> None:
     from decode_zoo.cache import survey
     from decode_zoo.store import Store
 
-    now = time.time()
     store = Store.default()
     files = survey(store)
     click.echo("artifact\tfile\tsize\tstate\tage\tregistered")
     for file in files:
+        named = f"{printable(file.artifact)}\t{printable(file.path.name)}"
         known = "yes" if file.artifact in store.registry.artifacts else "no"
-        cells = (
-            printable(file.artifact),
-            printable(file.path.name),
-            megabytes(file.size),
-            file.state,
-            _age(now - file.modified),
-            known,
-        )
-        click.echo("\t".join(cells))
+        age = _age(time.time() - file.modified)
+        click.echo(f"{named}\t{megabytes(file.size)}\t{file.state}\t{age}\t{known}")
 
 
 @cache.command()
@@ -218,8 +211,7 @@ def _amount(files: Collection[CachedFile]) -> str:
 
 
 def _age(seconds: float) -> str:
-    unit, length = next(
-        ((unit, length) for unit, length in (("d", 86_400), ("h", 3600)) if seconds >= length),
-        ("min", 60),
-    )
-    return f"{max(seconds, 0) / length:.0f} {unit}"
+    for unit, length in (("d", 86_400), ("h", 3600)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0) / 60:.0f} min"
