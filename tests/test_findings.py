@@ -14,7 +14,7 @@ pytest.importorskip("jinja2")
 
 from matplotlib.figure import Figure
 
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import InputError
 from decode_zoo.html import number, svg_file
 from decode_zoo.studies.findings import Findings, read_section
 
@@ -94,21 +94,6 @@ def test_the_page_needs_nothing_beside_it(findings, tmp_path):
     assert all(source.startswith(("data:", "#")) for source in page.sources)
 
 
-def test_an_existing_folder_is_kept(findings, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").touch()
-    with pytest.raises(UsageError, match="not empty"):
-        findings.write(tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
-
-
-def spoil(folder, **changes):
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text())
-    summary["section"].update(changes)
-    path.write_text(json.dumps(summary))
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -121,7 +106,10 @@ def spoil(folder, **changes):
 )
 def test_a_changed_summary_is_refused(findings, tmp_path, changes, message):
     findings.write(tmp_path / "out")
-    spoil(tmp_path / "out", **changes)
+    path = tmp_path / "out/summary.json"
+    summary = json.loads(path.read_text())
+    summary["section"].update(changes)
+    path.write_text(json.dumps(summary))
     with pytest.raises(InputError, match=message):
         read_section(tmp_path / "out")
 
@@ -142,10 +130,11 @@ def test_folders_of_others_are_refused(findings, tmp_path):
         read_section(tmp_path / "out")
 
 
+@pytest.mark.usefixtures("toy_zoo")
 def test_a_study_becomes_a_section_of_a_report(findings, tmp_path, call):
     findings.write(tmp_path / "out")
     (tmp_path / "genes.txt").write_text("ALB\n")
-    model = ("report", "--model", "gtex-tissue-v1", tmp_path / "genes.txt")
+    model = ("report", "--model", "toy-decode-v1", tmp_path / "genes.txt")
     own = ("--outputs", "Liver,Lung", "--study", tmp_path / "out")
     code, _, err = call(*model, *own, "-o", tmp_path / "r.html")
     assert code == 0, err

@@ -69,7 +69,7 @@ CELLS = st.text(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n))))
 def test_what_csv_writes_is_read(rows):
     header = ["gene", *(f"c{i}" for i in range(len(rows[0]) - 1 if rows else 1))]

@@ -86,20 +86,14 @@ def page(report):
     return content_of(report.html)
 
 
-def test_every_row_is_there_with_its_status(page, model):
-    data, _ = page
+def test_rows_and_predictions_are_those_of_predict(page, model):
+    data, arrays = page
     table = model.predict(GENES, outputs=OUTPUTS, backend="numpy")
     assert data["queries"] == GENES
-    assert data["ids"] == table["gene_id"].tolist()
-    assert data["symbols"] == table["symbol"].tolist()
-    assert data["statuses"] == table["status"].tolist()
+    for name, column in (("ids", "gene_id"), ("symbols", "symbol"), ("statuses", "status")):
+        assert data[name] == table[column].tolist()
     assert data["gene"] == [0, -1, 1, 0, -1, 2, -1, 3]
-    assert data["statuses"][3] == "duplicate_of:ENSG00000163631"
-
-
-def test_predictions_are_those_of_predict(page, model):
-    data, arrays = page
-    expected = model.predict(FOUND, outputs=OUTPUTS, backend="numpy")[OUTPUTS].to_numpy()
+    expected = table.loc[table["status"] == "ok", OUTPUTS].to_numpy()
     np.testing.assert_array_equal(arrays["prediction"].reshape(4, 3), expected)
     assert [output["name"] for output in data["outputs"]] == OUTPUTS
     assert [output["unit"] for output in data["outputs"]] == ["log2 fold change"] * 2 + ["log2 TPM"]
@@ -153,49 +147,40 @@ def test_scores_add_up_to_the_prediction(page, model):
 def test_places_are_those_of_explain_by_position(page, model):
     data, arrays = page
     n, m, k = 4, 3, data["perOutput"]
-    positions = model.explain(FOUND, outputs=OUTPUTS, by="position")
-    table = positions.to_frame()
+    table = model.explain(FOUND, outputs=OUTPUTS, by="position").to_frame()
     table = table[table["class"] != "mask"]
     table["side"] = np.where(table["class"].isin(["TF", "chromatin"]), 0, 1)
     by = ["symbol", "output", "class", "regulator", "side", "bin"]
-    grouped = table.groupby(by, observed=True)
-    expected = grouped["score"].sum()
-    counts = arrays["placeCounts"].reshape(n, m, k)
-    starts = np.concatenate(([0], np.cumsum(counts.ravel()))).astype(int)
-    steps = arrays["steps"].reshape(n, m)
-    seen = 0
-    for i, gene in enumerate(FOUND):
-        for j, output in enumerate(OUTPUTS):
-            for rank in range(k):
-                regulator = arrays["top"].reshape(n, m, k)[i, j, rank]
-                start, stop = starts[(i * m + j) * k + rank :][:2]
-                if regulator == 65535:
-                    assert start == stop
-                    continue
-                kind = data["classes"][data["regulatorClass"][regulator]]
-                own = expected.loc[gene, output, kind, data["regulators"][regulator]]
-                places = arrays["places"][start:stop]
-                found = list(zip((places % 2).tolist(), (places // 2).tolist(), strict=True))
-                assert found
-                assert sorted(found) == sorted(own.index)
-                off = arrays["placeScores"][start:stop] * steps[i, j] - own.loc[found]
-                assert np.abs(off).max() <= steps[i, j] / 2 + 1e-6
-                seen += len(found)
-    assert seen == len(arrays["places"]) > 100
+    expected = table.groupby(by, observed=True)["score"].sum()
+    ends = np.cumsum(arrays["placeCounts"]).reshape(n, m, k)
+    steps, top = arrays["steps"].reshape(n, m), arrays["top"].reshape(n, m, k)
+    for i, j, rank in np.ndindex(n, m, k):
+        stop = ends[i, j, rank]
+        start = stop - arrays["placeCounts"].reshape(n, m, k)[i, j, rank]
+        if (regulator := top[i, j, rank]) == 65535:
+            assert start == stop
+            continue
+        kind = data["classes"][data["regulatorClass"][regulator]]
+        own = expected.loc[FOUND[i], OUTPUTS[j], kind, data["regulators"][regulator]]
+        places = arrays["places"][start:stop]
+        found = list(zip((places % 2).tolist(), (places // 2).tolist(), strict=True))
+        assert found
+        assert sorted(found) == sorted(own.index)
+        off = arrays["placeScores"][start:stop] * steps[i, j] - own.loc[found]
+        assert np.abs(off).max() <= steps[i, j] / 2 + 1e-6
+    assert ends[-1, -1, -1] == len(arrays["places"]) > 100
 
     bins = arrays["profileBins"].reshape(n, 2)
     assert (bins[:, 0] == 30).all()
     assert bins[:, 1].tolist() == [-(-length // 100) for length in data["rnaLengths"]]
     place = 0
-    for i, gene in enumerate(FOUND):
-        for j, output in enumerate(OUTPUTS):
-            for side in (0, 1):
-                own = table[(table["symbol"] == gene) & (table["output"] == output)]
-                own = own[own["side"] == side]
-                sums = np.bincount(own["bin"], own["score"], bins[i, side])
-                found = arrays["profiles"][place : place + bins[i, side]] * steps[i, j]
-                assert np.abs(found - sums).max() <= steps[i, j] / 2 + 1e-5
-                place += bins[i, side]
+    for i, j, side in np.ndindex(n, m, 2):
+        own = table[(table["symbol"] == FOUND[i]) & (table["output"] == OUTPUTS[j])]
+        own = own[own["side"] == side]
+        sums = np.bincount(own["bin"], own["score"], bins[i, side])
+        found = arrays["profiles"][place : place + bins[i, side]] * steps[i, j]
+        assert np.abs(found - sums).max() <= steps[i, j] / 2 + 1e-5
+        place += bins[i, side]
     assert place == len(arrays["profiles"])
 
 
@@ -271,9 +256,8 @@ def test_targets_without_positions_are_told(report, model):
     inputs = {**model.manifest.inputs, "promoter": replace(side, tracks=targets)}
     other = replace(model, manifest=replace(model.manifest, inputs=inputs))
     told = build_report(other, ["ALB"], outputs=["Liver"]).html
-    for text in ("only the target genes are known", "spread evenly over the promoter window"):
-        assert text in told
-        assert text not in report.html
+    assert "only the target genes are known" in told
+    assert "only the target genes are known" not in report.html
 
 
 def test_an_empty_list_and_one_of_strangers_make_a_page(model):
@@ -312,55 +296,36 @@ def test_too_long_lists_are_refused_with_another_way(model, monkeypatch, n, outp
 
 
 def test_without_positions_the_page_says_how_to_get_them(model, tmp_path):
-    source = model.features.locate("features.json").parent
-    folder = tmp_path / "features"
-    folder.mkdir()
     for name in ("features.json", "pooled.npz"):
-        (folder / name).symlink_to(source / name)
-    features = dz.FeatureSet.load(folder)
+        (tmp_path / name).symlink_to(model.features.locate(name))
+    features = dz.FeatureSet.load(tmp_path)
     report = build_report(model, ["ALB"], outputs=["Liver"], features=features)
     data, arrays = content_of(report.html)
     assert not data["positions"]
     assert arrays["places"].size == arrays["profiles"].size == 0
-    assert "No scores by position" in report.html
-    assert "spread evenly" not in report.html
-    assert "has no sites.npz" in report.html
-    assert "decode-zoo fetch" in report.html
+    for words in ("No scores by position", "has no sites.npz", "decode-zoo fetch"):
+        assert words in report.html
     with_positions, expected = content_of(build_report(model, ["ALB"], outputs=["Liver"]).html)
     assert with_positions["positions"]
     np.testing.assert_array_equal(arrays["top"], expected["top"])
-    np.testing.assert_allclose(
-        arrays["topScores"] * arrays["steps"][0],
-        expected["topScores"] * expected["steps"][0],
-        atol=1.01e-4,
-    )
 
 
 def test_missing_tracks_and_background_are_told(model):
-    tracks = dict(model.features.side_tracks)
-    known = {track.name for track in model.manifest.inputs["promoter"].tracks}
-    odd = next(track.name for track in tracks["promoter"] if track.name in known)
-    tracks["promoter"] = tuple(
-        replace(track, name=f"not {track.name}") if track.name == odd else track
-        for track in tracks["promoter"]
-    )
-    own = replace(model.features, side_tracks=tracks)
-    background = ["ACTB", "GAPDH"]
-    report = build_report(
-        model, ["ALB"], outputs=["Liver"], features=own, fill_missing=True, background=background
-    )
-    assert report.missing == {"promoter": (odd,), "rna": ()}
+    first, *others = model.features.side_tracks["promoter"]
+    tracks = (replace(first, name="another"), *others)
+    own = replace(model.features, side_tracks={**model.features.side_tracks, "promoter": tracks})
+    options = {
+        "outputs": ["Liver"],
+        "features": own,
+        "fill_missing": True,
+        "background": ["ACTB", "GAPDH"],
+    }
+    report = build_report(model, ["ALB"], **options)
+    assert report.missing == {"promoter": (first.name,), "rna": ()}
     assert "1 promoter tracks of the model are not in the feature set" in report.html
     assert "the mean of 2 background genes" in report.html
     data, arrays = content_of(report.html)
-    expected = model.explain(
-        ["ALB"],
-        outputs=["Liver"],
-        by="class",
-        features=own,
-        fill_missing=True,
-        background=background,
-    )
+    expected = model.explain(["ALB"], by="class", **options)
     assert data["outputs"][0]["reference"] == pytest.approx(expected.reference[0])
     np.testing.assert_allclose(arrays["classSums"], expected.matrix("Liver").iloc[0], atol=1e-5)
     places = arrays["profileBins"].tolist()
@@ -461,13 +426,9 @@ def test_command_line(call, tmp_path, monkeypatch):
         ("GENES", "ALB\n", 2, "--output"),
         ("-o x.html", "", 2, "GENES"),
         ("GENES -o x.tsv", "ALB\n", 2, ".html"),
-        ("GENES -o no/x.html", "ALB\n", 2, "no folder"),
-        ("GENES -o x.html --outputs Livr", "ALB\n", 2, "Livr"),
         ("- -o x.html --background -", "", 2, "standard input"),
         ("GENES -o x.html --model nothing-v1", "ALB\n", 3, "nothing-v1"),
         ("GENES -o x.html", "", 4, "no genes"),
-        ("no.tsv -o x.html", "", 4, "no.tsv"),
-        ("GENES -o x.html", "A\n" * 5001, 2, "5,000 genes"),
     ],
 )
 def test_errors_have_their_codes(call, args, genes, code, message, tmp_path, monkeypatch):
@@ -488,7 +449,6 @@ def test_pages_stay_below_ten_megabytes(monkeypatch):
     alone = len(build_report(model, genes[:10]).html)
     monkeypatch.setattr("decode_zoo.report.content.DETAIL", 0)
     few, some, many = (len(build_report(model, genes[:n]).html) for n in (10, 50, 100))
-    assert alone < 1e6
     # Linear from there: by gene in the list, and by gene shown by itself.
     largest = many + (many - some) / 50 * MAX_ROWS
     largest += (alone - few) / 10 * (DETAIL // len(model.outputs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shutil
@@ -178,30 +177,23 @@ def test_hostile_names_are_text(opened):
     assert opened.execute_script("return document.querySelectorAll('script').length") == 3
 
 
-def test_it_fits_windows_and_paper(opened):
+def test_it_fits_windows(opened):
     for width in (1280, 800):
         resize(opened, width)
-        time.sleep(0.4)
+        opened.execute_async_script("setTimeout(arguments[0], 100)")
         assert opened.execute_script("return document.documentElement.scrollWidth") <= width
-    pdf = base64.b64decode(opened.execute_cdp_cmd("Page.printToPDF", {})["data"])
-    assert pdf.startswith(b"%PDF")
 
 
 def test_the_gene_list_sorts_and_narrows(opened):
     assert column(opened, "#gene-table", 2) == GENES
     status = column(opened, "#gene-table", 5)
-    assert status[0] == "ok"
-    assert status[2] == "unknown gene"
+    assert (status[0], status[2]) == ("ok", "unknown gene")
     assert status[4].startswith("duplicate of")
     heading(opened, "#gene-table", "Symbol").click()
     symbols = column(opened, "#gene-table", 4)
     assert symbols == ["ALB", "ALB", "APOA1", "GATA1", "INS", "TTN", "TTR", "", "", ""]
-    assert (
-        heading(opened, "#gene-table", "Symbol")
-        .find_element(By.XPATH, "..")
-        .get_attribute("aria-sort")
-        == "ascending"
-    )
+    head = heading(opened, "#gene-table", "Symbol").find_element(By.XPATH, "..")
+    assert head.get_attribute("aria-sort") == "ascending"
     heading(opened, "#gene-table", "Highest change").click()
     values = [float(v.replace("−", "-")) for v in column(opened, "#gene-table", 7) if v]
     assert values == sorted(values, reverse=True)
@@ -353,9 +345,9 @@ def test_tables_are_saved_as_they_are(opened, model):
         (["SNORD99"], None),  # without any site of a regulator
     ],
 )
-def test_odd_lists_open_without_complaint(browser, toy_model, genes, outputs, tmp_path):
+def test_odd_lists_open_without_complaint(browser, toy_models, genes, outputs, tmp_path):
     path = tmp_path / "report.html"
-    write_report(toy_model, genes, path, outputs=outputs)
+    write_report(toy_models["decode"], genes, path, outputs=outputs)
     show(browser, path)
     assert len(column(browser, "#gene-table", 2)) == len(genes)
     for button in browser.find_elements(By.CSS_SELECTOR, "#gene-table tbody button"):
