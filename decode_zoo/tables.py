@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "atomic_output",
     "check_output",
     "print_table",
     "suffix_of",
@@ -83,25 +84,34 @@ def write_table(
 ) -> None:
     """Write a result table and its provenance, both whole or neither; '-' or None prints the table.
 
-    The suffix chooses the format (see `write_file`). The provenance goes to
-    ``<path>.provenance.json``, with the units of columns as ``units``. Raises UsageError as
-    `check_output` does, and if the disk or standard output refuses the data.
+    The suffix chooses the format (see `write_file`). Raises UsageError as `check_output` does, and
+    if the disk or standard output refuses the data.
     """
     if path is None or os.fspath(path) == "-":
         print_table(frame)
         return
     check_output(path, force)
     record = plain({**provenance, **({"units": units} if units else {})})
+    ids = [c for c in id_columns if c in frame.columns]
+    with atomic_output(path, record) as table:
+        write_file(frame, table, record, suffix_of(path), units=units, id_columns=ids)
+
+
+@contextmanager
+def atomic_output(path: FilePath, record: Record) -> Iterator[Path]:
+    """Give a temporary name; it becomes `path`, with its provenance beside it, or neither appears.
+
+    Raises UsageError if the disk refuses the data.
+    """
     sidecar, before = Path(os.path.realpath(provenance_path(path))), None
     try:
         before = sidecar.read_bytes() if sidecar.exists() else None
-        with atomic_path(path) as table:
-            ids = [c for c in id_columns if c in frame.columns]
-            write_file(frame, table, record, suffix_of(path), units=units, id_columns=ids)
+        with atomic_path(path) as made:
+            yield made
+            # The provenance gets its name first, so that no output is ever without.
             with atomic_path(sidecar) as notes:
                 notes.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except BaseException as error:
-        # The provenance gets its name first, so that no table is ever without.
         if before is None:
             sidecar.unlink(missing_ok=True)
         elif sidecar.read_bytes() != before:
@@ -127,7 +137,7 @@ def print_table(frame: pd.DataFrame, *, header: bool = True) -> bool:
         # Past the text layer: it would encode to the locale and translate line ends.
         stream = getattr(sys.stdout, "buffer", None)
         for text in text_rows(frame, "\t", header=header):
-            if stream is None:
+            if stream is None:  # in a notebook
                 sys.stdout.write(text)
             else:
                 stream.write(text.encode())
@@ -329,7 +339,7 @@ class _Disk(io.FileIO):
 
 
 def write_hdf5(path: Path, fill: Callable[[Any], Iterable[object]]) -> None:
-    """Create an HDF5 file; `fill` is given it, and yields where the work may be given up.
+    """Create an HDF5 file; `fill` takes it, and yields where the work may be given up.
 
     In a thread of its own: no signal strikes there, and what Ctrl-C raises within the library's
     calls to the file would be lost, and the library with it. Raises OSError if the disk is full.

@@ -21,8 +21,7 @@ from decode_zoo.genesets import TARGETS
 pytest.importorskip("jinja2")
 
 from decode_zoo.report import build_report, check_page, write_report
-from decode_zoo.report.content import DETAIL, MAX_ROWS
-from decode_zoo.report.detail import steps_for, to_steps
+from decode_zoo.report.content import DETAIL, MAX_ROWS, steps_for, to_steps
 from decode_zoo.report.page import pack
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -76,7 +75,7 @@ def model(toy_models):
 def report(model):
     # The toy has 14 regulators, and a page the strongest 15 of each gene.
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("detail", "page"):
+        for module in ("content", "page"):
             patch.setattr(f"decode_zoo.report.{module}.TOP", 6)
         return build_report(model, GENES, outputs=OUTPUTS, title=f"A {HOSTILE} list")
 

@@ -5,16 +5,16 @@ The page needs no network and nothing beside it; it can be mailed, archived and 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decode_zoo.errors import UsageError
-from decode_zoo.files import atomic_path, check_files
+from decode_zoo.files import check_files
 from decode_zoo.html import check_packages, write_text
 from decode_zoo.provenance import provenance, provenance_path
+from decode_zoo.tables import atomic_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,16 +42,8 @@ class Report:
         Raises UsageError as `check_page` does, or if the disk refuses the data.
         """
         check_page(path, force)
-        notes = json.dumps(self.provenance, indent=2) + "\n"
-        try:
-            with atomic_path(provenance_path(path)) as sidecar, atomic_path(path) as page:
-                write_text(page, self.html)
-                sidecar.write_text(notes, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"Cannot write {os.fspath(path)}: {error.strerror or error}.",
-                remedy="Choose another folder with -o, or free some space.",
-            ) from error
+        with atomic_output(path, self.provenance) as page:
+            write_text(page, self.html)
 
 
 def check_page(path: str | os.PathLike[str], force: bool = False) -> None:
@@ -96,8 +88,8 @@ def build_report(
     (300 with 54 outputs), and for each of them and each output the 15 strongest regulators.
 
     Options are those of `Model.explain`; `studies` are folders that `decode-zoo study` made, each
-    a section; `command` and `facts` go into the provenance; `progress` is called with how much is
-    done, and of how much. Without the feature set's sites.npz there are no scores by position.
+    a section; `command` and `facts` go into the provenance; `progress` takes how much is done, and
+    of how much. Without the feature set's sites.npz there are no scores by position.
 
     Raises UsageError for more than 5,000 genes or 300,000 genes × outputs, unknown outputs or genes
     of the background; InputError if the feature set does not fit the model or a folder is not of a

@@ -14,24 +14,12 @@ import numpy.typing as npt
 
 from decode_zoo import html
 from decode_zoo.genesets import TARGETS
-from decode_zoo.report.content import Content
-from decode_zoo.report.detail import TOP, Classes
+from decode_zoo.report.content import TOP, Content, classes_of
 from decode_zoo.studies.findings import Section
 
 __all__ = ["pack", "render"]
 
-_SCRIPTS = (
-    "dom",
-    "table",
-    "charts",
-    "heatmap",
-    "data",
-    "lists",
-    "regulators",
-    "gene",
-    "places",
-    "start",
-)
+_SCRIPTS = "dom table charts heatmap data lists regulators gene places start"
 _ALIGNMENT = 4  # a typed array of a script starts at a multiple of its item size
 
 
@@ -48,7 +36,7 @@ def render(
     return html.render(
         "report.html.j2",
         provenance,
-        script="\n".join(html.asset(f"report/{name}.js") for name in _SCRIPTS),
+        script="\n".join(html.asset(f"report/{name}.js") for name in _SCRIPTS.split()),
         title=title,
         manifest=manifest,
         # A bundle from elsewhere need not say how it was trained, nor how good it is.
@@ -65,7 +53,7 @@ def render(
         has_targets=any(track.kind == TARGETS for track in manifest.inputs["promoter"].tracks),
         n_detail=content.n_detail,
         top=TOP,
-        coarsest=float(content.detail.steps.max(initial=0)),
+        coarsest=float(content.detail["steps"].max(initial=0)),
         no_positions=content.no_positions,
         data=_json(data),
         numbers=numbers,
@@ -86,8 +74,9 @@ def _json(value: object) -> str:
 
 def _data(content: Content) -> tuple[dict[str, Any], str]:
     """Texts and layout for the script, and the packed numbers."""
-    detail, table, resolution = content.detail, content.table, content.resolution
-    classes = Classes.of(resolution)
+    table, explainer = content.table, content.explainer
+    resolution = explainer.resolution
+    classes, class_of = classes_of(resolution)
     n_regulators = int((~resolution.is_mask).sum())
     n = max(content.summary.n_genes, 1)
     layout, numbers = pack(
@@ -97,22 +86,15 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
             "meanAbs": (content.summary.absolute / n)[:n_regulators].astype(np.float32),
             "present": content.summary.present[:n_regulators].astype(np.uint32),
             "geneOrder": content.gene_order.astype(np.uint32),
-            "classSums": detail.class_sums,
-            "top": detail.top,
-            "steps": detail.steps,
-            "topScores": detail.top_scores,
-            "placeCounts": detail.place_counts,
-            "places": detail.places,
-            "placeScores": detail.place_scores,
-            "profileBins": detail.profile_bins,
-            "profiles": detail.profiles,
+            **content.detail,
         }
     )
-    rhos = content.explainer.model.manifest.metrics.get("test", {}).get("by_output")
+    rhos = explainer.model.manifest.metrics.get("test", {}).get("by_output")
     rhos = rhos if isinstance(rhos, dict) else {}
-    bins = content.explainer.bound.features.layout
+    bins = explainer.bound.features.layout
+    outputs, references = explainer.outputs, explainer.rule.reference(explainer.references)
     data = {
-        "model": content.explainer.model.id,
+        "model": explainer.model.id,
         "level": bins.level,
         "queries": content.queries,
         "ids": table.iloc[:, 0].tolist(),
@@ -128,19 +110,19 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
                 "reference": float(reference),
                 "rho": _number(rhos.get(output.name)),
             }
-            for output, reference in zip(content.outputs, content.reference, strict=True)
+            for output, reference in zip(outputs, references, strict=True)
         ],
         "outputOrder": content.output_order.tolist(),
-        "classes": classes.names,
+        "classes": classes,
         "regulators": resolution.features["regulator"][:n_regulators].astype(str).tolist(),
-        "regulatorClass": classes.of_feature[:n_regulators].tolist(),
+        "regulatorClass": class_of[:n_regulators].tolist(),
         "detail": content.n_detail,
         "perOutput": TOP,
         "positions": content.no_positions is None,
         "bin": bins.bin,
         "upstream": bins.upstream,
         "downstream": bins.downstream,
-        "background": len(content.explainer.background),
+        "background": len(explainer.background),
         "arrays": layout,
     }
     return data, numbers
