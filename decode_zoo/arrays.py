@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,6 @@ from scipy import sparse
 
 from decode_zoo.errors import InputError
 from decode_zoo.files import check_expansion, open_input
-
-__all__ = [
-    "CSR_PARTS",
-    "checked_counts",
-    "compact",
-    "read_arrays",
-    "store_csr",
-    "stored_csr",
-    "write_arrays",
-]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -64,10 +54,12 @@ def stored_csr(
 ) -> sparse.csr_array:
     """Return the matrix of int32 that `store_csr` put among `arrays`, if it has this shape."""
     counts, tracks, bases = (_column(arrays, f"{name}_{part}") for part in CSR_PARTS)
-    fits = counts.shape == shape[:1] and counts.sum(dtype=np.int64) == len(tracks) == len(bases)
-    fits = fits and (not len(tracks) or int(tracks.max()) < shape[1])
-    fits = fits and int(bases.max(initial=0)) < 1 << 31
-    if not fits:
+    if not (
+        counts.shape == shape[:1]
+        and counts.sum(dtype=np.int64) == len(tracks) == len(bases)
+        and (not len(tracks) or int(tracks.max()) < shape[1])
+        and int(bases.max(initial=0)) < 1 << 31
+    ):
         raise InputError(
             f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and {shape[1]} tracks"
         )
@@ -144,7 +136,7 @@ def _array_name(member: zipfile.ZipInfo) -> str:
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
     """Read one array; no header is evaluated, and none is believed that the size belies."""
-    with archive.open(member) as stream:
+    with cast(zipfile.ZipExtFile, archive.open(member)) as stream:
         start = stream.read(10)
         if start[:8] != _NPY_1:
             raise ValueError(f"{member.filename[:60]!r} is no array in NumPy's format 1.0")
@@ -162,14 +154,12 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArra
         if size:
             # A transposed view of an array stored by columns is one by rows, and so a plain buffer.
             plain = array.T if by_column == b"True" else array
-            buffer = plain.reshape(-1).view(np.uint8).data
-            place = 0
-            while place < size:
-                block = stream.read(min(_BLOCK, size - place))
-                if not block:
+            rest = plain.reshape(-1).view(np.uint8).data
+            while rest:
+                n_read = stream.readinto(rest[:_BLOCK])
+                if not n_read:
                     raise EOFError(f"{member.filename[:60]!r} ends too early")
-                buffer[place : place + len(block)] = block
-                place += len(block)
+                rest = rest[n_read:]
         if stream.read(1):  # reads to the end, which is where the checksum is compared
             raise ValueError(f"{member.filename[:60]!r} is longer than it says")
         return array

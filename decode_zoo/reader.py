@@ -2,8 +2,7 @@
 
 `Table` finds out how a text is written (compression, encoding, separator, quotes, comments, header)
 and gives its cells, each with its line. `Grid` is a matrix of numbers, whatever file it came from.
-`read_columns` reads millions of lines of genomic text fast. Other ways to write a table belong into
-`Table.read`, other names of columns beside `GENES`, other formats of files into `read_grid`.
+`read_columns` reads millions of lines of genomic text fast.
 """
 
 from __future__ import annotations
@@ -26,19 +25,6 @@ import pandas as pd
 
 from decode_zoo.errors import InputError, MissingExtraError
 from decode_zoo.files import MAX_BYTES, check_expansion, open_input, read_bytes, unpack
-
-__all__ = [
-    "Grid",
-    "Source",
-    "Table",
-    "first_twice",
-    "is_gene_column",
-    "named",
-    "number_in",
-    "read_columns",
-    "read_grid",
-    "read_text",
-]
 
 FloatArray = npt.NDArray[np.float64]
 Source = str | os.PathLike[str] | TextIO | BinaryIO
@@ -178,18 +164,15 @@ class Table:
         those of CSV where they are in pairs on a line, else ordinary characters.
         """
         path = name_of(source)
-        lines: list[int] = []
-        rows: list[bytes] = []
-        for number, row in enumerate(read_text(source).split(b"\n"), 1):
-            if row.strip():
-                lines.append(number)
-                rows.append(row)
+        text = read_text(source).split(b"\n")
+        lines = [number for number, row in enumerate(text, 1) if row.strip()]
+        rows = [text[number - 1] for number in lines]
         top = next((i for i, row in enumerate(rows) if not row.startswith(b"#")), len(rows))
         is_header = header if callable(header) else lambda cell: header is True
         rows[:top] = [row[1:] for row in rows[:top]]
         found = next((i for i in range(top) if _names_genes(rows[i])), None)
-        leading = top if found is None else found
-        separator = _separator(rows[leading] if leading < len(rows) else b"", path, header)
+        leading = rows[top if found is None else found :][:1]
+        separator = _separator(b"".join(leading), path, header)
         prose = separator == b","  # which has commas, and so may a comment
         rows, separator = _without_quotes(rows, separator)
         if header is False:
@@ -222,7 +205,7 @@ class Table:
         return table
 
     def fault(self, message: str, line: int | None = None, remedy: str | None = None) -> InputError:
-        """Return an error about this table, to be raised."""
+        """Return an error about this table."""
         return InputError(message, path=self.path, line=line, remedy=remedy)
 
     def cut(self, row: bytes, line: int) -> list[str]:
@@ -260,11 +243,8 @@ class Table:
         """Raise InputError at the first row that has more or fewer cells than the header."""
         for line, row in zip(self.lines, self.rows, strict=True):
             if (width := 1 + row.count(self.separator)) != len(self.header):
-                raise self.fault(
-                    f"has {width} cells, but the header has {len(self.header)}",
-                    line,
-                    remedy,
-                )
+                text = f"has {width} cells, but the header has {len(self.header)}"
+                raise self.fault(text, line, remedy)
 
     def check_names(self) -> None:
         """Raise InputError if a column but the first has no name, or two have the same."""
@@ -314,16 +294,14 @@ class Table:
             for name, cell in zip(self.header[1:], cells, strict=True):
                 if _NUMBER.fullmatch(cell) and np.isfinite(float(cell)):
                     continue
-                missing = cell.strip().lower() in MISSING
-                point = _NUMBER.fullmatch(cell.replace(",", ".", 1))
-                raise self.fault(
-                    f"row '{first.strip()[:60]}', column '{name[:60]}': "
-                    + (
-                        "the value is missing" if missing else f"not a finite number: {cell[:40]!r}"
-                    ),
-                    line,
-                    _FILL if missing else POINT if point else _SHAPE,
-                )
+                if cell.strip().lower() in MISSING:
+                    problem, remedy = "the value is missing", _FILL
+                else:
+                    point = _NUMBER.fullmatch(cell.replace(",", ".", 1))
+                    problem = f"not a finite number: {cell[:40]!r}"
+                    remedy = POINT if point else _SHAPE
+                where = f"row '{first.strip()[:60]}', column '{name[:60]}'"
+                raise self.fault(f"{where}: {problem}", line, remedy)
 
 
 def _separator(row: bytes, path: str, header: bool | Callable[[str], bool]) -> bytes:
@@ -437,22 +415,15 @@ class Grid:
         for place, name in enumerate(frame.columns):
             column = frame.iloc[:, place]
             if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-                raise InputError(
-                    f"column '{name}' does not hold numbers, but {column.dtype}",
-                    path=path,
-                    remedy=_SHAPE,
-                )
+                text = f"column '{name}' does not hold numbers, but {column.dtype}"
+                raise InputError(text, path=path, remedy=_SHAPE)
             columns.append(column.to_numpy(np.float64, na_value=np.nan))
         values = np.column_stack(columns) if columns else np.empty((len(frame), 0))
         return cls(path, _texts(frame.index), _texts(frame.columns), values)
 
 
 def read_grid(path: str | os.PathLike[str]) -> Grid:
-    """Read a matrix of genes × persons or persons × genes.
-
-    The file is a text with a header and names in the first column (`Table.read`), Parquet
-    (``.parquet``) or AnnData (``.h5ad``, of which X is read).
-    """
+    """Read a matrix of genes × persons or the reverse: a text, Parquet, or AnnData's X."""
     suffix = os.path.splitext(os.fspath(path).lower())[1]
     if suffix in (".parquet", ".h5ad"):
         with open_input(path):  # says what is wrong with a path in our words
@@ -564,13 +535,10 @@ def read_columns(
 def _count_top_lines(data: bytes) -> tuple[int, int]:
     """Count the lines and bytes before the first line of data."""
     lines = position = 0
-    while position < len(data):
-        end = data.find(b"\n", position)
-        end = len(data) if end < 0 else end
-        line = data[position:end].strip()
-        if line and not line.startswith(_TOP_LINES):
+    for line in io.BytesIO(data):
+        if line.strip() and not line.strip().startswith(_TOP_LINES):
             break
-        lines, position = lines + 1, end + 1
+        lines, position = lines + 1, position + len(line)
     return lines, position
 
 
@@ -613,11 +581,8 @@ def _lines_carefully(
             continue
         for name in _POSITIONS:
             if name in row and not _WHOLE_NUMBER.fullmatch(str(row[name])):
-                raise InputError(
-                    f"{name} is not a whole number: {str(row[name])[:40]!r}",
-                    path=path,
-                    line=number,
-                )
+                text = f"{name} is not a whole number: {str(row[name])[:40]!r}"
+                raise InputError(text, path=path, line=number)
             if name in row:
                 row[name] = int(row[name])
         yield number, list(row.values())

@@ -163,7 +163,7 @@ def write_file(
     suffix: str,
     *,
     units: Mapping[str, str] | None = None,
-    id_columns: Sequence[str],
+    id_columns: Sequence[str] = (),
 ) -> None:
     """Create a file with a table, without its index, in the format of a suffix.
 

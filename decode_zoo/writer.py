@@ -41,26 +41,15 @@ from decode_zoo.tables import (
     write_text,
 )
 
-__all__ = [
-    "Selection",
-    "check_attributions",
-    "print_attributions",
-    "totals_path",
-    "write_attributions",
-]
-
 IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 
-# The parts of a total add up to the last digit of single precision.
-_DIGITS = 9
+_DIGITS = 9  # the parts of a total add up to the last digit of single precision
 # Rows of a chunk, the unit of resumption; by position a row has ten times as many scores.
 _CHUNK = {"class": 1024, "regulator": 1024, "track": 1024, "position": 128}
-# Scores that are put into a table at a time: what memory holds, not what a chunk has.
-_TABLE_SCORES = 2_000_000
-# Scores that are compressed together in an h5ad file.
-_HDF5_CHUNK = 1 << 15
+_TABLE_SCORES = 2_000_000  # that are put into a table at a time: what memory holds
+_HDF5_CHUNK = 1 << 15  # scores that are compressed together in an h5ad file
 # What may lie in a folder of unfinished work: chunks in a folder named by a digest, and scratch.
 _OURS = re.compile(r"[0-9a-f]{16}|\.decode-zoo-.*")
 
@@ -92,10 +81,9 @@ def totals_path(path: FilePath) -> Path:
 def check_attributions(
     path: FilePath | None, by: By, selection: Selection, *, force: bool = False
 ) -> None:
-    """Refuse an output that could not be written, before the work is done.
+    """Refuse an output that could not be written, before the work is done (`check_output`).
 
-    Raises UsageError and MissingExtraError as `tables.check_output` does, for the table and its
-    totals, and UsageError if the selection does not go with the resolution or the format.
+    Raises UsageError, too, if the selection does not go with the resolution or the format.
     """
     if selection.top is not None and selection.top < 1:
         raise UsageError(f"At least one feature per gene and output, not --top {selection.top}.")
@@ -153,9 +141,8 @@ def write_attributions(
     """Explain rows, each once; write the table, its totals and its provenance, all whole or none.
 
     Memory does not grow with the number of rows. After a kill, the same call goes on where the
-    other stopped; `force` replaces existing files and drops unfinished work of another call. The
-    suffix chooses the format; in an h5ad file each output is a sparse layer (X if there is only
-    one). `progress` is told the number of rows of each chunk. Returns the largest |delta|. Raises
+    other stopped; `force` replaces existing files and drops unfinished work of another call.
+    `progress` takes the number of rows of each chunk. Returns the largest |delta|. Raises
     UsageError as `check_attributions` does, if other work is in the way, and if the disk is full.
     """
     check_attributions(path, explainer.resolution.by, selection, force=force)
@@ -183,9 +170,8 @@ def write_attributions(
             notes.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             form.join([Path(stem + form.suffix) for stem in stems], empty, table, record)
             # The table gets its name last: where it is, its totals and provenance are too.
-            for file, name in zip(
-                made, (totals_path(path), provenance_path(path), path), strict=True
-            ):
+            named = (totals_path(path), provenance_path(path), path)
+            for file, name in zip(made, named, strict=True):
                 with atomic_path(name) as temporary:
                     shutil.move(file, temporary)
     except KeyboardInterrupt:
@@ -210,9 +196,8 @@ def _chunks(explainer: Explainer, rows: IntArray, selection: Selection) -> Itera
     if not selection.summary:
         yield from (rows[i : i + size] for i in range(0, rows.size, size))
         return
-    names = explainer.bound.features.rows.gene_ids
-    order: dict[str, int] = {}
-    gene = np.array([order.setdefault(names[row], len(order)) for row in rows], np.int64)
+    names = np.array(explainer.bound.features.rows.gene_ids)
+    gene = pd.factorize(names[rows])[0]
     rows = rows[np.argsort(gene, kind="stable")]
     gene.sort()
     start = 0
@@ -442,8 +427,8 @@ class _Summary(_Format):
             stored: dict[str, Any] = read_arrays(part)
             total += Summary(**stored)
         frame = total.to_frame(empty.resolution, empty.outputs)
-        ids = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
-        write_file(frame, path, record, self.suffix, id_columns=ids)
+        ids = frame.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]]
+        write_file(frame, path, record, self.suffix, id_columns=ids.tolist())
 
 
 def _format_of(path: FilePath, selection: Selection) -> _Format:

@@ -17,8 +17,17 @@ from decode_zoo.errors import InputError, UsageError
 if TYPE_CHECKING:
     from decode_zoo.attribution import By
     from decode_zoo.evaluation.agreement import Evaluation
+    from decode_zoo.features import FeatureSet
     from decode_zoo.model import Model
     from decode_zoo.runtime import BackendName, Device
+
+
+def _remark(listed: Any, known: FeatureSet, missing: Any, hint: str | None) -> None:
+    """Print on stderr what the tables do not say."""
+    runner.note_missing(missing)
+    if hint:
+        note(hint)
+    runner.note_beside(listed, known)
 
 
 @cli.command()
@@ -82,10 +91,7 @@ def predict(
         units={item.name: item.unit for item in model.manifest.outputs if item.name in table},
     )
     note(f"{runner.statuses(table['status'])}, {used.name}")
-    runner.note_missing(bound.missing)
-    if hint := table.attrs["hint"]:
-        note(hint)
-    runner.note_beside(queries, bound.features)
+    _remark(queries, bound.features, bound.missing, table.attrs["hint"])
 
 
 @cli.command()
@@ -176,10 +182,7 @@ def explain(
         f"{counted(asked.rows.size, known.layout.level)} explained{lost}; "
         f"largest |prediction - reference - sum of scores|: {largest:.1e}"
     )
-    runner.note_missing(explainer.bound.missing)
-    if asked.hint:
-        note(asked.hint)
-    runner.note_beside(queries, known)
+    _remark(queries, known, explainer.bound.missing, asked.hint)
 
 
 @cli.command()
@@ -229,31 +232,21 @@ def report(
     queries, against = runner.read_genes(genes), runner.read_genes(background)
     model = dz.load(model_id)
     own = runner.load_own(features_source)
+    origin = runner.origin(
+        requested_model=model_id,
+        genes=genes,
+        background_genes=background,
+        studies=[folder / "summary.json" for folder in studies],
+    )
     with runner.progress("explaining", len(queries)) as advance:
-        made = build_report(
-            model,
-            queries,
-            background=against,
-            features=own,
-            studies=studies,
-            progress=advance,
-            **settings,
-            **runner.origin(
-                requested_model=model_id,
-                genes=genes,
-                background_genes=background,
-                studies=[folder / "summary.json" for folder in studies],
-            ),
-        )
+        settings |= {"background": against, "features": own, "studies": studies}
+        made = build_report(model, queries, progress=advance, **settings, **origin)
     made.write(output, force=force)
     size = output.stat().st_size / 1e6
     note(f"{output}: {runner.statuses(made.table['status'])}, {size:.1f} MB")
-    runner.note_missing(made.missing)
     if made.no_positions:
         note(f"Without scores by position: {made.no_positions}")
-    if hint := made.table.attrs["hint"]:
-        note(hint)
-    runner.note_beside(queries, own or model.features)
+    _remark(queries, own or model.features, made.missing, made.table.attrs["hint"])
 
 
 @cli.command()
@@ -389,11 +382,7 @@ def _read_donors(path: Path) -> dict[str, str]:
     donors: dict[str, str] = {}
     for line, sample, donor in runner.read_two_columns(path, "names no sample and its donor"):
         if sample in donors:
-            raise InputError(
-                f"sample '{sample}' occurs twice",
-                path=path,
-                line=line,
-                remedy="Keep one line a sample.",
-            )
+            remedy = "Keep one line a sample."
+            raise InputError(f"sample '{sample}' occurs twice", path=path, line=line, remedy=remedy)
         donors[sample] = donor
     return donors

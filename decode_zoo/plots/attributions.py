@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ FloatArray = npt.NDArray[np.float64]
 
 RNA_LENGTH = "RNA length"  # what the mask channels tell a network
 _NAME, _OUTPUT = 1.2, 2.2  # room for names of regulators and of outputs, in inches
-_ORDERED = 500  # leaves whose optimal order takes no longer than a second; it grows with the cube
+_ORDERED = 500  # leaves whose optimal order takes a second; it grows with the cube
 _BINS = 100  # columns of bins that can be told apart in half a page
 _FEW, _MANY = 10, 5000  # fewer values are dots rather than a violin; more say no more of a density
 
@@ -125,7 +125,7 @@ def _unit(attribution: Attribution, column: int, room: float = 2) -> str:
 
 
 def _names(attribution: Attribution, features: IntArray, column: str = "") -> list[str]:
-    """Names of features, at the finest resolution if no column is given."""
+    """Return names of features, at the finest resolution if no column is given."""
     table = attribution.resolution.features
     names = table[column or table.columns[-1]].iloc[features]
     return [charts.shorten(str(name), _NAME) for name in names]
@@ -136,25 +136,21 @@ def _classes(attribution: Attribution, features: IntArray) -> list[str]:
 
 
 def _palette(attribution: Attribution) -> dict[str, str]:
-    """Colour of each class."""
+    """Choose the colour of each class."""
     others = itertools.cycle((ORANGE, SKY))
     names = [str(name) for name in attribution.resolution.features["class"].cat.categories]
     return {name: GREY if name == MASK else CLASSES.get(name) or next(others) for name in names}
 
 
-def _key(palette: Mapping[str, str], kinds: Iterable[str]) -> dict[str, str]:
-    """Colours of the classes that are drawn."""
-    drawn = set(kinds)
-    return {name: colour for name, colour in palette.items() if name in drawn}
+def _key(palette: Mapping[str, str], kinds: Sequence[str]) -> dict[str, str]:
+    """Return the colours of the classes that are drawn."""
+    return {name: colour for name, colour in palette.items() if name in kinds}
 
 
-def _colour_cells(axes: Axes, colours: npt.ArrayLike) -> None:
-    """Draw cells of colours, an array of rows of names."""
-    axes.imshow(
-        [[to_rgb(colour) for colour in row] for row in np.asarray(colours)],
-        aspect="auto",
-        interpolation="none",
-    )
+def _colour_cells(axes: Axes, colours: Sequence[Sequence[str]]) -> None:
+    """Draw rows of cells of colours."""
+    rgb = [[to_rgb(colour) for colour in row] for row in colours]
+    axes.imshow(rgb, aspect="auto", interpolation="none")
     axes.set(xticks=[], yticks=[])
     axes.spines["bottom"].set_visible(False)
 
@@ -223,15 +219,10 @@ def bar(
 def _equation(predicted: float, parts: Mapping[str, float], n: int) -> str:
     """Write how parts add up to a prediction."""
     values = np.array([predicted, *parts.values()])
-    texts = [f"{'Prediction' if n == 1 else 'Mean prediction'} {charts.rounded(predicted, values)}"]
-    for name, value in parts.items():
-        text = charts.rounded(value, values)
-        if len(texts) == 1:
-            text = f"= {text}"
-        else:
-            text = f"− {text[1:]}" if text.startswith("−") else f"+ {text}"
-        texts.append(f"{text} ({name})")
-    return " ".join(texts)
+    start = f"{'Prediction' if n == 1 else 'Mean prediction'} {charts.rounded(predicted, values)} ="
+    terms = [f"{charts.rounded(value, values)} ({name})" for name, value in parts.items()]
+    signed = [f"− {term[1:]}" if term.startswith("−") else f"+ {term}" for term in terms[1:]]
+    return " ".join([start, terms[0], *signed])
 
 
 @charts.styled
@@ -274,13 +265,8 @@ def heatmap(attribution: Attribution, *, k: int = 40) -> Figure:
     if not best.size:
         charts.say(figure.subplots(subplot_kw={"xticks": [], "yticks": []}), "no regulators")
         return figure
-    grid = figure.subplots(
-        3,
-        2,
-        width_ratios=[tree, width],
-        height_ratios=[tree, strip, height],
-        gridspec_kw={"hspace": 0, "wspace": 0},
-    )
+    ratios = {"width_ratios": [tree, width], "height_ratios": [tree, strip, height]}
+    grid = figure.subplots(3, 2, gridspec_kw={"hspace": 0, "wspace": 0, **ratios})
     for unused in grid[:2, 0]:
         unused.set_axis_off()
     axes = grid[2, 1]
@@ -310,11 +296,9 @@ class _Tree:
         n = len(vectors)
         if n < 2 or not vectors.size:
             return cls(np.arange(n), np.zeros((0, 4, 2)))
-        from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+        from scipy.cluster.hierarchy import leaves_list, linkage
 
-        merges = linkage(vectors, "ward")
-        if n <= _ORDERED:
-            merges = optimal_leaf_ordering(merges, vectors)
+        merges = linkage(vectors, "ward", optimal_ordering=n <= _ORDERED)
         leaves = leaves_list(merges).astype(np.int64)
         at = np.zeros((2 * n - 1, 2))
         at[leaves, 0] = np.arange(n)
@@ -429,11 +413,8 @@ class _Panel:
             n * 10**e for e in itertools.count() for n in (1, 2, 5) if n_bins <= n * 10**e * _BINS
         )
         shape = found.size, -(-n_bins // joined)
-        values = _add_up(
-            group * shape[1] + place // joined,
-            shape[0] * shape[1],
-            attribution.scores[own][here, column],
-        ).reshape(shape)
+        cell, scores = group * shape[1] + place // joined, attribution.scores[own][here, column]
+        values = _add_up(cell, shape[0] * shape[1], scores).reshape(shape)
         totals = values.sum(axis=1)
         best = _strongest(np.arange(found.size), totals, k)
         features = feature[first[best]].astype(np.int64)
@@ -533,24 +514,22 @@ def classes(attribution: Attribution, *, output: str | None = None) -> Figure:
         title=_title(attribution, rows, int(chosen[0]) if one else None),
         lines="" if one else f"{chosen.size} outputs together",
     )
-    unit = _unit(attribution, int(chosen[0]), 1)
-    panels = zip(
-        figure.subplots(1, 2),
-        (values, 100 * shares),
-        ("sum of scores", "share of absolute sums"),
-        (unit, "%"),
-        strict=True,
-    )
-    for axes, data, head, below in panels:
-        axes.set_title(head)
-        ends = [
-            _violin(axes, row, own, palette[kind])
-            for row, (own, kind) in enumerate(zip(data, found, strict=True))
-        ]
-        charts.label_rows(axes, names, present.size)
-        names = []
-        charts.value_axis(axes, below, np.array(ends if below == unit else [0.0, 100.0]), most=4)
+    left, right = figure.subplots(1, 2)
+    ends = _violins(left, values, [palette[kind] for kind in found])
+    _violins(right, 100 * shares, [palette[kind] for kind in found])
+    left.set_title("sum of scores")
+    right.set_title("share of absolute sums")
+    charts.label_rows(left, names, present.size)
+    charts.label_rows(right, [], present.size)
+    charts.value_axis(left, _unit(attribution, int(chosen[0]), 1), ends, most=4)
+    charts.value_axis(right, "%", np.array([0.0, 100.0]), most=4)
     return figure
+
+
+def _violins(axes: Axes, rows: FloatArray, colours: Sequence[str]) -> FloatArray:
+    """Draw distributions in rows and return their ends."""
+    shown = zip(rows, colours, strict=True)
+    return np.array([_violin(axes, row, *item) for row, item in enumerate(shown)])
 
 
 def _violin(axes: Axes, row: int, values: FloatArray, colour: str) -> tuple[float, float]:

@@ -21,28 +21,12 @@ from decode_zoo.tables import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "SUMMARY",
-    "Findings",
-    "Format",
-    "Section",
-    "ShownPicture",
-    "ShownTable",
-    "StudyResult",
-    "check_extras",
-    "read_section",
-    "section_of",
-    "write_summary",
-]
-
 Format = Literal["tsv", "parquet"]
 
 FORMAT_VERSION = 1
 SUMMARY = "summary.json"
-# Rows and columns of a table that a page shows; the file has all.
-_SHOWN, _COLUMNS = 20, 12
-# Of a summary and of a picture, in bytes.
-_MOST = 16 << 20
+_SHOWN, _COLUMNS = 20, 12  # rows and columns of a table that a page shows; the file has all
+_MOST = 16 << 20  # bytes of a summary and of a picture
 
 
 @dataclass(frozen=True)
@@ -111,12 +95,8 @@ class Findings:
     def write(self, folder: str | os.PathLike[str], table_format: Format = "tsv") -> None:
         """Write all of it into a new folder, or nothing.
 
-        Raises
-        ------
-        UsageError
-            If the folder exists and is not empty, or cannot be made.
-        MissingExtraError
-            If a package is missing (`check_extras`).
+        Raises UsageError if the folder exists and is not empty, or cannot be made, and
+        MissingExtraError if a package is missing (`check_extras`).
         """
         check_extras(table_format)
         with atomic_dir(folder) as made:
@@ -126,9 +106,7 @@ class Findings:
         """Write tables, pictures, ``summary.json`` and ``index.html`` into a folder."""
         record, suffix = plain(self.numbers), f".{table_format}"
         for name, (_, table) in self.tables.items():
-            numeric = pd.api.types.is_numeric_dtype
-            ids = [str(column) for column in table if not numeric(table[column])]
-            write_file(table, folder / f"{name}{suffix}", record, suffix, id_columns=ids)
+            write_file(table, folder / f"{name}{suffix}", record, suffix)
         pictures = {f"{name}.svg": svg_file(figure) for name, (_, figure) in self.pictures.items()}
         for file, picture in pictures.items():
             (folder / file).write_bytes(picture)
@@ -141,9 +119,8 @@ class Findings:
             {f"{name}{suffix}": table for name, table in self.tables.items()},
         )
         write_summary(folder, section, record)
-        page = render(
-            "study.html.j2", record.get("provenance", {}), pictures=pictures, section=section
-        )
+        made = record.get("provenance", {})
+        page = render("study.html.j2", made, pictures=pictures, section=section)
         write_text(folder / "index.html", page)
 
 
