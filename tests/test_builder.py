@@ -377,10 +377,12 @@ def test_an_existing_set_is_kept_unless_forced(tmp_path):
 
 
 def test_tracks_of_one_name_in_two_sources(tmp_path):
-    one = find_site_files(write_tracks(tmp_path / "one", {"A": []}), "rna")
-    two = find_site_files(write_tracks(tmp_path / "two", {"A": []}), "rna")
+    files = [
+        *find_site_files(write_tracks(tmp_path / "one", {"A": []}), "rna"),
+        *find_site_files(write_tracks(tmp_path / "two", {"A": []}), "rna"),
+    ]
     with pytest.raises(InputError, match="1 track names occur more than once: A"):
-        build_features(models(GENES), TOY, {"rna": [*one, *two]}, tmp_path / "set", layout=SMALL)
+        build_features(models(GENES), TOY, {"rna": files}, tmp_path / "set", layout=SMALL)
 
 
 def test_set_without_tracks_or_sites(tmp_path):

@@ -41,70 +41,35 @@ def read(data: bytes) -> list[str]:
     return read_gene_list(io.BytesIO(data))
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"TP53\nBRCA2\n",
-        b"gene_id;logFC\nTP53;1,5\nBRCA2;-2\n",
-        b"\xef\xbb\xbfGene ID\r\nTP53\r\nBRCA2\r\n",
-        b'""\t"baseMean"\n"TP53"\t1\n"BRCA2"\t2\n',
-        b"# made by hand, in haste\n#\n\n## again\ngene_id\tlogFC\nTP53\t1\nBRCA2\t2\n",
-        b"# made by hand\n#gene_id\tlogFC\n# up\nTP53\t1\nBRCA2\t2\n",
-        b"TP53,1.5\nBRCA2,-2\n",
-        b'# made by hand\n"","baseMean"\n"TP53",1\n"BRCA2",2\n',
-        b"\n\n  \t \nGene stable ID version\tName\n TP53 \tp\n'BRCA2'\tb\n",
-        gzip.compress(b"TP53\n", mtime=0) + gzip.compress(b"\xef\xbb\xbfBRCA2\n", mtime=0),
-    ],
-)
-def test_dialects_of_the_same_list(data):
-    assert read(data) == ["TP53", "BRCA2"]
+# Other dresses of a table: `tests/test_reader.py`.
+LISTS: list[tuple[bytes, list[str]]] = [
+    (b"# made by hand, in haste\n#\n\n## again\ngene_id\tlogFC\nTP53\t1\n", ["TP53"]),
+    (b"# made by hand\n#gene_id\tlogFC\n# up\nTP53\t1\n", ["TP53"]),
+    (b'# made by hand\n"","baseMean"\n"TP53",1\n', ["TP53"]),
+    (b"# a, b\nTP53\nBRCA2\n", ["TP53", "BRCA2"]),
+    (b"TP53,1.5\nBRCA2,-2\n", ["TP53", "BRCA2"]),
+    (b"\n  \t \nGene stable ID version\tName\n TP53 \tp\n'BRCA2'\tb\n", ["TP53", "BRCA2"]),
+    (gzip.compress(b"A\n", mtime=0) + gzip.compress(b"\xef\xbb\xbfB\n", mtime=0), ["A", "B"]),
+    (b'"gene","x"\n"TP53","1"\n"TP53,MDM2","2"\n', ["TP53", "TP53,MDM2"]),
+    (b"gene\tx,y\nTP53\t1,2\nTP53,MDM2\t1\n", ["TP53", "TP53,MDM2"]),
+    (b'gene\tx\n"5UTR\tsay "x"\n', ['"5UTR']),
+    # After a header all is data, and no row is lost.
+    (b"#gene_id\tx\n#gene\tx\ngene\t1\n\t2\n", ["gene", ""]),
+    (b"gene\nTP53\ngene\n#x\nTP53\n", ["TP53", "gene", "#x", "TP53"]),
+    (b"gene\tx\nTP53\t1\n\t2\n\t\n\nBRCA2\t3\n", ["TP53", "", "BRCA2"]),
+]
 
 
-HEADERS = 'gene|GeneID|ids|gene symbol|Gene.Name|""|HGNC symbol|Unnamed: 0|#gene|transcript_id'
-
-
-@pytest.mark.parametrize("header", HEADERS.split("|"))
-def test_column_names_are_no_genes(header):
-    assert read(f"{header}\tx\nTP53\t1\n".encode()) == ["TP53"]
-
-
-@pytest.mark.parametrize("gene", ["TP53", "GENE1", "IDS", "NAMPT", "7157", "---"])
-def test_a_first_gene_is_never_taken_for_a_header(gene):
-    assert read(f"{gene}\nBRCA2\n".encode()) == [gene, "BRCA2"]
-
-
-@pytest.mark.parametrize(
-    ("data", "genes"),
-    [
-        (b"#gene_id\tx\n#gene\tx\ngene\t1\n\t2\n", ["gene", ""]),  # after a header all is data
-        (b"gene\nTP53\ngene\n#x\n", ["TP53", "gene", "#x"]),
-        (b"gene\tx\nTP53\t1\n\t2\n\t\n\nBRCA2\t3\n", ["TP53", "", "BRCA2"]),  # no first cell
-        (b"B\nA\nB\n", ["B", "A", "B"]),
-    ],
-)
-def test_every_row_is_kept_in_its_place(data, genes):
+@pytest.mark.parametrize(("data", "genes"), LISTS)
+def test_the_first_column_of_every_row_is_read(data, genes):
     assert read(data) == genes
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "genes"),
-    [
-        ("g.csv", "gene,x\nTP53,1\nBRCA2,2\n,,\n", ["TP53", "BRCA2"]),
-        ("g.CSV", '"gene","x"\n"TP53","1"\n"TP53,MDM2","2"\n', ["TP53", "TP53,MDM2"]),
-        ("g.csv", "gene\tx,y\nTP53\t1,2\n", ["TP53"]),
-        ("g.tsv", "gene\tx\nTP53,MDM2\t1\n", ["TP53,MDM2"]),
-        ("g.tsv", "gene,x\nTP53,1\n", ["TP53"]),
-        ("g", "# a, b\nTP53\nBRCA2\n", ["TP53", "BRCA2"]),
-        ("g.tsv", 'gene\tx\n"5UTR\tsay "x"\n', ['"5UTR']),
-    ],
-)
-def test_commas_separate_where_the_first_line_has_no_tab(tmp_path, name, text, genes):
-    plain = tmp_path / name
-    plain.write_text(text, encoding="utf-8")
-    assert read_gene_list(plain) == genes
-    packed = tmp_path / f"{name}.gz"
-    packed.write_bytes(gzip.compress(text.encode()))
-    assert read_gene_list(str(packed)) == genes
+def test_a_header_is_known_by_its_name_and_a_gene_is_never_taken_for_one():
+    for header in ("gene", "GeneID", "ids", "gene symbol", '""', "HGNC symbol", "Unnamed: 0"):
+        assert read(f"{header}\tx\nTP53\t1\n".encode()) == ["TP53"]
+    for gene in ("TP53", "GENE1", "IDS", "NAMPT", "7157", "---"):
+        assert read(f"{gene}\nBRCA2\n".encode()) == [gene, "BRCA2"]
 
 
 def test_standard_input_and_open_streams(tmp_path, monkeypatch):
@@ -213,39 +178,35 @@ INDEX = GeneIndex(IDS, SYMBOLS, BIOTYPES, ALIASES)
 
 
 @pytest.mark.parametrize(
-    ("query", "row"),
+    ("queries", "row"),
     [
-        ("ENSG00000141510.3", 0),
-        ("TP53", 0),
-        (" TP53 ", 0),
-        ("p53", 0),
-        ("7157", 0),
-        ("NM_000546.5", 0),
-        ("BRCA2", 1),  # a symbol wins over an alias
-        ("PLCXD1", 2),  # both copies code: the one that is not on Y
-        ("ENSG00000182378.13_PAR_Y", 3),
-        ("MATR3", 4),  # the one that codes
-        ("P2RY8", 8),
-        ("ENSGR0000000005.2", 9),
-        ("X", 11),
+        (["ENSG00000141510.3", "TP53", " TP53 ", "p53", "7157", "NM_000546.5"], 0),
+        (["BRCA2"], 1),  # a symbol wins over an alias
+        (["PLCXD1"], 2),  # both copies code: the one that is not on Y
+        (["ENSG00000182378.13_PAR_Y"], 3),
+        (["MATR3"], 4),  # the one that codes
+        (["P2RY8"], 8),
+        (["ENSGR0000000005.2"], 9),
+        (["X"], 11),
     ],
 )
-def test_spellings(query, row):
-    found = INDEX.resolve([query])
-    assert found.rows.tolist() == [row]
-    assert found.rows.dtype == np.int64
-    assert found.gene_ids == [INDEX.ids[row]]
-    assert found.symbols == [INDEX.symbols[row]]
-    assert found.status == ["ok"]
+def test_spellings(queries, row):
+    found = [INDEX.resolve([query]) for query in queries]
+    assert {int(one.rows[0]) for one in found} == {row}
+    assert {(*one.gene_ids, *one.symbols, *one.status) for one in found} == {
+        (INDEX.ids[row], INDEX.symbols[row], "ok")
+    }
 
 
-@pytest.mark.parametrize("query", ["tp53", "GONE", "", "TP53.1"])
-def test_unknown_genes_keep_their_text(query):
-    found = INDEX.resolve([query, query])
-    assert found.rows.tolist() == [-1, -1]
-    assert found.gene_ids == [query, query]
-    assert found.symbols == ["", ""]
-    assert found.status == ["unknown_gene", "unknown_gene"]
+def test_unknown_genes_keep_their_text():
+    queries = ["tp53", "GONE", "", "TP53.1", "tp53"]
+    found = INDEX.resolve(queries)
+    assert found.rows.tolist() == [-1] * 5
+    assert (found.gene_ids, found.symbols, found.status) == (
+        queries,
+        [""] * 5,
+        ["unknown_gene"] * 5,
+    )
 
 
 def test_ambiguous_symbols_and_duplicates_are_named_in_the_order_of_the_queries():

@@ -137,8 +137,7 @@ def test_accessions_in_a_sizes_file_fix_the_version(tmp_path):
 
 def test_two_mitochondria_stay_apart(tmp_path):
     genome = sizes(tmp_path, "# name length\nchr1\t100\n\nchrM 17 x\nchrMT\t16\n")
-    assert genome.build == "mine"
-    assert dict(genome.sizes) == {"1": 100, "M": 17, "chrMT": 16}
+    assert (genome.build, genome.sizes) == ("mine", {"1": 100, "M": 17, "chrMT": 16})
     assert [genome.code(name) for name in ("chrM", "chrMT", "M")] == [1, 2, 1]
     # As a feature set would restore it: by names and lengths alone.
     assert Genome("mine", genome.sizes).code("chrMT") == 2
