@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -395,25 +395,31 @@ def note_beside(listed: GeneList | None, known: FeatureSet) -> None:
         )
 
 
-class _Patient(io.TextIOWrapper):
+class _Patient:
     """A text stream that goes nowhere once its reader (head, less) has seen enough."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         try:
-            return super().write(text)
+            self._stream.write(text)
         except BrokenPipeError:
             self._discard()
-            return len(text)
+        return len(text)
 
     def flush(self) -> None:
         try:
-            super().flush()
+            self._stream.flush()
         except BrokenPipeError:
             self._discard()
 
     def _discard(self) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.fileno())
+        os.dup2(null, self._stream.fileno())
         os.close(null)
 
 
@@ -423,26 +429,13 @@ def patient_streams() -> Iterator[None]:
 
     `decode-zoo verify --all | head -1` must verify all, and end with the code of what it found.
     """
-    usual = {name: getattr(sys, name) for name in ("stdout", "stderr")}
-    patient = {
-        name: _Patient(
-            stream.buffer,
-            encoding=stream.encoding,
-            errors=stream.errors,
-            line_buffering=stream.line_buffering,
-            write_through=stream.write_through,
-        )
-        for name, stream in usual.items()
-        if isinstance(stream, io.TextIOWrapper)  # neither closed nor somebody's own
-    }
-    for name, stream in patient.items():
-        usual[name].flush()
-        setattr(sys, name, stream)
-    try:
-        yield
-    finally:
-        for name, stream in patient.items():
-            setattr(sys, name, usual[name])
-            with suppress(OSError):  # detaching would flush, too, and leave it half done
-                stream.flush()
-            stream.detach()  # or it would close what is under it
+    usual = sys.stdout, sys.stderr
+    # Those that are neither closed nor somebody's own.
+    patient: list[Any] = [_Patient(s) if isinstance(s, io.TextIOWrapper) else s for s in usual]
+    with redirect_stdout(patient[0]), redirect_stderr(patient[1]):
+        try:
+            yield
+        finally:
+            for stream in filter(None, patient):
+                with suppress(OSError):
+                    stream.flush()

@@ -170,38 +170,34 @@ def verify(artifact_ids: tuple[str, ...], everything: bool) -> None:
     if everything == bool(artifact_ids):
         raise UsageError("Give either ids or --all.")
     artifacts = [_registered(store, name) for name in artifact_ids or store.registry.artifacts]
-    damaged: Counter[str] = Counter()
-    unreadable: Counter[str] = Counter()
-    absent: list[str] = []
+    counts: dict[str, Counter[str]] = {}
     for id_, artifact in sorted({artifact.id: artifact for artifact in artifacts}.items()):
-        good = 0
-        for name in artifact.files:
-            try:
-                good += store.check(id_, name) is not None
-            except (VerificationError, ArtifactError) as error:
-                note(f"Error: {error}")
-                wrong = damaged if isinstance(error, VerificationError) else unreadable
-                wrong[id_] += 1
-        parts = [f"{good} of {len(artifact.files)} files here, verified"] if good else []
-        parts += [f"{damaged[id_]} damaged"] if id_ in damaged else []
-        parts += [f"{unreadable[id_]} unreadable"] if id_ in unreadable else []
+        count = counts[id_] = Counter(_state(store, id_, name) for name in artifact.files)
+        good = f"{count['verified']} of {len(artifact.files)} files here, verified"
+        parts = [good] if count["verified"] else []
+        parts += [f"{count[state]} {state}" for state in ("damaged", "unreadable") if count[state]]
         click.echo(f"{id_}\t{', '.join(parts) or 'not here'}")
-        if not parts:
-            absent.append(id_)
-    if damaged:
-        raise VerificationError(
-            f"{damaged.total()} of the files here are not the published ones "
-            f"({', '.join(damaged)})."
-        )
-    if unreadable:
-        raise ArtifactError(
-            f"{unreadable.total()} of the files here cannot be read ({', '.join(unreadable)})."
-        )
+    for state, error, wrong in (
+        ("damaged", VerificationError, "are not the published ones"),
+        ("unreadable", ArtifactError, "cannot be read"),
+    ):
+        if bad := {id_: count[state] for id_, count in counts.items() if count[state]}:
+            raise error(f"{sum(bad.values())} of the files here {wrong} ({', '.join(bad)}).")
+    absent = [id_ for id_, count in counts.items() if set(count) == {"absent"}]
     if absent and not everything:
         raise ArtifactError(
             f"Nothing to verify: no file of {', '.join(absent)} is here.",
             remedy=f"First: {store.way_to_get(*absent)}",
         )
+
+
+def _state(store: Store, artifact_id: str, name: str) -> str:
+    """Return what a file is like, as it lies; say on stderr what is wrong with it."""
+    try:
+        return "absent" if store.check(artifact_id, name) is None else "verified"
+    except (VerificationError, ArtifactError) as error:
+        note(f"Error: {error}")
+        return "damaged" if isinstance(error, VerificationError) else "unreadable"
 
 
 def _registered(store: Store, name: str) -> Artifact:
