@@ -1,18 +1,24 @@
-"""The command line as a user meets it."""
+"""The command line as a user meets it: verbs, options, and what is wrong with either."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import click
 import pandas as pd
 import pytest
 
 import decode_zoo as dz
+from decode_zoo.artifact import Artifact
 from decode_zoo.cli.group import cli
+from decode_zoo.store import Store
+from tests.test_store import CONTENT, REGISTRY, WRONG, entry, files_in, lay_out
 
 PREDICT = ("predict", "--model", "toy-perceptron-v1")
 GENES = "symbol\nTP53\nENSG00000139618.15\nnope\nTP53\n"
@@ -190,3 +196,139 @@ def test_every_verb_has_help_and_knows_its_options(call):
         assert (code, err) == (0, "")
         assert out.startswith(f"Usage: {' '.join(('decode-zoo', *path))} ")
         assert call(*path, "--frobnicate")[0] == 2
+
+
+# -- the zoo itself ------------------------------------------------------------------------------
+
+OTHER = Artifact("sites-v1", "features", "Sites", "CC0-1.0", "none", None, {"a.npz": entry(b"")})
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A small zoo in which nothing is here; the mirror has all of the model."""
+    registry = replace(REGISTRY, artifacts={**REGISTRY.artifacts, OTHER.id: OTHER})
+    mirror = lay_out(tmp_path / "mirror", CONTENT)
+    store = Store(registry, None, tmp_path / "cache", (str(mirror),))
+    monkeypatch.setattr(Store, "default", classmethod(lambda cls: store))
+    return store
+
+
+def test_verify_tells_all_that_is_damaged_and_changes_nothing(call, store):
+    lay_out(store.cache, WRONG)
+    (store.cache / OTHER.folder).mkdir(parents=True)
+    (store.cache / OTHER.folder / "a.npz").write_bytes(b"!")
+    code, out, err = call("verify", "--all")
+    assert code == 5
+    assert out.splitlines() == ["sites-v1\t1 damaged", "tissue-v1\t2 damaged"]
+    assert err.count("is not the published file") == 3
+    (store.cache / "models/tissue-v1/manifest.json").write_bytes(CONTENT["manifest.json"])
+    for args in (["tissue-v1"], ["tissue", "tissue-v1"]):
+        code, out, err = call("verify", *args)
+        assert code == 5
+        assert out == "tissue-v1\t1 of 2 files here, verified, 1 damaged\n"
+        assert "expected sha256" in err
+        assert str(store.cache) in err
+        assert "1 of the files here are not the published ones (tissue-v1)" in err
+        assert (store.cache / "models/tissue-v1/weights.npz").read_bytes() == WRONG["weights.npz"]
+
+
+def test_what_is_not_here_is_not_verified(call, store):
+    assert call("verify", "--all") == (0, "sites-v1\tnot here\ntissue-v1\tnot here\n", "")
+    lay_out(store.cache, {"weights.npz": CONTENT["weights.npz"]})
+    here = "sites-v1\tnot here\ntissue-v1\t1 of 2 files here, verified\n"
+    assert call("verify", "--all") == (0, here, "")
+    code, _, err = call("verify", "tissue", "sites-v1")
+    assert code == 3
+    assert "no file of sites-v1 is here" in err
+    assert "decode-zoo fetch sites-v1" in err
+    assert files_in(store.cache) == ["weights.npz"]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("what", ["closed", "folder"])
+def test_verify_names_what_cannot_be_read_and_does_not_call_it_damaged(
+    call, store, monkeypatch, what
+):
+    path = lay_out(store.cache, CONTENT) / "models/tissue-v1/weights.npz"
+    if what == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        monkeypatch.setattr(os, "access", lambda asked, mode: Path(asked) != path)
+    remedy = f"Remove the folder {path}" if what == "folder" else f"chmod a+r '{path}'"
+    for args in (["tissue-v1"], ["--all"]):
+        code, out, err = call("verify", *args)
+        assert code == 3
+        assert "tissue-v1\t1 of 2 files here, verified, 1 unreadable\n" in out
+        assert remedy in err
+        assert "damaged" not in err
+    (path.parent / "manifest.json").write_bytes(b"[]\n")
+    assert call("verify", "--all")[0] == 5
+
+
+@pytest.mark.fault
+def test_offline_nobody_is_told_to_fetch(call, store, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    offline = replace(store, offline=True)
+    monkeypatch.setattr(Store, "default", classmethod(lambda cls: offline))
+    for args in (
+        ["verify", "tissue-v1"],
+        ["info", "sites-v1"],
+        ["cache", "export", "usb"],
+        ["cache", "export", "usb", "tissue-v1"],
+    ):
+        _, out, err = call(*args)
+        assert "decode-zoo cache import DIR" in out + err
+        assert "decode-zoo fetch" not in out + err
+
+
+def test_verify_is_about_the_registry(call, store, tmp_path):
+    assert call("verify")[0] == 2
+    assert call("verify", "tissue", "--all")[0] == 2
+    assert call("verify", "nothing-v1")[0] == 3
+    code, _, err = call("verify", tmp_path)
+    assert code == 2
+    assert f"decode-zoo test {tmp_path}" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "words"),
+    [
+        ("toy-sites-v1", "features.json", "hg38,41 genes,2 histone,3 mirna"),
+        ("toy-decode-v1", "manifest.json", "toy-decode-v1: ,licence,Liver,promoter,cite"),
+    ],
+)
+def test_info_is_the_same_of_a_folder_but_for_what_the_registry_says(
+    call, toy_zoo, name, file, words
+):
+    call("fetch", name)
+    folder = call("info", dz.Store.default().locate(name, file).parent)
+    by_id = call("info", name)
+    for code, out, err in (by_id, folder):
+        assert (code, err) == (0, "")
+        for text in words.split(","):
+            assert text in out
+    lines = {*by_id[1].splitlines()} - {*folder[1].splitlines()}
+    assert {*folder[1].splitlines()} <= {*by_id[1].splitlines()}
+    assert {"size", "registry"} <= {line.split()[0] for line in lines}
+
+
+def test_info_on_another_folder_and_on_what_is_not_here(call, store, tmp_path):
+    code, _, err = call("info", tmp_path)
+    assert code == 4
+    assert "manifest.json" in err
+    for name in ("tissue", "sites-v1"):
+        code, out, err = call("info", name)
+        assert (code, err) == (0, "")
+        assert "to fetch" in out
+        assert "decode-zoo fetch" in out
+    assert files_in(store.cache) == []
+
+
+def test_known_answers_with_a_feature_set_from_elsewhere(call, toy_zoo):
+    code, out, _ = call("test", "toy-decode-v1", "--features", toy_zoo / "features/toy-sites-v1")
+    assert code == 0
+    assert out.startswith("toy-decode-v1\tnumpy\t16 genes\tlargest difference ")
+    code, _, err = call("test", "toy-decode-v1", "--features", "nothing-v1")
+    assert code == 3
+    assert "nothing-v1" in err

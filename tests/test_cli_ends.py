@@ -5,10 +5,12 @@ Also what it says of odd gene lists, and of options that are given but empty.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ import decode_zoo as dz
 from decode_zoo import files
 from decode_zoo.cli import main
 from decode_zoo.cli.runner import counted, statuses
-from decode_zoo.errors import UsageError
+from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.store import Store
 from tests.test_hostile import VALID
 
@@ -29,7 +31,8 @@ MODEL = ("--model", "toy-perceptron-v1")
 
 def python(code, *args, **kwargs):
     """Run a program that ends with decode-zoo's main."""
-    text = f"import sys\nfrom decode_zoo.cli import group, main\n{code}\nmain()\n"
+    imports = "from decode_zoo.cli import main" + (", group" if "group." in code else "")
+    text = f"import sys\n{imports}\n{code}\nmain()\n"
     command = [sys.executable, "-c", text, *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
     return subprocess.run(command, cwd=ROOT, check=False, text=True, **pipes)
@@ -360,3 +363,92 @@ def test_one_of_a_thing_is_not_several():
     assert [counted(n, "track") for n in (0, 1, 2)] == ["0 tracks", "1 track", "2 tracks"]
     assert statuses(["ok"]) == "1 row (1 ok)"
     assert statuses(["ok", "duplicate_of:x", "ok"]) == "3 rows (2 ok, 1 duplicate_of)"
+
+
+# -- errors and Ctrl-C ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "Error: No space left on device."),
+        (OSError(errno.EFBIG, "File too large", "x.tsv"), 2, "Error: x.tsv: File too large."),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 4, "a/b: Permission denied."),
+        (OSError("odd"), 4, "Error: odd."),
+        (InputError("is odd", path="a", line=3), 4, "Error: a, line 3: is odd"),
+        (VerificationError("no", remedy="Do."), 5, "Error: no\nDo."),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (ZeroDivisionError("oh"), 1, "Internal error: ZeroDivisionError: oh\nThis is a bug"),
+    ],
+)
+def test_every_error_has_its_code(call, monkeypatch, error, code, message):
+    def fail(cls):
+        raise error
+
+    monkeypatch.setattr("decode_zoo.files.discard_stdout", lambda: None)
+    monkeypatch.setattr(Store, "default", classmethod(fail))
+    found, out, err = call("ls")
+    assert (found, out) == (code, "")
+    assert message in err
+    assert ("bug" in err) == (code == 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("verb", ["ls", "--help"])
+def test_standard_output_that_is_full(verb):
+    with open("/dev/full", "wb") as full:
+        done = python("", verb, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No space left on device.\n")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["click", "yaml"])
+def test_control_c_while_the_verbs_are_imported(name):
+    """The imports are most of what a command that was just started does."""
+    code = f"""
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+"""
+    done = python(code, "ls")
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Interrupted.")
+
+
+def unread(pipe):
+    """Return the number of bytes in a pipe that its reader has not taken yet."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_control_c_while_it_waits(toy_zoo):
+    command = [sys.executable, "-m", "decode_zoo", "predict", "--model", "toy-decode-v1", "-"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        process.stdin.write(b"TP53\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while unread(process.stdin):  # until it is reading, and waits for more
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, b"", b"Interrupted.")
+
+
+def test_the_group_of_verbs_is_light():
+    code = (
+        "import sys; import decode_zoo.cli; assert 'click' not in sys.modules; "
+        "import decode_zoo.cli.group; "
+        "heavy = {'numpy', 'pandas', 'scipy', 'onnxruntime', 'pooch', 'yaml'} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
