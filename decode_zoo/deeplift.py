@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -65,30 +64,6 @@ class Scores:
     def sums(self) -> FloatArray:
         """Add up the scores of each row, shape (n_rows, n_outputs)."""
         return _add_up(self.values, self.indptr)
-
-
-class Rule(Protocol):
-    """Scores rows of inputs against references, each of which is one row of cells."""
-
-    def reference(self, references: Sequence[Cells]) -> FloatArray:
-        """Return the mean prediction of references, shape (n_outputs,)."""
-        ...
-
-    def scores(self, inputs: Labelled, references: Sequence[Labelled]) -> Scores:
-        """Score rows against each reference, and average."""
-        ...
-
-
-def rule_for(network: Network, *, positions: bool) -> Rule:
-    """Choose the rule for a network, which has the wanted outputs only.
-
-    `positions` says that places of inputs are bins rather than numbers of position sums.
-    """
-    if isinstance(network, PerceptronNetwork):
-        return PerceptronRule(network.fold(), positions=positions)
-    if network.config.pools:
-        return FoldedRule(network.fold(), positions=positions)
-    return ConvolutionRule(network)
 
 
 @dataclass(frozen=True)
@@ -264,13 +239,13 @@ class FoldedRule:
         return self._bias + self._hidden(cells, np.zeros_like(cells.places), 1)
 
     def reference(self, references: Sequence[Cells]) -> FloatArray:
-        """Return the mean prediction of references (see `Rule`)."""
+        """Return the mean prediction of references, shape (n_outputs,)."""
         hidden = np.concatenate([self._reference_hidden(cells) for cells in references])
         mean: FloatArray = self._dense.inputs(hidden)[-1].mean(axis=0)
         return mean
 
     def scores(self, inputs: Labelled, references: Sequence[Labelled]) -> Scores:
-        """Score rows (see `Rule`)."""
+        """Score rows against each reference, and average."""
         grouped = [np.unique(labels, return_inverse=True) for _, labels in references]
         slots = _Slots.make(inputs, [names for names, _ in grouped])
         mine = self._hidden(inputs[0], slots.of_inputs, slots.labels.size)
@@ -341,7 +316,7 @@ class ConvolutionRule:
         return hidden[None]
 
     def reference(self, references: Sequence[Cells]) -> FloatArray:
-        """Return the mean prediction of references (see `Rule`)."""
+        """Return the mean prediction of references, shape (n_outputs,)."""
         hidden = [
             self._hidden(self._branches(cells, {s: self._length(cells, s) for s in SIDES}))
             for cells in references
@@ -350,7 +325,7 @@ class ConvolutionRule:
         return mean
 
     def scores(self, inputs: Labelled, references: Sequence[Labelled]) -> Scores:
-        """Score rows (see `Rule`)."""
+        """Score rows against each reference, and average."""
         slots, rows = _Slots.make(inputs, [labels for _, labels in references]), inputs[0]
         values = np.zeros((slots.labels.size, self._dense.n_outputs))
         for i in range(len(rows)):
@@ -470,7 +445,7 @@ class PerceptronRule:
         return found
 
     def reference(self, references: Sequence[Cells]) -> FloatArray:
-        """Return the mean prediction of references (see `Rule`)."""
+        """Return the mean prediction of references, shape (n_outputs,)."""
         sums = np.concatenate([self._sums(cells) for cells in references])
         scores = self._by_side(self._standardise(sums))
         mean: FloatArray = np.mean([m.forward(scores) for m in self._members], axis=(0, 1))
@@ -489,7 +464,7 @@ class PerceptronRule:
         return _Prepared(relus, tangents, whole)
 
     def scores(self, inputs: Labelled, references: Sequence[Labelled]) -> Scores:
-        """Score rows (see `Rule`)."""
+        """Score rows against each reference, and average."""
         slots, rows = _Slots.make(inputs, [labels for _, labels in references]), inputs[0]
         values = np.zeros((slots.labels.size, self._dense[0].n_outputs))
         sums, bases = self._sums(rows), [self._sums(cells) for cells, _ in references]
@@ -545,3 +520,21 @@ class PerceptronRule:
             shares = sparse.csr_array(share, (slots.labels.size, keys.size))
             found[side] = _Moves(indptr, scores, shares)
         return found
+
+
+# -- the rule of a network -----------------------------------------------------------------------
+
+# What scores rows against references, each of which is one row of cells.
+Rule = FoldedRule | ConvolutionRule | PerceptronRule
+
+
+def rule_for(network: Network, *, positions: bool) -> Rule:
+    """Choose the rule for a network, which has the wanted outputs only.
+
+    `positions` says that places of inputs are bins rather than numbers of position sums.
+    """
+    if isinstance(network, PerceptronNetwork):
+        return PerceptronRule(network.fold(), positions=positions)
+    if network.config.pools:
+        return FoldedRule(network.fold(), positions=positions)
+    return ConvolutionRule(network)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -178,25 +177,17 @@ def bind(
         columns[side] = np.array([place.get(name, len(place)) for name in tracks[side]], np.int64)
     absent, total = (sum(map(len, names.values())) for names in (missing, tracks))
     if absent == total or (absent and not fill_missing):
-        listed = [_listed(side, names) for side, names in missing.items() if names]
+        listed = "".join(
+            f"\n  {side} ({len(names)}): {', '.join(names[:_LISTED])}"
+            + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+            for side, names in missing.items()
+            if names
+        )
         raise InputError(
-            f"{absent} of the model's {total} tracks are not in the feature set:\n"
-            + "\n".join(listed),
+            f"{absent} of the model's {total} tracks are not in the feature set:{listed}",
             remedy=_remedy(missing, features, every=absent == total),
         )
     return BoundFeatures(features, columns, kernels, missing)
-
-
-def _listed(side: Side, names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return textwrap.fill(
-        f"{side} ({len(names)}): {', '.join(names[:_LISTED])}{more}",
-        100,
-        initial_indent="  ",
-        subsequent_indent="    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _remedy(missing: Mapping[Side, Sequence[str]], features: FeatureSet, *, every: bool) -> str:

@@ -112,28 +112,6 @@ def composite_kernel(kernels: list[FloatArray]) -> FloatArray:
     return folded
 
 
-def _check_arrays(
-    weights: Mapping[str, npt.NDArray[np.floating]], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Refuse other arrays than these, other shapes, and what is not finite or cannot be."""
-    found = {name: array.shape for name, array in weights.items()}
-    wrong = sorted(
-        name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)
-    )
-    if wrong:
-        raise VerificationError(
-            f"{len(wrong)} arrays do not fit the network's description, e.g. '{wrong[0]}': "
-            f"expected shape {shapes.get(wrong[0])}, found {found.get(wrong[0])}."
-        )
-    for name, array in weights.items():
-        if array.dtype.kind != "f":
-            raise VerificationError(f"The network's '{name}' are no floating-point numbers.")
-        if not np.isfinite(array).all():
-            raise VerificationError(f"The network's '{name}' are not all finite.")
-        if name.endswith("/moving_variance") and (array < 0).any():
-            raise VerificationError(f"The network's '{name}' holds negative variances.")
-
-
 @dataclass(frozen=True)
 class FoldedNetwork:
     """The network as a few matrices; takes position sums in bases, gives outputs in their units."""
@@ -166,8 +144,24 @@ class TrainedNetwork:
     output_scale: FloatArray = field(repr=False)  # multiplies the last layer's outputs
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit the hyper-parameters, or are no numbers."""
-        _check_arrays(self.weights, self.expected_shapes())
+        """Refuse other arrays than expected, other shapes, and what is not finite or cannot be."""
+        shapes = self.expected_shapes()
+        found = {name: array.shape for name, array in self.weights.items()}
+        wrong = sorted(
+            name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)
+        )
+        if wrong:
+            raise VerificationError(
+                f"{len(wrong)} arrays do not fit the network's description, e.g. '{wrong[0]}': "
+                f"expected shape {shapes.get(wrong[0])}, found {found.get(wrong[0])}."
+            )
+        for name, array in self.weights.items():
+            if array.dtype.kind != "f":
+                raise VerificationError(f"The network's '{name}' are no floating-point numbers.")
+            if not np.isfinite(array).all():
+                raise VerificationError(f"The network's '{name}' are not all finite.")
+            if name.endswith("/moving_variance") and (array < 0).any():
+                raise VerificationError(f"The network's '{name}' holds negative variances.")
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every array by name."""

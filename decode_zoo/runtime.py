@@ -272,5 +272,5 @@ def open_backend(
             with quiet():
                 return OnnxBackend(graph, "cuda")
         except DeviceError:  # a GPU build on a machine without a GPU
-            return OnnxBackend(graph, "cpu")
+            pass
     return OnnxBackend(graph, "cuda" if device == "cuda" else "cpu")

@@ -59,14 +59,12 @@ def made_genes(config, rna_bins, n=1, density=0.3, seed=0):
     return genes
 
 
-def cells_of(genes, kernels=None):
-    """What is not zero in matrices, or in their position sums for kernels of some width."""
+def cells_of(genes):
+    """What is not zero in matrices."""
     parts = []
     tracks = {side: genes[side].shape[2] - 1 for side in SIDES}
     for side, first in first_channels(tracks).items():
         x = genes[side]
-        if kernels is not None:
-            x = np.stack([x[:, k:].sum(axis=1) for k in range(kernels[side])], axis=1)
         row, place, channel = np.nonzero(x)
         parts.append((row, first + channel, place, x[row, place, channel]))
     return Cells.gather(len(x), parts)
@@ -215,21 +213,6 @@ def test_random_networks_equal_brute_force_and_add_up(config, bins, others, dens
         for side in SIDES:
             expected = np.mean([part[side] for part in parts], axis=0)
             assert np.abs((ours[side][i] - expected) / scale).max() <= 1e-11 * size
-
-
-@pytest.mark.parametrize("config", [c for c in FAMILIES.values() if not c.conv_relu])
-def test_position_sums_give_the_scores_of_bins_added_up(config):
-    network = tame_network(config)
-    genes, references = padded(made_genes(config, 9, n=3), made_genes(config, 20, n=2, seed=5))
-    by_bin = scored(network, genes, references)
-    inputs, others = (cells_of(x, config.kernels) for x in (genes, references))
-    found = by_channel(FoldedRule(network.fold(), positions=False), inputs, others)
-    for i in range(3):
-        own = slice(*found.indptr[i : i + 2])
-        dense = np.zeros((sum(CHANNELS), 2))
-        dense[found.labels[own]] = found.values[own]
-        expected = np.concatenate([by_bin[side][i].sum(axis=0) for side in SIDES])
-        np.testing.assert_allclose(dense, expected, rtol=0, atol=1e-12)
 
 
 @families

@@ -163,17 +163,6 @@ def test_onnxruntime_tells_nobody_what_runs(graph, tmp_path):
     assert "AF_INET" not in (trace.read_text() if strace else "")
 
 
-@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.999])
-def test_a_damaged_graph_is_named(graph, tmp_path, kept):
-    data = graph.read_bytes()
-    path = tmp_path / "model.onnx"
-    path.write_bytes(data[: int(kept * len(data)) if kept < 1 else kept])
-    with pytest.raises(VerificationError, match=r"model\.onnx cannot be loaded") as error:
-        OnnxBackend(path, "cpu")
-    assert str(path) in error.value.message
-    assert error.value.exit_code == 5
-
-
 def test_a_damaged_graph_is_no_fault_of_the_device(graph, tmp_path, monkeypatch):
     """CUDA is pretended: its sessions always fail."""
     session = onnxruntime.InferenceSession
@@ -189,6 +178,7 @@ def test_a_damaged_graph_is_no_fault_of_the_device(graph, tmp_path, monkeypatch)
         OnnxBackend(graph, "cuda")
     assert open_backend(None, graph, device="auto").name == "onnxruntime-cpu"
     (tmp_path / "model.onnx").write_bytes(graph.read_bytes()[:1000])
-    for device in ("cuda", "auto"):
-        with pytest.raises(VerificationError, match="cannot be loaded"):
+    for device in ("cuda", "auto", "cpu"):
+        with pytest.raises(VerificationError, match=r"model\.onnx cannot be loaded") as error:
             open_backend(None, tmp_path / "model.onnx", device=device)
+        assert error.value.exit_code == 5
