@@ -182,3 +182,11 @@ def test_a_damaged_graph_is_no_fault_of_the_device(graph, tmp_path, monkeypatch)
         with pytest.raises(VerificationError, match=r"model\.onnx cannot be loaded") as error:
             open_backend(None, tmp_path / "model.onnx", device=device)
         assert error.value.exit_code == 5
+
+
+def test_what_a_graph_cannot_compute_is_refused(graph):
+    backend, sizes = OnnxBackend(graph, "cpu"), {"promoter": 12, "rna": 9}
+    for value, more, words in ((np.inf, 0, "not finite"), (1, 1, "cannot be run by onnxruntime")):
+        block = {side: np.full((1, 2, n + more), value, np.float32) for side, n in sizes.items()}
+        with pytest.raises(VerificationError, match=words):
+            backend.run(block)
