@@ -140,14 +140,12 @@ def test_groups_of_genes_vary_as_genes_do():
     found = tally(measured, predicted, threshold=0.7, resamples=300)
     i, j = np.array(pairs_of(n, True)).T
     order = np.argsort(predicted.at(i, j))
-    rho = measured.at(i, j) > 0.7
-    rng, areas = np.random.default_rng(0), []
+    i, j = i[order], j[order]
+    strong, rng, areas = measured.at(i, j) > 0.7, np.random.default_rng(0), []
     for _ in range(300):
         weights = np.bincount(rng.integers(n, size=n), minlength=n)
-        both = (weights[i] * weights[j])[order]
-        case, control = both * rho[order], both * ~rho[order]
-        below = np.cumsum(control) - control / 2
-        areas.append((case * below).sum() / (case.sum() * control.sum()))
+        both = weights[i] * weights[j]
+        areas.append(co.area_under_curve(both * strong, both * ~strong))
     assert np.std(found.drawn_areas[1]) == pytest.approx(np.std(areas), rel=0.3)
 
 
@@ -350,28 +348,25 @@ def test_two_tissues_of_the_same_donors(model, profiles, expression):
     assert any("it was tested on" in note for note in found.notes)
 
 
-def test_tissues_without_common_donors_are_left_out(model, profiles, expression):
-    halves = expression.iloc[:, :10], expression.iloc[:, 4:]
-    found = study_coexpression([model, model], halves, profiles, **FEW)
-    assert len(found.numbers["comparisons"]) == 2
-    (text,) = found.numbers["left_out"]
-    assert "6 donors are in both" in text
-    assert any(text in note for note in found.notes)
-
-
-def test_a_threshold_that_nothing_exceeds(model, profiles, expression):
-    found = study_coexpression([model], [expression], profiles, threshold=0.9999, **FEW)
-    assert found.tables["separation"][1][["auroc", "low", "dealt"]].isna().all(axis=None)
-    assert found.facts["lcl-person-v1"].endswith("0 strong; no AUROC")
-    assert any("areas say little" in note for note in found.notes)
-
-
-def test_models_that_do_not_say_what_they_were_tested_on(model, profiles, expression):
+def test_what_little_can_be_said_is_said(model, profiles, expression):
+    """Too few common donors, nothing above the threshold, a model that tells of no test genes."""
     silent = replace(model, manifest=replace(model.manifest, training={}))
+    halves, options = (
+        [expression.iloc[:, :10], expression.iloc[:, 4:]],
+        {"threshold": 0.9999, **FEW},
+    )
     with pytest.raises(UsageError, match="does not say which genes it was tested on"):
-        study_coexpression([silent], [expression], profiles, **FEW)
-    found = study_coexpression([silent], [expression], profiles, genes=expression.index, **FEW)
+        study_coexpression([silent, silent], halves, profiles, **options)
+    genes = expression.index
+    found = study_coexpression([silent, silent], halves, profiles, genes=genes, **options)
+    assert len(found.numbers["comparisons"]) == 2
     assert found.numbers["comparisons"][0]["genes"]["tested_on"] is None
+    (left_out,) = found.numbers["left_out"]
+    assert "6 donors are in both" in left_out
+    assert found.tables["separation"][1][["auroc", "low", "dealt"]].isna().all(axis=None)
+    assert found.facts["lcl-person-v1 (1)"].endswith("0 strong; no AUROC")
+    for text in (left_out, "areas say little", "trained on is not known"):
+        assert any(text in note for note in found.notes)
 
 
 def test_what_cannot_be_compared_is_refused(model, profiles, expression):

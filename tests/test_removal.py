@@ -44,33 +44,18 @@ def rows_of(knockout, genes=GENES):
     return knockout.bound.features.index.resolve(list(genes)).rows
 
 
-def in_full(knockout, inputs):
-    """Predict one row from dense inputs of both sides."""
-    chosen = [knockout.model.outputs.index(name) for name in knockout.output_names]
-    return knockout.model.network.forward(inputs)[0][chosen]
-
-
-def forward(knockout, row, gone=()):
-    """Predict one row in full, without the sums of some features."""
-    sums = {
-        side: part.dense().astype(float)
-        for side, part in knockout.bound.pooled(np.array([row])).items()
-    }
-    channels = np.flatnonzero(np.isin(knockout.resolution.of_channel, list(gone)))
+def in_full(knockout, row, features=(), bins=()):
+    """Predict one row from its matrices without some features, or some (side, bin)s' sites."""
+    full = {side: m.astype(float) for side, m in knockout.bound.full(np.array([row])).items()}
+    gone = np.isin(knockout.resolution.of_channel, list(features))
     n = 1 + knockout.bound.n_tracks["promoter"]
-    sums["promoter"][:, :, channels[channels < n]] = 0
-    sums["rna"][:, :, channels[channels >= n] - n] = 0
-    return in_full(knockout, sums)
-
-
-def without_bins(knockout, row, places=()):
-    """Predict from full matrices without the sites of some (side, bin) that have positions."""
-    full = {s: m.astype(float) for s, m in knockout.bound.full(np.array([row])).items()}
-    for side, place in places:
+    for side, channels in zip(SIDES, (gone[:n], gone[n:]), strict=True):
+        full[side][:, :, channels] = 0
+    for side, place in bins:
         tracks = knockout.model.manifest.inputs[side].tracks
-        placed = 1 + np.flatnonzero([track.kind != TARGETS for track in tracks])
-        full[side][0, place, placed] = 0
-    return in_full(knockout, full)
+        full[side][0, place, 1 + np.flatnonzero([t.kind != TARGETS for t in tracks])] = 0
+    chosen = [knockout.model.outputs.index(name) for name in knockout.output_names]
+    return knockout.model.network.forward(full)[0][chosen]
 
 
 def off(knockout, found, expected):
@@ -90,9 +75,9 @@ def test_each_regulator_with_sites_changes_what_the_network_says_in_full(knockou
         there = np.unique(knockout.resolution.of_channel[cells.row(i).channels])
         expected = there[~knockout.resolution.is_mask[there]]
         np.testing.assert_array_equal(deltas.features[own], expected)
-        base = forward(knockout, row)
+        base = in_full(knockout, row)
         for feature, found in zip(deltas.features[own], deltas.values[own], strict=True):
-            assert off(knockout, found, forward(knockout, row, [feature]) - base) < CLOSE
+            assert off(knockout, found, in_full(knockout, row, [feature]) - base) < CLOSE
 
 
 def test_all_sites_in_place_give_the_prediction(knockout):
@@ -118,7 +103,7 @@ def test_all_tracks_of_a_class_go_or_single_ones(toy_model, by):
     (deltas,) = knockout.run(rows_of(knockout, ["ALB"]))
     assert deltas.features.size > 1
     for feature, value in zip(deltas.features, deltas.values, strict=True):
-        before, after = (forward(knockout, deltas.rows[0], gone) for gone in ([], [feature]))
+        before, after = (in_full(knockout, deltas.rows[0], gone) for gone in ([], [feature]))
         assert off(knockout, value, after - before) < CLOSE
 
 
@@ -147,8 +132,8 @@ def test_a_pair_together_and_its_interaction(knockout):
     for gene, part in table.groupby("gene_id"):
         (row,) = rows_of(knockout, [gene])
         part = part.set_index("output").loc[knockout.output_names]
-        base = forward(knockout, row)
-        changes = [forward(knockout, row, gone) - base for gone in (pair[:1], pair[1:], pair)]
+        base = in_full(knockout, row)
+        changes = [in_full(knockout, row, gone) - base for gone in (pair[:1], pair[1:], pair)]
         for name, expected in zip(("first", "second", "both"), changes, strict=True):
             assert off(knockout, part[f"change_{name}"].to_numpy(), expected) < CLOSE
         expected = changes[2] - changes[0] - changes[1]
@@ -181,15 +166,15 @@ def test_a_network_that_does_not_pool_is_refused():
 
 def test_changes_by_place_are_those_of_full_matrices(knockout):
     for found in disrupt(knockout, rows_of(knockout, ["ALB", "HBB"])):
-        base, bins = without_bins(knockout, found.row), found.bins
+        base, bins = in_full(knockout, found.row), found.bins
         for i in [0, 1, 2, len(bins) // 2, len(bins) - 1]:
             gone = [(bins["side"][i], bins["bin"][i])]
-            expected = without_bins(knockout, found.row, gone) - base
+            expected = in_full(knockout, found.row, bins=gone) - base
             assert off(knockout, found.changes[i], expected) < CLOSE
         for side, values in zip(SIDES, found.whole, strict=True):
             n_bins = knockout.bound.full(np.array([found.row]))[side].shape[1]
             gone = [(side, place) for place in range(n_bins)]
-            expected = without_bins(knockout, found.row, gone) - base
+            expected = in_full(knockout, found.row, bins=gone) - base
             assert off(knockout, values, expected) < CLOSE
         promoter = bins[bins["side"] == "promoter"]
         assert (promoter["start"] == promoter["bin"] * 100 - 2000).all()
@@ -246,8 +231,8 @@ def test_a_removal_of_regulators_is_that_of_the_networks_inputs(persons):
     removed = np.random.default_rng(3).random((400, terms.size)) < 0.5
     for i in (0, 7, 399):
         gone = terms[removed[i]]
-        assert study.rhos[i] == rho_of(*(forward(knockout, row, gone) for row in pair))
-    assert study.intact == rho_of(*(forward(knockout, row) for row in pair))
+        assert study.rhos[i] == rho_of(*(in_full(knockout, row, gone) for row in pair))
+    assert study.intact == rho_of(*(in_full(knockout, row) for row in pair))
     sites = study.regression.set_index(["class", "term"])["sites"]
     owners = [set(feature[cells.rows() == i]) for i in (0, 1)]
     names = {(True, True): "both", (True, False): "first", (False, True): "second"}
@@ -274,10 +259,10 @@ def test_a_removal_of_bins_is_that_of_full_matrices(persons):
         labels = BinSums.make(knockout, pair[number]).labels
         removed = np.random.default_rng((5, number)).random((200, len(labels))) < 0.5
         gone = [label for label, out in zip(labels, removed[11], strict=True) if out]
-        mine = without_bins(knockout, pair[number], gone)
-        other = forward(knockout, pair[1 - number])
+        mine = in_full(knockout, pair[number], bins=gone)
+        other = in_full(knockout, pair[1 - number])
         assert study.rhos[11] == rho_of(mine, other)
-        assert study.intact == rho_of(without_bins(knockout, pair[number]), other)
+        assert study.intact == rho_of(in_full(knockout, pair[number]), other)
         assert set(study.regression["gene"]) == {knockout.bound.features.rows.ids[pair[number]]}
 
 
