@@ -340,28 +340,24 @@ def test_transcripts_are_called_so(model):
 
 
 def test_whole_or_not_at_all(model, report, tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
+    path, sidecar = tmp_path / "report.html", tmp_path / "report.html.provenance.json"
     report.write(path)
-    sidecar = tmp_path / "report.html.provenance.json"
     assert json.loads(sidecar.read_text())["model"]["id"] == model.id
     assert path.read_text(encoding="utf-8") == report.html
     with pytest.raises(UsageError, match="--force"):
         write_report(model, ["ALB"], path)
-    assert path.read_text(encoding="utf-8") == report.html
     path.unlink()
     with pytest.raises(UsageError, match=r"provenance\.json exists"):
         report.write(path)
     written = write_report(model, ["ALB"], path, outputs=["Liver"], force=True)
     assert path.read_text(encoding="utf-8") == written.html
-    assert written.provenance["command"] == ["decode_zoo.report.write_report"]
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    other = tmp_path / "other.html"
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UsageError, match="No space left"):
-        report.write(other)
+        report.write(tmp_path / "other.html")
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, sidecar.name]
 
 
@@ -372,17 +368,16 @@ def test_names_that_are_no_text_are_written(report, tmp_path):
 
 
 def test_wrong_calls(model, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="not a single string"):
-        build_report(model, "ALB")
-    with pytest.raises(UsageError, match="no output 'Livr'"):
-        build_report(model, ["ALB"], outputs=["Livr"])
-    with pytest.raises(UsageError, match=r"in \.html"):
-        check_page(tmp_path / "report.pdf")
-    with pytest.raises(UsageError, match="there is no folder"):
-        check_page(tmp_path / "no" / "report.html")
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(UsageError, match="not a regular file"):
-        check_page(tmp_path / "folder.html", force=True)
+    for call, words in (
+        (lambda: build_report(model, "ALB"), "not a single string"),
+        (lambda: build_report(model, ["ALB"], outputs=["Livr"]), "no output 'Livr'"),
+        (lambda: check_page(tmp_path / "report.pdf"), r"in \.html"),
+        (lambda: check_page(tmp_path / "no" / "report.html"), "there is no folder"),
+        (lambda: check_page(tmp_path / "folder.html", force=True), "not a regular file"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            call()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for call in (
         lambda: check_page(tmp_path / "report.html"),
@@ -402,19 +397,16 @@ def test_command_line(call, tmp_path, monkeypatch):
     (tmp_path / "r.html").write_text("precious")
     args = (*MODEL, "mine.tsv", "--outputs", "Liver", "-o", "r.html")
     code, _, err = call(*args)
-    assert code == 2
-    assert "--force" in err
+    assert (code, "--force" in err) == (2, True)
     assert (tmp_path / "r.html").read_text() == "precious"
     code, out, err = call(*args, "--title", "My <genes>", "--force")
-    assert code == 0, err
+    assert (code, out) == (0, ""), err
     assert "2 rows (1 ok, 1 unknown_gene)" in err
-    assert out == ""
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<h1>My &lt;genes&gt;</h1>" in html
     record = json.loads((tmp_path / "r.html.provenance.json").read_text())
     assert record["requested_model"] == "toy-decode-v1"
     assert record["genes"]["file"] == "mine.tsv"
-    assert record["outputs"] == ["Liver"]
     assert record["genes"]["sha256"] in html
 
 
