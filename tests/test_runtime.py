@@ -187,6 +187,6 @@ def test_a_damaged_graph_is_no_fault_of_the_device(graph, tmp_path, monkeypatch)
 def test_what_a_graph_cannot_compute_is_refused(graph):
     backend, sizes = OnnxBackend(graph, "cpu"), {"promoter": 12, "rna": 9}
     for value, more, words in ((np.inf, 0, "not finite"), (1, 1, "cannot be run by onnxruntime")):
-        block = {side: np.full((1, 2, n + more), value, np.float32) for side, n in sizes.items()}
+        block = {side: np.full((1, 3, n + more), value, np.float32) for side, n in sizes.items()}
         with pytest.raises(VerificationError, match=words):
             backend.run(block)
