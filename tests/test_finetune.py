@@ -20,13 +20,13 @@ pytest.importorskip("tf2onnx")
 
 from decode_zoo.training.checkpoints import Checkpoints
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
-from decode_zoo.training.membership import check_membership
 from decode_zoo.training.pipeline import predict_part
 from decode_zoo.training.transfer import (
     Transfer,
     _code_prefix,
     _fingerprint,
     _validation_genes,
+    check_membership,
     cohort_dataset,
     finetune_bundle,
     search_fit,

@@ -32,11 +32,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """A folder with a file a network, named by its seed and by all else that decides it.
-
-    Other `settings`, or other data, have other files. The folder is made when there is something to
-    keep.
-    """
+    """A folder with a file a network, named by its seed and a hash of all else that decides it."""
 
     folder: Path
     settings: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,11 +39,12 @@ def keras_function(network: Network) -> Any:
 
     run = _perceptron(network) if isinstance(network, PerceptronNetwork) else _decode(network)
 
-    def specification(side: Side) -> Any:
-        channels = len(network.input_scale[side])
-        return tf.TensorSpec((None, None, channels), tf.float32, name=side)
+    signature = [
+        tf.TensorSpec((None, None, len(network.input_scale[side])), tf.float32, name=side)
+        for side in BRANCHES
+    ]
 
-    @tf.function(input_signature=[specification("rna"), specification("promoter")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def predict(rna: Any, promoter: Any) -> Any:
         return run({"rna": rna, "promoter": promoter})
 
@@ -155,16 +157,10 @@ def _canonicalise(graph: Any) -> None:
     for array in used:
         array.name = names[array.name]
     output.name = "prediction"
-    ordered, kept = [_copy(node) for node in nodes], [_copy(array) for array in used]
+    ordered, kept = copy.deepcopy(nodes), copy.deepcopy(used)
     del graph.node[:], graph.initializer[:]
     graph.node.extend(ordered)
     graph.initializer.extend(kept)
-
-
-def _copy(message: Any) -> Any:
-    duplicate = type(message)()
-    duplicate.CopyFrom(message)
-    return duplicate
 
 
 def check_parity(
@@ -178,12 +174,11 @@ def check_parity(
 ) -> dict[str, float]:
     """Compare the implementations of a network, and position sums with full matrices.
 
-    `full` are matrices of m genes, shape (m, bins + kernel - 1, channels) a side; `pooled` position
-    sums of n genes, shape (n, kernel, channels), None for a network that does not pool; `same` says
-    which of `pooled` the genes of `full` are. Returns the largest difference of each comparison
-    relative to the output's standard deviation over training genes. Raises VerificationError if
-    Keras, ONNX Runtime and NumPy differ by more than the tolerance, or full matrices from sums by
-    more than 1e-4 in float32 or 1e-10 in float64.
+    `full` has shape (m, bins + kernel - 1, channels) a side; `pooled`, of n genes, (n, kernel,
+    channels), None for a network that does not pool; `same` says which of these the m genes are.
+    Returns the largest difference of each comparison in standard deviations of an output. Raises
+    VerificationError if implementations differ by more than the tolerance, or full matrices from
+    sums by more than 1e-4 in float32 or 1e-10 in float64.
     """
     function, onnx = keras_function(network), OnnxBackend(graph, "cpu")
 

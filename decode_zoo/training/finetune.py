@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from decode_zoo.training.perceptron import join_members, normal_scores, position
 __all__ = ["FinetuneFit", "base_network", "finetune_network"]
 
 FloatArray = npt.NDArray[np.float64]
+Inputs = dict[str, npt.NDArray[np.float32]]  # by the name of a Keras input
 
 _log = logging.getLogger(__name__)
 
@@ -101,34 +102,27 @@ def finetune_network(
     checkpoints, training goes on after the last epoch that is there, and comes to the same weights
     as if it had never stopped.
     """
-    folded = network.fold()
-    repeats = tuple(_fit_members(dataset, folded.inputs, folded.members, fit, checkpoints))
-    config = replace(network.config, members=len(repeats))
-    return join_members(dataset, dict(folded.inputs), config, repeats), repeats
-
-
-def _fit_members(
-    dataset: Dataset,
-    inputs: Any,
-    members: tuple[Member, ...],
-    fit: FinetuneFit,
-    checkpoints: Checkpoints | None,
-) -> Iterator[Repeat]:
     keras = import_keras()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
+    folded = network.fold()
     split, values = dataset.split, dataset.targets.values
     parts = (split.training, split.validation)
-    scores = [_scores(dataset, inputs, part) for part in parts]
+    scores = [
+        {side: folded.inputs[side](sums) for side, sums in position_sums(dataset, part).items()}
+        for part in parts
+    ]
     targets = [
         normal_scores(values[part], values[split.training]).astype(np.float32) for part in parts
     ]
     weights = _loss_weights(dataset, fit)
     scored = np.array([output.kind != "median" for output in dataset.outputs])
+    repeats = []
     for number, seed in enumerate(fit.seeds):
         keras.utils.set_random_seed(seed)
-        tuned = _Tuned.start(members[number % len(members)], scores[0], targets[0], fit)
+        member = folded.members[number % len(folded.members)]
+        tuned = _Tuned.start(member, scores[0], targets[0], fit)
         model = tuned.build()
         model.compile(
             keras.optimizers.AdamW(fit.learning_rate, weight_decay=fit.weight_decay),
@@ -139,11 +133,20 @@ def _fit_members(
         training, validation = ((tuned.bottom(x), y) for x, y in zip(scores, targets, strict=True))
         progress = _train(model, training, validation, weights, scored, fit, seed, checkpoints)
         losses = progress.history["val_loss"]
-        best = int(np.argmin(losses))
+        best = _best(losses)
         _put(model.weights, progress.arrays, "best")
-        yield Repeat(
-            seed, tuned.weights(model), losses[best], best + 1, progress.history, progress.seconds
+        repeats.append(
+            Repeat(
+                seed,
+                tuned.weights(model),
+                losses[best],
+                best + 1,
+                progress.history,
+                progress.seconds,
+            )
         )
+    config = replace(network.config, members=len(repeats))
+    return join_members(dataset, dict(folded.inputs), config, repeats), tuple(repeats)
 
 
 def _loss_weights(dataset: Dataset, fit: FinetuneFit) -> npt.NDArray[np.float32]:
@@ -158,8 +161,8 @@ def _loss_weights(dataset: Dataset, fit: FinetuneFit) -> npt.NDArray[np.float32]
 
 def _train(
     model: Any,
-    training: tuple[Any, npt.NDArray[np.float32]],
-    validation: tuple[Any, npt.NDArray[np.float32]],
+    training: tuple[Inputs, npt.NDArray[np.float32]],
+    validation: tuple[Inputs, npt.NDArray[np.float32]],
     weights: npt.NDArray[np.float32],
     scored: npt.NDArray[np.bool_],
     fit: FinetuneFit,
@@ -180,11 +183,12 @@ def _train(
     else:
         _put(state, progress.arrays, "state")
         _log.info("seed %d: goes on after epoch %d", seed, len(progress.history["loss"]))
-    while not _done(progress.history["val_loss"], fit):
-        started, epoch = time.monotonic(), len(progress.history["loss"])
+    losses = progress.history["val_loss"]
+    while len(losses) < fit.max_epochs and len(losses) <= fit.patience + _best(losses):
+        started, epoch = time.monotonic(), len(losses)
         order = np.random.default_rng([seed, epoch]).permutation(len(training[1]))
         loss = model.fit(
-            _rows(training[0], order),
+            {name: values[order] for name, values in training[0].items()},
             training[1][order],
             batch_size=fit.batch_size,
             verbose=0,
@@ -199,64 +203,35 @@ def _train(
                 f"is {validation_loss}.",
                 remedy=f"Take a learning_rate below {fit.learning_rate:g}.",
             )
-        found = {
-            "loss": float(loss),
-            "val_loss": validation_loss,
-            "rho": _spearman(predicted[:, scored], validation[1][:, scored]),
-        }
-        history = {name: [*losses, found[name]] for name, losses in progress.history.items()}
-        best = (
-            _taken(model.weights, "best")
-            if found["val_loss"] <= min(history["val_loss"])
-            else _only(progress.arrays, "best")
-        )
+        ranks = (stats.rankdata(x[:, scored], axis=0) for x in (predicted, validation[1]))
+        rho = float(np.nanmean(column_correlation(*ranks)))
+        found = {"loss": float(loss), "val_loss": validation_loss, "rho": rho}
+        history = {name: [*before, found[name]] for name, before in progress.history.items()}
+        losses = history["val_loss"]
+        if validation_loss <= min(losses):
+            best = _taken(model.weights, "best")
+        else:
+            best = {k: array for k, array in progress.arrays.items() if k.startswith("best")}
         seconds = progress.seconds + time.monotonic() - started
         progress = Progress(history, seconds, _taken(state, "state") | best)
         if checkpoints:
             checkpoints.save(seed, progress)
-        _log.info(
-            "seed %d, epoch %d: validation loss %.4f, rho %.4f, %.0f s",
-            seed,
-            epoch + 1,
-            found["val_loss"],
-            found["rho"],
-            seconds,
-        )
+        told = (seed, epoch + 1, validation_loss, rho, seconds)
+        _log.info("seed %d, epoch %d: validation loss %.4f, rho %.4f, %.0f s", *told)
     return progress
 
 
-def _done(losses: list[float], fit: FinetuneFit) -> bool:
-    past = len(losses)
-    return past >= fit.max_epochs or past > fit.patience + int(np.argmin(losses or [0]))
-
-
-def _rows(inputs: Any, order: npt.NDArray[np.int64]) -> Any:
-    """Take rows of an array, or of each of several by name."""
-    if isinstance(inputs, Mapping):
-        return {name: values[order] for name, values in inputs.items()}
-    return inputs[order]
-
-
-def _spearman(predicted: npt.NDArray[Any], observed: npt.NDArray[Any]) -> float:
-    ranks = (stats.rankdata(values, axis=0) for values in (predicted, observed))
-    return float(np.nanmean(column_correlation(*ranks)))
+def _best(losses: list[float]) -> int:
+    return int(np.argmin(losses)) if losses else 0
 
 
 def _taken(variables: list[Any], name: str) -> dict[str, npt.NDArray[Any]]:
     return {f"{name}{i}": variable.numpy() for i, variable in enumerate(variables)}
 
 
-def _only(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> dict[str, npt.NDArray[Any]]:
-    return {key: array for key, array in arrays.items() if key.startswith(name)}
-
-
 def _put(variables: list[Any], arrays: Mapping[str, npt.NDArray[Any]], name: str) -> None:
     for i, variable in enumerate(variables):
         variable.assign(arrays[f"{name}{i}"])
-
-
-def _scores(dataset: Dataset, inputs: Any, part: npt.NDArray[np.int64]) -> dict[Side, FloatArray]:
-    return {side: inputs[side](sums) for side, sums in position_sums(dataset, part).items()}
 
 
 @dataclass(frozen=True)
@@ -301,7 +276,7 @@ class _Tuned:
         """The lowest dense layer that learns."""
         return max(self.fit.frozen_layers - 1, 0)
 
-    def bottom(self, scores: dict[Side, FloatArray]) -> Any:
+    def bottom(self, scores: dict[Side, FloatArray]) -> Inputs:
         """Compute what the trained part sees: z-scores of inputs, or of the last frozen layer."""
         if not self.fit.frozen_layers:
             return {side: scores[side].astype(np.float32) for side in BRANCHES}
@@ -309,16 +284,16 @@ class _Tuned:
         for number in range(self.first):
             hidden = _dense(self.member, number, hidden)
         mean, deviation = self.units[self.first]
-        return ((hidden - mean) / deviation).astype(np.float32)
+        return {"bottom": ((hidden - mean) / deviation).astype(np.float32)}
 
     def build(self) -> Any:
         """Build the part that is trained."""
         keras = import_keras()
         layers, fit = keras.layers, self.fit
         mean, deviation = self.units[self.first]
-        inputs: Any
         if fit.frozen_layers:
-            inputs = hidden = keras.Input((mean.size,), name="bottom")
+            hidden = keras.Input((mean.size,), name="bottom")
+            inputs = {"bottom": hidden}
         else:
             inputs = {
                 side: keras.Input((len(self.member.encoders[side]),), name=side)

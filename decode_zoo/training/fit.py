@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "check_settings",
     "fit_repeats",
     "layer_weights",
+    "run_fit",
     "set_layer_weights",
 ]
 
@@ -126,22 +127,16 @@ def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iter
 
     tf.config.experimental.enable_op_determinism()
     channels = {side: 1 + len(tracks) for side, tracks in dataset.tracks.items()}
+    parts = dataset.split.training, dataset.split.validation
     if network.conv_relu:
-        training, validation = (
-            _padded_batches(dataset, part, fit.batch_size)
-            for part in (dataset.split.training, dataset.split.validation)
-        )
+        training, validation = (_padded_batches(dataset, part, fit.batch_size) for part in parts)
         data: dict[str, Any] = {"x": training, "validation_data": validation}
     else:
-        data = {
-            "x": dataset.scaled(dataset.pooled(dataset.split.training)),
-            "y": dataset.scaled_targets(dataset.split.training),
-            "validation_data": (
-                dataset.scaled(dataset.pooled(dataset.split.validation)),
-                dataset.scaled_targets(dataset.split.validation),
-            ),
-            "batch_size": fit.batch_size,
-        }
+        training, validation = (
+            (dataset.scaled(dataset.pooled(part)), dataset.scaled_targets(part)) for part in parts
+        )
+        data = {"x": training[0], "y": training[1], "validation_data": validation}
+        data["batch_size"] = fit.batch_size
     for seed in fit.seeds:
         keras.utils.set_random_seed(seed)
         model = build_network(network, channels, len(dataset.outputs))
@@ -149,29 +144,22 @@ def fit_repeats(dataset: Dataset, network: DecodeConfig, fit: FitConfig) -> Iter
         stopping = keras.callbacks.EarlyStopping(
             monitor="val_loss", patience=fit.patience, restore_best_weights=True
         )
-        started = time.monotonic()
-        history = model.fit(**data, epochs=fit.max_epochs, callbacks=[stopping], verbose=0).history
-        best = int(np.argmin(history["val_loss"]))
-        repeat = Repeat(
-            seed,
-            layer_weights(model),
-            float(history["val_loss"][best]),
-            best + 1,
-            {name: [float(v) for v in values] for name, values in history.items()},
-            time.monotonic() - started,
-        )
-        _log.info(
-            "seed %d: validation loss %.4f at epoch %d, %.0f s",
-            seed,
-            repeat.validation_loss,
-            repeat.best_epoch,
-            repeat.seconds,
-        )
-        yield repeat
+        yield run_fit(model, seed, np.argmin, **data, epochs=fit.max_epochs, callbacks=[stopping])
+
+
+def run_fit(model: Any, seed: int, choose: Callable[[list[float]], Any], **options: Any) -> Repeat:
+    """Train a compiled model; `choose` says which of the validation losses is of its weights."""
+    started = time.monotonic()
+    found = model.fit(**options, verbose=0).history
+    history = {name: [float(v) for v in values] for name, values in found.items()}
+    epoch, seconds = int(choose(history["val_loss"])), time.monotonic() - started
+    loss = history["val_loss"][epoch]
+    _log.info("seed %d: validation loss %.4f at epoch %d, %.0f s", seed, loss, epoch + 1, seconds)
+    return Repeat(seed, layer_weights(model), loss, epoch + 1, history, seconds)
 
 
 def layer_weights(model: Any) -> dict[str, npt.NDArray[np.float32]]:
-    """Weights of a Keras model by ``layer/variable``."""
+    """Return the weights of a Keras model by ``layer/variable``."""
     return {
         f"{layer.name}/{weight.name}": weight.numpy().astype(np.float32)
         for layer in model.layers
@@ -187,7 +175,7 @@ def set_layer_weights(model: Any, weights: dict[str, npt.NDArray[np.float32]]) -
 
 
 def _padded_batches(dataset: Dataset, part: npt.NDArray[np.int64], size: int) -> Any:
-    """Full matrices in batches of genes of similar length, for convolutions with ReLU."""
+    """Put full matrices in batches of genes of similar length, for convolutions with ReLU."""
     keras = import_keras()
     order = part[np.argsort(dataset.features.n_bins("rna")[dataset.rows[part]], kind="stable")]
     chunks = [order[i : i + size] for i in range(0, order.size, size)]

@@ -6,10 +6,8 @@ a line for each output then brings what they say back to its units.
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES
 from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training import import_keras
 from decode_zoo.training.dataset import Dataset
-from decode_zoo.training.fit import Repeat, check_settings, layer_weights
+from decode_zoo.training.fit import Repeat, check_settings, run_fit
 
 __all__ = [
     "Calibration",
@@ -38,8 +36,6 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-_log = logging.getLogger(__name__)
 
 # Of a root's standard deviation, in roots of bases: a track that hardly varies tells nothing.
 _LEAST_DEVIATION = 1e-3
@@ -105,7 +101,8 @@ def track_groups(dataset: Dataset, side: Side) -> IntArray:
     """
     known = {track.name: track for track in dataset.features.side_tracks[side]}
     keys = [("", "")]
-    for track in (known[name] for name in dataset.tracks[side]):
+    for name in dataset.tracks[side]:
+        track = known[name]
         keys.append((track.kind, track.source if track.kind == TARGETS else track.cell))
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys], np.int64)
@@ -123,10 +120,9 @@ def fit_members(
     config: PerceptronConfig,
     fit: PerceptronFit,
 ) -> Iterator[Repeat]:
-    """Train one member a seed, in the order of the seeds.
+    """Train one member a seed; weights have the names of `PerceptronNetwork`, without `memberN/`.
 
-    The weights are those of `PerceptronNetwork`, without the member's number. The last epoch's are
-    kept: by then the learning rate has come to nothing.
+    The last epoch's are kept: by then the learning rate has come to nothing.
     """
     keras = import_keras()
     import tensorflow as tf
@@ -145,34 +141,22 @@ def fit_members(
     steps = -(-len(y) // fit.batch_size) * fit.epochs
     for seed in fit.seeds:
         keras.utils.set_random_seed(seed)
-        started = time.monotonic()
         model = _build(config, fit, groups, y.shape[1])
+        rate = _one_cycle(keras, fit.learning_rate, steps)
         model.compile(
-            keras.optimizers.AdamW(
-                _one_cycle(keras, fit.learning_rate, steps), weight_decay=fit.weight_decay
-            ),
-            loss=_loss(dataset, fit),
+            keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay), loss=_loss(dataset, fit)
         )
-        history = model.fit(
-            x,
-            y,
+        repeat = run_fit(
+            model,
+            seed,
+            lambda losses: len(losses) - 1,
+            x=x,
+            y=y,
             batch_size=fit.batch_size,
             epochs=fit.epochs,
-            verbose=0,
             validation_data=(validation_x, validation_y),
-        ).history
-        repeat = Repeat(
-            seed,
-            _folded(layer_weights(model), config),
-            float(history["val_loss"][-1]),
-            fit.epochs,
-            {name: [float(v) for v in values] for name, values in history.items()},
-            time.monotonic() - started,
         )
-        _log.info(
-            "seed %d: validation loss %.4f, %.0f s", seed, repeat.validation_loss, repeat.seconds
-        )
-        yield repeat
+        yield replace(repeat, weights=_folded(repeat.weights, config))
 
 
 def _build(
@@ -264,12 +248,11 @@ def _folded(weights: Mapping[str, FloatArray], config: PerceptronConfig) -> dict
 def normal_scores(
     values: npt.NDArray[np.floating], training: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float64]:
-    """Return where values lie among those of training genes, in standard deviations of a normal.
+    """Return quantiles of the normal distribution at (rank - 1/2) / n among training genes.
 
-    Fold changes have heavy tails: with squared errors a few genes of extreme expression would
-    decide what a network learns. Ranks are what predictions are judged by. The scores are quantiles
-    of the normal distribution at (rank - 1/2) / n_training; equal values share the mean of their
-    ranks, and what lies beyond the training genes is at their end.
+    Fold changes have heavy tails: with squared errors a few genes would decide what a network
+    learns. Equal values share the mean of their ranks; what lies beyond the training genes is at
+    their end.
     """
     count = len(training)
     places = np.empty(values.shape)
@@ -291,10 +274,7 @@ class Calibration:
     def fit(
         cls, predicted: npt.NDArray[np.float64], observed: npt.NDArray[np.float64]
     ) -> Calibration:
-        """Fit by least squares, so that a predicted change is as large as it is on average.
-
-        The genes must not be those that the network was trained on: it knows them too well.
-        """
+        """Fit by least squares, on genes that the network was not trained on."""
         centre, mean = predicted.mean(axis=0), observed.mean(axis=0)
         x = predicted - centre
         spread = (x * x).sum(axis=0)
@@ -321,7 +301,7 @@ def join_members(
     validation = dataset.split.validation
     sums = {side: values[:, None] for side, values in position_sums(dataset, validation).items()}
     line = Calibration.fit(raw.forward(sums), dataset.targets.values[validation])
-    units = np.array([output.scale for output in dataset.outputs])
+    units = dataset.output_scale
     for number in range(config.members):
         kernel, bias = (f"member{number}/outputs/{part}" for part in ("kernel", "bias"))
         weights[kernel] = _rounded(weights[kernel] * line.slope / units)
@@ -331,11 +311,7 @@ def join_members(
 
 
 def _rounded(array: npt.NDArray[np.floating]) -> FloatArray:
-    """Keep six significant bits.
-
-    Files then shrink to less than half, and predictions move by about a thousandth of their
-    standard deviation.
-    """
+    """Keep six significant bits: files shrink to less than half, predictions hardly move."""
     mantissa, exponent = np.frexp(array)
     rounded: FloatArray = np.ldexp(np.round(mantissa * 64) / 64, exponent).astype(np.float32)
     return rounded

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 import decode_zoo
 from decode_zoo.arrays import write_arrays
@@ -66,21 +65,17 @@ _PACKAGES = ("numpy", "scipy", "keras", "tensorflow", "tf2onnx", "onnx", "onnxru
 
 @dataclass(frozen=True)
 class Description:
-    """What a bundle says of itself that no computation can tell.
-
-    `features_id` is the id of the feature set or the name of its folder, `data` the sha256 of the
-    files that were trained on by name, `commit` that of the code if it was run from a repository.
-    """
+    """What a bundle says of itself that no computation can tell."""
 
     id: str
     title: str
     license: str
     citation: str
     sources: tuple[str, ...]
-    features_id: str
-    data: Mapping[str, str]
+    features_id: str  # or the name of the feature set's folder
+    data: Mapping[str, str]  # sha256 of the files that were trained on, by name
     command: tuple[str, ...]
-    commit: str = ""
+    commit: str = ""  # of the code, if it was run from a repository
 
     def __post_init__(self) -> None:
         """Refuse ids that a registry would refuse, before any work is done."""
@@ -89,15 +84,12 @@ class Description:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network, all repeats that were trained, and which of them it is.
-
-    `kept` has ``best_seed`` or ``mean_of_seeds``.
-    """
+    """A trained network, all that were trained for it, and which it is made of."""
 
     network: Network
     fit: FitConfig | PerceptronFit | FinetuneFit
     repeats: tuple[Repeat, ...]
-    kept: Mapping[str, Any]
+    kept: Mapping[str, Any]  # best_seed or mean_of_seeds
 
 
 def fit_network(dataset: Dataset, config: Config, fit: FitConfig | PerceptronFit) -> Fitted:
@@ -125,12 +117,7 @@ def best_repeat(repeats: Sequence[Repeat]) -> Repeat:
 
 def make_network(dataset: Dataset, config: DecodeConfig, repeat: Repeat) -> DecodeNetwork:
     """Join a repeat's weights with the scales of its dataset."""
-    return DecodeNetwork(
-        config,
-        repeat.weights,
-        dataset.scale,
-        np.array([output.scale for output in dataset.outputs]),
-    )
+    return DecodeNetwork(config, repeat.weights, dataset.scale, dataset.output_scale)
 
 
 def predict_part(dataset: Dataset, network: Network, part: IntArray) -> FloatArray:
@@ -160,9 +147,7 @@ def train_bundle(
     `network` and `fit` are the published ones if not given, and of one family. `tolerance` is the
     largest difference between Keras, ONNX Runtime and NumPy in standard deviations of an output:
     published models keep to 1e-5; small data can give networks whose rounding errors in float32
-    alone are larger, so that more is let through here, with a warning. What training needs, and
-    that the folder can be written, is checked before it starts; VerificationError if the exported
-    graph does not agree with the network.
+    alone are larger. What training needs, and that the folder can be written, is checked first.
     """
     import_keras()
     import_converters()
@@ -183,11 +168,10 @@ def write_bundle(
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Export a network to an empty folder: weights, graph, manifest.
+    """Export a network to an empty folder: weights, graph, manifest; the same gives the same bytes.
 
-    The same training gives the same bytes. Raises VerificationError if the graph does not agree
-    with the network (see `train_bundle`), InputError if nobody could open the bundle, e.g. for want
-    of genes with known answers.
+    Raises VerificationError if the graph does not agree with the network, InputError if nobody
+    could open the bundle.
     """
     network, config = fitted.network, fitted.network.config
     names = [output.name for output in dataset.outputs]
@@ -199,6 +183,21 @@ def write_bundle(
     }
     write_arrays(folder / "weights.npz", network.weights)
     export_onnx(network, folder / "model.onnx", metadata)
+    gene_ids, split = dataset.targets.gene_ids, dataset.split
+    # Chromosomes tell which genes were tested, unless genes were split one by one.
+    named = ("validation",) if dataset.selection.test else ("validation", "test")
+    training = {
+        "data": dict(description.data),
+        "selection": asdict(dataset.selection),
+        "fit": asdict(fitted.fit),
+        "genes": {part: len(getattr(split, part)) for part in PARTS},
+        **{f"{part}_genes": sorted(gene_ids[i] for i in getattr(split, part)) for part in named},
+        **fitted.kept,
+        "repeats": [repeat.log() for repeat in fitted.repeats],
+        "versions": training_versions(),
+        "commit": description.commit,
+        "command": list(description.command),
+    }
     manifest = Manifest(
         id=description.id,
         title=description.title,
@@ -209,26 +208,7 @@ def write_bundle(
         outputs=dataset.outputs,
         pooling="exact" if config.pools else "none",
         features={"id": description.features_id, "sha256": dataset.features.sha256},
-        training={
-            "data": dict(description.data),
-            "selection": asdict(dataset.selection),
-            "fit": asdict(fitted.fit),
-            "genes": {part: len(getattr(dataset.split, part)) for part in PARTS},
-            "validation_genes": sorted(
-                dataset.targets.gene_ids[i] for i in dataset.split.validation
-            ),
-            # Chromosomes tell which genes those are, unless genes were split one by one.
-            **(
-                {}
-                if dataset.selection.test
-                else {"test_genes": sorted(dataset.targets.gene_ids[i] for i in dataset.split.test)}
-            ),
-            **fitted.kept,
-            "repeats": [repeat.log() for repeat in fitted.repeats],
-            "versions": training_versions(),
-            "commit": description.commit,
-            "command": list(description.command),
-        },
+        training=training,
         metrics=_metrics(dataset, network),
         parity=_parity(dataset, network, folder / "model.onnx", tolerance),
         license=description.license,
@@ -252,16 +232,13 @@ def training_versions() -> dict[str, str]:
 
 
 def _metrics(dataset: Dataset, network: Network) -> dict[str, Any]:
-    """Scores on validation and test genes (see `metrics.summarise`), and rho by output."""
+    """Score validation and test genes (see `metrics.summarise`), and outputs by rho."""
     found: dict[str, Any] = {}
     for part in ("validation", "test"):
         rows = getattr(dataset.split, part)
         if rows.size:
-            table: pd.DataFrame = score(
-                predict_part(dataset, network, rows),
-                dataset.targets.values[rows],
-                dataset.targets.names,
-            )
+            predicted = predict_part(dataset, network, rows)
+            table = score(predicted, dataset.targets.values[rows], dataset.targets.names)
             by_output = dict(zip(table["output"], table["spearman"].round(4), strict=True))
             found[part] = summarise(table) | {"by_output": by_output}
     return found
@@ -270,21 +247,18 @@ def _metrics(dataset: Dataset, network: Network) -> dict[str, Any]:
 def _frozen_inputs(dataset: Dataset, side: Side, network: Network) -> FrozenInputs:
     features = dataset.features
     by_name = {track.name: track for track in features.side_tracks[side]}
-    if side == "promoter":
-        background = float(features.layout.window)
-    else:
-        training = dataset.rows[dataset.split.training]
-        background = float(np.median(np.array(features.rows.rna_lengths)[training]))
+    training = dataset.rows[dataset.split.training]
+    lengths = np.array(features.rows.rna_lengths)[training]
     return FrozenInputs(
         tuple(by_name[name] for name in dataset.tracks[side]),
         tuple(network.input_scale[side].tolist()),
         dataset.bound.kernels[side],
-        background,
+        float(features.layout.window if side == "promoter" else np.median(lengths)),
     )
 
 
 def _spread(n: int, count: int) -> IntArray:
-    """At most `count` of n places, spread evenly."""
+    """Choose `count` of n rows at most, spread evenly."""
     return np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64))
 
 
@@ -297,14 +271,12 @@ def _parity(dataset: Dataset, network: Network, graph: Path, tolerance: float) -
 
 
 def _known_answers(dataset: Dataset, network: Network) -> KnownAnswers:
-    genes = _spread(len(dataset.rows), _N_KNOWN_ANSWERS)
-    backend = NumpyBackend(network)
+    genes, backend = _spread(len(dataset.rows), _N_KNOWN_ANSWERS), NumpyBackend(network)
     if network.config.pools:
-        values = backend.run(dataset.pooled(genes))
+        blocks = [dataset.pooled(genes)]
     else:
-        values = np.concatenate(
-            [backend.run(dataset.full(genes[i : i + 1])) for i in range(genes.size)]
-        )
+        blocks = [dataset.full(genes[i : i + 1]) for i in range(genes.size)]
+    values = np.concatenate([backend.run(block) for block in blocks])
     return KnownAnswers(
         tuple(dataset.targets.gene_ids[i] for i in genes),
         tuple(output.name for output in dataset.outputs),

@@ -18,18 +18,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, MissingExtraError, UsageError
-from decode_zoo.expression import Targets
+from decode_zoo.expression import Split, Targets
 from decode_zoo.files import atomic_dir, atomic_path, check_files, sha256_of
+from decode_zoo.inputs import bind
+from decode_zoo.layout import SIDES
 from decode_zoo.manifest import Manifest
-from decode_zoo.metrics import score
+from decode_zoo.metrics import auroc, score
 from decode_zoo.model import Model
 from decode_zoo.perceptron import PerceptronNetwork
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import Dataset, Selection, make_dataset_like
+from decode_zoo.training.dataset import PARTS, Dataset, Selection, known_genes, split_genes
 from decode_zoo.training.entry import write_card
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
-from decode_zoo.training.membership import check_membership
 from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.pipeline import (
     Description,
@@ -40,11 +41,22 @@ from decode_zoo.training.pipeline import (
     write_bundle,
 )
 
-__all__ = ["Transfer", "cohort_dataset", "finetune_bundle", "search_fit", "unfinished_folder"]
+__all__ = [
+    "Membership",
+    "Transfer",
+    "check_membership",
+    "cohort_dataset",
+    "finetune_bundle",
+    "search_fit",
+    "unfinished_folder",
+]
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 _FEWEST_VALIDATION = 20
+# Persons that a check of membership holds out.
+_HELD_OUT, _FEWEST_HELD_OUT = 0.2, 4
 # Models of before manifests had their validation genes; all were trained on the same file.
 _FIRST_DATA = "gtex_tissue_log2tpm.tsv.gz"
 _FIRST_SHA256 = "fb782512132b0b3e144f8d03f7f27c3af30df0a5249d802e7c74d8b78ee081bb"
@@ -68,9 +80,8 @@ class Transfer:
     # Name outputs P1, P2, … in random order. Who is who goes into a file beside the bundle,
     # ``<bundle>.codes.tsv``.
     anonymise: bool = False
-    membership: bool = (
-        True  # measure whether the model gives away whose expression it was fitted to
-    )
+    # Measure whether the model gives away whose expression it was fitted to.
+    membership: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done together."""
@@ -90,39 +101,60 @@ def unfinished_folder(folder: str | os.PathLike[str]) -> Path:
 def cohort_dataset(
     base: Model, targets: Targets, split: Mapping[str, str] | None = None
 ) -> Dataset:
-    """Join a cohort's targets with the inputs of a model.
+    """Join a cohort's targets with the tracks and scales of a model.
 
     Without `split` (the part of each gene that is to be used), genes are split as the base's were:
     by its chromosomes to test on, and by its own genes for validation.
     """
-    own = base.manifest.training["selection"]
-    if split is None and not own["test"]:
-        raise UsageError(
-            f"The genes of {base.id} were split one by one, so that its split says "
-            "nothing of the genes of a cohort: all would be trained on.",
-            remedy="Give a split of your own with --split.",
+    manifest, features = base.manifest, base.features
+    own = manifest.training["selection"]
+    targets, rows = known_genes(features, targets)
+    if split is None:
+        if not own["test"]:
+            raise UsageError(
+                f"The genes of {base.id} were split one by one, so that its split says nothing of "
+                "the genes of a cohort: all would be trained on.",
+                remedy="Give a split of your own with --split.",
+            )
+        selection = Selection(
+            test=tuple(own["test"]),
+            absent=tuple(own["absent"]),
+            split_seed=own["split_seed"],
+            validation_fraction=own["validation_fraction"],
         )
-    selection = Selection(
-        test=tuple(own["test"]),
-        absent=tuple(own["absent"]),
-        split_seed=own["split_seed"],
-        validation_fraction=own["validation_fraction"],
-    )
-    dataset = make_dataset_like(
-        base.manifest,
-        base.features,
-        targets,
-        selection,
-        split,
-        validation=_validation_genes(base.manifest),
-    )
-    if (count := len(dataset.split.validation)) < _FEWEST_VALIDATION:
+        parts = split_genes(features, targets, rows, selection)
+        if validation := _validation_genes(manifest):
+            rest = np.sort(np.concatenate([parts.training, parts.validation]))
+            held = np.array([targets.gene_ids[i] in validation for i in rest], np.bool_)
+            parts = replace(parts, training=rest[~held], validation=rest[held])
+    else:
+        for gene, part in split.items():
+            if part not in PARTS:
+                raise InputError(
+                    f"gene {gene}: a part of the split is one of {', '.join(PARTS)}, not '{part}'"
+                )
+        named = np.flatnonzero([gene in split for gene in targets.gene_ids])
+        targets, rows = targets.take(named), rows[named]
+        part_of = np.array([split[gene] for gene in targets.gene_ids])
+        parts = Split(*(np.flatnonzero(part_of == part) for part in PARTS))
+        if not parts.training.size:
+            raise InputError(
+                "the split leaves no gene for training that has expression and features"
+            )
+        selection = Selection(test=(), split_seed=own["split_seed"], validation_fraction=0.0)
+    if (count := len(parts.validation)) < _FEWEST_VALIDATION:
         raise InputError(
             f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
             "know when to stop",
             remedy="Give more genes.",
         )
-    return dataset
+    inputs = manifest.inputs
+    tracks = {side: tuple(track.name for track in inputs[side].tracks) for side in SIDES}
+    kernels = {side: inputs[side].kernel for side in SIDES}
+    bound = bind(features, tracks, kernels, layout=manifest.layout)
+    scale = {side: np.array(inputs[side].scale, np.float64) for side in SIDES}
+    outputs = targets.outputs(parts.training)
+    return Dataset(selection, targets, rows, parts, tracks, scale, bound, outputs)
 
 
 def _validation_genes(manifest: Manifest) -> frozenset[str] | None:
@@ -159,21 +191,18 @@ def finetune_bundle(
     """
     import_keras()
     import_converters()
-    if (
-        targets.unit
-        and transfer
-        and (transfer.keep_above is not None or transfer.anonymise or transfer.membership)
+    fit, transfer, path = fit or FinetuneFit(), transfer or Transfer(), Path(folder)
+    if targets.unit and (
+        transfer.keep_above is not None or transfer.anonymise or transfer.membership
     ):
         raise UsageError(
             "Scores of genes are no persons: there is nobody to choose, to name by "
             "codes, or to tell from others."
         )
-    fit, transfer, path = fit or FinetuneFit(), transfer or Transfer(), Path(folder)
     network = base_network(base, fit)
-    codes = path.with_name(f"{path.name}.codes.tsv")
+    codes, unfinished = path.with_name(f"{path.name}.codes.tsv"), unfinished_folder(path)
     if transfer.anonymise:
         check_files(codes, [codes], force)
-    unfinished = unfinished_folder(path)
     with atomic_dir(path, force) as temporary:
         dataset = cohort_dataset(base, targets, split)
         origin = {"id": base.id, "manifest_sha256": sha256_of(base.locate("manifest.json"))}
@@ -187,17 +216,16 @@ def finetune_bundle(
         }
         checkpoints = Checkpoints(unfinished, settings)
         if transfer.trials:
-            fit = search_fit(
-                dataset,
-                network,
-                fit,
-                transfer.trials,
-                unfinished / "search.journal",
-                checkpoints.key,
-            )
+            journal = unfinished / "search.journal"
+            fit = search_fit(dataset, network, fit, transfer.trials, journal, checkpoints.key)
             checkpoints = replace(checkpoints, settings={**settings, "fit": asdict(fit)})
-        fitted = _fit(dataset, network, fit, transfer, checkpoints)
-        kept: dict[str, Any] = {"base": origin}
+        if transfer.from_scratch:
+            config = replace(network.config, members=len(fit.seeds))
+            fitted = fit_network(dataset, config, PerceptronFit(seeds=fit.seeds))
+        else:
+            tuned, repeats = finetune_network(dataset, network, fit, checkpoints)
+            fitted = Fitted(tuned, fit, repeats, {"mean_of_seeds": list(fit.seeds)})
+        kept: dict[str, Any] = {**fitted.kept, "base": origin}
         if transfer.membership:
             found = check_membership(dataset, network, fit)
             kept["membership"] = asdict(found) if found else "too few persons to hold some out"
@@ -208,9 +236,7 @@ def finetune_bundle(
             secrets.SystemRandom().shuffle(persons := columns[:-1].tolist())
             columns = np.array([*persons, columns[-1]], np.int64)
         dataset = dataset.take_outputs(columns)
-        fitted = replace(
-            fitted, network=_take_outputs(fitted.network, columns), kept={**fitted.kept, **kept}
-        )
+        fitted = replace(fitted, network=_take_outputs(fitted.network, columns), kept=kept)
         names = dataset.targets.names[:-1]
         if transfer.anonymise:
             prefix = _code_prefix(names)
@@ -282,7 +308,7 @@ def search_fit(
 
 
 def _code_prefix(names: Sequence[str]) -> str:
-    """Choose what codes begin with, so that no code is the name of another person."""
+    """Choose what codes begin with so that no code is the name of another person."""
     prefix = "P"
     while any(name.startswith(prefix) and name[len(prefix) :].isdigit() for name in names):
         prefix += "P"
@@ -299,20 +325,6 @@ def _fingerprint(dataset: Dataset) -> str:
     for array in (targets.values, dataset.rows, split.training, split.validation, split.test):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()
-
-
-def _fit(
-    dataset: Dataset,
-    network: PerceptronNetwork,
-    fit: FinetuneFit,
-    transfer: Transfer,
-    checkpoints: Checkpoints,
-) -> Fitted:
-    if transfer.from_scratch:
-        config = replace(network.config, members=len(fit.seeds))
-        return fit_network(dataset, config, PerceptronFit(seeds=fit.seeds))
-    tuned, repeats = finetune_network(dataset, network, fit, checkpoints)
-    return Fitted(tuned, fit, repeats, {"mean_of_seeds": list(fit.seeds)})
 
 
 def _kept_columns(
@@ -347,3 +359,60 @@ def _take_outputs(network: Any, columns: IntArray) -> PerceptronNetwork:
     return PerceptronNetwork(
         network.config, weights, network.input_scale, network.output_scale[columns]
     )
+
+
+# --- does a model give away whose expression it was fitted to? --------------------------
+
+
+@dataclass(frozen=True)
+class Membership:
+    """How well persons that a model was fitted to are told from others.
+
+    Areas under the ROC curve with 95% intervals, by expression of genes that the model was trained
+    on and of others; 0.5 gives nothing away.
+    """
+
+    fitted: int
+    held_out: int
+    trained_genes: tuple[float, float, float]
+    other_genes: tuple[float, float, float]
+
+
+def check_membership(
+    dataset: Dataset, network: PerceptronNetwork, fit: FinetuneFit
+) -> Membership | None:
+    """Fine-tune once more, without a fifth of the persons, and try to tell them from the others.
+
+    Somebody who has a person's expression compares it with every output. If the best match of those
+    fitted to is closer than that of others, membership can be told (Shokri et al. 2017, doi
+    10.1109/SP.2017.41, ask the same of classifiers). Takes the first seed. None if there are too
+    few persons to hold some out.
+    """
+    persons = len(dataset.outputs) - 1
+    count = max(round(_HELD_OUT * persons), _FEWEST_HELD_OUT)
+    if persons < 2 * count:
+        return None
+    out = np.zeros(persons, np.bool_)
+    out[np.random.default_rng(fit.seeds[0]).permutation(persons)[:count]] = True
+    _log.info("membership check: without %d of %d persons", count, persons)
+    columns = np.append(np.flatnonzero(~out), persons)
+    tuned, _ = finetune_network(
+        dataset.take_outputs(columns), network, replace(fit, seeds=fit.seeds[:1])
+    )
+    split = dataset.split
+    unseen = np.concatenate([split.validation, split.test])
+    found = []
+    for part in (split.training, unseen):
+        predicted = predict_part(dataset, tuned, part)[:, :-1]
+        best = _correlations(dataset.targets.values[part][:, :-1], predicted).max(axis=1)
+        found.append(auroc(best, ~out))
+    return Membership(int((~out).sum()), count, *found)
+
+
+def _correlations(measured: FloatArray, predicted: FloatArray) -> FloatArray:
+    """Pearson's correlation of each measured column with each predicted one."""
+    unit = []
+    for values in (measured, predicted):
+        centred = values - values.mean(axis=0)
+        unit.append(centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-12))
+    return np.asarray(unit[0].T @ unit[1])
