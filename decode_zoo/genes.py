@@ -104,10 +104,6 @@ class GeneIndex:
                 remedy="Keep one row a gene.",
             )
 
-    def __len__(self) -> int:
-        """Return the number of genes."""
-        return len(self.ids)
-
     @cached_property
     def _symbol_rows(self) -> dict[str, int]:
         rows: dict[str, int] = {}

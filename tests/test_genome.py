@@ -115,7 +115,7 @@ def test_files_without_a_known_sequence_are_refused():
 
 def sizes(tmp_path: Path, text: str) -> Genome:
     path = tmp_path / "sizes"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     return read_chrom_sizes(path, "mine")
 
 
@@ -152,6 +152,8 @@ def test_two_mitochondria_stay_apart(tmp_path):
         ("chr1\t100\nchr1\t100\n", "line 2: chr1 occurs twice"),
         ("chr1\t100\n1\t100\n", "line 2: 1 occurs twice"),
         ("# nothing\n", "holds no chromosome sizes"),
+        ("".join(f"s{i}\t4294967295\n" for i in range(257)), "more bases than any genome"),
+        ("\xff\t100\n", "is not UTF-8 text"),
     ],
 )
 def test_bad_sizes_files_are_refused(tmp_path, text, message):
