@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
+import re
 
 import numpy as np
 import pandas as pd
@@ -19,18 +19,6 @@ from decode_zoo.html import number, svg_file
 from decode_zoo.studies.findings import Findings, read_section
 
 HOSTILE = "<script>alert(1)</script>"
-
-
-class Tags(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
 
 
 def picture() -> Figure:
@@ -87,11 +75,10 @@ def test_a_folder_is_read_as_it_was_written(findings, tmp_path, table_format):
 def test_the_page_needs_nothing_beside_it(findings, tmp_path):
     findings.write(tmp_path / "out")
     html = (tmp_path / "out" / "index.html").read_text()
-    page = Tags(html)
-    assert "script" not in page.tags
-    assert HOSTILE not in html
-    assert page.tags.count("img") == 1
-    assert all(source.startswith(("data:", "#")) for source in page.sources)
+    assert "<script" not in html
+    assert html.count("<img") == 1
+    assert re.findall(r'(?:src|href)="(data:|#)', html)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', html)
 
 
 @pytest.mark.fault
@@ -115,18 +102,21 @@ def test_a_changed_summary_is_refused(findings, tmp_path, changes, message):
 
 
 @pytest.mark.fault
-def test_folders_of_others_are_refused(findings, tmp_path):
-    with pytest.raises(InputError, match="no folder of a study"):
-        read_section(tmp_path)
-    (tmp_path / "summary.json").write_text('{"format_version": 1}')
-    with pytest.raises(InputError, match="no section"):
-        read_section(tmp_path)
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("summary.json", None, "no folder of a study"),
+        ("summary.json", '{"format_version": 1}', "no section"),
+        ("bars.svg", "GIF89a", "no SVG"),
+        ("bars.svg", None, r"bars\.svg"),
+    ],
+)
+def test_folders_of_others_are_refused(findings, tmp_path, file, content, message):
     findings.write(tmp_path / "out")
-    (tmp_path / "out" / "bars.svg").write_text("GIF89a")
-    with pytest.raises(InputError, match="no SVG"):
-        read_section(tmp_path / "out")
-    (tmp_path / "out" / "bars.svg").unlink()
-    with pytest.raises(InputError, match=r"bars\.svg"):
+    (tmp_path / "out" / file).unlink()
+    if content:
+        (tmp_path / "out" / file).write_text(content)
+    with pytest.raises(InputError, match=message):
         read_section(tmp_path / "out")
 
 
