@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import math
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from decode_zoo.artifact import FOLDERS, Artifact, FileEntry, check_versioned, entry_for
@@ -36,8 +34,6 @@ from decode_zoo.store import Store
 __all__ = ["CARD", "Publication", "inspect", "lay_out", "model_artifact", "zoo_registry"]
 
 FEATURE_FILES = ("features.json", "pooled.npz", "sites.npz")
-_TOLERANCE = 1e-5
-_PARITY_GENES = 64
 _PATIENCE = 10.0  # seconds
 _LOCK = ".decode-zoo-publish.lock"
 # What `files` stages files and folders under.
@@ -141,28 +137,7 @@ def _inspect_model(folder: Path, files: Mapping[str, FileEntry], store: Store) -
             f"{len(manifest.known_answers.genes)} known answers, {backend.name}: largest "
             f"difference {off:.1e} of an output's scale"
         )
-    findings.append(_check_parity(model))
     return _with_card(artifact, folder, facts, findings)
-
-
-def _check_parity(model: Model) -> str:
-    """Compare backends on genes that the known answers may not have."""
-    bound = model.bind()
-    rows = np.unique(np.linspace(0, len(bound.features) - 1, _PARITY_GENES).astype(np.int64))
-    scale = np.array([output.scale for output in model.manifest.outputs])
-    a, b = (
-        model.predict_rows(rows, bound, model.backend(name, "cpu")).astype(np.float64)
-        for name in ("numpy", "onnxruntime")
-    )
-    off = float((np.abs(a - b) / scale).max())
-    limit = max(_TOLERANCE, 2 * max(model.manifest.parity.values(), default=0.0))
-    if not (math.isfinite(off) and off <= limit):
-        raise VerificationError(
-            f"Weights and graph of {model.id} are not the same network: on {rows.size} genes they "
-            f"differ by {off:.2g} of an output's scale (allowed: {limit:.0e}).",
-            remedy="Export the bundle again.",
-        )
-    return f"NumPy and ONNX Runtime on {rows.size} genes: largest difference {off:.1e}"
 
 
 def _inspect_features(
