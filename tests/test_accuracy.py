@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.spatial.distance import cdist
 
 pytest.importorskip("matplotlib")
 
@@ -94,6 +95,8 @@ def test_bootstrap_is_what_a_plain_loop_finds():
     observed, noise = with_ties(rng, 90, 3), rng.normal(size=(90, 3))
     models = {"tied": np.round(observed + noise, 0), "not": observed + noise}
     counts = measures.resample_counts(90, 40, seed=7)
+    assert (counts[0] == 1).all()  # the first one is the data
+    assert (counts.sum(axis=1) == 90).all()
     found = measures.bootstrap(models, observed, counts)
     for name, predicted in models.items():
         loop = np.empty((41, 3))
@@ -102,10 +105,6 @@ def test_bootstrap_is_what_a_plain_loop_finds():
             for m in range(3):
                 loop[b, m] = stats.spearmanr(predicted[genes, m], observed[genes, m]).statistic
         np.testing.assert_allclose(found[name], loop, atol=1e-12)
-        np.testing.assert_allclose(
-            found[name][0],
-            [stats.spearmanr(predicted[:, m], observed[:, m]).statistic for m in range(3)],
-        )
         # and the table's mean and interval are those of the loop
         table = summary_table(
             Comparison("test", ("a", "b", MEDIAN), observed, {name: predicted}, 40, 7)
@@ -115,15 +114,8 @@ def test_bootstrap_is_what_a_plain_loop_finds():
             table.loc[0, ["spearman", "low", "high"]].astype(float),
             [mean[0], *np.quantile(mean[1:], [0.025, 0.975])],
         )
-
-
-def test_resamples_are_of_the_size_of_the_data_and_repeatable():
-    counts = measures.resample_counts(50, 200, seed=1)
-    assert counts.shape == (201, 50)
-    assert (counts[0] == 1).all()
-    assert (counts.sum(axis=1) == 50).all()
-    np.testing.assert_array_equal(counts, measures.resample_counts(50, 200, seed=1))
-    assert (counts != measures.resample_counts(50, 200, seed=2)).any()
+    flat = measures.bootstrap({"flat": np.ones((90, 1))}, observed[:, :1], counts)["flat"][:, 0]
+    assert np.isnan(measures.summary(flat)).all()
 
 
 def test_intervals_hold_what_they_should():
@@ -139,13 +131,6 @@ def test_intervals_hold_what_they_should():
         )
         held += low <= truth <= high
     assert 50 <= held <= 60
-
-
-def test_a_constant_prediction_has_no_correlation():
-    observed = np.arange(20.0)[:, None]
-    counts = measures.resample_counts(20, 5, 0)
-    found = measures.bootstrap({"flat": np.ones((20, 1))}, observed, counts)["flat"][:, 0]
-    assert np.isnan(measures.summary(found)).all()
 
 
 def test_specificity_against_scipy():
@@ -199,8 +184,7 @@ def test_differences_are_paired_and_on_common_outputs():
 
 
 def test_fifths_are_of_the_same_size():
-    values = np.array([0] * 30 + list(range(20)))
-    labels = fifths(values, 0)
+    labels = fifths(np.array([0] * 30 + list(range(20))), 0)
     assert sorted(pd.Series(labels).value_counts()) == [10] * 5
 
 
@@ -208,15 +192,14 @@ def test_fifths_are_of_the_same_size():
 
 
 @pytest.mark.parametrize(
-    "cell", ["HepG2", "HEPG2", "Hep-G2", "Hep-G2_RELACS_10000cells", "Hep-G2_RBM25-KD"]
+    ("cells", "same"),
+    [
+        ("HepG2 HEPG2 Hep-G2 Hep-G2_RELACS_10000cells Hep-G2_RBM25-KD", True),
+        ("K562 SHEP21N liver Hep3B K562_HepG2", False),
+    ],
 )
-def test_spellings_of_hepg2_are_one(cell):
-    assert fold_cell(cell) == "hepg2"
-
-
-@pytest.mark.parametrize("cell", ["", "K562", "SHEP21N", "liver", "Hep3B", "K562_HepG2"])
-def test_other_cells_are_not(cell):
-    assert fold_cell(cell) != "hepg2"
+def test_spellings_of_hepg2_are_one(cells, same):
+    assert [fold_cell(cell) == "hepg2" for cell in cells.split()] == [same] * 5
 
 
 def test_tracks_are_left_out_and_all_else_stays(dataset, features):
@@ -248,8 +231,6 @@ def test_scores_are_standardised_on_training_genes(dataset):
 def test_distances_and_kernel_against_scipy():
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(n, 5)).astype(np.float32) for n in (31, 17))
-    from scipy.spatial.distance import cdist
-
     found = distances(a, b, block=8)
     np.testing.assert_allclose(found, cdist(a, b), rtol=1e-4)
     np.testing.assert_allclose(laplacian(found, 2.0), np.exp(-cdist(a, b) / 2), rtol=1e-4)
@@ -264,45 +245,26 @@ def test_kernel_ridge_is_that_of_scikit_learn(dataset):
     found = predict_by_kernel_ridge(dataset, KernelSearch((0.3,), (1.5,), 10_000))
     x, split = scores_of(dataset), dataset.split
     scale = np.array([output.scale for output in dataset.outputs])
-    y = dataset.targets.values / scale
+    y = (dataset.targets.values / scale)[split.training]
     width = found.notes["width"] * found.notes["median_distance"]
-    from scipy.spatial.distance import cdist
-
     model = kernel_ridge.KernelRidge(alpha=0.3, kernel="precomputed")
-    model.fit(
-        np.exp(-cdist(x["training"], x["training"]) / width),
-        y[split.training] - y[split.training].mean(0),
-    )
+    model.fit(np.exp(-cdist(x["training"], x["training"]) / width), y - y.mean(0))
     oracle = model.predict(np.exp(-cdist(x["test"], x["training"]) / width))
-    oracle = (oracle + y[split.training].mean(0)) * scale
-    np.testing.assert_allclose(found.values["test"], oracle, atol=2e-3)
+    np.testing.assert_allclose(found.values["test"], (oracle + y.mean(0)) * scale, atol=2e-3)
 
 
-def test_ridge_learns_and_permuted_inputs_do_not(plan):
-    rows = plan.dataset().split.test
-    observed = plan.dataset().targets.values[rows]
-    rho = {}
+def test_ridge_learns_and_permuted_inputs_do_not(plan, dataset):
+    observed, rho = dataset.targets.values[dataset.split.test], {}
     for variant in ("", "rna_permuted", "promoter_permuted"):
         found = predict_by_ridge(plan.dataset(variant), plan.alphas)
         rho[variant] = stats.spearmanr(found.values["test"][:, 0], observed[:, 0]).statistic
-    assert rho[""] > 0.4
-    assert rho["rna_permuted"] > 0.4
+    assert min(rho[""], rho["rna_permuted"]) > 0.4
     assert abs(rho["promoter_permuted"]) < 0.3
 
 
 def test_boosted_outputs_are_spread_evenly():
-    names = (*(f"t{i}" for i in range(53)), MEDIAN)
-    assert boosted_outputs(names, 8) == [
-        "t0",
-        "t7",
-        "t15",
-        "t22",
-        "t30",
-        "t37",
-        "t45",
-        "t52",
-        MEDIAN,
-    ]
+    chosen = [f"t{i}" for i in (0, 7, 15, 22, 30, 37, 45, 52)]
+    assert boosted_outputs((*(f"t{i}" for i in range(53)), MEDIAN), 8) == [*chosen, MEDIAN]
     assert boosted_outputs(("a", "b", MEDIAN), 8) == ["a", "b", MEDIAN]
 
 
@@ -322,33 +284,20 @@ def test_predictions_are_made_once_and_again_with_other_settings(tmp_path):
         calls.append(value)
         return made_predictions(value, alpha=value)
 
-    assert make_once(tmp_path, "x y/z", {"a": 1, "b": (1, 2)}, lambda: make(1.0))
-    assert not make_once(tmp_path, "x y/z", {"b": [1, 2], "a": 1}, lambda: make(2.0))
-    assert make_once(tmp_path, "x y/z", {"a": 2, "b": [1, 2]}, lambda: make(3.0))
+    first, second = {"a": 1, "b": [1, 2]}, {"a": 2, "b": [1, 2]}
+    assert make_once(tmp_path, "x y/z", first | {"b": (1, 2)}, lambda: make(1.0))
+    assert not make_once(tmp_path, "x y/z", first, lambda: make(2.0))
+    assert make_once(tmp_path, "x y/z", second, lambda: make(3.0))
     assert calls == [1.0, 3.0]
     assert len(list(tmp_path.iterdir())) == 2
-    found = read_predictions(
-        path_of(tmp_path, "x y/z", {"a": 1, "b": [1, 2]}), {"a": 1, "b": [1, 2]}
-    )
+    found = read_predictions(path_of(tmp_path, "x y/z", first), first)
     assert found.values["test"].tolist() == [[1, 1], [1, 1]]
     assert found.genes == made_predictions(0).genes
     assert found.notes == {"alpha": 1.0}
-
-
-def test_a_file_under_another_name_is_refused(tmp_path):
-    make_once(tmp_path, "x", {"a": 1}, lambda: made_predictions(1.0))
-    path_of(tmp_path, "x", {"a": 1}).rename(path_of(tmp_path, "x", {"a": 2}))
+    # Under another name it is refused.
+    path_of(tmp_path, "x y/z", first).rename(path_of(tmp_path, "x y/z", {"a": 3}))
     with pytest.raises(InputError, match="other settings"):
-        make_once(tmp_path, "x", {"a": 2}, lambda: made_predictions(1.0))
-
-
-def test_what_fails_leaves_nothing(tmp_path):
-    def fail():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        make_once(tmp_path, "x", {}, fail)
-    assert list(tmp_path.iterdir()) == []
+        make_once(tmp_path, "x y/z", {"a": 3}, lambda: make(1.0))
 
 
 def test_pieces_are_put_together():
@@ -379,122 +328,97 @@ def test_steps_are_chosen_by_model_pattern_or_name(plan):
 
 
 def test_other_settings_or_data_are_other_files(plan, tmp_path):
-    def paths(plan):
-        return {job.name: path_of(tmp_path, job.name, job.settings) for job in jobs_of(plan)}
+    def paths(**changes):
+        jobs = jobs_of(replace(plan, **changes))
+        return {job.name: path_of(tmp_path, job.name, job.settings) for job in jobs}
 
-    first = paths(plan)
-    other_data = paths(replace(plan, data={**plan.data, "expression": "1" * 64}))
-    assert all(other_data[name] != path for name, path in first.items())
-    other_split = paths(replace(plan, selection=replace(plan.selection, split_seed=1)))
-    assert all(other_split[name] != path for name, path in first.items())
-    other_alphas = paths(replace(plan, alphas=(5.0,)))
-    changed = {name for name, path in first.items() if other_alphas[name] != path}
-    assert changed == {name for name in first if name.startswith("ridge")}
-    more_seeds = paths(replace(plan, fit=replace(plan.fit, seeds=(1, 2, 3))))
-    assert first.items() <= more_seeds.items()
-
-
-def fake_network(dataset, config, fit, seed):
-    """Stands in for the training of a network: what ours predicts, with noise by seed."""
-    noise = np.random.default_rng(seed).normal(size=dataset.targets.values.shape) * seed
-
-    def predict(part):
-        rows = getattr(dataset.split, part)
-        return (dataset.targets.values + noise)[rows]
-
-    return predictions_of(dataset, predict, {"validation_loss": float(seed)})
+    first = paths()
+    for changes, changed in (
+        ({"data": {**plan.data, "expression": "1" * 64}}, set(first)),
+        ({"selection": replace(plan.selection, split_seed=1)}, set(first)),
+        ({"alphas": (5.0,)}, {name for name in first if name.startswith("ridge")}),
+        ({"fit": replace(plan.fit, seeds=(1, 2, 3))}, set()),
+    ):
+        other = paths(**changes)
+        assert {name for name, path in first.items() if other[name] != path} == changed
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Networks that need no training; a list of those asked for."""
+    """Networks that need no training: what ours predicts, with noise; a list of seeds asked for."""
     asked = []
 
-    def network(*arguments):
-        asked.append(arguments[-1])
-        return fake_network(*arguments)
+    def network(dataset, config, fit, seed):
+        asked.append(seed)
+        noise = np.random.default_rng(seed).normal(size=dataset.targets.values.shape) * seed
+        found = dataset.targets.values + noise
+        return predictions_of(
+            dataset,
+            lambda part: found[getattr(dataset.split, part)],
+            {"validation_loss": float(seed)},
+        )
 
     monkeypatch.setattr(plans, "predict_by_network", network)
     return asked
 
 
-def test_a_killed_run_goes_on_where_it_was(plan, tmp_path, quick, monkeypatch):
-    real, killed_at = plans.predict_by_kernel_ridge, []
-
+def test_a_killed_run_goes_on_where_it_was(plan, tmp_path, quick):
     def kill(*arguments):
-        killed_at.append("kernel_ridge")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plans, "predict_by_kernel_ridge", kill)
     steps = ("ours", "ridge", "kernel_ridge", "decode")
-    with pytest.raises(KeyboardInterrupt):
-        run(plan, tmp_path, steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "predict_by_kernel_ridge", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, tmp_path, steps)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert [name.split(".")[0] for name in before] == ["ridge"]
-    monkeypatch.setattr(plans, "predict_by_kernel_ridge", real)
     assert run(plan, tmp_path, steps) == ""
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert before.items() <= after.items()
     assert len(after) == 1 + 1 + 2 + 2
-    assert quick == [1, 2, 1, 2]
     run(plan, tmp_path, steps)
     assert quick == [1, 2, 1, 2]  # nothing was made again
     models, missing = gather(jobs_of(plan), tmp_path)
     assert set(models) == {"ridge", "kernel_ridge", "ours", "decode", "decode_mean"}
     assert "rna_length" in missing
     assert models["decode"].notes["validation_loss"] == 1
+    fewer = replace(plan, targets=plan.targets.take(np.arange(N_GENES - 60)))
+    with pytest.raises(InputError, match="other genes"):
+        run(fewer, tmp_path, ("report",))
 
 
-def test_the_report_has_all_its_tables(plan, tmp_path, quick):
+def test_the_report_has_all_its_tables(plan, dataset, tmp_path, quick):
     pytest.importorskip("lightgbm")
     sources = {gene: ("v4", "v6")[i % 2] for i, gene in enumerate(plan.targets.gene_ids)}
     page = run(plan, tmp_path, sources=sources, resamples=100)
     report = tmp_path / "report"
+    tables = "summary outputs differences specificity groups calibration quantiles chosen heatmap"
+    pictures = ("summary", "outputs", "heatmap", "calibration", "groups")
     assert {path.name for path in report.iterdir()} == {
-        *(
-            f"{name}.tsv"
-            for name in (
-                "summary",
-                "outputs",
-                "differences",
-                "specificity",
-                "groups",
-                "calibration",
-                "quantiles",
-                "chosen",
-                "heatmap",
-                "heatmap_centred",
-            )
-        ),
-        *(f"{name}.png" for name in ("summary", "outputs", "heatmap", "calibration", "groups")),
+        *(f"{name}.tsv" for name in (*tables.split(), "heatmap_centred")),
+        *(f"{name}.png" for name in pictures),
         "README.md",
     }
     assert page == (report / "README.md").read_text(encoding="utf-8")
     assert "Missing" not in page
-    summary = pd.read_csv(report / "summary.tsv", sep="\t")
+    summary, outputs, differences, groups, specificity = (
+        pd.read_csv(report / f"{name}.tsv", sep="\t")
+        for name in ("summary", "outputs", "differences", "groups", "specificity")
+    )
     assert (summary["low"] <= summary["spearman"]).all()
-    dataset = plan.dataset()
-    rows = dataset.split.test
-    models, _ = gather(jobs_of(plan), tmp_path)
-    outputs = pd.read_csv(report / "outputs.tsv", sep="\t")
+    predicted = gather(jobs_of(plan), tmp_path)[0]["ridge"].values["test"]
+    observed = dataset.targets.values[dataset.split.test]
+    oracle = [stats.spearmanr(predicted[:, i], observed[:, i]).statistic for i in range(5)]
     chosen = outputs[(outputs["part"] == "test") & (outputs["model"] == "ridge")]
-    oracle = [
-        stats.spearmanr(
-            models["ridge"].values["test"][:, i], dataset.targets.values[rows, i]
-        ).statistic
-        for i in range(5)
-    ]
     np.testing.assert_allclose(chosen["spearman"], oracle, atol=1e-4)
-    differences = pd.read_csv(report / "differences.tsv", sep="\t")
     pairs = set(zip(differences["model"], differences["other"], strict=True))
     assert {
         ("ours", "lightgbm"),
         ("ours_without_hepg2", "ours"),
         ("ridge_without_tfea", "ridge"),
     } <= pairs
-    groups = pd.read_csv(report / "groups.tsv", sep="\t")
     assert set(groups["grouping"]) >= {"biotype", "data source"}
-    specificity = pd.read_csv(report / "specificity.tsv", sep="\t")
     assert (specificity["tissues"] == 4).all()
     assert "lightgbm" not in set(specificity["model"])
 
@@ -508,19 +432,12 @@ def test_controls_of_a_bundle_are_compared_with_networks_trained_alike():
     ]
 
 
-def test_predictions_of_other_genes_are_refused(plan, tmp_path, quick):
-    run(plan, tmp_path, ("ours", "ridge"))
-    fewer = replace(plan, targets=plan.targets.take(np.arange(N_GENES - 60)))
-    with pytest.raises(InputError, match="other genes"):
-        run(fewer, tmp_path, ("report",))
-
-
 @pytest.mark.slow
 def test_networks_are_trained_one_a_seed(plan, tmp_path):
     pytest.importorskip("tensorflow")
-    run(plan, tmp_path, ("ours.1", "ours_both_permuted.1", "ours_without_hepg2.1", "decode.1"))
+    run(plan, tmp_path, ("ours_without_hepg2.1", "decode.1"))
     found = {path.name.partition(".")[0] for path in tmp_path.iterdir()}
-    assert found == {"ours", "ours_both_permuted", "ours_without_hepg2", "decode"}
+    assert found == {"ours_without_hepg2", "decode"}
     assert {job.name for job in jobs_of(plan)} >= {"ours.2", "decode.2"}
 
 
@@ -530,41 +447,25 @@ def test_a_bundle_brings_its_own_tracks_split_and_settings(plan, tmp_path):
     pytest.importorskip("tf2onnx")
     from decode_zoo.training.pipeline import Description, train_bundle
 
+    data = {"made.tsv": plan.data["expression"]}
     description = Description(
-        "made-v1",
-        "Made",
-        "CC0-1.0",
-        "nobody",
-        (),
-        plan.features.name,
-        {"made.tsv": plan.data["expression"]},
-        (),
+        "made-v1", "Made", "CC0-1.0", "nobody", (), plan.features.name, data, ()
     )
     selection = replace(plan.selection, kinds=("rbp", "tf"), min_genes=7)
     config, fit = replace(plan.config, members=1), replace(plan.fit, seeds=(1,))
-    model = train_bundle(
-        plan.features,
-        plan.targets,
-        tmp_path / "bundle",
-        description,
-        network=config,
-        fit=fit,
-        selection=selection,
-    )
+    options = {"network": config, "fit": fit, "selection": selection}
+    folder = tmp_path / "bundle"
+    model = train_bundle(plan.features, plan.targets, folder, description, **options)
     bundled = plans.plan_for_bundle(plan, model, (1,))
     assert (bundled.selection, bundled.fit) == (selection, fit)
-    run(
-        bundled,
-        tmp_path / "out",
-        ("ours", "ours_retrained", "ours_rna_permuted", "report"),
-        resamples=100,
-    )
+    steps = ("ours", "ours_retrained", "ridge", "report")
+    run(bundled, tmp_path / "out", steps, resamples=100)
     models, _ = gather(jobs_of(bundled), tmp_path / "out")
     # Trained again with the bundle's settings and seed, its member gives what it gives.
     np.testing.assert_allclose(
         models["ours"].values["test"], models["ours_retrained"].values["test"], atol=2e-5
     )
     table = pd.read_csv(tmp_path / "out/report/differences.tsv", sep="\t")
-    assert set(table["other"]) == {"ours_retrained"}
+    assert set(zip(table["model"], table["other"], strict=True)) == {("ours", "ridge")}
     with pytest.raises(UsageError, match="another feature set"):
         plans.plan_for_bundle(replace(plan, data={**plan.data, "expression": "1"}), model, (1,))

@@ -18,13 +18,16 @@ from decode_zoo.studies.findings import check_extras, read_section
 from decode_zoo.studies.traits import FILES, study_traits
 from decode_zoo.studies.traits.design import make_design
 
+for package in ("pylimma", "jinja2", "matplotlib"):
+    pytest.importorskip(package)
+
 HOSTILE = "<script>alert(1)</script>"
 N_PERSONS = 14
 
 
 def design(trait, covariates=(), **columns):
-    n = len(columns[trait]) if trait in columns else 8
-    table = pd.DataFrame(columns, index=[f"P{i}" for i in range(n)])
+    table = pd.DataFrame(columns)
+    table.index = [f"P{i}" for i in range(len(table))]
     return make_design(table, list(table.index), trait, covariates)
 
 
@@ -32,17 +35,15 @@ def design(trait, covariates=(), **columns):
 
 
 def test_numbers_are_slopes_and_two_levels_a_contrast_against_the_first():
-    found = design(
-        "sex",
-        ["age", "batch"],
-        sex=["male", "female"] * 4,
-        age=list("12345678"),
-        batch=["b", "c", "a", "a", "b", "c", "b", "a"],
-    )
+    columns = {"sex": ["male", "female"] * 4, "age": list("12345678"), "batch": list("bcaabcba")}
+    found = design("sex", ["age", "batch"], **columns)
     assert found.names == ("intercept", "age", "batch=b", "batch=c", "sex=male")
-    assert found.matrix[:, -1].tolist() == [1, 0] * 4
-    assert found.matrix[:, 1].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert found.matrix[:, 3].tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
+    assert found.matrix.T.tolist()[1:] == [
+        [1, 2, 3, 4, 5, 6, 7, 8],
+        [1, 0, 0, 0, 1, 0, 1, 0],
+        [0, 1, 0, 0, 0, 1, 0, 0],
+        [1, 0] * 4,
+    ]
     assert found.coding["sex"] == "male (4) against female (4)"
     assert found.coding["age"] == "slope by unit of age"
 
@@ -61,29 +62,26 @@ def test_persons_without_a_value_are_left_out_and_told():
 
 
 SEX = ["m", "f"] * 4
-FAULTS = {
-    "one level": ({"t": ["m"] * 8}, (), "'t' has one value only"),
-    "one number": ({"t": ["3"] * 8}, (), "'t' has one value only"),
-    "three levels": ({"t": ["a", "b", "c", "a"] * 2}, (), "'t' has 3 levels"),
-    "no value": ({"t": ["", "NA"] * 4}, (), "no person has values of t"),
-    "a word among numbers": ({"t": [*"1234567", "old"]}, (), "mixes numbers and words: 'old'"),
-    "one value of a covariate": ({"t": SEX, "c": ["x"] * 8}, "c", "'c' has one value only"),
-    "covariate as trait": ({"t": SEX, "c": ["1", "2"] * 4}, "c", "'t=m' is determined by c"),
-    "covariates alike": (
-        {"t": ["m", "m", "f", "f"] * 2, "c": list("12345678"), "d": list("23456789")},
-        "cd",
-        "'d' is determined by c",
-    ),
-    "as many levels as persons": ({"t": SEX, "c": list("abcdefgh")}, "c", "8 persons are too few"),
-    "two persons": ({"t": ["m", "f"]}, (), "2 persons are too few for 2 coefficients"),
-}
 
 
-@pytest.mark.parametrize("case", FAULTS)
-def test_what_cannot_be_studied_is_refused(case):
-    columns, covariates, message = FAULTS[case]
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("trait", "covariates", "message"),
+    [
+        (["m"] * 8, {}, "'t' has one value only"),
+        (["a", "b", "c", "a"] * 2, {}, "'t' has 3 levels"),
+        (["", "NA"] * 4, {}, "no person has values of t"),
+        ([*"1234567", "old"], {}, "mixes numbers and words: 'old'"),
+        (SEX, {"c": ["x"] * 8}, "'c' has one value only"),
+        (SEX, {"c": ["1", "2"] * 4}, "'t=m' is determined by c"),
+        (list("mmffmmff"), {"c": list("12345678"), "d": list("23456789")}, "'d' is determined"),
+        (SEX, {"c": list("abcdefgh")}, "8 persons are too few"),
+        (["m", "f"], {}, "2 persons are too few for 2 coefficients"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused(trait, covariates, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        design("t", tuple(covariates), **columns)
+        design("t", tuple(covariates), t=trait, **covariates)
 
 
 def test_columns_that_are_not_there_or_asked_for_twice():
@@ -107,28 +105,19 @@ def cohort(model):
     tissues = [name for name in model.outputs if name != MEDIAN]
     brain = [name for name in tissues if name.startswith("Brain")][: N_PERSONS // 2]
     others = [name for name in tissues if not name.startswith("Brain")][: N_PERSONS // 2]
-    rows = model.features.rows
-    place = np.flatnonzero(np.array(rows.chroms) == "1")[:400:16]
-    genes = [rows.ids[i] for i in place] + [
-        rows.ids[i] for i in range(len(rows)) if rows.chroms[i] == "2"
-    ][:10]
+    ids, chroms = np.array(model.features.rows.ids), np.array(model.features.rows.chroms)
+    genes = [*ids[chroms == "1"][:400:16], *ids[chroms == "2"][:10]]
     values = model.predict(genes, backend="numpy")[brain + others].to_numpy(np.float64)
     noise = np.random.default_rng(0).normal(size=values.shape)
     matrix = pd.DataFrame(6 + values + 0.5 * noise, index=genes, columns=brain + others)
-    table = pd.DataFrame(
-        {
-            "part": ["brain"] * len(brain) + ["Body"] * len(others),
-            "age": [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_PERSONS)],
-        },
-        index=brain + others,
-    )
-    return matrix, table
+    ages = [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_PERSONS)]
+    parts = ["brain"] * len(brain) + ["Body"] * len(others)
+    return matrix, pd.DataFrame({"part": parts, "age": ages}, index=brain + others)
 
 
 @pytest.fixture(scope="module")
 def relate(model, cohort):
     """Run the study as quickly as can be; returns it."""
-    pytest.importorskip("pylimma")
     matrix, table = cohort
 
     def relate(expression=matrix, persons=table, trait="part", model=model, **options):
@@ -146,10 +135,9 @@ def study(relate):
     return relate(**WHOLE)
 
 
-def test_a_trait_that_predictions_show_is_found(model, cohort, study):
+def test_a_trait_that_predictions_show_is_found(cohort, study, relate):
     summary = study.numbers
-    assert summary["persons"]["n"] == N_PERSONS
-    assert summary["persons"]["of_model"] == 53
+    assert (summary["persons"]["n"], summary["persons"]["of_model"]) == (N_PERSONS, 53)
     assert summary["genes"]["n"] == 25  # those on chromosome 2 the model was not tested on
     found = summary["concordance"]
     assert found["spearman"] > 0.5
@@ -164,6 +152,7 @@ def test_a_trait_that_predictions_show_is_found(model, cohort, study):
     expected = cohort[0].loc[study.expression["name"]].mean(axis=1)
     np.testing.assert_allclose(study.expression["mean"], expected, rtol=1e-9)
     json.dumps(summary, allow_nan=False)
+    assert relate(**WHOLE).numbers["concordance"] == found  # by the same seed
 
 
 def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
@@ -190,10 +179,6 @@ def test_blocks_of_genes_do_not_show(model, relate, study, monkeypatch):
     assert len(seen) == 4
 
 
-def test_the_same_seed_gives_the_same_numbers(relate, study):
-    assert relate(**WHOLE).numbers["concordance"] == study.numbers["concordance"]
-
-
 def test_scores_over_related_genes_only(cohort, relate):
     found = relate(regulator_genes="de")
     related = int((found.expression["q"] <= 0.05).sum())
@@ -207,10 +192,6 @@ def test_scores_over_related_genes_only(cohort, relate):
 def test_chosen_genes(cohort, relate):
     genes = list(cohort[0].index[20:])
     assert relate(genes=[*genes, "nonsense"]).expression["name"].tolist() == genes
-    with pytest.raises(InputError, match="3 genes given"):
-        relate(genes=genes[:3])
-    with pytest.raises(UsageError, match="not a single string"):
-        relate(genes="TP53")
 
 
 def test_genes_of_a_split_that_is_not_by_chromosome(model, cohort, relate):
@@ -232,36 +213,44 @@ def test_persons_are_matched_by_name(cohort, relate):
     assert found.numbers["persons"]["of_table"] == N_PERSONS + 1
     for name in ("expression", "predicted"):
         np.testing.assert_allclose(getattr(found, name)["t"], getattr(whole, name)["t"], rtol=1e-9)
-    with pytest.raises(InputError, match="no person of the table is both in the model"):
-        relate(matrix, table.set_axis([f"X{i}" for i in range(15)]))
 
 
-def test_constant_genes_are_left_out_and_counts_refused(cohort, relate):
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"fdr": 0}, UsageError, "FDR"),
+        ({"permutations": 0}, UsageError, "one permutation"),
+        ({"regulator_genes": "some"}, UsageError, "some"),
+        ({"genes": "TP53"}, UsageError, "not a single string"),
+        ({"genes": 3}, InputError, "3 genes given"),
+        ({"expression": 1000}, InputError, "Are these counts"),
+        ({"persons": "others"}, InputError, "no person of the table is both in the model"),
+    ],
+)
+def test_what_does_not_fit_is_refused(cohort, relate, options, error, message):
+    matrix, table = cohort
+    if options.get("genes") == 3:
+        options = {"genes": list(matrix.index[:3])}
+    if "expression" in options:
+        options = {"expression": matrix * 1000}
+    if "persons" in options:
+        options = {"persons": table.set_axis([f"X{i}" for i in range(N_PERSONS)])}
+    with pytest.raises(error, match=message):
+        relate(**options)
+
+
+def test_constant_genes_are_left_out(cohort, relate):
     matrix = cohort[0].copy()
     matrix.iloc[3] = -2.0
-    found = relate(matrix)
-    assert found.numbers["genes"]["constant"] == 1
-    assert found.numbers["genes"]["n"] == 24
-    with pytest.raises(InputError, match="Are these counts"):
-        relate(matrix * 1000)
-
-
-@pytest.mark.parametrize("option", [{"fdr": 0}, {"permutations": 0}, {"regulator_genes": "some"}])
-def test_options_out_of_range(relate, option):
-    with pytest.raises(UsageError):
-        relate(**option)
+    numbers = relate(matrix).numbers["genes"]
+    assert (numbers["constant"], numbers["n"]) == (1, 24)
 
 
 # What is written
 
 
-@pytest.fixture
-def extras():
-    for package in ("pylimma", "jinja2", "matplotlib"):
-        pytest.importorskip(package)
-
-
-def test_the_folder_and_its_page(study, tmp_path, extras):
+def test_the_folder_and_its_page(study, relate, cohort, tmp_path):
     folder = tmp_path / "out"
     study.write(folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
@@ -274,67 +263,64 @@ def test_the_folder_and_its_page(study, tmp_path, extras):
     tables = (study.expression, study.predicted, study.regulators)
     assert [table.n_rows for table in section.tables] == list(map(len, tables))
     assert len(pictures) == 4
-    page = (folder / "traits.html").read_text(encoding="utf-8")
-    assert page.count('<img class="picture"') == 4
-    assert "<script" not in page
-    links = re.findall(r'\b(?:src|href|xlink:href)="(.*?)"', page)
-    assert all(link.startswith(("#", "data:")) for link in links)
-    assert "default-src 'none'" in page
     with pytest.raises(UsageError, match="not empty"):
         study.write(folder)
-
-
-def test_names_of_persons_and_traits_stay_texts(cohort, relate, tmp_path, extras):
-    table = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
-    relate(persons=table, trait=table.columns[0]).write(tmp_path / "out")
-    page = (tmp_path / "out" / "traits.html").read_text(encoding="utf-8")
-    assert HOSTILE not in page
-    assert "<script" not in page
+    # Names of persons and traits stay texts.
+    hostile = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
+    relate(persons=hostile, trait=hostile.columns[0]).write(tmp_path / "hostile")
+    for made in (folder, tmp_path / "hostile"):
+        page = (made / "traits.html").read_text(encoding="utf-8")
+        assert page.count('<img class="picture"') == 4
+        assert "<script" not in page
+        links = re.findall(r'\b(?:src|href|xlink:href)="(.*?)"', page)
+        assert all(link.startswith(("#", "data:")) for link in links)
+        assert "default-src 'none'" in page
 
 
 @pytest.fixture
-def run(call, tmp_path, cohort, extras):
-    def run(*more, table=cohort[1], trait="part"):
-        cohort[0].to_csv(tmp_path / "x.tsv", sep="\t", index_label="gene_id")
-        table.to_csv(tmp_path / "p.tsv", sep="\t", index_label="person")
-        text = f"--model gtex-tissue-v1 {tmp_path}/x.tsv --persons {tmp_path}/p.tsv --trait {trait}"
-        options = ("-o", tmp_path / "out", "--permutations", 5)
-        return call("study", "traits", *text.split(), *options, *more)
+def run(call, tmp_path, cohort, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(words, table=cohort[1]):
+        cohort[0].to_csv("x.tsv", sep="\t", index_label="gene_id")
+        table.to_csv("p.tsv", sep="\t", index_label="person")
+        command = "study traits --model gtex-tissue-v1 x.tsv --persons p.tsv -o out"
+        return call(*f"{command} --permutations 5 {words}".split())
 
     return run
 
 
 def test_command(run, tmp_path):
-    code, out, err = run("--covariates", "age")
-    assert code == 0, err
-    assert out.strip() == str(tmp_path / "out")
-    assert "14 persons" in err
-    assert "25 genes tested on by the model" in err
-    assert "part: brain (7) against Body (7)" in err
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["provenance"]["persons"]["file"] == "p.tsv"
-    assert summary["provenance"]["model"]["id"] == "gtex-tissue-v1"
-    code, _, err = run()
-    assert code == 2
-    assert "not empty" in err
+    code, out, err = run("--trait part --covariates age")
+    assert (code, out) == (0, "out\n"), err
+    for text in ("14 persons", "25 genes tested on by the model", "brain (7) against Body (7)"):
+        assert text in err
+    provenance = json.loads((tmp_path / "out" / "summary.json").read_text())["provenance"]
+    assert provenance["persons"]["file"] == "p.tsv"
+    assert provenance["model"]["id"] == "gtex-tissue-v1"
+    code, _, err = run("--trait part")
+    assert (code, "not empty" in err) == (2, True)
 
 
 def test_command_with_all_genes(run):
-    code, _, err = run("--all-genes")
-    assert code == 0, err
-    assert "35 genes given" in err
+    code, _, err = run("--trait part --all-genes")
+    assert (code, "35 genes given" in err) == (0, True), err
 
 
-def test_faults_end_with_a_code_and_leave_nothing(run, tmp_path, cohort):
-    for more, options, expected, message in (
-        ((), {"trait": "height"}, 2, "height"),
-        ((), {"table": cohort[1].assign(part="brain")}, 4, "has one value only"),
-        (("--fdr", "1.5"), {}, 2, "--fdr"),
-        (("--all-genes", "--genes", tmp_path / "x.tsv"), {}, 2, "either a file of genes"),
-    ):
-        code, _, err = run(*more, **options)
-        assert code == expected, err
-        assert message in err
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "part", "expected", "message"),
+    [
+        ("--trait height", None, 2, "height"),
+        ("--trait part", "brain", 4, "has one value only"),
+        ("--trait part --all-genes --genes x.tsv", None, 2, "either a file of genes"),
+    ],
+)
+def test_faults_end_with_a_code_and_leave_nothing(
+    run, tmp_path, cohort, words, part, expected, message
+):
+    code, _, err = run(words, cohort[1].assign(part=part) if part else cohort[1])
+    assert (code, message in err) == (expected, True), err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.tsv", "x.tsv"]
 
 
