@@ -110,15 +110,10 @@ def build_features(
             jobs += [partial(cover, file) for file in targets if side == "promoter"]
             tracks[side], pieces[side] = _gather(jobs, len(annotation), progress)
             _warn_of_strangers(side, tracks[side], pieces[side])
+        columns = ["ids", "gene_ids", "symbols", "biotypes", "strands", "tss", "rna_lengths"]
         rows = Rows(
-            ids=annotation.ids.tolist(),
-            gene_ids=annotation.gene_ids.tolist(),
-            symbols=annotation.symbols.tolist(),
-            biotypes=annotation.biotypes.tolist(),
             chroms=[genome.names[code] for code in annotation.chroms],
-            strands=annotation.strands.tolist(),
-            tss=annotation.tss.tolist(),
-            rna_lengths=annotation.rna_lengths.tolist(),
+            **{name: getattr(annotation, name).tolist() for name in columns},
         )
         built = FeatureSet(
             layout, rows, tracks, dict(aliases or {}), decode_zoo.__version__, Path(folder).joinpath

@@ -156,10 +156,7 @@ class GeneIndex:
         """
         if isinstance(queries, (str, bytes)):
             raise UsageError("Genes were given as one string.", remedy="Pass a list of strings.")
-        rows: list[int] = []
-        gene_ids: list[str] = []
-        symbols: list[str] = []
-        status: list[str] = []
+        found: list[tuple[int, str, str, str]] = []  # as the columns of Resolution
         seen: set[int] = set()
         for position, query in enumerate(queries):
             if not isinstance(query, str):
@@ -168,18 +165,20 @@ class GeneIndex:
                     remedy="Give gene ids or symbols as strings, without missing values.",
                 )
             row = self._find(query.strip())
-            if row is None or row == _AMBIGUOUS:
-                rows.append(-1)
-                gene_ids.append(query)
-                symbols.append("")
-                status.append("unknown_gene" if row is None else "ambiguous_symbol")
-                continue
-            rows.append(row)
-            gene_ids.append(self.ids[row])
-            symbols.append(self.symbols[row])
-            status.append(f"duplicate_of:{self.ids[row]}" if row in seen else "ok")
-            seen.add(row)
-        return Resolution(np.array(rows, dtype=np.int64), gene_ids, symbols, status)
+            if row is None:
+                found.append((-1, query, "", "unknown_gene"))
+            elif row == _AMBIGUOUS:
+                found.append((-1, query, "", "ambiguous_symbol"))
+            else:
+                status = f"duplicate_of:{self.ids[row]}" if row in seen else "ok"
+                found.append((row, self.ids[row], self.symbols[row], status))
+                seen.add(row)
+        return Resolution(
+            np.array([one[0] for one in found], np.int64),
+            [one[1] for one in found],
+            [one[2] for one in found],
+            [one[3] for one in found],
+        )
 
     def hint(self, resolution: Resolution, queries: Sequence[str]) -> str | None:
         """Guess in one line why many genes are unknown.
