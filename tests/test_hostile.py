@@ -424,23 +424,23 @@ RAW_JSON = {
     "gzip-bomb": bomb(),
 }
 PUBLISHED = ("--model", MODEL)
-VERBS_OF_SETS = {
-    "info": ["features", "info", "set"],
-    "zoo-info": ["info", "set"],
-    "merge": ["features", "merge", "set", "set", "-o", "out"],
-    "like": ["features", "build", "--like", "set", "--rna", "x.bed", "-o", "out"],
-    "predict": ["predict", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
-    "explain": ["explain", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.tsv"],
-    "report": ["report", *PUBLISHED, "x.txt", "--features", "set", "-o", "out.html"],
-    "test": ["test", MODEL, "--features", "set"],
-}
-VERBS_OF_MODELS = {
-    "info": ["info", "m"],
-    "test": ["test", "m"],
-    "predict": ["predict", "--model", "m", "x.txt", "-o", "out.tsv"],
-    "explain": ["explain", "--model", "m", "x.txt", "-o", "out.tsv"],
-    "report": ["report", "--model", "m", "x.txt", "-o", "out.html"],
-}
+
+
+def lists(*given: str) -> list[list[str]]:
+    """Commands that answer a list of genes."""
+    outputs = {"predict": "out.tsv", "explain": "out.tsv", "report": "out.html"}
+    return [[verb, *given, "x.txt", "-o", output] for verb, output in outputs.items()]
+
+
+OF_SETS = [
+    ["features", "info", "set"],
+    ["info", "set"],
+    ["features", "merge", "set", "set", "-o", "out"],
+    ["features", "build", "--like", "set", "--rna", "x.bed", "-o", "out"],
+    ["test", MODEL, "--features", "set"],
+    *lists(*PUBLISHED, "--features", "set"),
+]
+OF_MODELS = [["info", "m"], ["test", "m"], *lists("--model", "m")]
 
 
 @pytest.mark.parametrize("case", RAW_JSON)
@@ -458,8 +458,8 @@ def test_broken_json_is_refused(copied_set, copied_bundle, case):
 @pytest.mark.parametrize(
     ("command", "code", "name"),
     [
-        *((command, 4, "features.json") for command in VERBS_OF_SETS.values()),
-        *((command, 5, "manifest.json") for command in VERBS_OF_MODELS.values()),
+        *((command, 4, "features.json") for command in OF_SETS),
+        *((command, 5, "manifest.json") for command in OF_MODELS),
     ],
     ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else None,
 )
@@ -609,13 +609,13 @@ def test_positions_that_leave_their_gene_are_refused(copied_set):
     ("genome", "words"),
     [("hg38", "tracks are not in the feature set"), ("mm10", "does not fit the model")],
 )
-@pytest.mark.parametrize("verb", LISTS)
+@pytest.mark.parametrize("command", lists(*PUBLISHED, "--features", "set"))
 def test_a_set_of_other_tracks_or_of_another_genome_is_refused(
-    call, copied_set, tmp_path, verb, genome, words
+    call, copied_set, tmp_path, command, genome, words
 ):
     edit(copied_set / "features.json", lambda content: content["layout"].update(genome=genome))
     (tmp_path / "x.txt").write_text("A\n")
-    code, out, err = call(*VERBS_OF_SETS[verb])
+    code, out, err = call(*command)
     assert (code, out) == (4, "")
     assert words in err
     assert not list(tmp_path.glob("out*"))
