@@ -197,14 +197,13 @@ def first_of(sources: Sequence[str], ask: Callable[[str], _T]) -> _T:
             except TransferError as error:
                 errors[source] = error
         waiting = [source for source in waiting if errors[source].wait is not None]
-        if not waiting or retry == _RETRIES:
-            break
-        # With jitter, for many processes may have been turned away at the same time.
-        pause = _BACKOFF * (2**retry - 1 + random.random())
-        pause = max(pause, *(errors[source].wait or 0.0 for source in waiting))
-        for source in waiting:
-            _log.warning("%s: %s; asked again in %.1f s", masked(source), errors[source], pause)
-        time.sleep(pause)
+        if waiting and retry < _RETRIES:
+            # With jitter, for many processes may have been turned away at the same time.
+            pause = _BACKOFF * (2**retry - 1 + random.random())
+            pause = max(pause, *(errors[source].wait or 0.0 for source in waiting))
+            for source in waiting:
+                _log.warning("%s: %s; asked again in %.1f s", masked(source), errors[source], pause)
+            time.sleep(pause)
     raise NoSourceError({source: errors[source] for source in sources})
 
 

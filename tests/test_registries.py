@@ -201,16 +201,6 @@ def test_registry_at_a_url_is_kept_and_not_asked_for_again_at_once(cache, url, h
     assert len(host.requests) == 2
 
 
-def test_redirect_is_followed_and_its_signature_not_shown(cache, host, serve):
-    serve(MINE)
-    moved = f"{host.url}/moved-for-good/registry.yaml"
-    assert join(cache, moved).resolve("mine-v1") == MINE
-    assert host.requests[-1].target == "/good/registry.yaml?signature=abc"
-    with pytest.raises(ArtifactError, match=r"404.*registry\.yaml\?\*\*\*") as caught:
-        join(cache, f"{host.url}/moved-to-nothing/registry.yaml")
-    assert "secret" not in str(caught.value)
-
-
 # Ways of tests/server.py, and texts that are no registry.
 BAD = {
     **{

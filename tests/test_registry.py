@@ -6,12 +6,9 @@ import hashlib
 import os
 import time
 import tracemalloc
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from decode_zoo.artifact import Artifact, FileEntry, entry_for
 from decode_zoo.errors import ArtifactError, InputError
@@ -19,7 +16,6 @@ from decode_zoo.registry import (
     Registry,
     check_mirror,
     load_registry,
-    parse_registry,
     write_registry,
 )
 
@@ -163,17 +159,11 @@ def test_broken_registry_is_refused_with_its_line(path, case):
     assert len(str(caught.value)) < 1000
 
 
+MIRRORS = "https://zoo.example:8443/a http://127.0.0.1:80/x http://localhost/x http://[::1]:8/x"
+
+
 @pytest.mark.parametrize(
-    "mirror",
-    [
-        "https://zoo.example:8443/a",
-        "http://127.0.0.1:80/x",
-        "http://localhost/x",
-        "http://[::1]:8/x",
-        "/srv/my zoo",
-        "file:///srv/zoo",
-        "file://localhost/srv",
-    ],
+    "mirror", [*MIRRORS.split(), "/srv/my zoo", "file:///x", "file://localhost/x"]
 )
 def test_mirrors_that_are_allowed(mirror):
     check_mirror(mirror)
@@ -238,23 +228,6 @@ def test_what_is_no_file_is_refused(tmp_path, make, said):
         load_registry(tmp_path / "x")
 
 
-PIECES = [b"&a ", b"*a", b"!!x ", b": ", b"- ", b"\n", b"{", b"]", b"'", b'"', b"? ", b"| "]
-PIECES += [b"%TAG ! x", b"---", b"...", b"../", b"\t"]
-
-
-@pytest.mark.fault
-@settings(max_examples=150)
-@given(st.data())
-def test_changed_registry_gives_a_registry_or_an_input_error(data):
-    text = bytearray(TEXT.encode())
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(text) - 1))
-        to = at + data.draw(st.integers(0, 6))
-        text[at:to] = data.draw(st.one_of(st.binary(max_size=4), st.sampled_from(PIECES)))
-    with suppress(InputError):
-        parse_registry(bytes(text), "r.yaml", whole=True)
-
-
 def test_written_registry_reads_back_and_is_deterministic(path, tmp_path):
     registry = load_registry(path)
     # What looks like a number is text, and the order of artifacts must leave no trace.
@@ -269,19 +242,6 @@ def test_written_registry_reads_back_and_is_deterministic(path, tmp_path):
     assert one.read_bytes() == two.read_bytes()
     assert f"manifest.json: {{sha256: {SHA}, size: 12}}\n" in one.read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.yaml", "registry.yaml", "two.yaml"]
-
-
-def test_registry_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
-    registry = load_registry(path)
-
-    def fail(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
-        write_registry(registry, path)
-    assert path.read_text(encoding="utf-8") == TEXT
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_registry_made_in_python_is_checked_too():

@@ -1,23 +1,31 @@
-"""The store: where files are found, how they are verified, and what the environment says."""
+"""The store: where files are found, how they are fetched and verified, and how that can fail.
+
+Whatever a mirror or disk does, there is a clear error, and the next mirror serves.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import decode_zoo
 from decode_zoo import download
 from decode_zoo import store as store_module
 from decode_zoo.artifact import Artifact, FileEntry
+from decode_zoo.download import leftovers
 from decode_zoo.errors import ArtifactError, VerificationError
 from decode_zoo.files import sha256_of_stream
 from decode_zoo.registry import Registry, write_registry
@@ -41,7 +49,7 @@ REGISTRY = Registry({"tissue-v1": TISSUE}, mirrors=(), default_model="tissue-v1"
 
 
 def lay_out(root, content):
-    """Make a folder as a mirror, the cache and zoo/ have it."""
+    """Make a folder as a good, the cache and zoo/ have it."""
     folder = root / FOLDER
     folder.mkdir(parents=True)
     for name, data in content.items():
@@ -66,7 +74,7 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def mirror(tmp_path):
+def good(tmp_path):
     """A folder that has all files."""
     return str(lay_out(tmp_path / "a mirror", CONTENT))
 
@@ -75,6 +83,22 @@ def mirror(tmp_path):
 def path(store):
     """Where the cache has a file."""
     return lay_out(store.cache, {}) / FOLDER / NAME
+
+
+def failure(store, *mirrors, code=3):
+    """Fail to get a file, leave nothing behind, and say why."""
+    with pytest.raises((ArtifactError, VerificationError)) as caught:
+        replace(store, mirrors=mirrors).locate("tissue-v1", NAME)
+    assert caught.value.exit_code == code
+    assert files_in(store.cache) == []
+    return str(caught.value)
+
+
+def got(store, *mirrors):
+    """Get a file, and nothing but the file."""
+    path = replace(store, mirrors=mirrors).locate("tissue-v1", NAME)
+    assert path.read_bytes() == DATA
+    assert files_in(store.cache) == [NAME]
 
 
 # --- here ------------------------------------------------------------------------------
@@ -107,20 +131,19 @@ def test_file_at_rest_is_hashed_once_and_a_change_is_noticed(
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("damage", [b"[]\n", b"{}"])
-def test_corrupt_bundled_file_is_refused(store, tmp_path, mirror, damage):
-    bundled = lay_out(tmp_path / "bundled", {"manifest.json": damage})
-    spoilt = replace(store, bundled=bundled, mirrors=(mirror,))
+def test_corrupt_bundled_file_is_refused(store, tmp_path, good):
+    bundled = lay_out(tmp_path / "bundled", WRONG)
+    spoilt = replace(store, bundled=bundled, mirrors=(good,))
     for ask in (spoilt.locate, spoilt.check):
         with pytest.raises(VerificationError, match=r"expected .*, got .*[\s\S]*reinstall"):
             ask("tissue-v1", "manifest.json")
-    assert (bundled / FOLDER / "manifest.json").read_bytes() == damage
+    assert (bundled / FOLDER / "manifest.json").read_bytes() == WRONG["manifest.json"]
 
 
-def test_check_verifies_without_healing(store, tmp_path, mirror, monkeypatch):
+def test_check_verifies_without_healing(store, tmp_path, good, monkeypatch):
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, None)
-    mirrored = replace(store, mirrors=(mirror,))
+    mirrored = replace(store, mirrors=(good,))
     assert mirrored.check("tissue", NAME) is None
     assert not store.cache.exists()
     path = lay_out(store.cache, {**CONTENT, NAME: WRONG[NAME]}) / FOLDER / NAME
@@ -148,43 +171,36 @@ def test_only_registered_names_are_opened(store, tmp_path, name):
 # --- brought here ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["folder", "file"])
-def test_folder_mirror_is_copied(store, mirror, scheme):
-    named = Path(mirror).as_uri() if scheme == "file" else f"{mirror}/"
-    path = replace(store, mirrors=(named,)).locate("tissue-v1", NAME)
-    assert path == store.cache / FOLDER / NAME
-    assert path.read_bytes() == DATA
-    assert files_in(store.cache) == [NAME]
-    # As of any other file: nothing is left of the temporary one's.
-    assert path.stat().st_mode == (Path(mirror) / FOLDER / NAME).stat().st_mode
-
-
 @pytest.mark.parametrize(
-    "how", ["good", "good-without-length", "moved-for-good", "moved-with-endless-page"]
+    "how",
+    [
+        "folder",
+        "file URL",
+        "good",
+        "good-without-length",
+        "moved-for-good",
+        "moved-with-endless-page",
+    ],
 )
-def test_url_mirror_is_fetched_once(store, server, how):
-    online = replace(store, mirrors=(f"{server.url}/{how}",))
-    paths = online.fetch("tissue-v1")
+def test_files_are_brought_from_a_mirror_once(store, server, good, how):
+    mirrors = {"folder": f"{good}/", "file URL": Path(good).as_uri()}
+    mirrored = replace(store, mirrors=(mirrors.get(how, f"{server.url}/{how}"),))
+    paths = mirrored.fetch("tissue-v1")
+    assert paths == [store.cache / FOLDER / name for name in CONTENT]
     assert [path.read_bytes() for path in paths] == list(CONTENT.values())
     assert files_in(store.cache) == sorted(CONTENT)
+    # As of any other file: nothing is left of the temporary one's.
+    assert paths[0].stat().st_mode == (Path(good) / FOLDER / "manifest.json").stat().st_mode
     requests = len(server.requests)
-    assert online.fetch("tissue-v1") == paths
+    assert mirrored.fetch("tissue-v1") == paths
     assert len(server.requests) == requests
 
 
 def test_threads_may_fetch_the_same_file(store, server):
     online = replace(store, mirrors=(f"{server.url}/good",))
-    found: list[bytes] = []
-
-    def fetch():
-        found.append(online.locate("tissue", NAME).read_bytes())
-
-    threads = [threading.Thread(target=fetch) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [DATA] * 8
+    with ThreadPoolExecutor(8) as threads:
+        paths = list(threads.map(online.locate, ["tissue"] * 8, [NAME] * 8))
+    assert [path.read_bytes() for path in paths] == [DATA] * 8
     assert files_in(store.cache) == [NAME]
 
 
@@ -211,7 +227,7 @@ def test_every_failed_attempt_is_described(store, server, tmp_path):
 
 @pytest.mark.fault
 @pytest.mark.parametrize("damaged", [b"\1" + DATA[1:], DATA[:-1]], ids=["flipped", "truncated"])
-def test_damaged_cached_file_is_replaced_or_fails_verification(store, tmp_path, mirror, damaged):
+def test_damaged_cached_file_is_replaced_or_fails_verification(store, tmp_path, good, damaged):
     path = lay_out(store.cache, {NAME: damaged}) / FOLDER / NAME
     none = str(tmp_path / "none")
     for mirrors, offline, said in (
@@ -227,20 +243,19 @@ def test_damaged_cached_file_is_replaced_or_fails_verification(store, tmp_path, 
         assert said in third
         assert f"Delete {path}" in str(caught.value.remedy)
         assert path.read_bytes() == damaged
-    assert replace(store, mirrors=(mirror,)).locate("tissue-v1", NAME).read_bytes() == DATA
-    assert files_in(store.cache) == [NAME]
+    got(store, good)
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("there", ["nothing", "link to nothing", "pipe"])
-def test_what_is_no_file_in_the_cache_is_not_available_and_replaced(store, path, mirror, there):
+def test_what_is_no_file_in_the_cache_is_not_available_and_replaced(store, path, good, there):
     if there == "link to nothing":
         path.symlink_to("nothing")
     elif there == "pipe":
         os.mkfifo(path)
     with pytest.raises(ArtifactError):
         store.locate("tissue-v1", NAME)
-    assert replace(store, mirrors=(mirror,)).locate("tissue-v1", NAME).read_bytes() == DATA
+    got(store, good)
     assert not path.is_symlink()
 
 
@@ -258,7 +273,7 @@ def test_folder_in_the_place_of_a_cached_file_is_refused_before_a_fetch(store, s
 @pytest.mark.fault
 @pytest.mark.parametrize("bundled", [True, False])
 def test_file_that_may_not_be_read_is_not_called_damaged(
-    store, tmp_path, mirror, monkeypatch, bundled
+    store, tmp_path, good, monkeypatch, bundled
 ):
     # For the test may be run by root, who can read all: with content that nobody takes.
     path = lay_out(tmp_path / "there", WRONG) / FOLDER / NAME
@@ -270,7 +285,7 @@ def test_file_that_may_not_be_read_is_not_called_damaged(
         assert "damaged" not in str(caught.value)
         assert f"chmod a+r '{path}'" in str(caught.value.remedy)
     if not bundled:  # a mirror that has it helps, where the folder allows it
-        mirrored = replace(closed, mirrors=(mirror,))
+        mirrored = replace(closed, mirrors=(good,))
 
         def refuse(*args):
             raise PermissionError(errno.EACCES, "Permission denied")
@@ -283,10 +298,10 @@ def test_file_that_may_not_be_read_is_not_called_damaged(
 
 
 @pytest.mark.fault
-def test_cache_that_cannot_be_made_is_an_error_of_ours(store, mirror):
+def test_cache_that_cannot_be_made_is_an_error_of_ours(store, good):
     store.cache.write_bytes(b"a file where the folder should be")
     with pytest.raises(ArtifactError, match="DECODE_ZOO_CACHE"):
-        replace(store, mirrors=(mirror,)).locate("tissue-v1", NAME)
+        replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
 
 
 def test_progress_bar_is_for_terminals(store, server, monkeypatch, capsys):
@@ -297,6 +312,259 @@ def test_progress_bar_is_for_terminals(store, server, monkeypatch, capsys):
     online.locate("tissue", NAME, progress=True)
     out, err = capsys.readouterr()
     assert (out, NAME in err, "100%" in err) == ("", True, True)
+
+
+# --- what a server can do wrong ----------------------------------------------------------
+
+# What gives something, and not the file.
+WRONG_FILES = {
+    "flipped": "expected sha256 .*, got ",
+    "page": "expected 5120 bytes, got .*; it sent a web page",
+    "truncated-without-length": "expected 5120 bytes, got 5119",
+    "longer": "more than the expected 5120 bytes",
+    "endless": "more than the expected 5120 bytes",
+}
+NOTHING = {
+    "packed": r"packed \(gzip\)",
+    "missing": "404 Not Found",
+    "part": "206 Partial Content",
+    "limited-for-hours": "429 .*, to be asked again after 7200 seconds",
+    "circle": "Exceeded 30 redirects.*redirected to http",
+    "to-file": r"from http to file \(redirected to file:///etc/hostname\)",
+    "moved-to-nothing": r"404 Not Found \(redirected to http://[^?]*/missing/[^?]*\?\*\*\*\)\n",
+}
+REQUESTS = {"circle": 31, "moved-to-nothing": 2}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", [*WRONG_FILES, *NOTHING])
+def test_wrong_answer_is_described_and_the_next_mirror_serves(store, server, good, tmp_path, how):
+    mirror, wrong = f"{server.url}/{how}", how in WRONG_FILES
+    text = failure(store, mirror, code=5 if wrong else 3)
+    assert re.search(f"{mirror}/{FOLDER}/{NAME}: .*{(WRONG_FILES | NOTHING)[how]}", text)
+    assert len(server.requests) == REQUESTS.get(how, 1)
+    # A wrong file fails verification, whatever other mirrors lack.
+    none = (f"{server.url}/missing", str(tmp_path / "none"))
+    text = failure(store, none[0], mirror, none[1], code=5 if wrong else 3)
+    assert "404 Not Found" in text
+    assert "no such file" in text
+    got(store, mirror, good)
+
+
+BROKEN_OFF = {
+    "broken": "500 Internal Server Error",
+    "closed": "closed connection",
+    "reset": "reset",
+    "truncated": "IncompleteRead",
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", BROKEN_OFF)
+def test_busy_or_broken_mirror_is_asked_again_only_after_the_others(store, server, good, how):
+    mirror = f"{server.url}/{how}"
+    assert re.search(f"{mirror}/{FOLDER}/{NAME}: .*({BROKEN_OFF[how]})", failure(store, mirror))
+    assert len(server.requests) == 1 + download._RETRIES
+    server.requests.clear()
+    got(store, mirror, good)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("how", "wait"), [("truncated-once", 0), ("limited-once", 0.99)])
+def test_passing_fault_is_overcome_and_retry_after_kept_to(store, server, caplog, how, wait):
+    start = time.monotonic()
+    got(store, f"{server.url}/{how}")
+    assert time.monotonic() - start > wait
+    assert len(server.requests) == 2
+    assert "asked again in" in caplog.text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("how", "limit", "seconds", "words"),
+    [
+        ("stalled", "_TIMEOUT", (5.0, 0.3), "timed out"),
+        ("stalled-midway", "_TIMEOUT", (5.0, 0.3), "timed out"),
+        ("dripping", "_WINDOW", 0.4, "too slow: fewer than 32768 bytes in 0.4 s"),
+        ("dripping-header", "_WINDOW", 0.4, "too slow: fewer than 32768 bytes in 0.4 s"),
+    ],
+)
+def test_silent_or_slow_mirror_is_left(
+    store, server, good, monkeypatch, how, limit, seconds, words
+):
+    monkeypatch.setattr(download, limit, seconds)
+    start = time.monotonic()
+    assert words in failure(store, f"{server.url}/{how}")
+    assert time.monotonic() - start < 5
+    got(store, f"{server.url}/{how}", good)
+
+
+def test_slow_but_steady_mirror_is_waited_for(store, server, monkeypatch):
+    monkeypatch.setattr(download, "_WINDOW", 0.6)
+    monkeypatch.setattr(download, "_LEAST", 1)
+    monkeypatch.setattr(download, "_BLOCK", 512)
+    got(store, f"{server.url}/slow-but-steady")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("words", ["too slow", "Name or service not known"])
+def test_name_that_is_unknown_or_never_looked_up_is_left(store, good, monkeypatch, words):
+    never = threading.Event()
+
+    def look_up(*args, **kwargs):
+        if words == "too slow":
+            never.wait(5)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(download, "_WINDOW", 0.2 if words == "too slow" else 60)
+    assert words in failure(store, "https://zoo.example")
+    got(store, "https://zoo.example", good)
+    never.set()
+
+
+@pytest.mark.fault
+def test_refused_connection_is_described(store, good, monkeypatch):
+    with socket.socket() as reserved:  # bound but not listening: refused
+        reserved.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        assert "refused" in failure(store, proxy)
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy)
+        assert "proxy" in failure(store, "http://zoo.example")
+        got(store, "http://zoo.example", good)
+
+
+@pytest.mark.fault
+def test_password_in_a_mirror_is_not_shown(store, server):
+    mirror = server.url.replace("://", "://user:secret@")
+    with Server(CONTENT, elsewhere=f"{mirror}/missing") as first:
+        text = failure(
+            store,
+            f"{mirror}/missing",
+            f"{server.url}/missing".replace("://", "://user:sec/secret@"),
+            f"{server.url}/missing?signature=secret",
+            f"{first.url}/elsewhere".replace("://", "://me:secret@"),
+            "http://user:secret@[::1",
+        )
+    assert "secret" not in text
+    assert server.requests[0].headers["Authorization"].startswith("Basic")
+
+
+def test_proxy_of_the_environment_is_used_and_requests_carry_our_name(store, server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    got(store, "http://zoo.example/good")
+    (request,) = server.requests
+    assert request.target == f"http://zoo.example/good/{FOLDER}/{NAME}"
+    pattern = rf"decode-zoo/{re.escape(decode_zoo.__version__)} \(Python 3\.\d+\.\S+; \w+\) .*"
+    assert re.fullmatch(pattern, request.headers["User-Agent"])
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+# --- folders -----------------------------------------------------------------------------
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (DATA[:-1], "5119"),
+        (DATA + b"!", "more than"),
+        (DATA[::-1], "expected sha256"),
+        (None, "no such file"),
+        (Path.mkdir, "folder, no ordinary file"),
+        (lambda path: path.symlink_to("manifest.json"), "link, no ordinary file"),
+        (os.mkfifo, "pipe, no ordinary file"),
+    ],
+    ids=["truncated", "longer", "other", "nothing", "folder", "link", "pipe"],
+)
+def test_file_of_a_folder_is_verified_and_nothing_else_is_read(store, tmp_path, good, there, words):
+    root = lay_out(tmp_path / "odd one", {"manifest.json": DATA})
+    wrong = isinstance(there, bytes)
+    if wrong:
+        (root / FOLDER / NAME).write_bytes(there)
+    elif there:
+        there(root / FOLDER / NAME)
+    for mirror in (str(root), root.as_uri()):
+        assert words in failure(store, mirror, code=5 if wrong else 3)
+    got(store, str(root), good)
+
+
+# --- disks ---------------------------------------------------------------------------------
+
+
+class FullDisk(io.FileIO):
+    def write(self, block):
+        if self.tell() + len(block) > 2048:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(block)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("source", ["server", "folder"])
+def test_full_disk_is_an_error_and_the_cache_is_intact(store, server, good, monkeypatch, source):
+    other = lay_out(store.cache, {"manifest.json": CONTENT["manifest.json"]})
+    monkeypatch.setattr(download, "_BLOCK", 1024)
+    monkeypatch.setattr(download, "open", FullDisk, raising=False)
+    mirrors = (f"{server.url}/good", good) if source == "server" else (good, f"{server.url}/good")
+    with pytest.raises(ArtifactError) as caught:
+        replace(store, mirrors=mirrors).locate("tissue-v1", NAME)
+    assert os.strerror(errno.ENOSPC) in caught.value.message
+    assert str(store.cache) in caught.value.message
+    assert "5120 bytes, in DECODE_ZOO_CACHE" in str(caught.value.remedy)
+    assert len(server.requests) == (source == "server")  # no other mirror can help
+    assert files_in(store.cache) == ["manifest.json"]
+    assert (other / FOLDER / "manifest.json").read_bytes() == CONTENT["manifest.json"]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_disk_that_fails_at_the_end_is_an_error(store, good, monkeypatch, call):
+    def fail(*args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    assert os.strerror(errno.EIO) in failure(store, good)
+
+
+# --- temporary files -----------------------------------------------------------------------
+
+TOKEN = "0123456789abcdef"
+# With their age in days; names of former versions have more between name and token.
+GONE = {f".{NAME}.{TOKEN}.part": 1.1, f".{NAME}.ffffffff-1-{TOKEN}.part": 1.1}
+KEPT = {
+    f".{NAME}.{TOKEN[::-1]}.part": 0.9,
+    "notes.part": 99,
+    f".{NAME}.part": 99,
+    f".{NAME}.{TOKEN}.part.bak": 99,
+    f".\x1b.{TOKEN}.part": 99,
+}
+
+
+@pytest.mark.fault
+def test_only_our_downloads_temporary_files_older_than_a_day_are_removed(store, good, monkeypatch):
+    folder = lay_out(store.cache, dict.fromkeys([*GONE, *KEPT], b"half")) / FOLDER
+    for name, days in (GONE | KEPT).items():
+        then = time.time() - days * 86400
+        os.utime(folder / name, (then, then))
+    assert leftovers(store.cache) == sorted(folder / name for name in GONE)
+    unlink, stuck = Path.unlink, min(GONE)
+
+    def refuse(path, missing_ok=False):
+        if path.name == stuck:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:  # what may not be removed is no hindrance
+        patch.setattr(Path, "unlink", refuse)
+        path = replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
+    assert path.read_bytes() == DATA
+    assert files_in(store.cache) == sorted([NAME, stuck, *KEPT])
+    path.unlink()
+    replace(store, mirrors=(good,)).locate("tissue-v1", NAME)
+    assert files_in(store.cache) == sorted([NAME, *KEPT])
 
 
 # --- the installation and the environment ----------------------------------------------

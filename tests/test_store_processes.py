@@ -189,15 +189,6 @@ def test_read_only_cache_is_used_and_what_it_lacks_is_told(start, server, cache,
         path.chmod(0o755)
 
 
-@pytest.mark.fault
-def test_cached_file_of_another_user_that_cannot_be_read_is_replaced(start, server, cache):
-    lay_out(cache, CONTENT)
-    (cache / FOLDER / NAME).chmod(0)
-    assert ended(start(f"{server.url}/good", mortal=True))[0] == 0
-    assert (cache / FOLDER / NAME).read_bytes() == DATA
-    assert len(server.requests) == 1
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 @pytest.mark.parametrize("shared", [True, False])
 def test_shared_cache_stays_open_to_its_group_and_a_private_one_private(cache, tmp_path, shared):
