@@ -214,9 +214,6 @@ def test_a_known_answer_for_a_gene_that_is_not_there_fails_verification(
 
 SILENT = {
     "no metrics, no training": {"metrics": {}, "training": {}},
-    "correlations that are not defined": {
-        "metrics": {"test": {"fold_change_spearman": None, "median_spearman": None, "n_genes": 0}}
-    },
     "odd notes on training": {
         "training": {"data": ["x"]},
         "metrics": {
