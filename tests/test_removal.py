@@ -211,12 +211,10 @@ def test_the_regression_is_that_of_statsmodels():
 
 
 def test_what_no_regression_can_tell_is_refused(persons):
-    with pytest.raises(UsageError, match="do not tell 30 terms apart"):
-        regress(np.ones((35, 30), bool), np.zeros(35))
+    with pytest.raises(UsageError, match=r"35 removals do not tell [0-9]+ terms apart"):
+        knock_out_pair(*persons, removals=35)
     with pytest.raises(UsageError, match="not 'none'"):
         knock_out_pair(*persons, remove_from="none")
-    with pytest.raises(UsageError, match="one removal"):
-        knock_out_pair(*persons, removals=0)
 
 
 def rho_of(one, two):

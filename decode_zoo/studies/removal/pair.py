@@ -8,7 +8,7 @@ regressed on what was removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -28,9 +28,7 @@ __all__ = [
     "across_models",
     "disrupt_pair",
     "knock_out_pair",
-    "models_frame",
     "regress",
-    "regressions",
     "row_spearman",
 ]
 
@@ -50,10 +48,10 @@ _FEWEST_OUTPUTS = 5
 class PairStudy:
     """Random removals of the sites of two genes, and a linear regression of rho on all of them.
 
-    The regression has the columns of the original software, ``term``, ``estimate`` (change of rho
-    by its removal), ``std.error``, ``statistic``, ``p.value``, then ``p.bonferroni``, and what the
-    term is: ``class`` and which of the genes have its sites (``sites``), or a bin's ``gene``,
-    ``side`` and ``bin``. By p.
+    The regression has ``model``, then the columns of the original software: ``term``, ``estimate``
+    (change of rho by its removal), ``std.error``, ``statistic``, ``p.value``; ``p.bonferroni``; and
+    what the term is: ``class`` and which of the genes have its sites (``sites``), or a bin's
+    ``gene``, ``side`` and ``bin``. By p.
     """
 
     model_id: str
@@ -62,6 +60,19 @@ class PairStudy:
     rhos: npt.NDArray[np.float64]  # (n_removals,): with what is left
     regression: pd.DataFrame
     r_squared: float
+
+    def to_row(self, removed: str) -> dict[str, Any]:
+        """Return a row of the table of models; `removed` is what lost its sites."""
+        return {
+            "model": self.model_id,
+            "persons": self.n_outputs,
+            "removed": removed,
+            "rho_intact": self.intact,
+            "rho_after_removals": float(self.rhos.mean()),
+            "terms": len(self.regression),
+            "significant": int((self.regression["p.bonferroni"] < 0.05).sum()),
+            "r_squared": self.r_squared,
+        }
 
 
 def row_spearman(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
@@ -84,15 +95,9 @@ def row_spearman(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
 def regress(removed: BoolArray, response: npt.NDArray[np.float64]) -> tuple[pd.DataFrame, float]:
     """Regress a response (n,) on what was removed (n, n_terms) by least squares; return R2, too.
 
-    A row a term, p two-sided of t; NaN for a response that does not vary. Raises UsageError if
-    there are hardly more removals than terms.
+    A row a term, p two-sided of t; NaN for a response that does not vary.
     """
     n, k = removed.shape
-    if n < k + 10:
-        raise UsageError(
-            f"{n:,} removals do not tell {k:,} terms apart.",
-            remedy=f"Draw more: --removals {max(1000, 10 * (k + 10))}",
-        )
     design = np.empty((n, k + 1))
     design[:, 0], design[:, 1:] = 1, removed
     # Few distinct columns of 0 and 1: the normal equations are well conditioned.
@@ -130,10 +135,9 @@ def knock_out_pair(
 
     The knock-out is of a model whose outputs are persons (the median is left out). A regulator
     that is gone is gone from both genes; the original software takes it from the first only.
-    Raises UsageError if the model has too few outputs, the genes have no regulator, or there are
-    too few removals to tell regulators apart.
+    Raises UsageError if there are too few outputs, regulators, or removals to tell these apart.
     """
-    _check(knockout, removals, remove_from)
+    _check(knockout, remove_from)
     network = knockout.network
     terms, hidden, losses, there = knockout.apart(np.array(rows, np.int64))
     intact = [remove_from == "second", remove_from == "first"]
@@ -166,7 +170,7 @@ def disrupt_pair(
     the original software, ``promoter_interval_1`` upstream, ``RNA_interval_1`` at the 5' end.
     Raises UsageError as `knock_out_pair` does, and ArtifactError if positions cannot be had.
     """
-    _check(knockout, removals, "both")
+    _check(knockout, "both")
     network = knockout.network
     hidden = network.hidden(knockout.bound.sum_cells(np.array(rows, np.int64)))
     one, two = (
@@ -199,13 +203,11 @@ def _disrupt_one(
     return _study(knockout, rho, removed, labels)
 
 
-def _check(knockout: Knockout, removals: int, remove_from: str) -> None:
+def _check(knockout: Knockout, remove_from: str) -> None:
     if remove_from not in get_args(RemoveFrom):
         raise UsageError(
             f"Sites are removed from {', '.join(get_args(RemoveFrom))}, not {remove_from!r}."
         )
-    if removals < 1:
-        raise UsageError("There must be one removal at least.")
     folds = sum(output.kind == "fold_change" for output in knockout.outputs)
     if folds < _FEWEST_OUTPUTS or folds < len(knockout.outputs):
         raise UsageError(
@@ -217,49 +219,25 @@ def _check(knockout: Knockout, removals: int, remove_from: str) -> None:
 
 def _study(knockout: Knockout, rho: Rho, removed: BoolArray, labels: dict[str, Any]) -> PairStudy:
     """Draw what becomes of co-expression, and regress it; labels are columns of the terms."""
+    n, k = removed.shape
+    if n < k + 10:
+        raise UsageError(
+            f"{n:,} removals do not tell {k:,} terms apart.",
+            remedy=f"Draw more: --removals {max(1000, 10 * (k + 10))}",
+        )
     parts = (removed[i : i + _BLOCK] for i in range(0, len(removed), _BLOCK))
     rhos = np.concatenate(list(share_out(rho, parts)))
     table, r_squared = regress(removed, rhos)
-    table = table.assign(**labels)
-    table = table[["term", *table.columns.drop("term")]]
+    table = table.assign(model=knockout.model.id, **labels)
+    table = table[["model", "term", *table.columns.drop(["model", "term"])]]
     return PairStudy(
         knockout.model.id,
         len(knockout.outputs),
-        float(rho(np.zeros((1, removed.shape[1]), bool))[0]),
+        float(rho(np.zeros((1, k), bool))[0]),
         rhos,
         table.sort_values("p.value", kind="stable", ignore_index=True),
         r_squared,
     )
-
-
-def regressions(studies: Sequence[PairStudy]) -> pd.DataFrame:
-    """Return the regressions of several models, one below the other."""
-    frames = [study.regression.copy() for study in studies]
-    for frame, study in zip(frames, studies, strict=True):
-        frame.insert(0, "model", study.model_id)
-    return pd.concat(frames, ignore_index=True)
-
-
-def models_frame(
-    regulators: Sequence[PairStudy], bins: Sequence[PairStudy], names: Sequence[str]
-) -> pd.DataFrame:
-    """Return a row a model and kind of removal; bins are of the genes, by name, in turn."""
-    kinds = ["regulators"] * len(regulators)
-    kinds += [f"bins of {names[i % 2]}" for i in range(len(bins))]
-    rows = [
-        {
-            "model": study.model_id,
-            "persons": study.n_outputs,
-            "removed": kind,
-            "rho_intact": study.intact,
-            "rho_after_removals": float(study.rhos.mean()),
-            "terms": len(study.regression),
-            "significant": int((study.regression["p.bonferroni"] < 0.05).sum()),
-            "r_squared": study.r_squared,
-        }
-        for kind, study in zip(kinds, [*regulators, *bins], strict=True)
-    ]
-    return pd.DataFrame(rows)
 
 
 def across_models(table: pd.DataFrame, n_models: int) -> pd.DataFrame:

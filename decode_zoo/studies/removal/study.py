@@ -32,8 +32,6 @@ from decode_zoo.studies.removal.pair import (
     across_models,
     disrupt_pair,
     knock_out_pair,
-    models_frame,
-    regressions,
 )
 
 __all__ = ["study_disruption", "study_knockout", "study_pair"]
@@ -214,10 +212,13 @@ def _pair_findings(
     from decode_zoo.studies.removal import figures
 
     ids, names = [study.model_id for study in regulators], list(genes.values())
-    title, table = f"{names[0]} and {names[1]}", regressions(regulators)
+    title = f"{names[0]} and {names[1]}"
+    table = pd.concat([study.regression for study in regulators], ignore_index=True)
     across = across_models(table, len(ids))
+    models = [study.to_row("regulators") for study in regulators]
+    models += [study.to_row(f"bins of {names[i % 2]}") for i, study in enumerate(bins)]
     tables = {
-        "models": ("Models", models_frame(regulators, bins, names)),
+        "models": ("Models", pd.DataFrame(models)),
         "across": ("Regulators over all models, by mean rank", across),
         "regression": ("Regression of co-expression on knock-outs", table),
     }
@@ -226,7 +227,7 @@ def _pair_findings(
         "regulators": ("Change of co-expression by knock-out", figures.terms(table, ids)),
     }
     if bins:
-        by_bin = regressions(bins)
+        by_bin = pd.concat([study.regression for study in bins], ignore_index=True)
         tables["intervals"] = ("Regression of co-expression on removed bins", by_bin)
         pictures["intervals"] = (
             "Change of co-expression by removal of a bin",
@@ -256,9 +257,10 @@ def _pair_findings(
         pictures,
         numbers,
         [
-            f"{row.model}, {row.removed}: rho {row.rho_intact:.3f} with all sites, "
-            f"{row.rho_after_removals:.3f} after removals; {row.significant} of {row.terms} matter"
-            for row in tables["models"][1].itertuples()
+            f"{row['model']}, {row['removed']}: rho {row['rho_intact']:.3f} with all sites, "
+            f"{row['rho_after_removals']:.3f} after removals; {row['significant']} of "
+            f"{row['terms']} matter"
+            for row in models
         ],
     )
 
