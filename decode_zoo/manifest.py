@@ -158,75 +158,58 @@ class Manifest:
 
     def contradictions(self) -> list[str]:
         """Return what in the manifest does not fit together; empty if it is sound."""
-        facts: list[tuple[object, str]] = []  # whether it is so, and what is wrong if not
+        sound: dict[str, object] = {}  # by what is wrong where it is not
         for side, kernel in self.network.kernels.items():
             frozen = self.inputs.get(side)
             if frozen is None:
-                facts.append((False, f"no {side} inputs"))
+                sound[f"no {side} inputs"] = False
                 continue
             tracks, n_scales = [track.name for track in frozen.tracks], len(frozen.scale)
-            facts += [
-                (
-                    frozen.kernel == kernel,
-                    f"{side} kernel {frozen.kernel}, not the network's {kernel}",
-                ),
-                (n_scales == 1 + len(tracks), f"{n_scales} {side} scales for {len(tracks)} tracks"),
-                (len(set(tracks)) == len(tracks), f"{side} tracks of one name"),
-                (_are_scales(frozen.scale), f"{side} scales that are not above zero"),
-                (0 <= frozen.background < LONGEST, f"a background of the {side} that is no length"),
-                *((False, fault) for fault in _wrong_names(f"{side} track", tracks, track_fault)),
-            ]
+            mine = frozen.kernel
+            sound |= {
+                f"{side} kernel {mine}, but the network's is {kernel}": mine == kernel,
+                f"{n_scales} {side} scales for {len(tracks)} tracks": n_scales == 1 + len(tracks),
+                f"{side} tracks of one name": len(set(tracks)) == len(tracks),
+                f"{side} scales that are not above zero": _are_scales(frozen.scale),
+                f"a background of the {side} that is no length": 0 <= frozen.background < LONGEST,
+            }
+            sound |= dict.fromkeys(_wrong_names(f"{side} track", tracks, track_fault))
         names = [output.name for output in self.outputs]
-        facts += [
-            (_are_scales([o.scale for o in self.outputs]), "output scales that are not above zero"),
-            (names and len(set(names)) == len(names), "no outputs, or outputs of one name"),
-            *((False, fault) for fault in _wrong_names("output", names, output_fault)),
-        ]
+        scales = [output.scale for output in self.outputs]
+        sound["output scales that are not above zero"] = _are_scales(scales)
+        sound["no outputs, or outputs of one name"] = names and len(set(names)) == len(names)
+        sound |= dict.fromkeys(_wrong_names("output", names, output_fault))
         try:
             check_id(self.id)
         except InputError as error:
-            facts.append((False, error.message))
+            sound[error.message] = False
         for part, values in self.metrics.items():
             known = all(isinstance(values.get(key, ""), (int, float, type(None))) for key in _RHO)
             known = known and isinstance(values.get("n_genes"), int)
-            facts.append((known, f"no correlations on {part} genes"))
+            sound[f"no correlations on {part} genes"] = known
         for name, value in self.parity.items():
-            facts.append(
-                (
-                    0 <= value <= _MOST_PARITY,
+            if not 0 <= value <= _MOST_PARITY:
+                sound[
                     f"implementations that differ: {name[:60]} by {value:.1e} of an output's scale"
-                    f" (allowed: {_MOST_PARITY:.0e})",
-                )
-            )
+                    f" (allowed: {_MOST_PARITY:.0e})"
+                ] = False
         pooling = "exact" if self.network.pools else "none"
-        facts.append((self.pooling == pooling, f"pooling '{self.pooling}' with {self.network}"))
-        if {"id", "sha256"} <= set(self.features):
-            folder = self.features["id"]
-            fault = f"a feature set that is no name, {folder[:60]!r}"
-            facts.append((_NAME.fullmatch(folder), fault))
-        else:
-            facts.append((False, "no id and sha256 of the feature set"))
-        answers, n_genes = self.known_answers, len(set(self.known_answers.genes))
-        facts += [
-            (
-                n_genes >= _FEWEST_ANSWERS,
-                f"known answers for {n_genes} genes; {_FEWEST_ANSWERS} are needed",
-            ),
-            (
-                len(answers.genes) == len(answers.values),
-                "known answers that do not match their genes",
-            ),
-            (list(answers.outputs) == names, "known answers that name other outputs"),
-            (
-                all(len(row) == len(answers.outputs) for row in answers.values),
-                "known answers that do not match their outputs",
-            ),
-            (
-                all(math.isfinite(value) for row in answers.values for value in row),
-                "known answers that are not finite",
-            ),
-        ]
-        return [fault for is_so, fault in facts if not is_so]
+        sound[f"pooling '{self.pooling}' with {self.network}"] = self.pooling == pooling
+        folder = self.features.get("id")
+        sound["no id and sha256 of the feature set"] = {"id", "sha256"} <= set(self.features)
+        if folder is not None:
+            sound[f"a feature set that is no name, {folder[:60]!r}"] = _NAME.fullmatch(folder)
+        answers, n_rows = self.known_answers, len(self.known_answers.values)
+        n_genes, widths = len(set(answers.genes)), {len(row) for row in answers.values}
+        enough = n_genes >= _FEWEST_ANSWERS
+        sound |= {
+            f"known answers for {n_genes} genes; {_FEWEST_ANSWERS} are needed": enough,
+            "known answers that do not match their genes": len(answers.genes) == n_rows,
+            "known answers that name other outputs": list(answers.outputs) == names,
+            "known answers that do not match their outputs": widths <= {len(answers.outputs)},
+            "known answers that are not finite": all(np.isfinite(r).all() for r in answers.values),
+        }
+        return [fault for fault, is_so in sound.items() if not is_so]
 
     @classmethod
     def read(cls, locate: Callable[[str], Path]) -> Manifest:
