@@ -25,7 +25,7 @@ import decode_zoo as dz
 from conversion.gtex_tissue_decode_v1 import current_commit
 from conversion.gtex_tissue_v1 import FEATURES, SOURCES
 from decode_zoo.cohort import Cohort, prepare_cohort
-from decode_zoo.cohort.abundance import Quantity
+from decode_zoo.cohort.preparation import Quantity
 from decode_zoo.expression import Targets, make_targets
 from decode_zoo.features import FeatureSet
 from decode_zoo.files import sha256_of

@@ -241,34 +241,6 @@ class Split:
     validation: IntArray
     test: IntArray
 
-    def check(
-        self,
-        chroms: Sequence[str],
-        held_out: Sequence[str],
-        genes: Sequence[str],
-        absent: Sequence[str] = (),
-    ) -> None:
-        """Raise InputError if the split leaks; chromosomes and genes are those of each row.
-
-        Genes of held-out chromosomes are tested, and no others; those of absent ones are in no
-        part; no row and no gene is in two. Chromosomes may be named in any style.
-        """
-        where = _canonical(chroms)
-        held, left_out = set(_canonical(held_out)), set(_canonical(absent))
-        parts = {"training": self.training, "validation": self.validation, "test": self.test}
-        owner: dict[str, str] = {}
-        for part, rows in parts.items():
-            for row in rows:
-                gene, chrom = genes[row], where[row]
-                if not chrom:
-                    raise InputError(f"gene {gene} has no chromosome, so it cannot be split by it")
-                if chrom in left_out or (chrom in held) != (part == "test"):
-                    raise InputError(f"gene {gene} on chromosome {chrom} leaks into {part}")
-                if owner.setdefault(gene, part) != part:
-                    raise InputError(f"gene {gene} is in both {owner[gene]} and {part}")
-        if sum(map(len, parts.values())) != len(set(np.concatenate(list(parts.values())).tolist())):
-            raise InputError("a row is in two parts of the split")
-
 
 def split_by_chromosome(
     chroms: Sequence[str],
@@ -285,9 +257,15 @@ def split_by_chromosome(
     stay together. There may be no row on an absent chromosome; with no `test` there is no test
     part. `validation_fraction` is of the genes that are neither tested nor absent.
     """
-    where = np.array(_canonical(chroms), dtype=object)
+    canonical = {name: canonical_name(name) for name in set(chroms)}
+    where = np.array([canonical[name] for name in chroms], dtype=object)
     held_out, left_out = _chosen(test, "test"), _chosen(absent, "absent")
-    there = sorted(set(where) - {""}, key=_in_order)
+    if "" in where:
+        gene = genes[where.tolist().index("")]
+        raise InputError(f"gene {gene} has no chromosome, so it cannot be split by it")
+    there = sorted(
+        set(where), key=lambda name: (int(name), "") if name.isdecimal() else (1 << 31, name)
+    )
     for name in held_out:
         if name not in there:
             raise UsageError(
@@ -308,13 +286,7 @@ def split_by_chromosome(
             f"chromosomes, {split.validation.size} are for validation, and the others are left out",
             remedy="Test on fewer chromosomes, or leave fewer out.",
         )
-    split.check(chroms, held_out, genes, left_out)
     return split
-
-
-def _canonical(names: Sequence[str]) -> list[str]:
-    known = {name: canonical_name(name) for name in set(names)}
-    return [known[name] for name in names]
 
 
 def _chosen(names: Sequence[str], what: str) -> list[str]:
@@ -324,14 +296,11 @@ def _chosen(names: Sequence[str], what: str) -> list[str]:
         raise UsageError(
             f"Give a list of {what} chromosomes, not a single text.", remedy=f"{what}=({names!r},)"
         )
-    for name in names:
-        if not _CHROMOSOME.fullmatch(canonical_name(name)):
+    found = [canonical_name(name) for name in names]
+    for name, canonical in zip(names, found, strict=True):
+        if not _CHROMOSOME.fullmatch(canonical):
             raise UsageError(
                 f"{name!r} is no name of a chromosome ({what}).",
                 remedy="Name one at a time, for example: chr8",
             )
-    return _canonical(names)
-
-
-def _in_order(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (1 << 31, name)
+    return found

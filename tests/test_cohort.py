@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 import decode_zoo as dz
 from decode_zoo.cohort import Grid, prepare_cohort, read_grid, read_persons
-from decode_zoo.cohort.abundance import abundance_of
-from decode_zoo.cohort.normalisation import (
+from decode_zoo.cohort.persons import design_of, trait_of
+from decode_zoo.cohort.preparation import (
+    abundance_of,
     length_basis,
     without_covariates,
     without_length,
 )
-from decode_zoo.cohort.persons import design_of, trait_of
 from decode_zoo.cohort.quality import XIST, Y_GENES, measure_quality
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import MEDIAN, make_targets, read_expression

@@ -12,7 +12,6 @@ import decode_zoo as dz
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import (
     MEDIAN,
-    Split,
     make_targets,
     read_expression,
     split_by_chromosome,
@@ -165,28 +164,9 @@ def test_chromosomes_that_would_split_nothing_are_refused(chosen, error, words):
     assert split_by_chromosome(chroms, genes, test=(), absent=("X",)).test.size == 0
 
 
-def test_leaks_are_found():
-    chroms, genes = ["1", "2", "3", ""], ["a", "b", "c", "d"]
-
-    def split(training, validation, test):
-        return Split(*(np.array(rows, np.int64) for rows in (training, validation, test)))
-
-    split([1], [2], [0]).check(chroms, ["1"], genes)
-    for bad, message in (
-        (split([0, 1], [2], []), "leaks into training"),
-        (split([1], [0], []), "leaks into validation"),
-        (split([1], [], [2]), "leaks into test"),
-        (split([1, 3], [2], [0]), "no chromosome"),
-        (split([1], [1], [0]), "in both"),
-        (split([1, 1], [2], [0]), "two parts"),
-    ):
-        with pytest.raises(InputError, match=message):
-            bad.check(chroms, ["1"], genes)
-    with pytest.raises(InputError, match="in both"):
-        split([1], [2], [0]).check(chroms, ["1"], ["a", "b", "b", "d"])
-    for left_out, part in (("chr1", "test"), ("2", "training"), ("NC_000003.12", "validation")):
-        with pytest.raises(InputError, match=f"leaks into {part}"):
-            split([1], [2], [0]).check(chroms, ["1"], genes, [left_out])
+def test_a_gene_without_a_chromosome_is_in_no_part():
+    with pytest.raises(InputError, match="gene b has no chromosome"):
+        split_by_chromosome(["1", "", "2"], ["a", "b", "c"])
 
 
 # --- names of outputs ------------------------------------------------------------------

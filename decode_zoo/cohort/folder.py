@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from decode_zoo.cohort.page import render
+from decode_zoo import html
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality, measure_quality
 from decode_zoo.errors import InputError
@@ -51,7 +52,7 @@ def write_cohort(
             inputs={file.name: sha256_of(file) for file in inputs},
             features={"id": features.name, "sha256": features.sha256},
         )
-        page = render(cohort, quality, {**record, "cohort": cohort.facts})
+        page = _page(cohort, quality, {**record, "cohort": cohort.facts})
         write_file(
             cohort.expression.reset_index(),
             temporary / EXPRESSION,
@@ -65,3 +66,33 @@ def write_cohort(
         (temporary / "record.json").write_text(text + "\n", encoding="utf-8")
         (temporary / "quality.html").write_text(page, encoding="utf-8")
     return quality
+
+
+def _page(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]) -> str:
+    """Write the page of a prepared cohort; it names persons."""
+    html.check_packages("train", "jinja2", "matplotlib")
+    from decode_zoo.cohort import figures
+
+    pictures = {
+        "libraries": figures.libraries(cohort),
+        "components": figures.components(quality),
+        "similarity": figures.similarity(quality),
+        "length_bias": figures.length_bias(cohort),
+    }
+    sex = quality.sex
+    if sex.calls:
+        pictures["sex"] = figures.sex(quality)
+    names = [str(name) for name in cohort.persons.index]
+    return html.render(
+        "cohort.html.j2",
+        provenance,
+        pictures=pictures,
+        facts=cohort.facts,
+        genes=cohort.facts["genes"],
+        n_genes=cohort.expression.shape[0],
+        n_persons=cohort.expression.shape[1],
+        quality=quality,
+        outliers=[names[i] for i in quality.outliers],
+        differing=[(names[i], sex.given[i], sex.calls[i]) for i in sex.differing],
+        called={call: sex.calls.count(call) for call in ("female", "male", "unclear")},
+    )

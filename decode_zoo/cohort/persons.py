@@ -113,35 +113,38 @@ def read_codes(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray[np.int64]:
-    """Return the place of each person of the table among the persons with expression.
+    """Return the place of each person of the table among those `given`, with expression.
 
     Raises InputError if one is in one of them only, occurs twice, or has a name that no output can
     have; `path` is the expression's.
     """
-    if twice := first_twice(given):
-        raise InputError(
-            f"person '{twice}' occurs twice",
-            path=path,
-            remedy="Keep one sample a person, or give samples names of their own.",
-        )
     table = [str(name) for name in persons.index]
+    place_of = {name: place for place, name in enumerate(given)}
     where = persons.attrs.get("path", "the person table")
-    if twice := first_twice(table):
-        raise InputError(f"person '{twice}' occurs twice", path=where)
-    known, measured = set(table), set(given)
+    for names, file in ((given, path), (table, where)):
+        if twice := first_twice(names):
+            raise InputError(
+                f"person '{twice}' occurs twice",
+                path=file,
+                remedy="Keep one sample a person, or give samples names of their own.",
+            )
+    known = set(table)
+    unmeasured = [name for name in table if name not in place_of]
+    unknown = [name for name in given if name not in known]
     for what, there, names, file in (
-        ("expression", "in the person table", [n for n in table if n not in measured], where),
-        ("line in the person table", "with expression", [n for n in given if n not in known], path),
+        ("expression", "in the person table", unmeasured, where),
+        ("line in the person table", "with expression", unknown, path),
     ):
         if names:
             remedy = "Leave such persons out of both, or add them; names must be the same in both."
-            if {_mangled(n) for n in table} == {_mangled(n) for n in given}:
+            if {_mangled(name) for name in table} == {_mangled(name) for name in given}:
                 remedy = (
                     "They differ in signs only: R turns '-' and blanks into '.' unless it "
                     "reads with check.names=FALSE. Write them alike."
                 )
+            listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
             raise InputError(
-                f"{len(names)} of the persons {there} have no {what}: {_listed(names)}",
+                f"{len(names)} of the persons {there} have no {what}: {listed}",
                 path=file,
                 remedy=remedy,
             )
@@ -153,16 +156,11 @@ def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray
                 path=where,
                 remedy="Rename the person in both tables.",
             )
-    places = {name: place for place, name in enumerate(given)}
-    return np.array([places[name] for name in table], np.int64)
+    return np.array([place_of[name] for name in table], np.int64)
 
 
 def _mangled(name: str) -> str:
     return re.sub(r"[^0-9A-Za-z]", ".", name.removeprefix("X"))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def trait_of(persons: pd.DataFrame, name: str) -> Trait:
@@ -175,13 +173,22 @@ def trait_of(persons: pd.DataFrame, name: str) -> Trait:
         raise UsageError(f"The person table has no column '{name}'.", remedy=f"It has: {there}.")
     texts = ["" if v is None or v != v else str(v).strip() for v in persons[name]]
     texts = ["" if text.lower() in MISSING else text for text in texts]
+    numbers, missing = _numbers(texts), np.array([not text for text in texts])
+    if numbers is not None and (missing.all() or _beyond(numbers)[~missing].any()):
+        numbers = None
+    return Trait(name, texts, numbers)
+
+
+def _beyond(numbers: FloatArray) -> npt.NDArray[np.bool_]:
+    return ~(np.abs(numbers) <= _LARGEST)
+
+
+def _numbers(texts: Sequence[str]) -> FloatArray | None:
+    """Return numbers, NaN where missing, if all texts are."""
     try:
-        numbers = np.array([float(text) if text else np.nan for text in texts])
+        return np.array([float(text) if text else np.nan for text in texts])
     except ValueError:
-        return Trait(name, texts, None)
-    given = np.array([text != "" for text in texts])
-    measured = bool((np.abs(numbers[given]) <= _LARGEST).all() and given.any())
-    return Trait(name, texts, numbers if measured else None)
+        return None
 
 
 def standardised(numbers: FloatArray) -> FloatArray:
@@ -198,9 +205,7 @@ def standardised(numbers: FloatArray) -> FloatArray:
 def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatArray, list[Trait]]:
     """Turn covariates into columns to regress on, shape (n_persons, n_columns), each of mean 0.
 
-    Numbers are in standard deviations; categories but the first were 0 and 1. Raises InputError if
-    a value is missing or beyond all measurements, all persons have the same, or so many columns are
-    left with so few persons that nothing would remain.
+    Numbers are in standard deviations; categories but the first were 0 and 1.
     """
     if twice := first_twice(covariates):
         raise UsageError(f"The covariate '{twice}' is named twice.")
@@ -216,7 +221,8 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
                 f"'{trait.name}' ({lacking} of {len(persons)} persons lack it)"
             )
             remedy = "Fill it in, leave such persons out, or drop the covariate."
-        elif (place := _beyond(trait)) is not None:
+        elif trait.numbers is None and (numbers := _numbers(trait.texts)) is not None:
+            place = int(np.argmax(_beyond(numbers)))
             fault = (
                 f"person '{persons.index[place]}' has {trait.texts[place][:40]} as the covariate "
                 f"'{trait.name}', a number beyond all measurements"
@@ -243,14 +249,3 @@ def design_of(persons: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatAr
             remedy="Drop covariates; one that differs between all persons, such as an id, is none.",
         )
     return design, traits
-
-
-def _beyond(trait: Trait) -> int | None:
-    """Find the first person whose value keeps a column of numbers from being one."""
-    if trait.numbers is not None:
-        return None
-    try:
-        numbers = np.array([float(text) for text in trait.texts])
-    except ValueError:
-        return None
-    return int(np.argmax(~(np.abs(numbers) <= _LARGEST)))
