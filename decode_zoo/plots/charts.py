@@ -1,7 +1,4 @@
-"""What pictures are made of: figures for paper, bars, cells, points, intervals, axes, columns.
-
-Sizes are in inches. Matplotlib's constrained layout makes room for names and numbers.
-"""
+"""What pictures are made of; sizes are in inches, and constrained layout makes room for names."""
 
 from __future__ import annotations
 
