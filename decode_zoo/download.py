@@ -85,7 +85,7 @@ class NoSourceError(Exception):
     """None of several sources gave what was asked for; `errors` has what each did."""
 
     def __init__(self, errors: dict[str, TransferError]) -> None:
-        super().__init__("; ".join(f"{masked(source)}: {e}" for source, e in errors.items()))
+        super().__init__(*errors.values())
         self.errors = errors
 
 
@@ -202,7 +202,8 @@ def first_of(sources: Sequence[str], ask: Callable[[str], _T]) -> _T:
             pause = _BACKOFF * (2**retry - 1 + random.random())
             pause = max(pause, *(errors[source].wait or 0.0 for source in waiting))
             for source in waiting:
-                _log.warning("%s: %s; asked again in %.1f s", masked(source), errors[source], pause)
+                said = f"{masked(source)}: {errors[source]}"
+                _log.warning("%s; asked again in %.1f seconds", said, pause)
             time.sleep(pause)
     raise NoSourceError({source: errors[source] for source in sources})
 

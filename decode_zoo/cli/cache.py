@@ -111,20 +111,15 @@ def clean(
         )
     store = Store.default()
     there = contents.survey(store)
-    files = contents.removable(
-        there,
-        artifacts={_cached_id(store, name, there) for name in artifact_ids},
-        older_than=older_than,
-        everything=everything,
-    )
+    ids = {_cached_id(store, name, there) for name in artifact_ids}
+    files = contents.removable(there, artifacts=ids, older_than=older_than, everything=everything)
     removed = files if dry_run else contents.clean(files)
     for file in removed:
         click.echo(f"{printable(str(file.path))}\t{megabytes(file.size)}\t{file.state}")
     verb = "would be removed" if dry_run else "removed"
     note(f"{_amount(removed)} {verb} from {store.cache}.")
     for state, reason in _REASONS.items():
-        left = [file for file in there if file.state == state and file not in removed]
-        if left:
+        if left := [file for file in there if file.state == state and file not in removed]:
             note(f"Left: {_amount(left)} {reason}.")
 
 
@@ -197,7 +192,7 @@ def _check_not_id(store: Store, folder: str) -> None:
 
 
 def _cached_id(store: Store, name: str, files: Iterable[CachedFile]) -> str:
-    """Id of an artifact: in the registry, or only in the cache."""
+    """Return the id of an artifact that is in the registry, or only in the cache."""
     try:
         return store.registry.resolve(name).id
     except ArtifactError:
