@@ -684,7 +684,7 @@ def test_faults_end_with_a_code_and_leave_nothing(
 
 @pytest.mark.shared
 def test_real_gene_sets_and_lists(model, scores, shared):
-    from decode_zoo.genelist import read_gene_list
+    from decode_zoo.genes import read_gene_list
     from decode_zoo.genesets import read_gmt
 
     folder = shared / "data" / "genesets"

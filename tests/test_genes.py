@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.genelist import read_gene_list
-from decode_zoo.genes import GeneIndex, strip_version
+from decode_zoo.genes import GeneIndex, read_gene_list, strip_version
 
 VERSIONED = {
     "ENSG00000141510.17": "ENSG00000141510",

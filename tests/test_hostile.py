@@ -27,7 +27,7 @@ from decode_zoo.arrays import read_arrays, stored_csr, write_arrays
 from decode_zoo.cli import _run
 from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
-from decode_zoo.genelist import read_gene_list
+from decode_zoo.genes import read_gene_list
 from decode_zoo.manifest import BUNDLE_FILES
 
 pytestmark = pytest.mark.fault
@@ -233,7 +233,7 @@ def test_a_file_of_terabytes_is_refused_by_its_size(tmp_path):
 
 
 def test_a_list_of_too_many_genes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("decode_zoo.genelist._MAX_LINES", 3)
+    monkeypatch.setattr("decode_zoo.genes._MAX_LINES", 3)
     (tmp_path / "x").write_text("a\nb\nc\nd\n")
     with pytest.raises(InputError, match="line 4: has more than 3 lines"):
         read_gene_list(tmp_path / "x")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import decode_zoo as dz
 from decode_zoo.cohort import read_grid, read_persons
 from decode_zoo.errors import InputError
-from decode_zoo.genelist import read_gene_list
+from decode_zoo.genes import read_gene_list
 from decode_zoo.reader import Table, number_in
 from decode_zoo.studies.enrichment.lists import read_listed_above
 

@@ -26,7 +26,7 @@ from decode_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from decode_zoo.features import FeatureSet
-    from decode_zoo.genelist import GeneList
+    from decode_zoo.genes import GeneList
     from decode_zoo.layout import Side
     from decode_zoo.studies.findings import Format, StudyResult
 
@@ -240,7 +240,7 @@ def check_inputs_kept(*written: str | os.PathLike[str]) -> None:
 
 def read_genes(file: Path | None, all_genes: bool | None = None, *, needed: bool = True) -> Any:
     """Read a list of genes, if there is one; it goes without --all-genes, and one is `needed`."""
-    from decode_zoo.genelist import read_gene_list
+    from decode_zoo.genes import read_gene_list
 
     if all_genes is not None and not needed <= (file is not None) + all_genes <= 1:
         raise UsageError("Give either a file of genes or --all-genes.")

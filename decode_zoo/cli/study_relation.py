@@ -256,7 +256,7 @@ def enrich(
           --list-above exac.tsv pLI 0.99 -o constrained
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.genelist import read_gene_list
+    from decode_zoo.genes import read_gene_list
     from decode_zoo.genesets import read_gmt
     from decode_zoo.model import Asked
     from decode_zoo.studies import enrichment

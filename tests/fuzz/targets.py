@@ -25,8 +25,7 @@ from decode_zoo.cohort import read_grid, read_persons
 from decode_zoo.cohort.persons import read_codes
 from decode_zoo.errors import DecodeZooError
 from decode_zoo.features import FeatureSet
-from decode_zoo.genelist import read_gene_list
-from decode_zoo.genes import read_aliases, read_ids
+from decode_zoo.genes import read_aliases, read_gene_list, read_ids
 from decode_zoo.genome import Genome, read_chrom_sizes
 from decode_zoo.graph import read_graph
 from decode_zoo.layout import SIDES

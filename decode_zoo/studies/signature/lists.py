@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from decode_zoo.errors import UsageError
-from decode_zoo.genelist import read_gene_list
+from decode_zoo.genes import read_gene_list
 from decode_zoo.genesets import read_gmt
 from decode_zoo.reader import MISSING, POINT, Table, is_gene_column, named, number_in, read_text
 
