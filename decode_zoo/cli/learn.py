@@ -107,8 +107,7 @@ def train(
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     features = dz.load_features(features_source)
     entry = {name: given.pop(name) for name in _ENTRY}
-    if entry["title"] is None:
-        entry["title"] = entry["id"]
+    entry["title"] = entry["id"] if entry["title"] is None else entry["title"]
     _check_entry(features.name, **entry)
     try:
         check_versioned(features.name)

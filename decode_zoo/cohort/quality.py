@@ -147,9 +147,9 @@ def _sex_check(cohort: Cohort, features: FeatureSet) -> SexCheck:
 def _calls(difference: FloatArray) -> tuple[str, ...]:
     """Call sexes by XIST less Y genes, in log2 units.
 
-    The two sexes lie further apart than persons of one do, but where between them depends on the
-    library: short reads of X genes count as their relatives on Y. So the persons are split where
-    the two parts differ most, as Otsu does with pixels; where that is not far, all are of one sex.
+    Where between the sexes the border lies depends on the library: short reads of X genes count as
+    their relatives on Y. So persons are split where the two parts differ most, as Otsu does with
+    pixels; where that is not far, all are of one sex.
     """
     ordered = np.sort(difference)
     count = np.arange(1, len(ordered))

@@ -82,7 +82,8 @@ def write_card(bundle: Path, former: Path, *, personal: bool = False) -> None:
             card = read_at_most(former / CARD, _MAX_CARD).decode()
         else:
             card = _SKELETON.format(id=manifest.id, title=manifest.title, begin=BEGIN, end=END)
-            card += _personal_data(manifest) if personal else ""
+            if personal:
+                card += _PERSONAL.format(membership=_known_of_membership(manifest))
         card = with_facts(card, facts)
     except (InputError, UnicodeDecodeError) as error:
         _log.warning("No card is written: %s", error)
@@ -90,17 +91,14 @@ def write_card(bundle: Path, former: Path, *, personal: bool = False) -> None:
     (bundle / CARD).write_text(card, encoding="utf-8", newline="")
 
 
-def _personal_data(manifest: Manifest) -> str:
-    """Warn that weights are personal data, and say what is known of it."""
+def _known_of_membership(manifest: Manifest) -> str:
     found = manifest.training.get("membership")
-    if isinstance(found, Mapping):
-        (seen, *_), (other, *_) = found["trained_genes"], found["other_genes"]
-        known = (
-            f"Can they be told from others? Fitted to {found['fitted']} persons, with "
-            f"{found['held_out']} held out: by the best match of expression with an output, the "
-            f"area under the ROC curve is {seen:.2f} on genes it was trained on and {other:.2f} on "
-            "others (0.5 gives nothing away, 1 everything)."
-        )
-    else:
-        known = "Whether those it was fitted to can be told from others was not measured."
-    return _PERSONAL.format(membership=known)
+    if not isinstance(found, Mapping):
+        return "Whether those it was fitted to can be told from others was not measured."
+    (seen, *_), (other, *_) = found["trained_genes"], found["other_genes"]
+    return (
+        f"Can they be told from others? Fitted to {found['fitted']} persons, with "
+        f"{found['held_out']} held out: by the best match of expression with an output, the "
+        f"area under the ROC curve is {seen:.2f} on genes it was trained on and {other:.2f} on "
+        "others (0.5 gives nothing away, 1 everything)."
+    )

@@ -57,11 +57,9 @@ _FEWEST = 20  # genes to test on
 
 @dataclass(frozen=True)
 class PermutedDataset(Dataset):
-    """A data set whose genes see the inputs of others, on some sides. Made by `permute`.
+    """A data set whose genes see the inputs of others, on some sides. Made by `permute`."""
 
-    `order` is the row of `targets` whose inputs each row sees.
-    """
-
+    # The row of `targets` whose inputs each row sees.
     order: Mapping[Side, IntArray] = field(default_factory=dict)
 
     def pooled(self, part: IntArray) -> dict[Side, npt.NDArray[np.float32]]:
@@ -119,9 +117,7 @@ def correlate(
 ) -> Rho:
     """Correlate predictions with observations over genes, and over resamples of the genes.
 
-    Returns arrays of shape (1 + resamples, n_outputs) by prediction; the first row is of the genes
-    as they are. 0 where a prediction or the observation does not vary: it then says nothing of the
-    order.
+    0 where a prediction or the observation does not vary: it then says nothing of the order.
     """
     rng, n = np.random.default_rng(seed), len(observed)
     drawn = [np.arange(n), *(rng.integers(n, size=n) for _ in range(resamples))]
@@ -155,14 +151,16 @@ def compare(rho: Rho, medians: BoolArray) -> pd.DataFrame:
     ``median_difference``. Differences have the ends of their 95% intervals over genes.
     """
     differences = {(a, b): rho[a] - rho[b] for a, b in combinations(rho, 2)}
-    p = np.array([_paired_p(values[0, ~medians]) for values in differences.values()])
+    changes = [values[0, ~medians] for values in differences.values()]
+    # Without any difference there is nothing to rank.
+    p = np.array([stats.wilcoxon(x).pvalue if x.any() else 1.0 for x in changes])
     q = stats.false_discovery_control(p)
     return pd.DataFrame(
         {
             "first": first,
             "second": second,
             **_estimate("difference", values[:, ~medians].mean(axis=1)),
-            "higher": int((values[0, ~medians] > 0).sum()),
+            "higher": int((changes[i] > 0).sum()),
             "p": p[i],
             "p_bonferroni": min(p[i] * len(p), 1.0),
             "q": q[i],
@@ -170,11 +168,6 @@ def compare(rho: Rho, medians: BoolArray) -> pd.DataFrame:
         }
         for i, ((first, second), values) in enumerate(differences.items())
     )
-
-
-def _paired_p(differences: FloatArray) -> float:
-    """Test by Wilcoxon's signed ranks; without any difference there is nothing to rank."""
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def _estimate(name: str, values: FloatArray) -> dict[str, float]:
@@ -185,16 +178,12 @@ def _estimate(name: str, values: FloatArray) -> dict[str, float]:
 
 @dataclass(frozen=True, repr=False)
 class Ablation:
-    """What came of an ablation: tables of `summarise` and `compare`.
+    """What came of an ablation."""
 
-    `outputs` has one row an output: ``output``, ``kind``, and rho of each variant on test genes;
-    `genes` the number of genes in each part of the split.
-    """
-
-    variants: pd.DataFrame
-    comparisons: pd.DataFrame
-    outputs: pd.DataFrame
-    genes: dict[str, int]
+    variants: pd.DataFrame  # of `summarise`
+    comparisons: pd.DataFrame  # of `compare`
+    outputs: pd.DataFrame  # output, kind, and rho of each variant on test genes
+    genes: dict[str, int]  # in each part of the split
     resamples: int
     seed: int
 
