@@ -398,32 +398,27 @@ def test_command_line(call, tmp_path):
     assert code == 0, err
 
 
+NONE = ["--rna", "x"]  # in place of the lists of targets
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    ("more", "code", "message"),
+    ("lists", "more", "code", "message"),
     [
-        ([], 2, "2 --targets and 0 --target-names"),
-        (["--target-names", "{regulator}"] * 3, 2, "2 --targets and 3 --target-names"),
-        (["--target-names", "{regulator}_{cell}_{}"], 4, "does not fit the pattern"),
-        (["--target-names", "{regulator}", "--target-ids", "nothing"], 4, "nothing: no such file"),
-        (["--target-names", ""], 2, "nothing is given"),
+        (None, [], 2, "2 --targets and 0 --target-names"),
+        (None, ["--target-names", "{regulator}"] * 3, 2, "2 --targets and 3 --target-names"),
+        (None, ["--target-names", "{regulator}_{cell}_{}"], 4, "does not fit the pattern"),
+        (None, ["--target-names", "{regulator}", "--target-ids", "no"], 4, "no: no such file"),
+        (None, ["--target-names", ""], 2, "nothing is given"),
+        ([], [], 2, "--mirna and --targets"),
+        (NONE, ["--target-names", "{regulator}"], 2, "0 --targets and 1 --target-names"),
+        (NONE, ["--target-ids", "ids.tsv"], 2, "--target-ids is for --targets"),
     ],
 )
-def test_wrong_calls(call, tmp_path, more, code, message):
-    found, _, err = call(*prepared(tmp_path), *more)
+def test_wrong_calls(call, tmp_path, lists, more, code, message):
+    command = prepared(tmp_path)
+    if lists is not None:
+        command[4:8] = lists
+    found, _, err = call(*command, *more)
     assert (found, message in err) == (code, True)
     assert not (tmp_path / "set").exists()
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ([], "--mirna and --targets"),
-        (["--rna", "x", "--target-names", "{regulator}"], "0 --targets and 1 --target-names"),
-        (["--rna", "x", "--target-ids", "ids.tsv"], "--target-ids is for --targets"),
-    ],
-)
-def test_options_of_targets_need_targets(call, tmp_path, more, message):
-    code, _, err = call(*prepared(tmp_path)[:4], "-o", tmp_path / "set", *more)
-    assert (code, message in err) == (2, True)
