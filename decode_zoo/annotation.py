@@ -23,10 +23,10 @@ from decode_zoo.genes import strip_version
 from decode_zoo.genome import Genome, read_strands, refuse_lines
 from decode_zoo.intervals import merge
 from decode_zoo.reader import read_columns
+from decode_zoo.typing import IntArray
 
 __all__ = ["Annotation", "Level", "override_tss", "read_gtf", "read_tss_bed"]
 
-IntArray = npt.NDArray[np.int64]
 Level = Literal["gene", "transcript"]
 
 _log = logging.getLogger(__name__)

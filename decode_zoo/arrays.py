@@ -18,8 +18,7 @@ from scipy import sparse
 
 from decode_zoo.errors import InputError
 from decode_zoo.files import check_expansion, open_input
-
-IntArray = npt.NDArray[np.int64]
+from decode_zoo.typing import IntArray
 
 # A sparse matrix is stored as entries a row, their columns, and their values.
 CSR_PARTS = ("counts", "tracks", "bases")

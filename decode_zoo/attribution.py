@@ -16,14 +16,13 @@ from decode_zoo.expression import Output
 from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Layout
 from decode_zoo.manifest import Manifest
+from decode_zoo.typing import BoolArray, FloatArray, IntArray, SingleArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Attribution", "By", "Resolution", "Summary", "indicator"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 By = Literal["class", "regulator", "track", "position"]
 
 # Classes of regulators, in the order of tables, and the kinds of tracks that they hold.
@@ -52,7 +51,7 @@ class Resolution:
     features: pd.DataFrame = field(repr=False)
     of_channel: IntArray = field(repr=False)  # row of `features` (`inputs.first_channels`)
     # Which features have channels on the RNA side; a class or regulator may have some on both.
-    on_rna: npt.NDArray[np.bool_] = field(repr=False)
+    on_rna: BoolArray = field(repr=False)
     layout: Layout
 
     @classmethod
@@ -80,7 +79,7 @@ class Resolution:
         return cls(by, features, of_channel, on_rna, manifest.layout)
 
     @property
-    def is_mask(self) -> npt.NDArray[np.bool_]:
+    def is_mask(self) -> BoolArray:
         """Which features are the mask channels, which are no regulators."""
         return (self.features["class"] == MASK).to_numpy()
 
@@ -102,7 +101,7 @@ class Attribution:
     feature: npt.NDArray[np.int32]  # (m,), row of resolution.features, ascending within a gene
     # (m,), along the promoter window or the RNA, 5' to 3'; zeros unless by position
     bin: npt.NDArray[np.int32]
-    scores: npt.NDArray[np.float32]  # (m, n_outputs), in the outputs' units
+    scores: SingleArray  # (m, n_outputs), in the outputs' units
     prediction: FloatArray  # (n, n_outputs), as the NumPy back end gives it
     reference: FloatArray  # (n_outputs,), prediction for the background (mean over backgrounds)
     sum_of_scores: FloatArray  # (n, n_outputs)

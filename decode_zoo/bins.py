@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from decode_zoo.annotation import Annotation
 from decode_zoo.genome import Genome
 from decode_zoo.intervals import merge, overlap_pairs, ranges
 from decode_zoo.sites import Sites
+from decode_zoo.typing import BoolArray, IntArray
 
 __all__ = [
     "Pieces",
@@ -25,8 +25,6 @@ __all__ = [
     "promoter_regions",
     "rna_regions",
 ]
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Regions:
     starts: IntArray
     ends: IntArray
     rows: IntArray
-    reverse: npt.NDArray[np.bool_]
+    reverse: BoolArray
     bases: IntArray
     stranded: bool
 

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 import decode_zoo
 from decode_zoo.annotation import Annotation
@@ -25,10 +24,10 @@ from decode_zoo.genome import Genome
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import SitePieces
 from decode_zoo.sites import SiteFile, Track, read_sites, refuse_twice
+from decode_zoo.typing import BoolArray, IntArray
 
 __all__ = ["annotation_of", "build_features", "merge_features"]
 
-IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
 # The tracks of a file and their sites, clipped.
 Found = tuple[tuple[Track, ...], Pieces]
@@ -252,14 +251,14 @@ def merge_features(
     return FeatureSet.load(folder)
 
 
-def _differing_exons(base: FeatureSet, added: FeatureSet, order: IntArray) -> npt.NDArray[np.bool_]:
+def _differing_exons(base: FeatureSet, added: FeatureSet, order: IntArray) -> BoolArray:
     """Return which rows of `base` have other exons in `added`, whose rows `order` lists."""
     ours, theirs = (
         SitePieces(np.concatenate(([0], np.cumsum(counts))), starts, starts, starts + lengths)
         for counts, starts, lengths in (base.exons(), added.exons())
     )
     theirs = theirs.take(order)
-    differing: npt.NDArray[np.bool_] = np.diff(ours.indptr) != np.diff(theirs.indptr)
+    differing: BoolArray = np.diff(ours.indptr) != np.diff(theirs.indptr)
     same = np.flatnonzero(~differing)
     ours, theirs = ours.take(same), theirs.take(same)
     moved = (ours.starts != theirs.starts) | (ours.ends != theirs.ends)

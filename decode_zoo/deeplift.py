@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from decode_zoo.families import Network
@@ -23,6 +22,7 @@ from decode_zoo.inputs import Cells, first_channels
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.network import BRANCHES, DecodeNetwork, FoldedNetwork
 from decode_zoo.perceptron import FoldedPerceptron, PerceptronNetwork, Standardisation
+from decode_zoo.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "ConvolutionRule",
@@ -34,9 +34,6 @@ __all__ = [
     "slopes",
 ]
 
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Rows, and for each of their entries what its score is added to.
 Labelled = tuple[Cells, IntArray]

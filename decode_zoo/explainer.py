@@ -18,13 +18,13 @@ from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.expression import Output
 from decode_zoo.inputs import BoundFeatures, Cells
 from decode_zoo.layout import SIDES
+from decode_zoo.typing import IntArray
 
 if TYPE_CHECKING:
     from decode_zoo.model import Model
 
 __all__ = ["Explainer"]
 
-IntArray = npt.NDArray[np.int64]
 
 # Rows that are explained at a time, and inputs that they and their references have at most: enough
 # to share the cost of calls, few enough for memory.

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
@@ -21,6 +20,7 @@ from decode_zoo.genes import strip_version
 from decode_zoo.genome import canonical_name
 from decode_zoo.names import output_fault
 from decode_zoo.reader import Grid, Table, first_twice
+from decode_zoo.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "MEDIAN",
@@ -32,8 +32,6 @@ __all__ = [
     "split_by_chromosome",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 MEDIAN = "median_log2_tpm"
 PSEUDOCOUNT = 0.25
@@ -214,7 +212,7 @@ def make_targets(
     )
 
 
-def _refuse(wrong: npt.NDArray[np.bool_], matrix: pd.DataFrame, why: str, remedy: str) -> None:
+def _refuse(wrong: BoolArray, matrix: pd.DataFrame, why: str, remedy: str) -> None:
     """Raise InputError at the first value that is wrong, if any is."""
     if not wrong.any():
         return

@@ -49,11 +49,10 @@ from decode_zoo.names import track_fault
 from decode_zoo.pooling import PooledRows, SitePieces, take_columns, total_bases
 from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.sites import Track
+from decode_zoo.typing import IntArray, SingleArray
 
 __all__ = ["FeatureSet", "Rows"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 
 FORMAT_VERSION = 1
 # The published one has 5 MB.
@@ -506,7 +505,7 @@ class FeatureSet:
         *,
         kernel: int = 1,
         tracks: Sequence[str] | None = None,
-    ) -> FloatArray:
+    ) -> SingleArray:
         """Return position sums as a network takes them: a short sequence of `kernel` rows a gene.
 
         Parameters

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.annotation import Annotation
@@ -26,10 +25,10 @@ from decode_zoo.intervals import ranges
 from decode_zoo.names import track_fault
 from decode_zoo.reader import read_text
 from decode_zoo.sites import Track
+from decode_zoo.typing import IntArray
 
 __all__ = ["TARGETS", "GeneSet", "TargetFile", "name_reader", "read_gmt", "read_targets"]
 
-IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.reader import read_text
+from decode_zoo.typing import BoolArray, IntArray
 
 __all__ = ["Genome", "canonical_name", "read_chrom_sizes", "read_strands", "refuse_lines"]
 
-IntArray = npt.NDArray[np.int64]
 
 # GRCh38 primary assembly (GCA_000001405.15): name, length, RefSeq accession. The versions of the
 # accessions tell GRCh38 from its neighbours (GRCh37 has NC_000001.10).
@@ -200,7 +200,7 @@ class Genome:
 
 
 def refuse_lines(
-    bad: npt.NDArray[np.bool_],
+    bad: BoolArray,
     message: str,
     table: pd.DataFrame,
     path: str | os.PathLike[str],

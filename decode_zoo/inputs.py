@@ -13,11 +13,10 @@ from decode_zoo.errors import InputError
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES, Layout, Side
 from decode_zoo.pooling import PooledRows
+from decode_zoo.typing import FloatArray, IntArray
 
 __all__ = ["BoundFeatures", "Cells", "bind", "first_channels"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 # How many missing tracks an error names on each side.
 _LISTED = 100

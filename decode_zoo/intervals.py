@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from decode_zoo.typing import IntArray
 
 __all__ = ["merge", "overlap_pairs", "ranges"]
-
-IntArray = npt.NDArray[np.int64]
 
 
 def ranges(starts: IntArray, counts: IntArray) -> IntArray:

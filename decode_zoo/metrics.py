@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from decode_zoo.expression import MEDIAN
+from decode_zoo.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "INDEPENDENT",
@@ -26,7 +27,6 @@ __all__ = [
     "summarise",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 
 # Of a column, what earlier ones leave of it; below this it is their combination but for rounding.
 INDEPENDENT = 1e-7
@@ -41,7 +41,7 @@ def column_correlation(predicted: FloatArray, observed: FloatArray) -> FloatArra
         return np.where(norm > 0, (a * b).sum(axis=0) / norm, np.nan)
 
 
-def determined(columns: FloatArray) -> npt.NDArray[np.int64]:
+def determined(columns: FloatArray) -> IntArray:
     """Return which columns (m, k) are combinations of those before them."""
     left = np.abs(np.diag(np.linalg.qr(columns, mode="r"))) / np.linalg.norm(columns, axis=0)
     return np.flatnonzero(left < INDEPENDENT)
@@ -81,7 +81,7 @@ def against_null(values: npt.ArrayLike, found: float) -> dict[str, Any]:
     return {"mean": float(null.mean()), "interval_95": interval_95(null), "p": float(p)}
 
 
-def leaf_order(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+def leaf_order(values: npt.NDArray[np.floating]) -> IntArray:
     """Order rows by average-linkage clustering, so that similar ones are neighbours.
 
     The best order of leaves takes the cube of their number: that of up to 500 is optimal.
@@ -94,9 +94,7 @@ def leaf_order(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return leaves_list(tree).astype(np.int64)
 
 
-def auroc(
-    scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]
-) -> tuple[float, float, float]:
+def auroc(scores: npt.NDArray[np.floating], positive: BoolArray) -> tuple[float, float, float]:
     """Compute the area under the ROC curve and its 95% interval (DeLong 1988, doi 10.2307/2531595).
 
     All three are NaN without positives or without negatives; with one of either there is no

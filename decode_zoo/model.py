@@ -39,6 +39,7 @@ from decode_zoo.runtime import (
     open_backend,
 )
 from decode_zoo.store import Store
+from decode_zoo.typing import FloatArray, IntArray, SingleArray
 
 if TYPE_CHECKING:
     from decode_zoo.attribution import Attribution, By
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Model", "is_folder", "load", "load_features"]
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 # Sizes of made-up inputs, in bases: from less than a site to more than the longest RNA.
 _PROBES = (1.0, 1e2, 1e4, 1e7)
@@ -94,7 +93,7 @@ class Model:
         return [output.name for output in self.manifest.outputs]
 
     @property
-    def _scale(self) -> npt.NDArray[np.float64]:
+    def _scale(self) -> FloatArray:
         return np.array([output.scale for output in self.manifest.outputs])
 
     @cached_property
@@ -183,7 +182,7 @@ class Model:
         if isinstance(backend, NumpyBackend):
             return
         # Other genes each time: nobody can make a graph that agrees on these alone.
-        random, block = np.random.default_rng(), dict[Side, FloatArray]()
+        random, block = np.random.default_rng(), dict[Side, SingleArray]()
         size = np.repeat(_PROBES, 2)[:, None, None]
         for side, frozen in self.manifest.inputs.items():
             shape = (len(size), frozen.kernel + 1, len(frozen.scale))
@@ -226,7 +225,7 @@ class Model:
         """What has given the known answers."""
         return set()
 
-    def _forward(self, rows: IntArray, bound: BoundFeatures) -> npt.NDArray[np.float64]:
+    def _forward(self, rows: IntArray, bound: BoundFeatures) -> FloatArray:
         """Predict few rows with the network as it is written, which costs less than a back end."""
         with np.errstate(over="ignore", invalid="ignore"):
             if self.manifest.pooling == "exact":
@@ -433,7 +432,7 @@ class Model:
                 found.status[i] = "no_features"
         return found
 
-    def predict_rows(self, rows: IntArray, bound: BoundFeatures, backend: Backend) -> FloatArray:
+    def predict_rows(self, rows: IntArray, bound: BoundFeatures, backend: Backend) -> SingleArray:
         """Predict rows of a feature set, shape (n, n_outputs).
 
         Independent, to the bit, of which other rows are asked for, and in what order.
@@ -519,7 +518,7 @@ def _check_call(genes: object, outputs: object, features: object) -> None:
         )
 
 
-def _filled_up(values: FloatArray) -> FloatArray:
+def _filled_up(values: SingleArray) -> SingleArray:
     """Add empty rows up to the size of a block (see `runtime`)."""
     lacking = BLOCK - len(values)
     return np.pad(values, ((0, lacking), (0, 0), (0, 0))) if lacking else values

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from decode_zoo.errors import UsageError, VerificationError
 from decode_zoo.layout import Side
+from decode_zoo.typing import FloatArray, SingleArray
 
 __all__ = [
     "BATCH_NORM_EPSILON",
@@ -27,7 +28,6 @@ __all__ = [
     "composite_kernel",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 T = TypeVar("T", bound="TrainedNetwork")
 
 # The order in which the branches' channels are concatenated.
@@ -139,7 +139,7 @@ class TrainedNetwork:
     """The arrays of a trained network, and what surrounds them; families say what they compute."""
 
     config: Any  # DecodeConfig or PerceptronConfig
-    weights: Mapping[str, npt.NDArray[np.float32]] = field(repr=False)  # by layer/variable
+    weights: Mapping[str, SingleArray] = field(repr=False)  # by layer/variable
     input_scale: Mapping[Side, FloatArray] = field(repr=False)  # divides inputs in bases
     output_scale: FloatArray = field(repr=False)  # multiplies the last layer's outputs
 

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from decode_zoo.layout import Side
 from decode_zoo.network import BRANCHES, TrainedNetwork, check_sizes
+from decode_zoo.typing import FloatArray
 
 __all__ = ["FoldedPerceptron", "Member", "PerceptronConfig", "PerceptronNetwork", "Standardisation"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

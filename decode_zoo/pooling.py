@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from decode_zoo.intervals import ranges
+from decode_zoo.typing import IntArray, SingleArray
 
 __all__ = ["PooledRows", "SitePieces", "take_columns", "total_bases"]
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class PooledRows:
     masks: IntArray
     sums: tuple[sparse.csr_array, ...]
 
-    def dense(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
+    def dense(self, start: int = 0, stop: int | None = None) -> SingleArray:
         """Return rows ``start:stop`` as a network eats them, shape (n, kernel, 1 + n_tracks)."""
         masks = self.masks[start:stop]
         out = np.empty((*masks.shape, 1 + self.sums[0].shape[1]), np.float32)

@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, MissingExtraError
 from decode_zoo.files import MAX_BYTES, check_expansion, open_input, read_bytes, unpack
+from decode_zoo.typing import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 Source = str | os.PathLike[str] | TextIO | BinaryIO
 
 # What programs and people call the column of genes, letters and digits only.

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from decode_zoo.cores import allowed_cores
 from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
@@ -23,6 +22,7 @@ from decode_zoo.families import Network
 from decode_zoo.graph import read_graph
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.quiet import quiet
+from decode_zoo.typing import SingleArray
 
 __all__ = [
     "BLOCK",
@@ -37,7 +37,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
 BackendName = Literal["auto", "onnxruntime", "numpy"]
 
@@ -57,7 +56,7 @@ class Backend(Protocol):
 
     name: str
 
-    def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
+    def run(self, block: Mapping[Side, SingleArray]) -> SingleArray:
         """Predict one block, in the outputs' units: float32, shape (n, n_outputs).
 
         The block has float32 arrays of shape (n, bins, channels), in bases, channel 0 the mask.
@@ -74,10 +73,10 @@ class NumpyBackend:
     def __init__(self, network: Network) -> None:
         self._network = network.fold() if network.config.pools else network
 
-    def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
+    def run(self, block: Mapping[Side, SingleArray]) -> SingleArray:
         """Predict one block (see `Backend`)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            predicted: FloatArray = self._network.forward(block).astype(np.float32)
+            predicted: SingleArray = self._network.forward(block).astype(np.float32)
         if not np.isfinite(predicted).all():
             raise VerificationError("The network's weights give values that are not finite.")
         return predicted
@@ -152,7 +151,7 @@ class OnnxBackend:
         self.channels = {side: inputs[side] for side in SIDES}
         self.n_outputs = outputs["prediction"]
 
-    def run(self, block: Mapping[Side, FloatArray]) -> FloatArray:
+    def run(self, block: Mapping[Side, SingleArray]) -> SingleArray:
         """Predict one block (see `Backend`)."""
         try:
             (outputs,) = self._session.run(["prediction"], dict(block))
@@ -160,7 +159,7 @@ class OnnxBackend:
             failed = f"{self._path} cannot be run by {self.name}: {error}"
             kind = DeviceError if self.name.endswith("cuda") else VerificationError
             raise kind(failed) from error
-        predicted: FloatArray = np.asarray(outputs, np.float32)
+        predicted: SingleArray = np.asarray(outputs, np.float32)
         if not np.isfinite(predicted).all():
             raise VerificationError(f"{self._path} gives values that are not finite.")
         return predicted

@@ -24,6 +24,7 @@ from decode_zoo.files import sha256_of
 from decode_zoo.genome import Genome, read_strands, refuse_lines
 from decode_zoo.layout import Side
 from decode_zoo.reader import Table, read_columns
+from decode_zoo.typing import IntArray
 
 __all__ = [
     "SiteFile",
@@ -35,7 +36,6 @@ __all__ = [
     "refuse_twice",
 ]
 
-IntArray = npt.NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 

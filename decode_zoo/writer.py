@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from filelock import FileLock, Timeout
 
@@ -40,8 +39,7 @@ from decode_zoo.tables import (
     write_hdf5,
     write_text,
 )
-
-IntArray = npt.NDArray[np.int64]
+from decode_zoo.typing import IntArray
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from decode_zoo.cohort.persons import Trait
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import BLUE, COLOURS, DOUBLE, GREY, PALE, VERMILION, FloatArray
+from decode_zoo.plots.charts import BLUE, COLOURS, DOUBLE, GREY, PALE, VERMILION
+from decode_zoo.typing import FloatArray
 
 __all__ = ["components", "length_bias", "libraries", "sex", "similarity"]
 

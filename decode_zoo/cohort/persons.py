@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import MEDIAN
 from decode_zoo.names import output_fault
 from decode_zoo.reader import MISSING, Table, first_twice
+from decode_zoo.typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["Trait", "design_of", "match", "read_codes", "read_persons", "standardised", "trait_of"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _LARGEST = 1e100  # of what is a measurement; squares of more are no floats
 _NAMED = 3  # persons that an error names; more help nobody
@@ -112,7 +111,7 @@ def read_codes(path: str | os.PathLike[str]) -> dict[str, str]:
     return found
 
 
-def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> npt.NDArray[np.int64]:
+def match(given: Sequence[str], persons: pd.DataFrame, path: str) -> IntArray:
     """Return the place of each person of the table among those `given`, with expression.
 
     Raises InputError if one is in one of them only, occurs twice, or has a name that no output can
@@ -179,7 +178,7 @@ def trait_of(persons: pd.DataFrame, name: str) -> Trait:
     return Trait(name, texts, numbers)
 
 
-def _beyond(numbers: FloatArray) -> npt.NDArray[np.bool_]:
+def _beyond(numbers: FloatArray) -> BoolArray:
     return ~(np.abs(numbers) <= _LARGEST)
 
 

@@ -18,6 +18,7 @@ from decode_zoo.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.expression import PSEUDOCOUNT
 from decode_zoo.features import FeatureSet
 from decode_zoo.reader import Grid, read_grid
+from decode_zoo.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "Abundance",
@@ -31,9 +32,6 @@ __all__ = [
     "without_length",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Quantity = Literal["counts", "tpm", "log2"]
 
 _MILLION = 1e6

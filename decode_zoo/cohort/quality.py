@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from decode_zoo.cohort.persons import Trait, standardised, trait_of
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.expression import PSEUDOCOUNT
 from decode_zoo.features import FeatureSet
+from decode_zoo.typing import FloatArray
 
 __all__ = ["Components", "Quality", "SexCheck", "measure_quality"]
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _VARIABLE = 2000  # genes of most variance, which components are computed of
 _COMPONENTS = 4

@@ -21,11 +21,10 @@ from decode_zoo.errors import UsageError
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.plots import charts
 from decode_zoo.plots.charts import AXIS, CLASSES, DOUBLE, GREY, ORANGE, ROW, SINGLE, SKY, SMALL
+from decode_zoo.typing import FloatArray, IntArray
 
 __all__ = ["bar", "classes", "heatmap", "positions"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 RNA_LENGTH = "RNA length"  # what the mask channels tell a network
 _NAME, _OUTPUT = 1.2, 2.2  # room for names of regulators and of outputs, in inches

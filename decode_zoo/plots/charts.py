@@ -25,8 +25,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import BboxBase
 
 from decode_zoo.html import number
+from decode_zoo.typing import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 Call = ParamSpec("Call")
 
 SINGLE, DOUBLE = 3.5, 7.2  # widths of columns

@@ -17,11 +17,10 @@ from decode_zoo.features import FeatureSet
 from decode_zoo.layout import SIDES
 from decode_zoo.metrics import leaf_order
 from decode_zoo.model import Model
+from decode_zoo.typing import FloatArray, IntArray, SingleArray
 
 __all__ = ["TOP", "Content", "classes_of", "collect", "steps_for", "to_steps"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
 
 # A page stays below 10 MB. The first genes are shown one by one, as many as make this many
@@ -61,7 +60,7 @@ class Content:
     table: pd.DataFrame  # of Model.predict
     gene: IntArray  # number of the explained gene that each query means, -1 for none
     rna_lengths: IntArray  # in nt, of the explained genes, each once, in the order of queries
-    prediction: FloatArray  # (n_genes, n_outputs)
+    prediction: SingleArray  # (n_genes, n_outputs)
     explainer: Explainer  # by regulator, the mask channels last
     summary: Summary  # scores by regulator, added up over genes
     gene_order: IntArray  # so that similar ones are neighbours
@@ -273,7 +272,7 @@ def _rounded(found: Arrays) -> Arrays:
     return found
 
 
-def steps_for(largest: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def steps_for(largest: npt.NDArray[np.floating]) -> FloatArray:
     """Choose what scores are rounded to: 0.0001, or more (0.0002, 0.0005, …) to fit 16 bits."""
     # Up to above the largest number in single precision.
     steps = np.array([float(f"{digit}e{power}") for power in range(-4, 36) for digit in (1, 2, 5)])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.features import FeatureSet
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.model import Model
+from decode_zoo.typing import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "StudiedGenes",
@@ -26,8 +26,6 @@ __all__ = [
     "tested_rows",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Fewer say nothing of variances or ranks.
 _FEWEST_GENES = 10
@@ -99,7 +97,7 @@ class StudiedGenes:
 
     places: IntArray  # (n,): in the expression matrix
     rows: IntArray  # (n,): of the feature set
-    tested: npt.NDArray[np.bool_] | None  # (n,): whether the model was tested on them, if it says
+    tested: BoolArray | None  # (n,): whether the model was tested on them, if it says
     facts: dict[str, Any]  # how many, how they were chosen, and why others are not studied
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.display import counted
@@ -25,14 +24,13 @@ from decode_zoo.metrics import INDEPENDENT, determined, interval_95
 from decode_zoo.provenance import provenance
 from decode_zoo.studies.findings import Findings, check_extras
 from decode_zoo.studies.measured import as_list, find_pair, first_places, name_of
+from decode_zoo.typing import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["left_by_sets", "study_mediation"]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Kinds of tracks of the classes of regulators that are genes themselves.
 _CLASSES = {"tf": "TF", "tf_target": "TF", "rbp": "RBP", "rbp_other": "RBP"}

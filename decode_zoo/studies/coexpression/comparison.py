@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError
@@ -18,11 +17,10 @@ from decode_zoo.layout import SIDES
 from decode_zoo.model import Model
 from decode_zoo.studies.coexpression.pairs import Correlation, PairScore, Similarity, unit_ranks
 from decode_zoo.studies.measured import StudiedGenes, fold_changes, shared_genes
+from decode_zoo.typing import IntArray, SingleArray
 
 __all__ = ["PREDICTION", "TISSUES", "Comparison", "Tissue", "between", "open_tissue", "within"]
 
-IntArray = npt.NDArray[np.int64]
-Ranks = npt.NDArray[np.float32]
 
 # Fewer say nothing of correlations.
 _FEWEST = 10
@@ -43,7 +41,7 @@ class Tissue:
 
     def ranks(
         self, persons: Sequence[str], places: IntArray, rows: IntArray
-    ) -> tuple[Ranks, Ranks]:
+    ) -> tuple[SingleArray, SingleArray]:
         """Return ranks of measured and predicted fold changes over persons, shape (n, m) each.
 
         `places` in `targets` and `rows` of the feature set are of the same n genes.
@@ -152,7 +150,7 @@ def _comparison(
     tissue: Tissue,
     rows: IntArray,
     label: str,
-    ranks: Sequence[tuple[Ranks, Ranks]],
+    ranks: Sequence[tuple[SingleArray, SingleArray]],
     profiles: Model,
     facts: Mapping[str, Any],
 ) -> Comparison:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from decode_zoo.typing import BoolArray, FloatArray, IntArray, RealArray, SingleArray
+
 __all__ = [
     "BINS",
     "Correlation",
@@ -29,9 +31,6 @@ __all__ = [
     "unit_ranks",
 ]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 BINS = 2000
 # Of each of two scores that are ranked against each other.
@@ -51,14 +50,14 @@ NEGATIVE, _OTHER, POSITIVE, _LEFT_OUT = range(4)
 class Correlation:
     """Spearman's rho of genes over persons, or over tissues."""
 
-    left: FloatArray  # (n, m): ranks of unit length (`unit_ranks`) of a pair's first gene
-    right: FloatArray  # (n, m): of its second gene
+    left: RealArray  # (n, m): ranks of unit length (`unit_ranks`) of a pair's first gene
+    right: RealArray  # (n, m): of its second gene
 
-    def block(self, rows: slice, columns: slice) -> FloatArray:
+    def block(self, rows: slice, columns: slice) -> RealArray:
         """Return scores of some genes with some others, shape (n_rows, n_columns)."""
         return np.asarray(self.left[rows] @ self.right[columns].T)
 
-    def at(self, i: IntArray, j: IntArray) -> FloatArray:
+    def at(self, i: IntArray, j: IntArray) -> RealArray:
         """Return scores of single pairs, shape (n_pairs,)."""
         found, size = np.empty(len(i), np.float32), max(1, _LOOKED_UP // self.left.shape[1])
         for start in range(0, len(i), size):
@@ -71,7 +70,7 @@ class Correlation:
 class Similarity:
     """How close two genes are by one number: 1 if they are equal, 0 if they are at both ends."""
 
-    values: FloatArray  # (n,), from 0 to 1
+    values: RealArray  # (n,), from 0 to 1
 
     @classmethod
     def of(cls, values: npt.ArrayLike) -> Similarity:
@@ -80,11 +79,11 @@ class Similarity:
         span = float(np.ptp(numbers)) or 1.0
         return cls(((numbers - numbers.min()) / span).astype(np.float32))
 
-    def block(self, rows: slice, columns: slice) -> FloatArray:
+    def block(self, rows: slice, columns: slice) -> RealArray:
         """Return scores of some genes with some others, shape (n_rows, n_columns)."""
         return np.float32(1) - np.abs(self.values[rows][:, None] - self.values[columns])
 
-    def at(self, i: IntArray, j: IntArray) -> FloatArray:
+    def at(self, i: IntArray, j: IntArray) -> RealArray:
         """Return scores of single pairs, shape (n_pairs,)."""
         return np.float32(1) - np.abs(self.values[i] - self.values[j])
 
@@ -93,7 +92,7 @@ class Similarity:
 PairScore = Correlation | Similarity
 
 
-def unit_ranks(values: FloatArray) -> npt.NDArray[np.float32]:
+def unit_ranks(values: RealArray) -> SingleArray:
     """Rank each row (n, m), centred and of length 1, so that products are Spearman's rho.
 
     Zeros, hence a rho of 0 with all others, where a row does not vary.
@@ -112,7 +111,7 @@ class Tally:
     """How many pairs have which score, by bin."""
 
     counts: IntArray  # (3, BINS): of strongly negative pairs, others, strongly positive ones
-    drawn: npt.NDArray[np.float64]  # (resamples, 3, BINS): of genes drawn with replacement
+    drawn: FloatArray  # (resamples, 3, BINS): of genes drawn with replacement
     joint: IntArray  # (400, 400): by bin, each 0.005 wide, of the measured rho and of the score
 
     @property
@@ -122,7 +121,7 @@ class Tally:
         return float(either), float(positive)
 
     @property
-    def drawn_areas(self) -> tuple[FloatArray, FloatArray]:
+    def drawn_areas(self) -> tuple[RealArray, RealArray]:
         """The same of each drawing, shape (resamples,) each; NaN where there is no such pair."""
         return _areas(self.drawn)
 
@@ -135,7 +134,7 @@ class Tally:
         return pair_spearman(_folded(_folded(self.joint).T).T), pair_spearman(self.joint)
 
 
-def _areas(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+def _areas(counts: npt.NDArray[Any]) -> tuple[RealArray, RealArray]:
     negative, other, positive = (counts[..., k, :] for k in range(3))
     return (
         area_under_curve(_folded(negative + positive), _folded(other)),
@@ -149,7 +148,7 @@ def _folded(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(counts[..., middle:] + counts[..., middle - 1 :: -1])
 
 
-def area_under_curve(positive: npt.NDArray[Any], negative: npt.NDArray[Any]) -> FloatArray:
+def area_under_curve(positive: npt.NDArray[Any], negative: npt.NDArray[Any]) -> RealArray:
     """Return the area under the ROC curve from counts (..., n_bins), in ascending order of score.
 
     NaN where there is none of either.
@@ -228,7 +227,7 @@ def _strips(n: int, symmetric: bool) -> Iterator[tuple[slice, slice, BoolArray]]
         yield slice(start, stop), slice(first, n), left_out
 
 
-def _kinds(rho: FloatArray, threshold: float, left_out: BoolArray) -> IntArray:
+def _kinds(rho: RealArray, threshold: float, left_out: BoolArray) -> IntArray:
     """Tell strongly co-expressed pairs from others, and from what is no pair."""
     threshold += _ROUNDING
     kinds = np.full(rho.shape, _OTHER, np.int64)
@@ -238,7 +237,7 @@ def _kinds(rho: FloatArray, threshold: float, left_out: BoolArray) -> IntArray:
     return kinds
 
 
-def _bins(scores: FloatArray, n: int) -> IntArray:
+def _bins(scores: RealArray, n: int) -> IntArray:
     """Bin of each score, of n between -1 and 1."""
     return np.asarray(np.clip((scores + (1 + _ROUNDING)) * (n / 2), 0, n - 1).astype(np.int64))
 
@@ -303,7 +302,7 @@ def dealt_areas(
     *,
     permutations: int,
     seed: int,
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """Separate the same pairs by scores that are dealt to other genes, shape (permutations, 2).
 
     The scores of all pairs together stay what they are if genes change places, so that only those
@@ -328,6 +327,6 @@ def dealt_areas(
     return areas
 
 
-def _middle_ranks(counts: npt.NDArray[Any]) -> FloatArray:
+def _middle_ranks(counts: npt.NDArray[Any]) -> RealArray:
     """Share of pairs below each bin, and half of those in it."""
     return np.asarray((np.cumsum(counts) - counts / 2) / counts.sum())

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, ORANGE, PALE, ROW, SMALL, FloatArray
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, ORANGE, PALE, ROW, SMALL
+from decode_zoo.typing import FloatArray
 
 if TYPE_CHECKING:
     from decode_zoo.studies.enrichment.study import EnrichmentStudy

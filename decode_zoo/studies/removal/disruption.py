@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.cores import share_out
@@ -20,12 +19,9 @@ from decode_zoo.intervals import ranges
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.studies.removal.hidden import HiddenNetwork
 from decode_zoo.studies.removal.knockout import Knockout
+from decode_zoo.typing import BoolArray, IntArray, RealArray, SingleArray
 
 __all__ = ["BinSums", "Disruption", "disrupt"]
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,8 +30,8 @@ class BinSums:
 
     labels: list[tuple[Side, int]]  # bins with sites that have positions: promoter, then RNA
     columns: IntArray  # (n_columns,): those of the network that have anything on this row
-    sums: npt.NDArray[np.float32]  # (n_bins, n_columns): what each bin adds to each sum
-    fixed: npt.NDArray[np.float32]  # (n_columns,): what stays whatever is taken away
+    sums: SingleArray  # (n_bins, n_columns): what each bin adds to each sum
+    fixed: SingleArray  # (n_columns,): what stays whatever is taken away
     tracks: IntArray  # (n_bins,): how many tracks have sites in each
 
     @classmethod
@@ -75,7 +71,7 @@ class BinSums:
             np.bincount(pairs // n_channels, minlength=keys.size).astype(np.int64),
         )
 
-    def hidden(self, network: HiddenNetwork, kept: BoolArray) -> FloatArray:
+    def hidden(self, network: HiddenNetwork, kept: BoolArray) -> RealArray:
         """Return the first hidden layers with some of the bins, shape (n, n_units).
 
         `kept`, of shape (n, n_bins), says which.
@@ -100,8 +96,8 @@ class Disruption:
 
     row: int  # of the feature set
     bins: pd.DataFrame  # side, bin (from 0, 5' to 3'), start, end, tracks that have sites there
-    changes: npt.NDArray[np.float32]  # (n_bins, n_outputs): without the bin's sites minus with all
-    whole: npt.NDArray[np.float32]  # (2, n_outputs): all sites of promoter, of RNA gone
+    changes: SingleArray  # (n_bins, n_outputs): without the bin's sites minus with all
+    whole: SingleArray  # (2, n_outputs): all sites of promoter, of RNA gone
 
 
 def disrupt(knockout: Knockout, rows: IntArray) -> Iterator[Disruption]:

@@ -13,17 +13,8 @@ from matplotlib.figure import Figure
 
 from decode_zoo.layout import SIDES, Side
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import (
-    AXIS,
-    CLASSES,
-    COLOURS,
-    DOUBLE,
-    ORANGE,
-    ROW,
-    SINGLE,
-    SMALL,
-    FloatArray,
-)
+from decode_zoo.plots.charts import AXIS, CLASSES, COLOURS, DOUBLE, ORANGE, ROW, SINGLE, SMALL
+from decode_zoo.typing import FloatArray
 
 if TYPE_CHECKING:
     from decode_zoo.studies.removal.pair import PairStudy

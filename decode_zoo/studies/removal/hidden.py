@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from decode_zoo.errors import UsageError
@@ -21,13 +20,12 @@ from decode_zoo.inputs import Cells
 from decode_zoo.layout import SIDES
 from decode_zoo.network import BRANCHES, DecodeNetwork, FoldedNetwork
 from decode_zoo.perceptron import FoldedPerceptron, Standardisation
+from decode_zoo.typing import IntArray, RealArray
 
 __all__ = ["HiddenNetwork", "Layers", "Precision"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
 # Dense layers behind the first: weights and biases.
-Layers = tuple[tuple[FloatArray, FloatArray], ...]
+Layers = tuple[tuple[RealArray, RealArray], ...]
 
 Precision = Literal["double", "single"]
 _TYPES: Mapping[Precision, type[np.floating]] = {"double": np.float64, "single": np.float32}
@@ -44,8 +42,8 @@ class HiddenNetwork:
     A column is one position sum of one channel; channels are numbered as in `Cells`.
     """
 
-    first: FloatArray  # (n_columns, n_units): to the first layers of all members, side by side
-    bias: FloatArray  # (n_units,)
+    first: RealArray  # (n_columns, n_units): to the first layers of all members, side by side
+    bias: RealArray  # (n_units,)
     starts: IntArray  # (n_channels,): first column of each channel
     widths: IntArray  # (n_channels,): how many columns it has
     standardise: Standardisation | None  # of each column; none if sums are taken in bases
@@ -112,14 +110,14 @@ class HiddenNetwork:
         """Return the column of each entry of position sums, shape (n,)."""
         return np.asarray(self.starts[cells.channels] + cells.places)
 
-    def level(self, sums: FloatArray, columns: IntArray | slice = slice(None)) -> FloatArray:
+    def level(self, sums: RealArray, columns: IntArray | slice = slice(None)) -> RealArray:
         """Return what sums in bases, shape (..., n), of n columns are to the first layer."""
         if self.standardise is None:
             return sums
         s = self.standardise
         return Standardisation(s.scale[columns], s.centre[columns], s.limit)(sums)
 
-    def hidden(self, cells: Cells) -> FloatArray:
+    def hidden(self, cells: Cells) -> RealArray:
         """Return the first hidden layers of rows before any ReLU, shape (n_rows, n_units)."""
         sums = np.zeros((len(cells), len(self.first)))
         np.add.at(sums, (cells.rows(), self.columns(cells)), cells.bases)
@@ -129,7 +127,7 @@ class HiddenNetwork:
             _FIRST_ROWS,
         )
 
-    def losses(self, cells: Cells, groups: IntArray, n_groups: int) -> FloatArray:
+    def losses(self, cells: Cells, groups: IntArray, n_groups: int) -> RealArray:
         """Return what the first hidden layers lose with each group, shape (n_groups, n_units).
 
         `groups` has the group of each entry of `cells`, -1 for what is never taken away; a group's
@@ -144,11 +142,11 @@ class HiddenNetwork:
         )
         return np.asarray(matrix @ self.first)
 
-    def predict(self, hidden: FloatArray) -> FloatArray:
+    def predict(self, hidden: RealArray) -> RealArray:
         """Run the layers behind the first, shape (n, n_outputs), in the outputs' units."""
         return _by_blocks(self._behind, hidden, _ROWS)
 
-    def _behind(self, hidden: FloatArray) -> FloatArray:
+    def _behind(self, hidden: RealArray) -> RealArray:
         n_outputs = self.members[0][-1][1].size
         total = np.zeros((len(hidden), n_outputs), hidden.dtype)
         for values, layers in zip(
@@ -165,9 +163,7 @@ def _cast(layers: Layers, kind: type[np.floating]) -> Layers:
     return tuple((weights.astype(kind), bias.astype(kind)) for weights, bias in layers)
 
 
-def _by_blocks(
-    function: Callable[[FloatArray], FloatArray], rows: FloatArray, size: int
-) -> FloatArray:
+def _by_blocks(function: Callable[[RealArray], RealArray], rows: RealArray, size: int) -> RealArray:
     """Apply a function to blocks of one size, the last filled up with empty rows."""
     found = []
     for start in range(0, max(len(rows), 1), size):

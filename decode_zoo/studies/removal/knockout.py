@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.attribution import Resolution
@@ -27,12 +26,10 @@ from decode_zoo.model import Model
 from decode_zoo.studies.findings import Format
 from decode_zoo.studies.removal.hidden import HiddenNetwork, Precision
 from decode_zoo.tables import text_rows
+from decode_zoo.typing import BoolArray, FloatArray, IntArray, RealArray, SingleArray
 
 __all__ = ["STRONGEST", "By", "Deltas", "Effects", "Knockout", "Strongest", "write_deltas"]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
-BoolArray = npt.NDArray[np.bool_]
 By = Literal["class", "regulator", "track"]
 
 # Rows worked on at a time: a few hundred knock-outs each, a hidden layer of each in memory.
@@ -48,7 +45,7 @@ class Deltas:
     rows: IntArray  # (n,): of the feature set
     indptr: IntArray  # (n + 1,): row i owns knock-outs indptr[i]:indptr[i + 1]
     features: IntArray  # (m,): row of Resolution.features that is gone; only those with sites
-    values: npt.NDArray[np.float32]  # (m, n_outputs): without minus with its sites
+    values: SingleArray  # (m, n_outputs): without minus with its sites
 
     @property
     def owners(self) -> IntArray:
@@ -180,7 +177,7 @@ class Knockout:
 
     def apart(
         self, rows: IntArray, only: Sequence[int] | None = None
-    ) -> tuple[IntArray, FloatArray, FloatArray, BoolArray]:
+    ) -> tuple[IntArray, RealArray, RealArray, BoolArray]:
         """Return what rows are made of, for any combination of features to be knocked out.
 
         Terms, (n_terms,): `only`, ascending, or every feature with sites on any of the rows. First
@@ -259,11 +256,11 @@ class Effects:
         kept = np.flatnonzero(self.present > 0)
         return kept[np.argsort(-self._sizes(kept), kind="stable")]
 
-    def means(self, features: IntArray) -> npt.NDArray[np.float64]:
+    def means(self, features: IntArray) -> FloatArray:
         """Return mean changes over the rows that have a feature's sites, by output."""
         return np.asarray(self.total[features] / self.present[features, None])
 
-    def _sizes(self, features: IntArray) -> npt.NDArray[np.float64]:
+    def _sizes(self, features: IntArray) -> FloatArray:
         means = self.absolute[features] / self.present[features, None]
         return np.asarray(means[:, self._knockout.folds].mean(axis=1))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import linalg, stats
 
@@ -21,6 +20,7 @@ from decode_zoo.cores import share_out
 from decode_zoo.errors import UsageError
 from decode_zoo.studies.removal.disruption import BinSums
 from decode_zoo.studies.removal.knockout import Knockout
+from decode_zoo.typing import BoolArray, FloatArray, RealArray
 
 __all__ = [
     "PairStudy",
@@ -32,12 +32,9 @@ __all__ = [
     "row_spearman",
 ]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
-BoolArray = npt.NDArray[np.bool_]
 RemoveFrom = Literal["both", "first", "second"]
 # Co-expression after each of some removals.
-Rho = Callable[[BoolArray], npt.NDArray[np.float64]]
+Rho = Callable[[BoolArray], FloatArray]
 
 # Removals worked on at a time.
 _BLOCK = 512
@@ -57,7 +54,7 @@ class PairStudy:
     model_id: str
     n_outputs: int  # persons over which co-expression is measured
     intact: float  # Spearman's rho of both predictions with all sites
-    rhos: npt.NDArray[np.float64]  # (n_removals,): with what is left
+    rhos: FloatArray  # (n_removals,): with what is left
     regression: pd.DataFrame
     r_squared: float
 
@@ -75,7 +72,7 @@ class PairStudy:
         }
 
 
-def row_spearman(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+def row_spearman(a: RealArray, b: RealArray) -> FloatArray:
     """Spearman's rho of each row of one table with that of another, shape (n,).
 
     Ties get the ranks of their order: predictions of a network hardly ever tie.
@@ -92,7 +89,7 @@ def row_spearman(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
     return np.asarray(products * 12 / (n * (n * n - 1.0)))
 
 
-def regress(removed: BoolArray, response: npt.NDArray[np.float64]) -> tuple[pd.DataFrame, float]:
+def regress(removed: BoolArray, response: FloatArray) -> tuple[pd.DataFrame, float]:
     """Regress a response (n,) on what was removed (n, n_terms) by least squares; return R2, too.
 
     A row a term, p two-sided of t; NaN for a response that does not vary.
@@ -148,7 +145,7 @@ def knock_out_pair(
         raise UsageError("Neither gene has sites of any regulator.")
     removed = np.random.default_rng(seed).random((removals, terms.size)) < 0.5
 
-    def rho(part: BoolArray) -> npt.NDArray[np.float64]:
+    def rho(part: BoolArray) -> FloatArray:
         left = part.astype(hidden.dtype)
         return row_spearman(*(network.predict(hidden[i] + left @ losses[i]) for i in (0, 1)))
 
@@ -181,7 +178,7 @@ def disrupt_pair(
 
 
 def _disrupt_one(
-    knockout: Knockout, row: int, other: FloatArray, removals: int, seed: tuple[int, int]
+    knockout: Knockout, row: int, other: RealArray, removals: int, seed: tuple[int, int]
 ) -> PairStudy:
     """Take bins away from one gene; the other's predictions, shape (1, n_outputs), stay."""
     gene, bins = knockout.bound.features.rows.ids[row], BinSums.make(knockout, row)
@@ -189,7 +186,7 @@ def _disrupt_one(
         raise UsageError(f"{gene} has no sites with positions.")
     removed = np.random.default_rng(seed).random((removals, len(bins.labels))) < 0.5
 
-    def rho(part: BoolArray) -> npt.NDArray[np.float64]:
+    def rho(part: BoolArray) -> FloatArray:
         mine = knockout.network.predict(bins.hidden(knockout.network, ~part))
         return row_spearman(mine, np.broadcast_to(other, mine.shape))
 

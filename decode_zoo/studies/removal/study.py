@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.errors import InputError, UsageError
@@ -33,10 +32,10 @@ from decode_zoo.studies.removal.pair import (
     disrupt_pair,
     knock_out_pair,
 )
+from decode_zoo.typing import IntArray, SingleArray
 
 __all__ = ["study_disruption", "study_knockout", "study_pair"]
 
-IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int, int], object]
 
 # Regulators of the heat map, genes of the picture by place.
@@ -299,7 +298,7 @@ def study_disruption(
 
 
 def _by_place(
-    knockout: Knockout, row: int, labels: pd.DataFrame, changes: npt.NDArray[np.float32]
+    knockout: Knockout, row: int, labels: pd.DataFrame, changes: SingleArray
 ) -> pd.DataFrame:
     """Return the changes of a gene, a column an output."""
     rows = knockout.bound.features.rows

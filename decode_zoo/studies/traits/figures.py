@@ -11,17 +11,8 @@ from matplotlib.figure import Figure
 
 from decode_zoo.html import number
 from decode_zoo.plots import charts
-from decode_zoo.plots.charts import (
-    AXIS,
-    BLUE,
-    DOUBLE,
-    PALE,
-    ROW,
-    SINGLE,
-    SMALL,
-    VERMILION,
-    FloatArray,
-)
+from decode_zoo.plots.charts import AXIS, BLUE, DOUBLE, PALE, ROW, SINGLE, SMALL, VERMILION
+from decode_zoo.typing import FloatArray
 
 if TYPE_CHECKING:
     from decode_zoo.studies.traits.study import TraitStudy
