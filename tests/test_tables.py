@@ -20,10 +20,13 @@ import pytest
 from decode_zoo import files, tables
 from decode_zoo.errors import MissingExtraError, UsageError
 from decode_zoo.files import atomic_dir, atomic_path
+from decode_zoo.manifest import BUNDLE_FILES
 from decode_zoo.provenance import provenance, provenance_path
+from decode_zoo.publication import FEATURE_FILES
 from decode_zoo.tables import check_output, write_table
 
 RECORD = {"command": ["decode-zoo", "predict"], "seed": 1}
+FULL = OSError(28, "No space left on device")
 
 
 @pytest.fixture
@@ -39,31 +42,25 @@ def frame():
     )
 
 
+EXPECTED = (
+    "gene_id\tsymbol\tstatus\tLiver\tBrain - Cortex\n"
+    "ENSG1\tTP53\tok\t1.23457\t123457\n"
+    "no such\t\tunknown_gene\t\t\n"
+    "ENSG1\tTP53\tduplicate_of:ENSG1\t1e-09\t-inf\n"
+    'é\t"a""b\tc,d"\tok\t0\t100\n'
+)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-# --- atomic output -----------------------------------------------------------------
+# -- files and folders ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("old", [None, "old"])
-def test_a_failing_block_leaves_things_as_they_were(tmp_path, error, old):
-    target = tmp_path / "x"
-    if old:
-        target.write_text(old)
-    with pytest.raises(error), atomic_path(target) as temporary:  # noqa: PT012
-        assert temporary.parent == tmp_path
-        temporary.write_text("half")
-        raise error
-    assert names(tmp_path) == (["x"] if old else [])
-    assert not old or target.read_text() == old
-
-
-def test_atomic_path_replaces_and_keeps_links_and_permissions(tmp_path):
-    real = tmp_path / "real"
+def test_a_file_is_replaced_behind_its_link_with_usual_permissions(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
     real.write_text("old")
-    link = tmp_path / "link"
     link.symlink_to(real)
     with atomic_path(link) as temporary:
         temporary.write_text("new")
@@ -99,44 +96,49 @@ def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path, exists):
 FILES = ("features.json", "pooled.npz", "sites.npz")
 
 
-def made(target, mark='{"format_version": 1}'):
+@pytest.fixture
+def made(tmp_path):
     """A feature set as decode-zoo makes it."""
+    target = tmp_path / "set"
     target.mkdir()
     for name in FILES:
-        (target / name).write_text("x")
-    (target / "features.json").write_text(mark)
+        (target / name).write_text('{"format_version": 1}')
     return target
 
 
-def test_force_replaces_only_what_decode_zoo_made_and_keeps_the_card(tmp_path):
-    target = made(tmp_path / "set", '{"manifest_version": 3}')
-    with pytest.raises(UsageError, match="not made by decode-zoo"):
-        atomic_dir(target, force=True).__enter__()
-    (target / "features.json").write_text('{"format_version": 1}')
-    (target / "CARD.md").write_text("by hand")
-    with pytest.raises(UsageError, match="--force"):
-        atomic_dir(target).__enter__()
-    with atomic_dir(target, force=True) as temporary:
+def test_force_replaces_what_decode_zoo_made_and_keeps_the_card(made, tmp_path):
+    for mark, own in (("manifest.json", BUNDLE_FILES), ("features.json", FEATURE_FILES)):
+        assert {mark, *files._OWN_FILES[mark]} == set(own)
+    (made / "CARD.md").write_text("by hand")
+    with atomic_dir(made, force=True) as temporary:
         (temporary / "new").write_text("1")
-    assert names(target) == ["CARD.md", "new"]
-    assert (target / "CARD.md").read_text() == "by hand"
+    assert names(made) == ["CARD.md", "new"]
+    assert (made / "CARD.md").read_text() == "by hand"
     assert names(tmp_path) == ["set"]
 
 
-def test_what_a_folder_may_hold_is_what_its_format_makes():
-    from decode_zoo.manifest import BUNDLE_FILES
-    from decode_zoo.publication import FEATURE_FILES
-
-    for mark, own in (("manifest.json", BUNDLE_FILES), ("features.json", FEATURE_FILES)):
-        assert {mark, *files._OWN_FILES[mark]} == set(own)
+@pytest.mark.parametrize(
+    ("path", "force", "words"),
+    [
+        ("set", False, r"not empty[\s\S]*--force"),
+        ("set/features.json", True, "not a folder"),
+        ("a/b", True, "no folder"),
+        ("other", True, "not made by decode-zoo"),
+    ],
+)
+def test_a_place_that_cannot_become_the_folder_is_refused(made, tmp_path, path, force, words):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/features.json").write_text('{"manifest_version": 3}')
+    with pytest.raises(UsageError, match=words):
+        atomic_dir(tmp_path / path, force).__enter__()
+    assert names(tmp_path) == ["other", "set"]
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("foreign", ["thesis.doc", "sub/", "CARD.md/"])
 @pytest.mark.parametrize("meanwhile", [False, True])
-def test_force_deletes_no_file_that_decode_zoo_did_not_make(tmp_path, foreign, meanwhile):
-    target = made(tmp_path / "set")
-    path = target / foreign
+def test_force_deletes_nothing_that_decode_zoo_did_not_make(made, tmp_path, foreign, meanwhile):
+    path = made / foreign
 
     def come():
         path.mkdir() if foreign.endswith("/") else path.write_text("years of work")
@@ -145,25 +147,26 @@ def test_force_deletes_no_file_that_decode_zoo_did_not_make(tmp_path, foreign, m
         come()
     with (  # noqa: PT012
         pytest.raises(UsageError, match="holds more than decode-zoo made") as error,
-        atomic_dir(target, force=True) as temporary,
+        atomic_dir(made, force=True) as temporary,
     ):
         (temporary / "a").write_text("1")
         assert meanwhile
         come()
     assert repr(path.name) in error.value.message
     assert error.value.remedy
-    assert names(target) == sorted([*FILES, path.name])
+    assert names(made) == sorted([*FILES, path.name])
     assert names(tmp_path) == ["set"]
 
 
 KILLED = """
 import os, signal, sys
-from pathlib import Path
 from decode_zoo.files import atomic_dir
-rename = os.rename
+rename, left = os.rename, [int(sys.argv[2])]
 def die(source, destination):
     rename(source, destination)
-    os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
 os.rename = die
 with atomic_dir(sys.argv[1], force=True) as new:
     (new / "features.json").write_text("{}")
@@ -172,34 +175,22 @@ with atomic_dir(sys.argv[1], force=True) as new:
 
 @pytest.mark.fault
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_kill_between_the_renames_loses_no_folder_and_the_next_run_says_so(tmp_path):
-    target = made(tmp_path / "set")
-    done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_while_a_folder_is_replaced_loses_nothing_and_is_told(made, tmp_path, renames):
+    done = subprocess.run([sys.executable, "-c", KILLED, made, str(renames)], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert not target.exists()
+    assert made.exists() == (renames == 2)
     with pytest.raises(UsageError, match="left the former folder at") as error:
-        atomic_dir(target, force=True).__enter__()
-    # The remedy is a command that does it.
-    command = (error.value.remedy or "").partition(": ")[2]
-    subprocess.run(shlex.split(command), check=True)
-    assert names(target) == sorted(FILES)
-    with atomic_dir(target, force=True) as temporary:
-        (temporary / "new").write_text("1")
-    assert names(target) == ["new"]
-
-
-@pytest.mark.fault
-def test_a_kill_behind_the_renames_deletes_nothing_unasked(tmp_path):
-    target = made(tmp_path / "set")
-    made(tmp_path / ".set.decode-zoo-replaced")
-    with pytest.raises(UsageError, match="left the former folder at"):
-        atomic_dir(target, force=True).__enter__()
-    assert names(tmp_path) == [".set.decode-zoo-replaced", "set"]
+        atomic_dir(made, force=True).__enter__()
+    assert names(tmp_path / ".set.decode-zoo-replaced") == sorted(FILES)
+    if renames == 1:  # the remedy is a command that does it
+        command = (error.value.remedy or "").partition(": ")[2]
+        subprocess.run(shlex.split(command), check=True)
+        assert names(made) == sorted(FILES)
 
 
 @pytest.mark.parametrize("step", ["block", "second rename"])
-def test_a_failing_folder_leaves_the_old_one(tmp_path, monkeypatch, step):
-    target = made(tmp_path / "set")
+def test_a_failing_folder_leaves_the_old_one(made, tmp_path, monkeypatch, step):
     rename, calls = os.rename, []
 
     def fail_second(source, destination):
@@ -209,22 +200,15 @@ def test_a_failing_folder_leaves_the_old_one(tmp_path, monkeypatch, step):
         rename(source, destination)
 
     monkeypatch.setattr(os, "rename", fail_second)
-    with pytest.raises(PermissionError), atomic_dir(target, force=True) as temporary:  # noqa: PT012
+    with pytest.raises(PermissionError), atomic_dir(made, force=True) as temporary:  # noqa: PT012
         (temporary / "a").write_text("1")
         if step == "block":
             raise PermissionError("no")
     assert names(tmp_path) == ["set"]
-    assert names(target) == sorted(FILES)
+    assert names(made) == sorted(FILES)
 
 
-@pytest.mark.parametrize(("path", "words"), [("file", "not a folder"), ("a/b", "no folder")])
-def test_atomic_dir_refuses_a_file_and_a_missing_parent(tmp_path, path, words):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=words):
-        atomic_dir(tmp_path / path, True).__enter__()
-
-
-# --- provenance --------------------------------------------------------------------
+# -- what is written -----------------------------------------------------------------------------
 
 
 def test_provenance_is_plain_and_complete():
@@ -238,59 +222,37 @@ def test_provenance_is_plain_and_complete():
         "nested": ({1: np.bool_(True)}, {"1": True}),
     }
     facts = provenance(
-        ["decode-zoo", Path("x")], **{name: value for name, (value, _) in given.items()}
+        ["decode-zoo", Path("x")], **{key: value for key, (value, _) in given.items()}
     )
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert {name: facts[name] for name in given} == {
-        name: plain for name, (_, plain) in given.items()
-    }
+    assert {key: facts[key] for key in given} == {key: plain for key, (_, plain) in given.items()}
     assert facts["command"] == ["decode-zoo", "x"]
     assert facts["packages"]["numpy"] == np.__version__
     assert facts["decode_zoo"]
     assert facts["created"].endswith("+00:00")
 
 
-# --- formats -----------------------------------------------------------------------
-
-EXPECTED = (
-    "gene_id\tsymbol\tstatus\tLiver\tBrain - Cortex\n"
-    "ENSG1\tTP53\tok\t1.23457\t123457\n"
-    "no such\t\tunknown_gene\t\t\n"
-    "ENSG1\tTP53\tduplicate_of:ENSG1\t1e-09\t-inf\n"
-    'é\t"a""b\tc,d"\tok\t0\t100\n'
-)
-
-
-@pytest.mark.parametrize("name", ["out.txt", "OUT.TSV"])
-def test_tab_separated(tmp_path, frame, name):
-    path = tmp_path / name
-    write_table(frame, path, provenance=RECORD, units={"Liver": "log2 fold change"})
-    assert path.read_bytes() == EXPECTED.encode()
+@pytest.mark.parametrize("name", ["o.txt", "O.TSV", "o.tsv.gz"])
+def test_text_has_six_digits_and_the_same_bytes_each_time(tmp_path, frame, name, monkeypatch):
+    path, written = tmp_path / name, []
+    for rows, moment in ((3, 1e9), (1 << 14, 2e9)):  # rows are written in blocks
+        monkeypatch.setattr(tables, "_BLOCK_ROWS", rows)
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        write_table(frame, path, provenance=RECORD, units={"Liver": "log2"}, force=True)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    data = gzip.decompress(written[0]) if path.suffix == ".gz" else written[0]
+    assert data == EXPECTED.encode()
     assert names(tmp_path) == sorted([name, f"{name}.provenance.json"])
     notes = json.loads(provenance_path(path).read_text())
-    assert notes == {**RECORD, "units": {"Liver": "log2 fold change"}}
+    assert notes == {**RECORD, "units": {"Liver": "log2"}}
 
 
-def test_text_reads_back(tmp_path, frame):
+def test_commas_read_back(tmp_path, frame):
     write_table(frame, tmp_path / "o.csv", provenance=RECORD)
     numbers = {"Liver": [""], "Brain - Cortex": [""]}
     back = pd.read_csv(tmp_path / "o.csv", keep_default_na=False, na_values=numbers)
     pd.testing.assert_frame_equal(back, frame, rtol=1e-5, check_dtype=False)
-
-
-def test_compressed_text_has_the_same_bytes_each_time(tmp_path, frame, monkeypatch):
-    write_table(frame, tmp_path / "a.tsv.gz", provenance=RECORD)
-    monkeypatch.setattr(time, "time", lambda: 2e9)
-    write_table(frame, tmp_path / "b.tsv.gz", provenance=RECORD)
-    data = (tmp_path / "a.tsv.gz").read_bytes()
-    assert data == (tmp_path / "b.tsv.gz").read_bytes()
-    assert gzip.decompress(data) == EXPECTED.encode()
-
-
-def test_blocks_of_rows_join_seamlessly(tmp_path, frame, monkeypatch):
-    monkeypatch.setattr(tables, "_BLOCK_ROWS", 3)
-    write_table(frame, tmp_path / "o.tsv", provenance=RECORD)
-    assert (tmp_path / "o.tsv").read_text(encoding="utf-8") == EXPECTED
 
 
 def test_other_column_types_and_no_rows(tmp_path):
@@ -303,11 +265,10 @@ def test_other_column_types_and_no_rows(tmp_path):
         },
         index=[5, 5],
     )
-    write_table(mixed, tmp_path / "o.tsv", provenance=RECORD)
     head = "yes\tany\twhole\tkind\n"
-    assert (tmp_path / "o.tsv").read_text() == head + "True\t\t\ta\nFalse\t0.123457\t7\t\n"
-    write_table(mixed.iloc[:0], tmp_path / "empty.tsv", provenance=RECORD)
-    assert (tmp_path / "empty.tsv").read_text() == head
+    for rows, expected in ((mixed, "True\t\t\ta\nFalse\t0.123457\t7\t\n"), (mixed.iloc[:0], "")):
+        write_table(rows, tmp_path / "o.tsv", provenance=RECORD, force=True)
+        assert (tmp_path / "o.tsv").read_text() == head + expected
 
 
 def test_parquet(tmp_path, frame):
@@ -318,25 +279,69 @@ def test_parquet(tmp_path, frame):
     schema = parquet.read_schema(path)
     assert json.loads(schema.metadata[b"decode_zoo.provenance"])["seed"] == 1
     assert schema.field("Liver").metadata[b"unit"] == b"log2"
-    assert json.loads(provenance_path(path).read_text())["seed"] == 1
 
 
 def test_h5ad(tmp_path, frame):
     anndata = pytest.importorskip("anndata")
-    path = tmp_path / "o.h5ad"
+    path, outputs = tmp_path / "o.h5ad", ["Liver", "Brain - Cortex"]
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
     data = anndata.read_h5ad(path)
     assert data.X.dtype == np.float32
-    np.testing.assert_array_equal(
-        data.X, frame[["Liver", "Brain - Cortex"]].to_numpy(dtype=np.float32)
-    )
+    np.testing.assert_array_equal(data.X, frame[outputs].to_numpy(dtype=np.float32))
     assert data.obs_names.is_unique
     assert list(data.obs_names)[:2] == ["ENSG1", "no such"]
     for name in ("gene_id", "symbol", "status"):
         assert list(data.obs[name]) == list(frame[name])
-    assert list(data.var_names) == ["Liver", "Brain - Cortex"]
+    assert list(data.var_names) == outputs
     assert list(data.var["unit"]) == ["log2", ""]
     assert json.loads(data.uns["provenance"])["command"] == RECORD["command"]
+
+
+# -- refusals and failures -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "words"),
+    [
+        ("out", "", r"\.tsv, .*\.h5ad"),
+        ("out.csv.zip", "", r"\.tsv, .*\.h5ad"),
+        ("a/o.tsv", "", "no folder"),
+        ("o.tsv", "o.tsv", r"o\.tsv exists[\s\S]*--force"),
+        ("o.tsv", "o.tsv.provenance.json", r"provenance\.json exists[\s\S]*--force"),
+        ("o.tsv", "o.tsv/", r"o\.tsv exists and is not a regular file"),
+        ("o.tsv", "o.tsv.provenance.json/", r"json exists and is not a regular file"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_and_at_writing(
+    tmp_path, frame, name, there, words
+):
+    path, old = tmp_path / name, tmp_path / there
+    if there:
+        old.mkdir() if there.endswith("/") else old.write_text("old")
+    for refuse in (check_output, lambda path: write_table(frame, path, provenance=RECORD)):
+        with pytest.raises(UsageError, match=words):
+            refuse(path)
+    assert names(tmp_path) == [old.name] * bool(there)
+    if old.is_file():
+        assert old.read_text() == "old"
+        write_table(frame, path, provenance=RECORD, force=True)
+        assert path.read_bytes() == EXPECTED.encode()
+        assert json.loads(provenance_path(path).read_text()) == RECORD
+    elif there:
+        with pytest.raises(UsageError, match=words):
+            write_table(frame, path, provenance=RECORD, force=True)
+
+
+@pytest.mark.parametrize(("name", "package"), [("o.parquet", "pyarrow"), ("o.h5ad", "anndata")])
+def test_a_missing_extra_and_a_locked_folder_are_named(tmp_path, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"'{package}'[\s\S]*decode-zoo\[tables\]"):
+        check_output(tmp_path / name)
+    check_output(tmp_path / "o.tsv")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(UsageError, match="not writable"):
+        check_output(tmp_path / "o.tsv")
+    check_output("-")
 
 
 def test_text_among_the_outputs_does_not_fit_h5ad(tmp_path, frame):
@@ -346,58 +351,7 @@ def test_text_among_the_outputs_does_not_fit_h5ad(tmp_path, frame):
     assert names(tmp_path) == []
 
 
-# --- refusals and failures ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["out", "out.gz", "out.csv.zip"])
-def test_unknown_formats_are_refused(tmp_path, frame, name):
-    with pytest.raises(UsageError, match=r"\.tsv, .*\.h5ad"):
-        write_table(frame, tmp_path / name, provenance=RECORD)
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("existing", ["o.tsv", "o.tsv.provenance.json"])
-def test_existing_outputs_and_provenances_need_force(tmp_path, frame, existing):
-    path = tmp_path / "o.tsv"
-    (tmp_path / existing).write_text("old")
-    for refuse in (check_output, lambda path: write_table(frame, path, provenance=RECORD)):
-        with pytest.raises(UsageError, match=rf"{existing} exists[\s\S]*--force"):
-            refuse(path)
-    assert names(tmp_path) == [existing]
-    assert (tmp_path / existing).read_text() == "old"
-    write_table(frame, path, provenance=RECORD, force=True)
-    assert path.read_bytes() == EXPECTED.encode()
-    assert json.loads(provenance_path(path).read_text()) == RECORD
-    assert len(names(tmp_path)) == 2
-
-
-@pytest.mark.parametrize("folder", ["o.tsv", "o.tsv.provenance.json"])
-def test_a_folder_in_the_place_of_an_output_is_refused(tmp_path, frame, folder):
-    (tmp_path / folder).mkdir()
-    with pytest.raises(UsageError, match=rf"{folder} exists and is not a regular file"):
-        write_table(frame, tmp_path / "o.tsv", provenance=RECORD, force=True)
-    assert names(tmp_path) == [folder]
-
-
-@pytest.mark.parametrize(("name", "package"), [("o.parquet", "pyarrow"), ("o.h5ad", "anndata")])
-def test_a_missing_extra_is_named(tmp_path, monkeypatch, name, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"'{package}'[\s\S]*decode-zoo\[tables\]"):
-        check_output(tmp_path / name)
-    check_output(tmp_path / "o.tsv")
-
-
-def test_places_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="no folder"):
-        check_output(tmp_path / "a" / "o.tsv")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(UsageError, match="not writable"):
-        check_output(tmp_path / "o.tsv")
-    check_output(None)
-    check_output("-")
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, FULL])
 @pytest.mark.parametrize("step", ["text", "sidecar", "table"])
 @pytest.mark.parametrize("old", [None, "old"])
 def test_a_failure_at_any_step_leaves_nothing_new(tmp_path, frame, monkeypatch, step, error, old):
@@ -406,67 +360,39 @@ def test_a_failure_at_any_step_leaves_nothing_new(tmp_path, frame, monkeypatch, 
         path.write_text(old)
         provenance_path(path).write_text("old notes")
     before = names(tmp_path)
-    if step == "text":
-        monkeypatch.setattr(tables, "text_rows", _raiser(error))
-    else:
-        replace = os.replace
-        target = path if step == "table" else provenance_path(path)
+    fails = {"sidecar": provenance_path(path), "table": path}.get(step)
+    replace = os.replace
 
-        def fail(source, destination):
-            if Path(destination) == target:
-                raise error
-            replace(source, destination)
+    def fail(source, destination="", **options):
+        if fails in (None, Path(destination)):
+            raise error
+        replace(source, destination)
 
-        monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(UsageError if isinstance(error, OSError) else error):
+    monkeypatch.setattr(*((os, "replace") if fails else (tables, "text_rows")), fail)
+    with pytest.raises(UsageError if error is FULL else error):
         write_table(frame, path, provenance=RECORD, force=True)
     assert names(tmp_path) == before
     assert not old or path.read_text() == old
     assert not old or provenance_path(path).read_text() == "old notes"
 
 
-def _raiser(error):
-    def fail(*_, **options):
-        raise error
-
-    return fail
-
-
-# --- standard output ---------------------------------------------------------------
-
-
-def test_standard_output(frame, capsysbinary):
+def test_standard_output_takes_the_bytes_of_a_file(frame, capsysbinary):
     write_table(frame, "-", provenance=RECORD)
     assert capsysbinary.readouterr().out == EXPECTED.encode()
 
 
-def test_standard_output_without_bytes_and_closed(frame, monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", stream)
+def test_standard_output_of_a_notebook_closed_or_full(frame, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
     write_table(frame, None, provenance=RECORD)
     assert stream.getvalue() == EXPECTED
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(UsageError, match="closed"):
         write_table(frame, "-", provenance=RECORD)
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_standard_output_that_is_full_is_told():
-    code = (
-        "import pandas as pd; from decode_zoo.errors import UsageError;"
-        "from decode_zoo.tables import write_table\n"
-        "try: write_table(pd.DataFrame({'x': ['a']}), '-', provenance={})\n"
-        "except UsageError as error: raise SystemExit(error.message)"
-    )
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert done.returncode == 1
-    assert done.stderr == "Cannot write to standard output: No space left on device.\n"
-
-
-# --- HDF5 --------------------------------------------------------------------------
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:  # which is flushed once more when it is closed
+            monkeypatch.setattr(sys, "stdout", full)
+            with pytest.raises(UsageError, match="standard output: No space left on device"):
+                write_table(frame, "-", provenance=RECORD)
 
 
 @pytest.mark.fault
@@ -477,7 +403,7 @@ def test_hdf5_never_hears_of_a_disk_that_fills_up_and_the_caller_does(tmp_path, 
     def write(file, part):  # disks take what fits, and then nothing
         place = os.lseek(file, 0, os.SEEK_CUR)
         if place >= room:
-            raise OSError(28, "No space left on device")
+            raise FULL
         return really(file, part[: room - place])
 
     monkeypatch.setattr(os, "write", write)
