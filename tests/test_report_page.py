@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 
+import numpy as np
 import pytest
 
 import decode_zoo as dz
@@ -80,19 +80,19 @@ def show(browser, path):
     assert browser.get_log("browser") == []
 
 
+def resize(browser, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+
+
 @pytest.fixture
 def opened(browser, page):
     """The browser with the report just opened at 1280 pixels."""
     resize(browser, 1280)
     show(browser, page)
     return browser
-
-
-def resize(browser, width):
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
 
 
 def one(browser, selector):
@@ -103,9 +103,22 @@ def text_of(browser, selector):
     return one(browser, selector).text
 
 
+def selects(browser, section):
+    return [Select(found) for found in browser.find_elements(By.CSS_SELECTOR, f"{section} select")]
+
+
+def shown(select):
+    return select.first_selected_option.text
+
+
 def column(browser, table, number):
     cells = browser.find_elements(By.CSS_SELECTOR, f"{table} tbody td:nth-child({number})")
     return [cell.text for cell in cells]
+
+
+def button(browser, section, title):
+    found = browser.find_elements(By.CSS_SELECTOR, f"{section} button")
+    return next(button for button in found if title in button.text)
 
 
 def bring(browser, element):
@@ -131,30 +144,21 @@ def click(browser, element):
     element.click()
 
 
+def saved(browser, section, name):
+    """Click a section's button that saves, and return the rows of the file."""
+    file = browser.downloads / name
+    click(browser, button(browser, section, "TSV"))
+    WebDriverWait(browser, 10, 0.02).until(lambda _: file.exists())
+    return [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def natural(name):
     """Sort key: numbers in names count as numbers."""
     parts = re.findall(r"\d+|\D+", name.lower())
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
-def heading(browser, table, title):
-    buttons = browser.find_elements(By.CSS_SELECTOR, f"{table} thead button")
-    return next(button for button in buttons if title in button.text)
-
-
-def saved(browser, section, name):
-    """Click a section's button that saves, and return the rows of the file."""
-    file = browser.downloads / name
-    file.unlink(missing_ok=True)
-    buttons = browser.find_elements(By.CSS_SELECTOR, f"{section} button")
-    click(browser, next(button for button in buttons if "TSV" in button.text))
-    deadline = time.monotonic() + 10
-    while not file.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
-
-
-def test_it_opens_without_complaint_and_without_a_request(browser, page):
+def test_it_opens_without_a_request_and_hostile_names_are_text(browser, page):
     browser.get_log("performance")
     show(browser, page)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -165,36 +169,31 @@ def test_it_opens_without_complaint_and_without_a_request(browser, page):
     ]
     assert page.as_uri() in wanted
     assert all(url == page.as_uri() or url.startswith("data:") for url in wanted)
-    entries = browser.execute_script("return performance.getEntriesByType('resource').length")
-    assert entries == 0
-
-
-def test_hostile_names_are_text(opened):
-    assert text_of(opened, "h1") == HOSTILE
-    assert HOSTILE in column(opened, "#gene-table", 2)
-    assert "</script><b>" in column(opened, "#gene-table", 2)
-    assert opened.execute_script("return document.images.length") == 0
-    assert opened.execute_script("return document.querySelectorAll('script').length") == 3
-
-
-def test_it_fits_windows(opened):
+    for count in (
+        "performance.getEntriesByType('resource').length",
+        "document.images.length",
+        "document.querySelectorAll('script').length - 3",
+    ):
+        assert browser.execute_script(f"return {count}") == 0
+    assert text_of(browser, "h1") == HOSTILE
+    assert column(browser, "#gene-table", 2) == GENES
     for width in (1280, 800):
-        resize(opened, width)
-        opened.execute_async_script("setTimeout(arguments[0], 100)")
-        assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+        resize(browser, width)
+        browser.execute_async_script("setTimeout(arguments[0], 100)")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_the_gene_list_sorts_and_narrows(opened):
-    assert column(opened, "#gene-table", 2) == GENES
     status = column(opened, "#gene-table", 5)
     assert (status[0], status[2]) == ("ok", "unknown gene")
     assert status[4].startswith("duplicate of")
-    heading(opened, "#gene-table", "Symbol").click()
+    heading = button(opened, "#gene-table thead", "Symbol")
+    heading.click()
     symbols = column(opened, "#gene-table", 4)
     assert symbols == ["ALB", "ALB", "APOA1", "GATA1", "INS", "TTN", "TTR", "", "", ""]
-    head = heading(opened, "#gene-table", "Symbol").find_element(By.XPATH, "..")
-    assert head.get_attribute("aria-sort") == "ascending"
-    heading(opened, "#gene-table", "Highest change").click()
+    heading = button(opened, "#gene-table thead", "Symbol").find_element(By.XPATH, "..")
+    assert heading.get_attribute("aria-sort") == "ascending"
+    button(opened, "#gene-table thead", "Highest change").click()
     values = [float(v.replace("−", "-")) for v in column(opened, "#gene-table", 7) if v]
     assert values == sorted(values, reverse=True)
     search = one(opened, "#gene-table input[type=search]")
@@ -205,32 +204,30 @@ def test_the_gene_list_sorts_and_narrows(opened):
     assert "Nothing found" in text_of(opened, "#gene-table tbody")
     search.send_keys(Keys.CONTROL, "a")
     search.send_keys(Keys.BACKSPACE)
-    Select(one(opened, "#gene-table select")).select_by_value("unknown_gene")
+    selects(opened, "#gene-table")[0].select_by_value("unknown_gene")
     assert set(column(opened, "#gene-table", 2)) == {"nope", HOSTILE, "</script><b>"}
 
 
 def test_the_regulators_follow_the_choices(opened):
     before = column(opened, "#regulator-table", 1)
     assert "mean of 53 outputs" in text_of(opened, "#regulator-title")
-    output, kind, measure = opened.find_elements(By.CSS_SELECTOR, "#regulator-controls select")
-    Select(output).select_by_visible_text("Liver")
+    output, kind, measure = selects(opened, "#regulator-controls")
+    output.select_by_visible_text("Liver")
     assert "Liver" in text_of(opened, "#regulator-title")
     assert column(opened, "#regulator-table", 1) != before
     sizes = [float(value) for value in column(opened, "#regulator-table", 4)]
     assert sizes == sorted(sizes, reverse=True)
-    Select(kind).select_by_value("RBP")
+    kind.select_by_value("RBP")
     assert set(column(opened, "#regulator-table", 2)) == {"RBP"}
-    Select(measure).select_by_value("mean")
+    measure.select_by_value("mean")
     assert "by mean score" in text_of(opened, "#regulator-title")
-    heading(opened, "#regulator-table", "Regulator").click()
+    button(opened, "#regulator-table thead", "Regulator").click()
     names = column(opened, "#regulator-table", 1)
     assert names == sorted(names, key=natural)
     assert names.index("DDX3X") < names.index("DDX24")
-    next_page = one(opened, "#regulator-table button[aria-label='Next page']")
-    click(opened, next_page)
+    click(opened, one(opened, "#regulator-table button[aria-label='Next page']"))
     assert natural(column(opened, "#regulator-table", 1)[0]) > natural(names[-1])
-    search = one(opened, "#regulator-table input[type=search]")
-    search.send_keys(names[0])
+    one(opened, "#regulator-table input[type=search]").send_keys(names[0])
     assert names[0] in column(opened, "#regulator-table", 1)
 
 
@@ -242,68 +239,59 @@ def test_pointing_tells_name_value_and_unit(opened):
     assert "(ENSG" in tip.text
     assert tip.text.endswith("log2 fold change")
     assert text_of(opened, "#prediction-map .readout") == tip.text
-    bar = one(opened, "#regulator-bars g[data-tip]")
-    point(opened, bar)
+    point(opened, one(opened, "#regulator-bars g[data-tip]"))
     assert "mean |score|" in tip.text
     assert "log2 fold change" in tip.text
 
 
 def test_the_heat_map_works_from_the_keyboard(opened):
-    frame = one(opened, "#prediction-map .scroll")
+    frame, readout = one(opened, "#prediction-map .scroll"), "#prediction-map .readout"
     frame.send_keys(Keys.ARROW_DOWN)
-    first = text_of(opened, "#prediction-map .readout")
+    first = text_of(opened, readout)
     assert "log2 TPM" in first  # the median comes first, apart
     frame.send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
-    second = text_of(opened, "#prediction-map .readout")
+    second = text_of(opened, readout)
     assert second != first
     assert second.endswith("log2 fold change")
     frame.send_keys(Keys.ENTER)
-    gene, output = opened.find_elements(By.CSS_SELECTOR, "#one-controls select")
-    shown = Select(gene).first_selected_option.text
-    assert second.startswith(f"{shown} · {Select(output).first_selected_option.text}: ")
+    gene, output = selects(opened, "#one-controls")
+    assert second.startswith(f"{shown(gene)} · {shown(output)}: ")
     assert second.split(": ")[1] in text_of(opened, "#one-title")
     frame.send_keys("c")
-    orders = opened.find_elements(By.CSS_SELECTOR, "#prediction-map select")
-    assert Select(orders[0]).first_selected_option.text == Select(output).first_selected_option.text
-    find = one(opened, "#prediction-map input[type=search]")
-    find.send_keys("ttn")
-    assert "TTN (ENSG00000155657)" in text_of(opened, "#prediction-map .readout")
+    assert shown(selects(opened, "#prediction-map")[0]) == shown(output)
+    one(opened, "#prediction-map input[type=search]").send_keys("ttn")
+    assert "TTN (ENSG00000155657)" in text_of(opened, readout)
 
 
 def test_one_gene_is_explained(opened):
-    gene, output = opened.find_elements(By.CSS_SELECTOR, "#one-controls select")
-    assert Select(gene).first_selected_option.text == "ALB (ENSG00000163631)"
-    assert len(Select(gene).options) == 6
-    Select(output).select_by_visible_text("Whole Blood")
+    gene, output = selects(opened, "#one-controls")
+    assert shown(gene) == "ALB (ENSG00000163631)"
+    assert len(gene.options) == 6
+    output.select_by_visible_text("Whole Blood")
     assert "predicted in Whole Blood" in text_of(opened, "#one-title")
     assert "log2 fold change" in text_of(opened, "#account")
     assert "Prediction − reference − sum of scores" in text_of(opened, "#account")
     assert "Whole Blood is number" in text_of(opened, "#across")
-    places = text_of(opened, "#places")
-    for word in ("TSS", "−2000", "+1000", "RNA", "All regulators"):
-        assert word in places
-    listed = column(opened, "#one-table", 2)
+    places, listed = text_of(opened, "#places"), column(opened, "#one-table", 2)
     assert len(listed) == 15
-    assert all(name in places for name in listed)
-    Select(output).select_by_visible_text("Median expression")
+    for word in ("TSS", "−2000", "+1000", "RNA", "All regulators", *listed):
+        assert word in places
+    output.select_by_visible_text("Median expression")
     assert "log2 TPM" in text_of(opened, "#account")
-    buttons = opened.find_elements(By.CSS_SELECTOR, "#gene-table tbody button")
-    click(opened, buttons[1])
-    assert Select(gene).first_selected_option.text.startswith("TTR")
-    cell = one(opened, "#places rect[data-tip]")
-    assert "log2" in cell.get_attribute("data-tip")
+    click(opened, opened.find_elements(By.CSS_SELECTOR, "#gene-table tbody button")[1])
+    assert shown(gene).startswith("TTR")
+    assert "log2" in one(opened, "#places rect[data-tip]").get_attribute("data-tip")
 
 
 def test_tables_are_saved_as_they_are(opened, model):
     table = model.predict(GENES, backend="numpy")
-    rows = saved(opened, "#predictions", f"{model.id}.predictions.tsv")
-    assert rows[0] == list(table.columns)
-    assert [row[:3] for row in rows[1:]] == table.iloc[:, :3].to_numpy().tolist()
-    for row, expected in zip(rows[1:], table[model.outputs].to_numpy().tolist(), strict=True):
-        for cell, value in zip(row[3:], expected, strict=True):
-            assert cell == "" if value != value else float(cell) == float(f"{value:.6g}")
-    output, *_ = opened.find_elements(By.CSS_SELECTOR, "#regulator-controls select")
-    Select(output).select_by_visible_text("Liver")
+    head, *rows = saved(opened, "#predictions", f"{model.id}.predictions.tsv")
+    assert head == list(table.columns)
+    assert [row[:3] for row in rows] == table.iloc[:, :3].to_numpy().tolist()
+    found = [[float(cell or "nan") for cell in row[3:]] for row in rows]
+    expected = [[float(f"{x:.6g}") for x in row] for row in table[model.outputs].to_numpy()]
+    np.testing.assert_array_equal(found, expected)
+    selects(opened, "#regulator-controls")[0].select_by_visible_text("Liver")
     head, *rows = saved(opened, "#regulator-table", f"{model.id}.regulators.Liver.tsv")
     scores = ["Mean score (log2 fold change)", "Mean |score| (log2 fold change)"]
     assert head == ["Regulator", "Class", *scores, "With sites (genes)"]
