@@ -46,10 +46,9 @@ def persons():
 
 @pytest.fixture(scope="module")
 def prepare(features):
-    def prepare(expression, table=None, quantity="counts", **options):
-        return prepare_cohort(expression, table, features, quantity=quantity, **options)
-
-    return prepare
+    return lambda expression, persons=None, quantity="counts", **options: prepare_cohort(
+        expression, persons, features, quantity=quantity, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -237,31 +236,22 @@ def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
     """Standardised as scipy does, without an overflow; what nobody measures is no number."""
     from scipy import stats
 
-    numbers = np.random.default_rng(2).normal(3, 2, len(persons))
-    for scale in (1e-300, 1.0, 1e99):
-        found = design_of(persons.assign(x=[repr(float(v * scale)) for v in numbers]), ["x"])[0]
-        np.testing.assert_allclose(found[:, 0], stats.zscore(numbers), rtol=1e-9)
-    huge = persons.assign(x=["1e308", "-1e308"] * 7, y=persons["age"], small="1e-320")
-    huge.iloc[3, -2:] = ["-1e308", "2e-320"]
-    quality = measure_quality(prepare(counts, huge), features)
-    assert {trait.name for trait in quality.traits} >= {"sex", "age", "x", "small"}
-    for shares in quality.components.by_trait.values():
-        assert ((shares >= 0) & (shares <= 1 + 1e-9)).all()
     pytest.importorskip("matplotlib")
     from decode_zoo.cohort import figures
     from decode_zoo.html import svg_file
 
+    numbers = np.random.default_rng(2).normal(3, 2, len(persons))
+    for scale in (1e-300, 1.0, 1e99):
+        found = design_of(persons.assign(x=[repr(float(v * scale)) for v in numbers]), ["x"])[0]
+        np.testing.assert_allclose(found[:, 0], stats.zscore(numbers), rtol=1e-9)
+    huge = persons.assign(x=["1e308", "-1e308"] * 7, same=["1", "1.0"] * 7, small="1e-320")
+    huge.iloc[3, -1] = "2e-320"
+    quality = measure_quality(prepare(counts, huge), features)
+    assert {trait.name for trait in quality.traits} >= {"sex", "age", "x", "small"}
+    assert "same" not in quality.components.by_trait
+    for shares in quality.components.by_trait.values():
+        assert ((shares >= 0) & (shares <= 1 + 1e-9)).all()
     assert svg_file(figures.components(quality))
-    for name, person, value in (("x", huge.index[0], "1e308"), ("y", huge.index[3], "-1e308")):
-        with pytest.raises(InputError, match=f"'{person}' has {value} as the covariate '{name}'"):
-            design_of(huge, [name])
-
-
-def test_a_number_is_the_same_however_it_is_written(prepare, features, counts, persons):
-    table = persons.assign(x=["1", "1.0"] * 7)
-    with pytest.raises(InputError, match="covariate 'x' is the same for all persons"):
-        prepare(counts, table, covariates=["x"])
-    assert "x" not in measure_quality(prepare(counts, table), features).components.by_trait
     cases = ((["1", "1.0"], False), (["1", "2"], True), (["1", "NA"], False), (["NA", "NA"], False))
     for values, varies in cases:
         assert trait_of(persons.assign(x=values * 7), "x").varies == varies
@@ -274,12 +264,8 @@ def test_a_number_is_the_same_however_it_is_written(prepare, features, counts, p
 def command(call, tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
-
-    def command(path, *more):
-        options = ("--quantity", "counts", "--persons", PERSONS, "-o", tmp_path / "out", *more)
-        return call("cohort", "prepare", path, *options)
-
-    return command
+    options = ("--quantity", "counts", "--persons", PERSONS, "-o", tmp_path / "out")
+    return lambda path, *more: call("cohort", "prepare", path, *options, *more)
 
 
 def test_the_folder_is_what_training_reads(command, tmp_path, cohort, counts):
@@ -296,14 +282,12 @@ def test_the_folder_is_what_training_reads(command, tmp_path, cohort, counts):
     assert record["persons"] == len(cohort.persons)
     assert set(record["provenance"]["inputs"]) == {COUNTS.name, PERSONS.name}
     assert record["genes"]["kept"] == len(cohort.expression)
-
+    assert (folder / "quality.html").read_text().count('<img class="picture"') == 5
     targets = make_targets(read_expression(folder / "expression.tsv.gz"), scale="log2")
     assert targets.names == (*cohort.persons.index, MEDIAN)
     median = cohort.expression.median(axis=1)
     changes = cohort.expression.sub(median, axis=0).assign(median=median)
     np.testing.assert_allclose(targets.values, changes, atol=1e-4)
-    page = (folder / "quality.html").read_text(encoding="utf-8")
-    assert page.count('<img class="picture"') == 5
 
     # Made anew of data without the gene that tells sex, which is not called right then.
     strange = counts.drop(index=XIST)
@@ -359,52 +343,40 @@ def test_values_that_are_not_what_they_are_said_to_be(quantity, genes, values, m
         abundance_of(grid, features, quantity)
 
 
-def test_persons_and_covariates_that_are_refused(prepare, counts, persons):
-    first, name = persons.index[0], {persons.index[0]: "gene_id"}
-    for table, matrix, words in (
-        (persons.iloc[1:], counts, f"no line in the person table: {first}"),
-        (persons.rename(index={first: "s-3"}), counts, "s-3"),
-        (persons.rename(index=name), counts.rename(columns=name), "Rename the person"),
-        (
-            persons.rename(index={first: MEDIAN}),
-            counts.rename(columns={first: MEDIAN}),
-            "that of an output which models add",
-        ),
-        (  # as R has changed them
-            persons.rename(index=lambda name: f"{name}-x"),
-            counts.add_suffix(".x"),
-            r"check\.names=FALSE",
-        ),
-    ):
-        with pytest.raises(InputError, match=words):
-            prepare(matrix, table)
-    for table, covariates, error, words in (
-        (persons, ["weight"], UsageError, "no column 'weight'"),
-        (persons, ["age", "age"], UsageError, "named twice"),
-        (persons.assign(id=persons.index), ["id"], InputError, "too many for 14 persons"),
-        (
-            persons.replace({"age": {"20": "NA"}}),
-            ["age"],
-            InputError,
-            "has no value of the covariate 'age'",
-        ),
-    ):
-        with pytest.raises(error, match=words):
-            design_of(table, covariates)
+@pytest.mark.parametrize(
+    ("change", "of_counts", "words"),
+    [
+        ({"NA18499": "s-3"}, {}, "s-3"),
+        ({"NA18499": "gene_id"}, {"NA18499": "gene_id"}, "Rename the person"),
+        ({"NA18499": MEDIAN}, {"NA18499": MEDIAN}, "that of an output which models add"),
+        (lambda name: f"{name}-x", lambda name: f"{name}.x", r"check\.names=FALSE"),  # by R
+    ],
+)
+def test_persons_of_two_names_or_of_a_bad_one_are_refused(
+    prepare, counts, persons, change, of_counts, words
+):
+    with pytest.raises(InputError, match=words):
+        prepare(counts.rename(columns=of_counts), persons.rename(index=change))
+    with pytest.raises(InputError, match="no line in the person table: NA18499"):
+        prepare(counts, persons.iloc[1:])
 
 
-@pytest.mark.parametrize("form", ["pandas", "r", "named"])
-def test_person_tables_that_programs_write(persons, tmp_path, form):
-    path = tmp_path / "p.csv"
-    persons.rename_axis("who" if form == "named" else None).to_csv(path)
-    if form == "r":  # write.table has no cell for names; it quotes, too
-        path.write_text(path.read_text().removeprefix(",").replace("sex", '"sex"'))
-    found = read_persons(path)
-    pd.testing.assert_frame_equal(found, persons, check_names=False)
-    assert found.index.name == ("who" if form == "named" else "person")
-    path.write_text(",person\na,1\nb,2\n")  # the column of persons is named as no other
-    found = read_persons(path)
-    assert (found.index.name, list(found.columns)) == ("_person", ["person"])
+@pytest.mark.parametrize(
+    ("covariates", "error", "words"),
+    [
+        ("weight", UsageError, "no column 'weight'"),
+        ("age age", UsageError, "named twice"),
+        ("id", InputError, "too many for 14 persons"),
+        ("gaps", InputError, "'NA18508' has no value of the covariate 'gaps'"),
+        ("huge", InputError, "'NA18508' has -1e308 as the covariate 'huge'"),
+        ("same", InputError, "covariate 'same' is the same for all persons"),
+    ],
+)
+def test_covariates_that_are_refused(persons, covariates, error, words):
+    table = persons.assign(id=persons.index, gaps=persons["age"], huge="1", same=["1", "1.0"] * 7)
+    table.loc["NA18508", ["gaps", "huge"]] = ["NA", "-1e308"]
+    with pytest.raises(error, match=words):
+        design_of(table, covariates.split())
 
 
 @pytest.mark.parametrize(
@@ -417,6 +389,10 @@ def test_person_tables_that_programs_write(persons, tmp_path, form):
     ],
 )
 def test_person_tables_that_are_refused(tmp_path, text, words):
-    (tmp_path / "p.tsv").write_text(text)
+    path = tmp_path / "p.tsv"
+    path.write_text(text)
     with pytest.raises(InputError, match=words):
-        read_persons(tmp_path / "p.tsv")
+        read_persons(path)
+    path.write_text(",person\na,1\nb,2\n")  # the column of persons is named as no other
+    found = read_persons(path)
+    assert (found.index.name, list(found.columns)) == ("_person", ["person"])
