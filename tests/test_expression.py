@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import decode_zoo as dz
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import (
-    MEDIAN,
-    make_targets,
-    read_expression,
-    split_by_chromosome,
-)
+from decode_zoo.expression import MEDIAN, make_targets, read_expression, split_by_chromosome
 
 
 def matrix(values, genes=None):
@@ -57,31 +51,29 @@ def test_scales_come_from_training_genes_only():
     assert [o.unit for o in first] == ["log2 fold change"] * 4 + ["log2 TPM"]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
-    ("text", "message", "line"),
+    ("text", "line", "message"),
     [
-        ("g\ta\nG1\t1\nG1\t2\n", "'G1' occurs twice", 3),
-        ("g\ta\nENSG00000000001.1\t1\nENSG00000000001.2\t2\n", "occurs twice", 3),
-        ("g\ta\nG1\t1_0\n", "not a finite number", 2),
-        ("g\tLiver\tLung\tLiver\nG1\t1\t2\t3\n", "column 'Liver' occurs twice", 1),
-        ("g\ta\t\nG1\t1\t2\n", "its name is empty", 1),
+        ("g\ta\nG1\t1\nG1\t2\n", 3, "gene 'G1' occurs twice"),
+        ("g\ta\nENSG00000000001.1\t1\nENSG00000000001.2\t2\n", 3, "occurs twice"),
+        ("g\ta\nG1\t1_0\n", 2, "not a finite number"),
+        ("g\tLiver\tLung\tLiver\nG1\t1\t2\t3\n", 1, "column 'Liver' occurs twice"),
+        ("g\ta\t\nG1\t1\t2\n", 1, "column '': its name is empty"),
+        # Names that no output can have:
+        ("g\tgene_id\nA\t1\n", 1, "column 'gene_id': .*another column"),
+        ("g\ta,b\nA\t1\n", 1, "column 'a,b': .*comma"),
+        ("g\tA\u2028B\nA\t1\n", 1, r"column 'A\\u2028B': .*cannot be printed"),
+        (f"g\t{'x' * 201}\nA\t1\n", 1, f"column '{'x' * 60}': .*200 characters"),
     ],
 )
-def test_bad_matrices(tmp_path, text, message, line):
+def test_bad_matrices(tmp_path, text, line, message):
     path = tmp_path / "m.tsv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8", newline="")
     with pytest.raises(InputError, match=message) as error:
         read_expression(path)
     assert str(path) in str(error.value)
-    assert error.value.line == line
-
-
-@pytest.mark.shared
-def test_the_tissue_matrix_reads_as_pandas_would(shared):
-    path = shared / "data" / "expression" / "gtex_tissue_log2tpm.tsv.gz"
-    found = read_expression(path)
-    assert found.shape == (24727, 53)
-    np.testing.assert_array_equal(found, pd.read_csv(path, sep="\t", index_col=0))
+    assert (error.value.line, error.value.exit_code) == (line, 4)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +82,6 @@ def test_the_tissue_matrix_reads_as_pandas_would(shared):
         ([[-1.0, 5]], "a b", {}, InputError, "negative"),
         ([[0.1, 0.2]], "a b", {}, InputError, "no gene exceeds"),
         ([[5.0, 6]], f"a {MEDIAN}", {}, InputError, f"'{MEDIAN}' has the name of the output"),
-        ([[5.0, 6]], "a a", {}, InputError, "column 'a' occurs twice"),
         ([[5.0, 6]], "a gene_id", {}, InputError, "its name "),
         ([[5.0, 6]], "a b", {"min_tpm": -1}, UsageError, "min_tpm"),
     ],
@@ -147,8 +138,7 @@ def test_split_is_a_partition_by_chromosome(chroms, seed):
     ("chosen", "error", "words"),
     [
         ({}, UsageError, r"test chromosome '1'[\s\S]*There are: 2, 10, X\."),
-        ({"test": ("X,2",)}, UsageError, "no name of a chromosome|No gene lies on"),
-        ({"test": ("",)}, UsageError, "no name of a chromosome|No gene lies on"),
+        ({"test": ("X,2",)}, UsageError, "no name of a chromosome"),
         ({"test": ("X",), "absent": ("chr",)}, UsageError, "no name of a chromosome"),
         ({"test": "10"}, UsageError, "not a single text"),
         ({"test": ("X",), "absent": ("chrX",)}, UsageError, "both tested on and left out"),
@@ -167,24 +157,3 @@ def test_chromosomes_that_would_split_nothing_are_refused(chosen, error, words):
 def test_a_gene_without_a_chromosome_is_in_no_part():
     with pytest.raises(InputError, match="gene b has no chromosome"):
         split_by_chromosome(["1", "", "2"], ["a", "b", "c"])
-
-
-# --- names of outputs ------------------------------------------------------------------
-
-ODD_NAMES = {
-    "gene_id": "another column",
-    "a,b": "comma",
-    "A\u2028B": "cannot be printed",
-    "x" * 201: "200 characters",
-}
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_a_column_that_no_output_can_be_named_by_is_refused_by_name(tmp_path, name):
-    path = tmp_path / "x.tsv"
-    path.write_text(f"gene\tLung\t{name}\nA\t1\t2\n", encoding="utf-8", newline="")
-    with pytest.raises(InputError, match=rf"x\.tsv, line 1: column .*{ODD_NAMES[name]}") as error:
-        dz.read_expression(path)
-    assert repr(name[:60]) in error.value.message
-    assert error.value.exit_code == 4

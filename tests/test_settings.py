@@ -10,44 +10,26 @@ import pytest
 from decode_zoo.errors import UsageError
 from decode_zoo.training.settings import RECIPES, default_settings, read_settings
 
-FAMILIES = pytest.mark.parametrize("family", sorted(RECIPES))
 
-
-@FAMILIES
-def test_every_field_is_a_setting_or_decided_by_repeats(family):
+@pytest.mark.parametrize("family", sorted(RECIPES))
+def test_every_field_is_a_setting_that_can_be_set_or_decided_by_repeats(family):
     recipe, settings = RECIPES[family], default_settings(family)
     names = [field.name for kind in (recipe.config, recipe.fit) for field in fields(kind)]
     assert len(names) == len(set(names))  # one name, one meaning
     assert set(names) - set(settings) == {"members", "seeds"} & set(names)
-    assert {type(value) for value in settings.values()} <= {bool, int, float}
-
-
-@FAMILIES
-def test_every_setting_can_be_set_to_its_default(family):
-    texts = [f"{name}={str(value).lower()}" for name, value in default_settings(family).items()]
+    texts = [f"{name}={str(value).lower()}" for name, value in settings.items()]
     assert read_settings(family, texts) == read_settings(family)
 
 
 @pytest.mark.parametrize(
     ("family", "texts", "repeats", "config", "fit"),
     [
-        ("decode", [], None, {}, {}),
         ("decode", [], 2, {}, {"seeds": (1, 2)}),  # candidates
-        (
-            "decode",
-            ["conv_relu=true", " patience = 4 "],
-            None,
-            {"conv_relu": True},
-            {"patience": 4},
-        ),
+        ("decode", ["conv_relu=true"], None, {"conv_relu": True}, {}),
+        ("decode", [" patience = 4 "], None, {}, {"patience": 4}),
         ("perceptron", [], None, {"members": 3}, {"seeds": (1, 2, 3)}),
-        (
-            "perceptron",
-            ["limit=5", "learning_rate=1e-3", "epochs=2"],
-            1,
-            {"limit": 5.0, "members": 1},
-            {"learning_rate": 1e-3, "epochs": 2, "seeds": (1,)},
-        ),
+        ("perceptron", ["limit=5"], 1, {"limit": 5.0, "members": 1}, {"seeds": (1,)}),
+        ("perceptron", ["epochs=2"], 1, {"members": 1}, {"epochs": 2, "seeds": (1,)}),
     ],
 )
 def test_settings_go_where_they_belong(family, texts, repeats, config, fit):
@@ -106,16 +88,13 @@ TRAIN = (
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--set", "max_epochs=1"], "Settings of perceptron, by default: "),  # by default
-        (["--family", "decode", "--set", "epochs=1"], "max_epochs=100"),
-        (["--set", "epochs=1", "--set", "epochs=2"], "given twice"),
-        (["--repeats", "0"], "--repeats"),
-        (["--repeats", "101"], "members"),
-        (["--family", "forest"], "--family"),
+        ("--set max_epochs=1", "Settings of perceptron, by default: "),  # by default
+        ("--family decode --set epochs=1", "max_epochs=100"),
+        ("--repeats 101", "members"),
     ],
 )
 def test_settings_are_judged_before_anything_is_read(call, tmp_path, options, words):
-    code, out, err = call(*TRAIN.split(), *options, "-o", tmp_path / "out")
+    code, out, err = call(*TRAIN.split(), *options.split(), "-o", tmp_path / "out")
     assert (code, out) == (2, "")
     assert words in err
     assert list(tmp_path.iterdir()) == []
@@ -129,7 +108,7 @@ def test_help_names_settings_and_numbers_that_there_are(call):
         assert set(line.split()) < set(default_settings(family))
     text = " ".join(out.split())
     members, candidates = (RECIPES[family].repeats for family in ("perceptron", "decode"))
-    assert f"members of a perceptron (default {members}), " in text
-    assert f"candidates of decode ({candidates})" in text
-    assert f"[default: {next(iter(RECIPES))}]" in text
-    assert f"--family [{'|'.join(RECIPES)}]" in text
+    assert (
+        f"members of a perceptron (default {members}), candidates of decode ({candidates})" in text
+    )
+    assert f"[{'|'.join(RECIPES)}] " in text
