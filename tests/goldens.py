@@ -22,6 +22,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -143,65 +145,43 @@ CASES |= {f"help-{verb.replace(' ', '-')}": f"{verb} --help" for verb in VERBS.s
 BAD = {
     "no-verb": "nothing",
     "no-option": f"predict --model {TISSUE} in/few.txt --bogus",
-    "no-model-option": "predict in/few.txt",
     "no-model": "predict --model nobody-v1 in/few.txt",
     "no-file": f"predict --model {TISSUE} in/absent.txt",
-    "no-genes": f"predict --model {TISSUE}",
     "no-output": f"predict --model {TISSUE} in/few.txt --outputs Livre",
-    "no-format": f"predict --model {TISSUE} in/few.txt -o @.docx",
-    "no-folder": f"predict --model {TISSUE} in/few.txt -o absent/@.tsv",
     "exists": f"predict --model {TISSUE} in/few.txt -o in/few.txt",
     "cuda": f"predict --model {TISSUE} in/few.txt --device cuda",
-    "cuda-numpy": f"predict --model {TISSUE} in/few.txt --device cuda --backend numpy",
     "lacking-tracks": f"predict --model {TISSUE} in/tiny.txt --features :build",
-    "empty-list": f"predict --model {TISSUE} in/empty.txt",
     "binary-list": f"predict --model {TISSUE} in/binary.txt",
     "gzip-broken": f"predict --model {TISSUE} in/broken.txt.gz",
-    "both-lists": f"predict --model {TISSUE} in/few.txt --all-genes",
     "bundle-json": "predict --model in/bad-json in/few.txt",
-    "bundle-field": "predict --model in/bad-field in/few.txt",
     "bundle-weights": "predict --model in/bad-weights in/few.txt",
     "bundle-onnx": "predict --model in/bad-onnx in/few.txt",
     "bundle-answers": "test in/bad-answers",
     "features-json": "features info in/bad-features",
     "top-zero": f"explain --model {TISSUE} in/few.txt --top 0",
-    "top-summary": f"explain --model {TISSUE} in/few.txt --top 3 --summary",
-    "no-by": f"explain --model {TISSUE} in/few.txt --by tissue",
-    "report-suffix": f"report --model {TISSUE} in/few.txt -o @.pdf",
     "report-study": f"report --model {TISSUE} in/few.txt --study data -o @.html",
-    "gtf-none": "features build --promoter data/promoter -o @",
     "gtf-wrong": "features build --gtf data/rna.tsv --promoter data/promoter -o @",
     "bed-wrong": "features build --gtf data/genes.gtf.gz --promoter in/bad.bed -o @",
     "merge-differs": "features merge :build hg38-open-v2 -o @",
     "train-columns": TRAIN.replace("in/tiny.tsv", "in/words.tsv") + " -o @",
     "train-set": f"{TRAIN} --set nonsense=1 -o @",
     "train-chrom": TRAIN.replace("--test-chrom 22", "--test-chrom X") + " -o @",
-    "train-ids": TRAIN.replace("in/tiny.tsv", "in/unknown.tsv") + " -o @",
     "cohort-negative": "cohort prepare in/negative.tsv --quantity counts -o @",
     "cohort-persons": "cohort prepare data/cohort/counts.tsv.gz --quantity counts"
     " --persons in/pairs.tsv -o @",
-    "cohort-words": "cohort prepare in/words.tsv --quantity tpm -o @",
-    "cohort-covariate": "cohort prepare data/cohort/counts.tsv.gz --quantity counts"
-    " --persons data/cohort/persons.tsv --covariates height -o @",
-    "finetune-quantity": "finetune in/lcl.tsv -o @",
     "finetune-base": f"finetune :cohort --base {DECODE} -o @",
     "evaluate-scale": f"evaluate in/tissue.tsv --model {TISSUE} -o @",
-    "evaluate-names": f"evaluate in/lcl.tsv --model {TISSUE} --scale log2 -o @",
     "pair-one": f"study pair LAPTM5 --model {PERSON} -o @",
     "knockout-regulator": f"study knockout --model {TISSUE} in/few.txt --regulators NOBODY -o @",
     "traits-trait": f"study traits --model {PERSON} :cohort --trait height -o @",
     "signature-columns": "study signature in/geo.tsv -o @",
-    "signature-empty": "study signature in/empty.txt -o @",
     "enrich-gmt": "study enrich --model de-prior-v1 --scores :explain-prior.tsv"
     " --gmt in/bad.gmt -o @",
     "ablation-scale": "study ablation in/tiny.tsv --features :build -o @",
     "mediation-pair": "study mediation :cohort --pair A --regulators SPI1 -o @",
     "fetch-none": "fetch nobody-v1",
-    "info-none": "info nobody-v1",
     "import-none": "cache import absent",
-    "import-empty": "cache import data",
     "publish-none": "publish data",
-    "publish-title": "publish :build --to @",
 }
 CASES |= {f"bad-{name}": arguments for name, arguments in BAD.items()}
 # Malformed registries are named by an environment variable, not by an argument.
@@ -244,10 +224,8 @@ def write_inputs(folder: Path) -> None:
     shutil.copytree(ROOT / "examples", made)
     rows = json.loads((ROOT / "zoo/features/hg38-open-v2/features.json").read_text())["rows"]
     chr1 = np.array(rows["ids"])[np.array(rows["chroms"]) == "1"].tolist()
-    with gzip.open(folder / "data/genes.gtf.gz", "rt") as lines:
-        tiny = sorted(
-            {match[1] for match in map(re.compile('gene_id "(.*?)"').search, lines) if match}
-        )
+    gtf = gzip.decompress((folder / "data/genes.gtf.gz").read_bytes()).decode()
+    tiny = sorted(set(re.findall('gene_id "(.*?)"', gtf)))
     counts = pd.read_csv(folder / "data/cohort/counts.tsv.gz", sep="\t", index_col=0)
     lists = {
         "list.txt": ["TP53", "ENSG00000139618.15", "nope", "TP53", "GATA1", "ENSG00000000003"],
@@ -255,7 +233,6 @@ def write_inputs(folder: Path) -> None:
         "tiny.txt": tiny[:5],
         "measured.txt": counts.index[::4].tolist(),
         "regulated.txt": ["STAT1", "IRF1", "IFIT1", "IFIT2", "IFIT3", "MX1", "OAS1", "ISG15"],
-        "empty.txt": [],
         "pairs.tsv": ["LAPTM5\tCD53", f"{counts.index[0]}\t{counts.index[1]}"],
         "above.tsv": ["gene\tx", "CTCF\t1", "YY1\t0.9", "SPI1\t0.1", "MAX\t0.7"],
         "sets.gmt": [
@@ -265,7 +242,6 @@ def write_inputs(folder: Path) -> None:
         "bad.gmt": ["only a name"],
         "bad.bed": ["chr21\t10\t5\tx\t0\t+", "chr21\tten\t20"],
         "words.tsv": ["gene\ta\tb", *(f"{gene}\thigh\tlow" for gene in tiny[:20])],
-        "unknown.tsv": ["gene\ta\tb", *(f"x{at}\t1\t2" for at in range(40))],
         "negative.tsv": ["gene\ta\tb\tc", *(f"{gene}\t-1\t2\t3" for gene in counts.index[:99])],
         "geo.tsv": ["ID\tadj.P.Val\tP.Value\tt", *(f"{g}\t0.01\t0.001\t5" for g in chr1[::3])],
         "degs.tsv": ["gene\tlog2FoldChange\tpvalue"]
@@ -287,11 +263,10 @@ def write_inputs(folder: Path) -> None:
     matrix("tissue.tsv", chr1[::15], ["Liver", "Lung", "Whole_Blood"])
     matrix("lcl.tsv", counts.index.tolist(), [f"P{at}" for at in range(6)])
     bundle = ROOT / "zoo/models" / DECODE
-    for name in ("json", "field", "weights", "onnx", "answers"):
+    for name in ("json", "weights", "onnx", "answers"):
         shutil.copytree(bundle, made / f"bad-{name}")
     text = (bundle / "manifest.json").read_text()
     (made / "bad-json/manifest.json").write_text(text[:-40])
-    (made / "bad-field/manifest.json").write_text(json.dumps(json.loads(text) | {"nonsense": 1}))
     (made / "bad-weights/weights.npz").write_bytes((bundle / "weights.npz").read_bytes()[:-500])
     (made / "bad-onnx/model.onnx").write_bytes(b"nonsense")
     changed = re.sub(r'("known_answers".*?)(\d\.\d{3})', r"\g<1>9\2", text, count=1, flags=re.S)
@@ -317,14 +292,12 @@ def run_tree(tree: Path, names: list[str], work: Path, keep: Path) -> None:
     environment |= {"DECODE_ZOO_OFFLINE": "1", "DECODE_ZOO_CACHE": str(run / "cache")}
     environment |= {"COLUMNS": "100", "SOURCE_DATE_EPOCH": "0", "CUDA_VISIBLE_DEVICES": ""}
     for at, name in enumerate(names, 1):
-        call, _, feed = (
-            re.sub(r"(?<= ):(?=\w)", "", CASES[name]).replace("@", name).partition(" < ")
-        )
-        own = dict(environment)
+        call = re.sub(r"(?<= ):(?=\w)", "", CASES[name]).replace("@", name)
+        call, _, feed = call.partition(" < ")
         registry = "data/toy/registry.yaml" if "toy-" in call else ""
         if name.startswith("bad-registry-"):
             registry = f"in/{name.removeprefix('bad-registry-')}.yaml"
-        own["DECODE_ZOO_REGISTRY"] = str(run / registry) if registry else ""
+        own = environment | {"DECODE_ZOO_REGISTRY": str(run / registry) if registry else ""}
         start = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "decode_zoo", *call.split()],
@@ -360,14 +333,12 @@ def cleaned(value: object) -> object:
         return {key: cleaned(part) for key, part in value.items() if key not in PASSING}
     if isinstance(value, list):
         return [cleaned(part) for part in value]
-    if isinstance(value, str) and value.startswith("{"):
-        try:
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        if value.startswith("{"):
             return cleaned(json.loads(value))
-        except ValueError:
-            return value
-    if isinstance(value, str):
-        return re.sub(r"^[\d.]+ GB; ", "", value)  # disk space, in `doctor`
-    return value
+    return re.sub(r"^[\d.]+ GB; ", "", value)  # disk space, in `doctor`
 
 
 def array_parts(name: str, array: np.ndarray) -> tuple[str, str, tuple[int, ...], object]:
@@ -384,16 +355,13 @@ def h5_parts(path: Path) -> list[object]:
     import h5py
 
     parts: list[object] = []
+
+    def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        parts.extend(array_parts(f"{name}@{key}", node.attrs[key]) for key in sorted(node.attrs))
+        if isinstance(node, h5py.Dataset):
+            parts.append(array_parts(name, node[()]))
+
     with h5py.File(path) as file:
-
-        def visit(name: str, node: object) -> None:
-            assert isinstance(node, h5py.Group | h5py.Dataset)
-            parts.extend(
-                array_parts(f"{name}@{key}", node.attrs[key]) for key in sorted(node.attrs)
-            )
-            if isinstance(node, h5py.Dataset):
-                parts.append(array_parts(name, node[()]))
-
         visit("", file)
         file.visititems(visit)
     return parts
@@ -403,19 +371,16 @@ def content(path: Path) -> object:
     """Return what a file says, so that equal content compares equal."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     if path.suffix in {".json", ".stdout"}:
-        try:
+        with suppress(ValueError):
             return cleaned(json.loads(data))
-        except ValueError:
-            return data
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return [array_parts(name, arrays[name]) for name in arrays.files]
     if path.suffix == ".parquet":
         frame = pd.read_parquet(path)
-        index = array_parts("index", frame.index.to_numpy())
-        return [index, *(array_parts(str(name), frame[name].to_numpy()) for name in frame)], [
-            str(kind) for kind in frame.dtypes
-        ]
+        columns = [("index", frame.index), *frame.items()]
+        arrays = [array_parts(str(name), column.to_numpy()) for name, column in columns]
+        return arrays, [str(kind) for kind in frame.dtypes]
     if path.suffix == ".h5ad":
         return h5_parts(path)
     return re.sub(MOMENT, b"", data) if path.suffix in WORDS else data
@@ -455,16 +420,15 @@ def compare(old: Path, new: Path, names: list[str]) -> Iterator[tuple[str, bool,
 
 def shown(old: object, new: object) -> Iterator[str]:
     """Yield a few lines that say how two contents differ."""
-    lines = []
+    texts = []
     for side in (old, new):
-        if isinstance(side, bytes) and b"\0" in side:
-            lines.append([f"{len(side)} bytes that are no text"])
-        elif isinstance(side, bytes):
-            lines.append(side.decode(errors="replace").splitlines())
+        if isinstance(side, bytes):
+            binary = f"{len(side)} bytes that are no text"
+            texts.append(binary if b"\0" in side else side.decode(errors="replace"))
         else:
-            lines.append(json.dumps(side, indent=1, default=repr).splitlines())
-    changes = (line for line in difflib.unified_diff(*lines, "old", "new", n=0, lineterm=""))
-    for _, line in zip(range(12), changes, strict=False):
+            texts.append(json.dumps(side, indent=1, default=repr))
+    lines = [text.splitlines() for text in texts]
+    for line in islice(difflib.unified_diff(*lines, "old", "new", n=0, lineterm=""), 12):
         yield f"    {line[:200]}"
 
 
@@ -493,10 +457,10 @@ def main() -> int:
         chosen += found
     names = ordered(chosen)
     old, new = typed.reuse_old or typed.work / "old", typed.work / "new"
-    lacking = [name for name in names if not (old / "log" / f"{name}.json").exists()]
     if not typed.reuse_old:
-        run_tree(typed.old.resolve(), names, typed.work, old)
-    elif lacking:
+        shutil.rmtree(old, ignore_errors=True)
+    lacking = [name for name in names if not (old / "log" / f"{name}.json").exists()]
+    if lacking:
         run_tree(typed.old.resolve(), ordered(lacking), typed.work, typed.work / "more")
         add_results(typed.work / "more", old)
     run_tree(typed.new.resolve(), names, typed.work, new)
