@@ -153,17 +153,6 @@ def test_https_goes_through_the_proxy_of_the_environment(call, behind, use):
 
 
 @pytest.mark.fault
-def test_proxy_that_puts_itself_in_between_is_refused(call, behind, use, files, tls):
-    _, proxy = behind
-    use("registry", f"https://{HOST}/good")
-    with Server(files, tls=tls[0]) as other:
-        proxy.elsewhere = other.url
-        assert "its certificate is not trusted" in refused(call)
-        assert targets(proxy) == [f"{HOST}:443"]
-        assert other.requests == []
-
-
-@pytest.mark.fault
 @either
 def test_proxy_that_refuses_is_named(call, behind, use, what):
     _, proxy = behind

@@ -171,7 +171,7 @@ def test_only_registered_names_are_opened(store, tmp_path, name):
     ["folder", "file URL", "good-without-length", "moved-for-good", "moved-with-endless-page"],
 )
 def test_files_are_brought_from_a_mirror_once(store, server, good, how):
-    mirrors = {"folder": f"{good}/", "file-URL": Path(good).as_uri()}
+    mirrors = {"folder": f"{good}/", "file URL": Path(good).as_uri()}
     mirrored = replace(store, mirrors=(mirrors.get(how, f"{server.url}/{how}"),))
     paths = mirrored.fetch("tissue-v1")
     assert paths == [store.cache / FOLDER / name for name in CONTENT]

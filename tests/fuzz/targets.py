@@ -59,18 +59,7 @@ def prepare(place: Path) -> None:
     shutil.copytree(ROOT / "tests/data/toy/models/toy-decode-v1", place / "bundle")
     arrays = {"a": np.arange(6, dtype=np.uint16).reshape(2, 3), "b/c": np.ones(4, np.float32)}
     write_arrays(place / "small.npz", arrays, compress=False)
-
-
-# -- good files ------------------------------------------------------------------------------------
-
-
-def array_of(folder: Path) -> bytes:
-    with zipfile.ZipFile(folder / "small.npz") as archive:
-        return archive.read("a.npy")
-
-
-def published(name: str) -> Callable[[Path], bytes]:
-    return lambda folder: (folder / name).read_bytes()
+    np.save(place / "small.npy", arrays["a"])
 
 
 # -- readers ---------------------------------------------------------------------------------------
@@ -126,27 +115,18 @@ def read_array(path: Path) -> None:
         array.copy(), array.sum() if array.dtype.kind in "iu" else None
 
 
+TABLE = {"file": "a.tsv", "caption": "c", "columns": ["x"], "rows": [["1"]]}
 SECTION = {
     "study": "knockout",
     "title": "T",
     "facts": {"Genes": "3"},
     "notes": ["n"],
     "pictures": [],
-    "tables": [
-        {
-            "file": "a.tsv",
-            "caption": "c",
-            "columns": ["x"],
-            "rows": [["1"]],
-            "n_rows": 1,
-            "n_columns": 1,
-        }
-    ],
+    "tables": [{**TABLE, "n_rows": 1, "n_columns": 1}],
 }
 
-
-# By the first part of a file's name: how it is read, and what a good one is.
-READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path], bytes]]] = {
+# By the first part of a file's name: how it is read, and a good one, or where `prepare` put it.
+READERS: dict[str, tuple[Callable[[Path], object], str, bytes | str]] = {
     "genes": (read_gene_list, "x.tsv", b'gene_id\tx\n"TP53"\t1\n# a\nGATA1,2\n\nIDS\n'),
     "gtf": (read_both_levels, "x.gtf", GTF.encode()),
     "bed": (read_bed, "x.bed", b"track x\nchr1\t10\t20\ta\t0\t+\nchr2\t30\t45\tb\t7\t-\n"),
@@ -161,11 +141,11 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | Callable[[Path],
     "gmt": (read_lists, "x.gmt", b"SPI1_K562\tx\tA\tb,1.0\t7\nMYC_\t\ta\told\t\n"),
     "ids": (read_ids, "x.tsv", b"alias\tgene_id\n7\tA\n8\tA\n8\tB\n"),
     "expression": (read_targets, "x.tsv", b'gene\tLiver\t"Lung"\nA.1\t1.5\t+2e-1\nB\t7\t30\n'),
-    "npz": (read_arrays, "x.npz", published("small.npz")),
-    "npy": (read_array, "x.npy", array_of),
-    "pooled": (read_set, "set/features.json", published("set/features.json")),
-    "manifest": (read_manifest, "bundle/manifest.json", published("bundle/manifest.json")),
-    "graph": (read_graph, "x.onnx", published("bundle/model.onnx")),
+    "npz": (read_arrays, "x.npz", "small.npz"),
+    "npy": (read_array, "x.npy", "small.npy"),
+    "pooled": (read_set, "set/features.json", "set/features.json"),
+    "manifest": (read_manifest, "bundle/manifest.json", "bundle/manifest.json"),
+    "graph": (read_graph, "x.onnx", "bundle/model.onnx"),
     "counts": (read_grid, "x.tsv", b"gene\ta\tb\nA.1\t3\t0\nB\t7\t30\n"),
     "persons": (read_persons, "x.tsv", b"person\tsex\tage\na\tF\t50-59\nb\tM\t\n"),
     "codes": (read_codes, "x.tsv", b"code\tperson\nP1\tA\nP2\tB\n"),
@@ -201,8 +181,8 @@ NASTY = [
 
 
 def good_file(reader: str, folder: Path) -> bytes:
-    source = READERS[reader][2]
-    return source(folder) if callable(source) else source
+    good = READERS[reader][2]
+    return (folder / good).read_bytes() if isinstance(good, str) else good
 
 
 def read_cleanly(reader: str, data: bytes, folder: Path) -> None:
