@@ -271,7 +271,7 @@ def test_other_column_types_and_no_rows(tmp_path):
         assert (tmp_path / "o.tsv").read_text() == head + expected
 
 
-def test_parquet(tmp_path, frame):
+def test_parquet_keeps_the_table_provenance_and_units(tmp_path, frame):
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "o.parquet"
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
@@ -281,7 +281,7 @@ def test_parquet(tmp_path, frame):
     assert schema.field("Liver").metadata[b"unit"] == b"log2"
 
 
-def test_h5ad(tmp_path, frame):
+def test_h5ad_has_numbers_ids_units_and_provenance(tmp_path, frame):
     anndata = pytest.importorskip("anndata")
     path, outputs = tmp_path / "o.h5ad", ["Liver", "Brain - Cortex"]
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
