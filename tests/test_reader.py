@@ -61,15 +61,11 @@ def test_all_readers_take_a_table_in_any_dress(tmp_path, dress):
         assert read_gene_list(path) == ["TP53", "ALB"]
 
 
-# Blanks around cells do not count, a row without a cell is blank.
-CELLS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="\ufeff#"),
-    min_size=1,
-    max_size=6,
-)
+# Signs that mean something to a reader, and letters of one to four bytes.
+CELLS = st.text(st.sampled_from("aZ01.,;:'\"\\|/-+=é漢😀"), min_size=1, max_size=6)
 
 
-@settings(max_examples=25)
+@settings(max_examples=200)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n))))
 def test_what_csv_writes_is_read(rows):
     header = ["gene", *(f"c{i}" for i in range(len(rows[0]) - 1 if rows else 1))]
