@@ -2,7 +2,8 @@
 
 The first part of a path says how: ``/truncated/models/tissue-v1/weights.npz`` is answered in the
 way ``truncated`` with the file that is registered as ``weights.npz``. A way is an entry of
-`ANSWERS` or `MOVED`, or a method of `Handler`; with ``-once`` behind it, the second answer is good.
+`ANSWERS`, `UNSIZED` or `MOVED`, or a method of `Handler`; with ``-once`` behind it, the second
+answer is good.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ ANSWERS = {
     "limited-for-hours": lambda data: (b"no\n", 429, {"Retry-After": "7200"}),
     "truncated": lambda data: (data[:-1], 200, {"Content-Length": str(len(data))}),
     "to-file": lambda data: (b"", 302, {"Location": "file:///etc/hostname"}),
+}
+# Answers without one: the body.
+UNSIZED = {
+    "good-without-length": lambda data: data,
+    "truncated-without-length": lambda data: data[:-1],
+    "longer": lambda data: data + b"!",
 }
 # Redirects: the way that they lead to, and what stands behind the path.
 MOVED = {
@@ -115,6 +122,9 @@ class Handler(BaseHTTPRequestHandler):
         elif how in ANSWERS:
             body, status, headers = ANSWERS[how](data)
             self.whole(body, status, **headers)
+        elif how in UNSIZED:
+            self.begin()
+            self.wfile.write(UNSIZED[how](data))
         else:
             getattr(self, how.replace("-", "_"))(data)
 
@@ -154,16 +164,6 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(pause)
 
     # --- without a length --------------------------------------------------------------
-
-    def good_without_length(self, data):
-        self.begin()
-        self.wfile.write(data)
-
-    def truncated_without_length(self, data):
-        self.good_without_length(data[:-1])
-
-    def longer(self, data):
-        self.good_without_length(data + b"!")
 
     def endless(self, data):
         self.begin()

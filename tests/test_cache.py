@@ -12,7 +12,7 @@ import pytest
 
 from decode_zoo import files
 from decode_zoo import parcel as parcel_module
-from decode_zoo.artifact import Artifact, hash_file
+from decode_zoo.artifact import Artifact
 from decode_zoo.cache import clean, removable, survey
 from decode_zoo.errors import ArtifactError, VerificationError
 from decode_zoo.parcel import pack, unpack
@@ -224,13 +224,12 @@ def test_clean_removes_what_nobody_can_use_and_what_was_asked_for(
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("place", ["models", "models/tissue-v1", WEIGHTS])
-def test_clean_follows_no_link_to_another_folder(store, carried, place):
-    (store.cache / place).parent.mkdir(parents=True)
-    (store.cache / place).symlink_to(carried / place)
+def test_clean_follows_no_link_to_another_folder(store, carried):
+    store.cache.mkdir()
+    (store.cache / "models").symlink_to(carried / "models")
     clean(removable(survey(store), everything=True))
     assert places(carried) == sorted(CONTENT)
-    assert (store.cache / place).is_symlink()
+    assert (store.cache / "models").is_symlink()
 
 
 @pytest.mark.fault
@@ -302,10 +301,9 @@ def test_what_is_strange_in_the_place_of_a_file_is_left(
 def test_export_is_a_mirror_with_a_registry_and_an_import_of_it_the_same_cache(
     call, full, tmp_path
 ):
-    usb = tmp_path / "usb"
+    usb = tmp_path / "usb, of a lab"
     code, out, err = call("cache", "export", usb)
-    assert code == 0
-    assert out.splitlines()[-1] == f"{WEIGHTS}\t0.0 MB"
+    assert (code, out.splitlines()[-1]) == (0, f"{WEIGHTS}\t0.0 MB")
     assert f"5 files, 0.0 MB in {usb}" in err
     assert places(usb) == [*sorted(CONTENT), "registry.yaml"]
     registry = load_registry(usb / "registry.yaml")
@@ -314,8 +312,7 @@ def test_export_is_a_mirror_with_a_registry_and_an_import_of_it_the_same_cache(
     assert elsewhere.locate("tissue", "weights.npz").read_bytes() == CONTENT[WEIGHTS]
     there = replace(full, cache=tmp_path / "there")
     unpack(there, usb)
-    assert places(there.cache) == sorted(CONTENT)
-    assert all(hash_file(there.cache / p) == hash_file(full.cache / p) for p in CONTENT)
+    assert {place: (there.cache / place).read_bytes() for place in places(there.cache)} == CONTENT
 
 
 def test_export_takes_bundled_files_and_says_what_is_not_here(call, store, use, tmp_path):
@@ -400,15 +397,6 @@ def test_export_whose_folder_was_forgotten_makes_none(call, full, tmp_path, monk
     assert (tmp_path / "sites").is_dir()
 
 
-@pytest.mark.parametrize("name", ["~", "https:", "a b, c"])
-def test_odd_names_of_folders_mean_just_that(full, tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    pack(full, name)
-    assert places(tmp_path / name) == [*sorted(CONTENT), "registry.yaml"]
-    there = replace(full, cache=tmp_path / "there")
-    assert len(unpack(there, name).files) == len(CONTENT)
-
-
 # --- import ------------------------------------------------------------------------
 
 
@@ -416,14 +404,12 @@ def test_import_takes_verified_files_once_and_opens_no_socket(call, store, carri
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, None)
     code, out, err = call("cache", "import", carried)
-    assert (code, out.count("\n")) == (0, 5)
-    assert "5 files verified and taken into" in err
+    assert (code, out.count("\n"), "5 files verified and taken into" in err) == (0, 5, True)
     assert places(store.cache) == sorted(CONTENT)
-    kept = {place: (store.cache / place).stat().st_mtime_ns for place in CONTENT}
+    kept = [(store.cache / place).stat().st_mtime_ns for place in CONTENT]
     code, out, err = call("cache", "import", carried)
-    assert (code, out) == (0, "")
-    assert "5 verified and here already" in err
-    assert {place: (store.cache / place).stat().st_mtime_ns for place in CONTENT} == kept
+    assert (code, out, "5 verified and here already" in err) == (0, "", True)
+    assert [(store.cache / place).stat().st_mtime_ns for place in CONTENT] == kept
 
 
 def test_import_heals_a_damaged_cache_and_leaves_bundled_files_out(store, tmp_path, carried):
