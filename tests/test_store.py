@@ -578,7 +578,7 @@ def test_user_without_a_home_needs_a_cache_only_to_fetch(call, monkeypatch, cach
         monkeypatch.delenv(name, raising=False)
     if cache:
         monkeypatch.setenv("DECODE_ZOO_CACHE", cache)
-    for line in ("ls", "info gtex-tissue-v1", "fetch gtex-tissue-v1"):
+    for line in ("ls", "info gtex-tissue-v1", "verify gtex-tissue-v1", "fetch gtex-tissue-v1"):
         code, _, err = call(*line.split())
         assert (code, err) == (0, "")
     for line in ("path", "ls", "clean", "import ."):
