@@ -96,14 +96,13 @@ def test_strongest_regulators_are_those_of_explain(page, model):
     steps = arrays["steps"].reshape(4, 3)
     listed = arrays["top"].reshape(4, 3, k)
     scores = arrays["topScores"].reshape(4, 3, k)
-    for i, gene in enumerate(FOUND):
-        for j, output in enumerate(OUTPUTS):
-            own = top[(top["symbol"] == gene) & (top["output"] == output)]
-            n = len(own)
-            assert [data["regulators"][r] for r in listed[i, j, :n]] == own["regulator"].tolist()
-            off = scores[i, j, :n] * steps[i, j] - own["score"]
-            assert np.abs(off.to_numpy()).max(initial=0) <= steps[i, j] / 2 + 1e-6
-            assert (listed[i, j, n:] == 65535).all()
+    for i, j in np.ndindex(4, 3):
+        own = top[(top["symbol"] == FOUND[i]) & (top["output"] == OUTPUTS[j])]
+        n = len(own)
+        assert [data["regulators"][r] for r in listed[i, j, :n]] == own["regulator"].tolist()
+        off = scores[i, j, :n] * steps[i, j] - own["score"]
+        assert np.abs(off.to_numpy()).max(initial=0) <= steps[i, j] / 2 + 1e-6
+        assert (listed[i, j, n:] == 65535).all()
     assert steps.min() == np.float32(1e-4)
 
 
@@ -127,36 +126,31 @@ def test_places_are_those_of_explain_by_position(page, model):
     table["side"] = np.where(table["class"].isin(["TF", "chromatin"]), 0, 1)
     by = ["symbol", "output", "class", "regulator", "side", "bin"]
     expected = table.groupby(by, observed=True)["score"].sum()
-    ends = np.cumsum(arrays["placeCounts"]).reshape(n, m, k)
     steps, top = arrays["steps"].reshape(n, m), arrays["top"].reshape(n, m, k)
-    for i, j, rank in np.ndindex(n, m, k):
-        stop = ends[i, j, rank]
-        start = stop - arrays["placeCounts"].reshape(n, m, k)[i, j, rank]
+    ends = np.cumsum(arrays["placeCounts"])
+    assert ends[-1] == len(arrays["places"]) > 100
+    shown = (np.split(arrays[name], ends[:-1]) for name in ("places", "placeScores"))
+    for (i, j, rank), places, scores in zip(np.ndindex(n, m, k), *shown, strict=True):
         if (regulator := top[i, j, rank]) == 65535:
-            assert start == stop
+            assert not places.size
             continue
         kind = data["classes"][data["regulatorClass"][regulator]]
         own = expected.loc[FOUND[i], OUTPUTS[j], kind, data["regulators"][regulator]]
-        places = arrays["places"][start:stop]
         found = list(zip((places % 2).tolist(), (places // 2).tolist(), strict=True))
         assert found
         assert sorted(found) == sorted(own.index)
-        off = arrays["placeScores"][start:stop] * steps[i, j] - own.loc[found]
-        assert np.abs(off).max() <= steps[i, j] / 2 + 1e-6
-    assert ends[-1, -1, -1] == len(arrays["places"]) > 100
+        assert np.abs(scores * steps[i, j] - own.loc[found]).max() <= steps[i, j] / 2 + 1e-6
 
     bins = arrays["profileBins"].reshape(n, 2)
-    assert (bins[:, 0] == 30).all()
-    assert bins[:, 1].tolist() == [-(-length // 100) for length in data["rnaLengths"]]
-    place = 0
-    for i, j, side in np.ndindex(n, m, 2):
+    assert bins.tolist() == [[30, -(-length // 100)] for length in data["rnaLengths"]]
+    lengths = np.broadcast_to(bins[:, None, :], (n, m, 2)).ravel()
+    assert lengths.sum() == len(arrays["profiles"])
+    profiles = np.split(arrays["profiles"], np.cumsum(lengths)[:-1])
+    for (i, j, side), profile in zip(np.ndindex(n, m, 2), profiles, strict=True):
         own = table[(table["symbol"] == FOUND[i]) & (table["output"] == OUTPUTS[j])]
         own = own[own["side"] == side]
         sums = np.bincount(own["bin"], own["score"], bins[i, side])
-        found = arrays["profiles"][place : place + bins[i, side]] * steps[i, j]
-        assert np.abs(found - sums).max() <= steps[i, j] / 2 + 1e-5
-        place += bins[i, side]
-    assert place == len(arrays["profiles"])
+        assert np.abs(profile * steps[i, j] - sums).max() <= steps[i, j] / 2 + 1e-5
 
 
 def test_steps_hold_in_16_bits():
