@@ -53,9 +53,7 @@ main()
 
 
 @pytest.fixture
-def server(monkeypatch):
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
+def server():
     with Server(CONTENT) as server:
         yield server
 
