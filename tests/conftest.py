@@ -38,7 +38,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no shared/ folder beside the checkout")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of raw data beside the checkout; for tests marked ``shared``."""
     return SHARED

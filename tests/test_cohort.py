@@ -253,7 +253,7 @@ def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
         assert ((shares >= 0) & (shares <= 1 + 1e-9)).all()
     assert svg_file(figures.components(quality))
     cases = ((["1", "1.0"], False), (["1", "2"], True), (["1", "NA"], False), (["NA", "NA"], False))
-    for values, varies in cases:
+    for values, varies in (*cases, (["1", "-nan"], True)):  # the last is a word
         assert trait_of(persons.assign(x=values * 7), "x").varies == varies
 
 

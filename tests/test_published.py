@@ -17,7 +17,7 @@ from conversion import publish
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
 from decode_zoo.layout import SIDES
 from decode_zoo.registry import load_registry
-from decode_zoo.training.dataset import Selection, make_dataset
+from decode_zoo.training.dataset import Selection, known_genes, make_dataset, split_genes
 from decode_zoo.training.perceptron import standardisation_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,13 +68,18 @@ def test_scores_on_card_and_readme_are_those_measured():
     assert line in README
 
 
+@pytest.fixture(scope="module")
+def tissues(shared):
+    return dz.read_expression(shared / "data/expression/gtex_tissue_log2tpm.tsv.gz")
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", MODELS)
-def test_the_training_never_saw_chr1_or_chr8(shared, name):
+def test_the_training_never_saw_chr1_or_chr8(tissues, name):
     """Split and scales of the manifest, recomputed from the data without the held-out genes."""
     manifest = dz.load(name).manifest
     features = dz.load_features(manifest.features["id"])
-    matrix = dz.read_expression(shared / "data/expression/gtex_tissue_log2tpm.tsv.gz")
+    matrix = tissues.copy()
     chroms = dict(zip(features.rows.ids, features.rows.chroms, strict=True))
     where = np.array([chroms.get(gene, "") for gene in matrix.index])
     assert not (where == "8").any()
@@ -83,22 +88,18 @@ def test_the_training_never_saw_chr1_or_chr8(shared, name):
         for key, value in manifest.training["selection"].items()
     }
     assert (recorded["test"], recorded["absent"]) == (("1",), ("8",))
-    kernels = manifest.network.kernels
+    selection = Selection(**recorded)
     limit = 2.0 if manifest.family == "decode" else MIN_TPM
-
-    def dataset_of(expression):
-        targets = dz.make_targets(expression, min_tpm=limit)
-        return make_dataset(features, targets, kernels, Selection(**recorded))
-
-    whole = dataset_of(matrix)
-    counts = manifest.training["genes"]
+    targets, rows = known_genes(features, dz.make_targets(matrix, min_tpm=limit))
+    split, counts = split_genes(features, targets, rows, selection), manifest.training["genes"]
     for part in ("training", "validation", "test"):
-        assert len(getattr(whole.split, part)) == counts[part]
-    assert whole.outputs == manifest.outputs
+        assert len(getattr(split, part)) == counts[part]
+    assert targets.outputs(split.training) == manifest.outputs
     # Noise on chr1 changes nothing that training uses.
     held = np.random.default_rng(0).uniform(-2, 12, ((where == "1").sum(), matrix.shape[1]))
     matrix.loc[where == "1"] = held
-    noisy = dataset_of(matrix)
+    targets = dz.make_targets(matrix, min_tpm=limit)
+    noisy = make_dataset(features, targets, manifest.network.kernels, selection)
     assert noisy.outputs == manifest.outputs
     scale = noisy.scale
     if manifest.family == "perceptron":
