@@ -30,10 +30,9 @@ from scipy.special import log_ndtr, ndtri
 
 import decode_zoo as dz
 from decode_zoo.genesets import read_gmt
-from decode_zoo.studies.signature import reference as package
+from decode_zoo.studies.signature import scene as package
 from decode_zoo.studies.signature import scores as mode
-from decode_zoo.studies.signature.reference import Reference
-from decode_zoo.studies.signature.scene import Scene, key_of, make_scene
+from decode_zoo.studies.signature.scene import Reference, Scene, key_of, make_scene
 from decode_zoo.studies.signature.scores import Evidence
 
 FloatArray = npt.NDArray[np.float64]

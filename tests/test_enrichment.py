@@ -27,8 +27,8 @@ from decode_zoo.studies.enrichment import (
     study_enrichment,
 )
 from decode_zoo.studies.enrichment.comparison import compare_lists, gsea, over_representation
+from decode_zoo.studies.enrichment.inputs import choose_outputs
 from decode_zoo.studies.enrichment.ranking import Ranking, Regulators, importance, residual_ranks
-from decode_zoo.studies.enrichment.scores import choose_outputs
 
 for package in ("gseapy", "jinja2", "matplotlib"):
     pytest.importorskip(package)
@@ -680,28 +680,3 @@ def test_faults_end_with_a_code_and_leave_nothing(
     code, _, err = run(*options.split(), compared=bool(options))
     assert (code, message in err) == (expected, True), err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.shared
-def test_real_gene_sets_and_lists(model, scores, shared):
-    from decode_zoo.genes import read_gene_list
-    from decode_zoo.genesets import read_gmt
-
-    folder = shared / "data" / "genesets"
-    essential = tuple(read_gene_list(folder / "lists" / "mgi_essential.tsv"))
-    lists = [
-        ListedGenes("essential", essential),
-        read_listed_above(folder / "exac_pli.tsv.gz", "pLI", 0.99),
-    ]
-    libraries = {"kegg": read_gmt(folder / "kegg_2016.gmt.gz")}
-    scope = Scope(permutations=50)
-    found = study_enrichment(model, scores, libraries=libraries, lists=lists, scope=scope)
-    # Counted by symbols alone, which miss few.
-    n = found.lists.set_index(["classes", "list"])["n"]
-    tfs = set(found.rankings[1].table["symbol"])
-    assert 0 <= n["TF", "essential"] - len(tfs & set(essential)) <= 5
-    pli = pd.read_csv(folder / "exac_pli.tsv.gz", sep="\t")
-    high = tfs & set(pli["gene"][pli["pLI"] > 0.99])
-    assert 0 <= n["TF", "exac_pli: pLI > 0.99"] - len(high) <= 10
-    assert found.numbers["libraries"]["kegg"]["unknown"] < 0.05 * 7010
-    assert found.gsea.groupby("classes").size()["TF"] > 20

@@ -13,9 +13,8 @@ from scipy import stats
 
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.evaluation import compare_donors, evaluate
-from decode_zoo.evaluation.agreement import gene_agreement
+from decode_zoo.evaluation.agreement import donor_of, gene_agreement
 from decode_zoo.evaluation.comparison import evaluate_model, held_out_genes
-from decode_zoo.evaluation.donors import donor_of
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.metrics import auroc
 

@@ -17,7 +17,7 @@ from decode_zoo.cohort import read_grid, read_persons
 from decode_zoo.errors import InputError
 from decode_zoo.genes import read_gene_list
 from decode_zoo.reader import Table, number_in
-from decode_zoo.studies.enrichment.lists import read_listed_above
+from decode_zoo.studies.enrichment.inputs import read_listed_above
 
 PLAIN = "gene\ta b\tc\nTP53\t1\t-2.5e0\nALB\t3\t4\n"
 DRESS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -167,18 +166,6 @@ def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
     assert study.scores.index.tolist() == study.regulators["name"].tolist()
 
 
-def test_blocks_of_genes_do_not_show(model, relate, study, monkeypatch):
-    from decode_zoo import explainer
-
-    n_features = len(model.explainer(outputs=study.design.persons).resolution.features)
-    monkeypatch.setattr(explainer, "_SUMMED", 7 * n_features * N_PERSONS)
-    seen = []
-    other = relate(covariates=["age"], progress=lambda done, total: seen.append((done, total)))
-    np.testing.assert_allclose(other.scores, study.scores, rtol=1e-5, atol=1e-9)
-    assert seen[-1] == (25, 25)
-    assert len(seen) == 4
-
-
 def test_scores_over_related_genes_only(cohort, relate):
     found = relate(regulator_genes="de")
     related = int((found.expression["q"] <= 0.05).sum())
@@ -192,17 +179,6 @@ def test_scores_over_related_genes_only(cohort, relate):
 def test_chosen_genes(cohort, relate):
     genes = list(cohort[0].index[20:])
     assert relate(genes=[*genes, "nonsense"]).expression["name"].tolist() == genes
-
-
-def test_genes_of_a_split_that_is_not_by_chromosome(model, cohort, relate):
-    def trained(**training):
-        return replace(model, manifest=replace(model.manifest, training=training))
-
-    genes = sorted(cohort[0].index[5:20])
-    found = relate(model=trained(selection={"test": []}, test_genes=genes))
-    assert sorted(found.expression["name"]) == genes
-    with pytest.raises(UsageError, match="does not say which genes it was tested on"):
-        relate(model=trained())
 
 
 def test_persons_are_matched_by_name(cohort, relate):

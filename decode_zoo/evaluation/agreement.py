@@ -1,7 +1,9 @@
-"""Agreement of predictions with measurements over genes, over outputs, and with other outputs."""
+"""Agreement of predictions with measurements: over genes, over outputs, and between donors."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +12,25 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from decode_zoo.errors import InputError
 from decode_zoo.expression import MEDIAN
-from decode_zoo.metrics import column_correlation, false_discovery, score
+from decode_zoo.metrics import auroc, column_correlation, false_discovery, score
 
-__all__ = ["Evaluation", "cross_spearman", "evaluate", "gene_agreement"]
+__all__ = [
+    "DonorConcordance",
+    "Evaluation",
+    "compare_donors",
+    "cross_spearman",
+    "donor_of",
+    "evaluate",
+    "gene_agreement",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
 _FDR = 0.05
+_FIELDS = re.compile(r"[-.]")
 _NULLS = 10
-# Of ranks and of products of them at once.
 _FEWEST = 3
 
 
@@ -59,8 +70,6 @@ def evaluate(
     """
     if not (predicted.index.equals(measured.index) and predicted.columns.equals(measured.columns)):
         raise ValueError("predictions and measurements are of other genes or outputs")
-    if len(predicted) < _FEWEST:
-        raise ValueError(f"{len(predicted)} genes are too few to correlate")
     names = [str(name) for name in predicted.columns]
     rng = np.random.default_rng(seed)
     folds = [name for name in names if name != MEDIAN]
@@ -171,3 +180,55 @@ def _mean(values: npt.ArrayLike | pd.Series[float]) -> float:
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     return float(known.mean()) if known.size else float("nan")
+
+
+@dataclass(frozen=True)
+class DonorConcordance:
+    """Mean correlation over genes of two tissues' fold changes, in pairs of one donor and of two.
+
+    `area` is that under the ROC curve by which the former are told from the latter, and its
+    interval.
+    """
+
+    genes: int
+    same_pairs: int
+    other_pairs: int
+    same: float
+    others: float
+    area: tuple[float, float, float]
+
+
+def donor_of(sample: str) -> str:
+    """Return the donor of a GTEx sample: the first two fields of its name."""
+    return "-".join(_FIELDS.split(sample)[:2])
+
+
+def compare_donors(
+    one: pd.DataFrame, other: pd.DataFrame, donors: Mapping[str, str] | None = None
+) -> DonorConcordance:
+    """Compare two tissues' fold changes (paper, Figure 4b), of shape (n_genes, n_samples).
+
+    The donor of a sample is that of `donors`, or the first two fields of its GTEx name.
+    """
+    genes = one.index.intersection(other.index)
+    if len(genes) < 3:
+        raise InputError(f"the two share {len(genes)} genes")
+    known = donors or {}
+    names = [
+        np.array([known.get(str(c), donor_of(str(c))) for c in frame.columns])
+        for frame in (one, other)
+    ]
+    same = names[0][:, None] == names[1][None, :]
+    if not same.any():
+        raise InputError(
+            "the two share no donor", remedy="Give a table of samples and their donors (--donors)."
+        )
+    rho = cross_spearman(one.loc[genes].to_numpy(float), other.loc[genes].to_numpy(float))
+    return DonorConcordance(
+        len(genes),
+        int(same.sum()),
+        int((~same).sum()),
+        float(np.nanmean(rho[same])),
+        float(np.nanmean(rho[~same])),
+        auroc(np.nan_to_num(rho.ravel()), same.ravel()),
+    )

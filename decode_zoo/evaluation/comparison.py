@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from decode_zoo import html
 from decode_zoo.errors import InputError, UsageError
-from decode_zoo.evaluation.agreement import Evaluation, evaluate
-from decode_zoo.evaluation.donors import DonorConcordance, compare_donors
-from decode_zoo.evaluation.page import render
+from decode_zoo.evaluation.agreement import (
+    DonorConcordance,
+    Evaluation,
+    compare_donors,
+    evaluate,
+)
 from decode_zoo.expression import MEDIAN, Targets
 from decode_zoo.files import sha256_of
 from decode_zoo.layout import SIDES
@@ -92,6 +96,9 @@ def fill_evaluation(
     donors: Mapping[str, DonorConcordance] | None = None,
 ) -> None:
     """Write tables, summary and page into a folder; `genes` describes in words which genes."""
+    html.check_packages("explain,report", "jinja2", "matplotlib")
+    from decode_zoo.evaluation import figures
+
     facts = {name: asdict(each) for name, each in (donors or {}).items()}
     record = provenance(
         command,
@@ -99,7 +106,21 @@ def fill_evaluation(
         genes=genes,
         inputs={file.name: sha256_of(file) for file in inputs},
     )
-    page = render(found, record, facts or None)
+    pictures = {"controls": figures.controls(found), "genes": figures.genes(found)}
+    if len(found.matrix) > 1:
+        pictures["matrix"] = figures.matrix(found)
+    if MEDIAN in found.predicted:
+        pictures["median"] = figures.median(found)
+    page = html.render(
+        "evaluation.html.j2",
+        record,
+        pictures=pictures,
+        summary=found.summary,
+        outputs=found.outputs.to_dict("records"),
+        donors=facts or None,
+        model=model.id,
+        chosen=genes,
+    )
     for name, table in (
         ("outputs.tsv", found.outputs),
         ("genes.tsv", found.genes),

@@ -32,8 +32,7 @@ from decode_zoo.layout import SIDES
 from decode_zoo.manifest import Manifest
 from decode_zoo.registry import load_registry
 from decode_zoo.sites import SiteFile, Track, find_site_files, read_sites
-from decode_zoo.studies.enrichment.lists import read_listed_above
-from decode_zoo.studies.enrichment.scores import read_scores
+from decode_zoo.studies.enrichment.inputs import read_listed_above, read_scores
 from decode_zoo.studies.findings import read_section
 from decode_zoo.studies.signature import read_signature
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from decode_zoo.errors import InputError
-from decode_zoo.evaluation.donors import donor_of
+from decode_zoo.evaluation.agreement import donor_of
 from decode_zoo.expression import Targets, make_targets
 from decode_zoo.inputs import BoundFeatures
 from decode_zoo.layout import SIDES

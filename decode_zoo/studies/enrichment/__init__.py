@@ -1,7 +1,11 @@
 """Enrichment: what the regulators that a model uses most have in common."""
 
-from decode_zoo.studies.enrichment.lists import ListedGenes, read_listed_above
-from decode_zoo.studies.enrichment.scores import mean_scores, read_scores
+from decode_zoo.studies.enrichment.inputs import (
+    ListedGenes,
+    mean_scores,
+    read_listed_above,
+    read_scores,
+)
 from decode_zoo.studies.enrichment.study import EnrichmentStudy, Scope, study_enrichment
 
 __all__ = [

@@ -83,7 +83,7 @@ class Ranking:
         return self.table[name].to_numpy(np.float64)
 
     def rows(self, genes: Iterable[str | None]) -> IntArray:
-        """Find the rows of genes (`lists.keys_of`), ascending, each once; others have none."""
+        """Find the rows of genes (`inputs.keys_of`), ascending, each once; others have none."""
         found = {self._place[gene] for gene in genes if gene in self._place}
         return np.array(sorted(found), np.int64)
 

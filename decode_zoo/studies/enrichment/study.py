@@ -25,9 +25,13 @@ from decode_zoo.genesets import GeneSet
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain
 from decode_zoo.studies.enrichment.comparison import compare_lists, gsea, over_representation
-from decode_zoo.studies.enrichment.lists import ListedGenes, keys_of, unknown_of
+from decode_zoo.studies.enrichment.inputs import (
+    ListedGenes,
+    choose_outputs,
+    keys_of,
+    unknown_of,
+)
 from decode_zoo.studies.enrichment.ranking import CLASSES, FEWEST, Ranking, Regulators
-from decode_zoo.studies.enrichment.scores import choose_outputs
 from decode_zoo.studies.findings import Findings, check_extras
 
 __all__ = ["EnrichmentStudy", "Scope", "study_enrichment"]
@@ -63,7 +67,7 @@ class Scope:
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse what cannot be meant: raises UsageError."""
+        """Raise UsageError if this cannot be meant."""
         if self.classes is not None and (
             not self.classes
             or len(set(self.classes)) < len(self.classes)
@@ -208,22 +212,20 @@ def study_enrichment(
 ) -> EnrichmentStudy:
     """Compare gene sets and lists of genes with the importance of a model's regulators.
 
-    Scores are of `scores.mean_scores` or `scores.read_scores`, outputs as for
-    `scores.choose_outputs`. Each library of gene sets has false discovery rates of its own. Raises
-    UsageError if there is nothing to compare with, two lists have one name, an output is unknown,
-    or more regulators are to be at the top than there are, InputError if the scores are not of this
+    Scores are of `mean_scores` or `read_scores`, outputs as for `choose_outputs`. Each library of
+    gene sets has false discovery rates of its own. Raises InputError if the scores are not of this
     model, or there are fewer than twenty regulators to rank.
     """
     scope, libraries = scope or Scope(), libraries or {}
     scope.check()
-    names = [item.name for item in lists]
     if not libraries and not lists:
         raise UsageError(
             "There is nothing to compare regulators with.",
             remedy="Give gene sets, or lists of genes.",
         )
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"Two lists are named {twice[0]!r}.", remedy="Rename a file.")
+    for name, times in Counter(item.name for item in lists).items():
+        if times > 1:
+            raise UsageError(f"Two lists are named {name!r}.", remedy="Rename a file.")
     chosen = choose_outputs(model, scores["output"].unique(), outputs)
     regulators = Regulators.gather(model, scores, chosen)
     rankings = _rankings(regulators, scope)

@@ -66,7 +66,6 @@ class Contrasts:
     values: npt.NDArray[np.float32]
     skewness: FloatArray
     sizes: IntArray
-    members: BoolArray
 
     def tests(self, columns: npt.NDArray[np.float32], basis: FloatArray) -> FloatArray:
         """Return standard normal scores of the covariance of each set with each column.
@@ -87,7 +86,7 @@ class Contrasts:
 def contrasts(members: BoolArray, basis: FloatArray) -> Contrasts:
     """Free membership in sets, shape (n_genes, n_sets), of confounders."""
     values, skewness = _standard(adjusted(members.astype(np.float32), basis))
-    return Contrasts(values, skewness, members.sum(axis=0), members)
+    return Contrasts(values, skewness, members.sum(axis=0))
 
 
 def _standard(columns: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], FloatArray]:

@@ -1,25 +1,28 @@
-"""The scene of signatures: genes to compare with, what binds them, what models predict for them."""
+"""What signatures are compared with: genes of a background, and signatures of perturbed TFs."""
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.errors import InputError, UsageError, VerificationError
 from decode_zoo.features import FeatureSet
 from decode_zoo.layout import Side
 from decode_zoo.model import Model
+from decode_zoo.schema import from_plain, parse_json
 from decode_zoo.sites import Track
 from decode_zoo.studies.signature.evidence import orthonormal
-from decode_zoo.studies.signature.reference import Reference
 
-__all__ = ["Scene", "choose_background", "key_of", "make_scene"]
+__all__ = ["Reference", "Scene", "choose_background", "key_of", "make_scene", "read_reference"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -35,6 +38,39 @@ _KINDS: Mapping[Side, frozenset[str]] = {
     "promoter": frozenset({"tf", "tf_target"}),
     "rna": frozenset({"rbp", "rbp_other", "mirna"}),
 }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What signatures of perturbed TFs have in common (``python -m benchmarks.signature --fit``).
+
+    Typical number of their genes (`set_size`), genes that they were compared with (`background`),
+    weights of ``binding``, ``own`` and ``match``, share of signatures that a gene is in, spread of
+    a track's scores over signatures. By track, mean and spread of its scores; by TF, its gene id
+    ('' without), and by that id the share of signatures that the gene is in.
+    """
+
+    format_version: int
+    set_size: float
+    background: int
+    weights: Mapping[str, float]
+    usual_frequency: float
+    usual_spread: float
+    tracks: Mapping[str, tuple[float, float]]
+    regulators: Mapping[str, str]
+    frequencies: Mapping[str, float]
+
+
+@lru_cache(maxsize=1)
+def read_reference() -> Reference:
+    """Read the reference that the package carries."""
+    path = Path(__file__).with_name("reference.json.gz")
+    try:
+        return from_plain(Reference, parse_json(gzip.decompress(path.read_bytes())))
+    except (OSError, EOFError, ValueError) as error:
+        raise VerificationError(
+            f"{path} cannot be read ({error}).", remedy="Install decode-zoo again."
+        ) from error
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,15 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.studies.signature.evidence import (
-    Contrasts,
     Matches,
     cauchy,
     contrasts,
     likeness,
     upper_tail,
 )
-from decode_zoo.studies.signature.reference import Reference
-from decode_zoo.studies.signature.scene import Scene
+from decode_zoo.studies.signature.scene import Reference, Scene
 
 __all__ = ["Evidence", "chance", "gather", "ingredients", "standardised", "standing", "weighted"]
 
@@ -41,7 +39,7 @@ class Evidence:
 
 def gather(scene: Scene, members: npt.NDArray[np.bool_]) -> Evidence:
     """Test all tracks and regulators against sets of genes, (n_genes, n_sets)."""
-    sets: Contrasts = contrasts(members, scene.basis)
+    sets = contrasts(members, scene.basis)
     genic = scene.own >= 0
     own = np.zeros((members.shape[1], len(scene.regulators)), bool)
     own[:, genic] = members[scene.own[genic]].T
@@ -74,21 +72,17 @@ def ingredients(scene: Scene, evidence: Evidence, reference: Reference) -> dict[
     np.maximum.at(best.T, scene.track_of, standing(scene, evidence, reference).T)
     match = np.full_like(best, -np.inf)
     match[:, genic] = evidence.match.cosine
-    return {
-        "binding": standardised(best),
-        "own": evidence.own * _surprise(scene, evidence, reference),
-        "match": standardised(match),
-    }
-
-
-def _surprise(scene: Scene, evidence: Evidence, reference: Reference) -> FloatArray:
     usual = np.array(
         [reference.frequencies.get(gene, reference.usual_frequency) for gene in scene.genes]
     )
     # A gene is in a set the more often, the more of the background is.
     share = evidence.sizes[:, None] / len(scene.rows)
     expected = usual * share / (reference.set_size / reference.background)
-    return np.asarray(-np.log(np.minimum(1, expected)))
+    return {
+        "binding": standardised(best),
+        "own": evidence.own.astype(np.float64) * -np.log(np.minimum(1, expected)),
+        "match": standardised(match),
+    }
 
 
 def standardised(values: FloatArray) -> FloatArray:

@@ -25,8 +25,13 @@ from decode_zoo.model import Model
 from decode_zoo.studies.findings import Findings
 from decode_zoo.studies.signature.evidence import upper_tail
 from decode_zoo.studies.signature.lists import Signature
-from decode_zoo.studies.signature.reference import Reference, read_reference
-from decode_zoo.studies.signature.scene import Scene, choose_background, make_scene
+from decode_zoo.studies.signature.scene import (
+    Reference,
+    Scene,
+    choose_background,
+    make_scene,
+    read_reference,
+)
 from decode_zoo.studies.signature.scores import Evidence, chance, gather, weighted
 
 __all__ = ["COLUMNS", "SignatureStudy", "study_signatures"]
@@ -194,15 +199,25 @@ def study_signatures(
     rows = choose_background(features, background)
     place = np.full(len(features), -1, np.int64)
     place[rows] = np.arange(len(rows))
-    inside = [np.unique(place[f.rows[f.rows >= 0]]) for f in found]
-    inside = [places[places >= 0] for places in inside]
-    counts = _counts(signatures, [f.rows for f in found], inside)
-    kept = [
-        i
-        for i, places in enumerate(inside)
-        if FEWEST_GENES <= len(places) <= MOST_GENES * len(rows)
-    ]
-    skipped = {signatures[i].name: len(places) for i, places in enumerate(inside) if i not in kept}
+    known_rows = [np.unique(f.rows[f.rows >= 0]) for f in found]
+    inside = [place[each][place[each] >= 0] for each in known_rows]
+    used = np.array([len(places) for places in inside])
+    counts = pd.DataFrame(
+        {
+            "signature": [signature.name for signature in signatures],
+            "given": [len(signature.genes) for signature in signatures],
+            "used": used,
+            "unknown": [int((f.rows < 0).sum()) for f in found],
+            "outside": [len(each) for each in known_rows] - used,
+        }
+    )
+    fits = (used >= FEWEST_GENES) & (used <= MOST_GENES * len(rows))
+    kept = np.flatnonzero(fits).tolist()
+    skipped = {
+        signature.name: int(n)
+        for signature, n, fit in zip(signatures, used, fits, strict=True)
+        if not fit
+    }
     if not kept:
         hints = (features.index.hint(f, s.genes) for f, s in zip(found, signatures, strict=True))
         raise InputError(
@@ -217,19 +232,15 @@ def study_signatures(
     for column, i in enumerate(kept):
         members[inside[i], column] = True
     names = [signatures[i].name for i in kept]
-    ranks, details = [], []
-    for start in range(0, len(kept), _SETS):
-        part = slice(start, start + _SETS)
-        evidence = gather(scene, members[:, part])
-        table, detail = _ranked(names[part], scene, evidence, known)
-        ranks.append(table)
-        details.append(detail)
+    parts = [slice(start, start + _SETS) for start in range(0, len(kept), _SETS)]
+    tables = [_ranked(names[p], scene, gather(scene, members[:, p]), known) for p in parts]
+    ranks, details = (pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True))
     explained = _explained(
         [signatures[i] for i in kept], members, predicted[model.outputs], features, place
     )
     return SignatureStudy(
-        pd.concat(ranks, ignore_index=True),
-        pd.concat(details, ignore_index=True),
+        ranks,
+        details,
         explained,
         counts,
         skipped,
@@ -238,26 +249,10 @@ def study_signatures(
     )
 
 
-def _counts(
-    signatures: Sequence[Signature], found: Sequence[IntArray], inside: Sequence[IntArray]
-) -> pd.DataFrame:
-    unknown = [int((rows < 0).sum()) for rows in found]
-    distinct = [len(np.unique(rows[rows >= 0])) for rows in found]
-    used = [len(places) for places in inside]
-    return pd.DataFrame(
-        {
-            "signature": [signature.name for signature in signatures],
-            "given": [len(signature.genes) for signature in signatures],
-            "used": used,
-            "unknown": unknown,
-            "outside": [n - m for n, m in zip(distinct, used, strict=True)],
-        }
-    )
-
-
 def _ranked(
     names: Sequence[str], scene: Scene, evidence: Evidence, reference: Reference
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return ranks and details of the signatures, best regulators first."""
     parts, p = weighted(scene, evidence, reference), chance(scene, evidence)
     scores = np.sum(list(parts.values()), axis=0)
     q = stats.false_discovery_control(p, axis=1)
@@ -265,42 +260,30 @@ def _ranked(
     counts = np.bincount(scene.track_of, minlength=len(regulators))
     cosine = np.full(scores.shape, np.nan)
     cosine[:, scene.own >= 0] = evidence.match.cosine
-    places = np.array([track.name for track in scene.tracks] + [""], dtype=object)
+    tracks = np.array([track.name for track in scene.tracks] + [""], dtype=object)
     tables, details = [], []
     for i, name in enumerate(names):
-        order = np.lexsort((p[i], -scores[i]))
         best = np.full(len(regulators), len(scene.tracks))
         by_z = np.argsort(evidence.binding[i], kind="stable")
         best[scene.track_of[by_z]] = by_z  # the last one written is the largest
-        z = np.append(evidence.binding[i], np.nan)[best]
+        order = np.lexsort((p[i], -scores[i]))
+        named = {"signature": name, "regulator": regulators[order]}
+        rank = np.arange(1, len(order) + 1)
+        found = {"score": scores[i], "p": p[i], "q": q[i]}
+        detail = {
+            "binding": parts["binding"][i],
+            "own_gene": parts["own"][i],
+            "match": parts["match"][i],
+            "own_gene_in": evidence.own[i],
+            "cosine": cosine[i],
+            "tracks": counts,
+            "best_track": tracks[best],
+            "z": np.append(evidence.binding[i], np.nan)[best],
+        }
         tables.append(
-            pd.DataFrame(
-                {
-                    "signature": name,
-                    "regulator": regulators[order],
-                    "rank": np.arange(1, len(order) + 1),
-                    "score": scores[i][order],
-                    "p": p[i][order],
-                    "q": q[i][order],
-                }
-            )
+            pd.DataFrame({**named, "rank": rank, **{k: v[order] for k, v in found.items()}})
         )
-        details.append(
-            pd.DataFrame(
-                {
-                    "signature": name,
-                    "regulator": regulators[order],
-                    "binding": parts["binding"][i][order],
-                    "own_gene": parts["own"][i][order],
-                    "match": parts["match"][i][order],
-                    "own_gene_in": evidence.own[i][order],
-                    "cosine": cosine[i][order],
-                    "tracks": counts[order],
-                    "best_track": places[best][order],
-                    "z": z[order],
-                }
-            )
-        )
+        details.append(pd.DataFrame({**named, **{k: v[order] for k, v in detail.items()}}))
     return pd.concat(tables, ignore_index=True), pd.concat(details, ignore_index=True)
 
 

@@ -47,9 +47,8 @@ def make_design(
     another one is a contrast of each level against the first in alphabetical order, and as a trait
     has two levels.
 
-    Raises UsageError if there are no such columns, or one is asked for twice, InputError if a
-    column mixes numbers with something else, has one value, is determined by others, the trait has
-    more than two levels, or there are no more persons than coefficients.
+    Raises UsageError if there are no such columns, or one is asked for twice, InputError for a
+    column that makes no linear model.
     """
     asked = [*covariates, trait]
     if twice := [name for name, times in Counter(asked).items() if times > 1]:

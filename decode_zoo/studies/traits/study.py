@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from decode_zoo import html
 from decode_zoo.display import counted
 from decode_zoo.errors import InputError, UsageError
 from decode_zoo.expression import make_targets
 from decode_zoo.files import atomic_dir
-from decode_zoo.html import write_text
 from decode_zoo.metrics import against_null, interval_95, spearman
 from decode_zoo.model import Model
 from decode_zoo.provenance import plain, provenance
@@ -31,12 +31,7 @@ from decode_zoo.studies.traits.design import Design, make_design
 from decode_zoo.studies.traits.moderated import Moderated, moderate
 from decode_zoo.tables import write_file
 
-__all__ = [
-    "FILES",
-    "RegulatorGenes",
-    "TraitStudy",
-    "study_traits",
-]
+__all__ = ["FILES", "RegulatorGenes", "TraitStudy", "study_traits"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -44,6 +39,8 @@ BoolArray = npt.NDArray[np.bool_]
 RegulatorGenes = Literal["all", "de"]
 
 FORMAT_VERSION = 1
+# Rows of a table on the page.
+_TOP = 20
 # What a study writes into its folder.
 _PICTURES = {
     "volcanoes.svg": "Effects on expression and on its prediction",
@@ -84,7 +81,8 @@ class TraitStudy:
 
     def fill(self, folder: Path, table_format: Format = "tsv") -> None:
         """Write the same into a folder that is there."""
-        from decode_zoo.studies.traits.page import draw, render
+        html.check_packages("studies", "jinja2", "matplotlib")
+        from decode_zoo.studies.traits import figures
 
         suffix = f".{table_format}"
         tables = {
@@ -94,9 +92,10 @@ class TraitStudy:
         }
         for name, (_, table) in tables.items():
             write_file(table, folder / name, {}, suffix, id_columns=["name"])
-        pictures = draw(self)
-        for name in _PICTURES:
-            (folder / name).write_bytes(pictures[Path(name).stem])
+        drawn = figures.volcanoes, figures.concordance, figures.regulators, figures.heatmap
+        pictures = {function.__name__: html.svg_file(function(self)) for function in drawn}
+        for name, picture in pictures.items():
+            (folder / f"{name}.svg").write_bytes(picture)
         section = section_of(
             "traits",
             f"{self.design.trait}: expression, prediction, regulators",
@@ -106,7 +105,19 @@ class TraitStudy:
             tables,
         )
         write_summary(folder, section, self.numbers)
-        write_text(folder / "traits.html", render(self, pictures))
+        heads = ("Expression", "Prediction", "Regulators")
+        page = html.render(
+            "traits.html.j2",
+            self.numbers["provenance"],
+            pictures=pictures,
+            design=self.design,
+            summary=self.numbers,
+            tables={
+                head: table.sort_values("p", kind="stable").head(_TOP).to_dict("records")
+                for head, (_, table) in zip(heads, tables.values(), strict=True)
+            },
+        )
+        html.write_text(folder / "traits.html", page)
 
     def summary(self) -> list[str]:
         """Return who and what was studied, and what came of it."""
@@ -179,9 +190,9 @@ def study_traits(
     Persons are dealt out anew `permutations` times, for the null distributions; genes are drawn
     with replacement `resamples` times, for the intervals.
 
-    Raises UsageError if there are no such columns, a number is out of range, or no gene is related
-    and scores were to be averaged over those, InputError if no person or fewer than ten genes are
-    in all that they must be in, or the trait cannot be studied.
+    Raises InputError if no person or fewer than ten genes are in all that they must be in, or the
+    trait cannot be studied, UsageError if scores were to be averaged over related genes, of which
+    there are none.
     """
     wanted = as_list(genes)
     if regulator_genes not in get_args(RegulatorGenes):
@@ -295,7 +306,6 @@ def _regulator_scores(
 
 
 def _told(result: Moderated, fdr: float) -> dict[str, Any]:
-    """Say what came of a test, in numbers."""
     return {
         "n": result.t.size,
         "related": int((result.q <= fdr).sum()),
