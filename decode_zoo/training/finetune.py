@@ -66,11 +66,8 @@ class FinetuneFit:
             self,
             ("learning_rate", "batch_size", "max_epochs", "patience"),
             ("input_dropout", "encoder_dropout", "dense_dropout", "median_share"),
+            ("weight_decay", "frozen_layers"),
         )
-        if not (self.weight_decay >= 0 and self.frozen_layers >= 0):
-            raise UsageError("Neither weight_decay nor frozen_layers may be negative.")
-        if not self.seeds:
-            raise UsageError("Fine-tuning needs at least one seed.")
 
 
 def base_network(base: Model, fit: FinetuneFit) -> PerceptronNetwork:

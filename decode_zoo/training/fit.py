@@ -31,8 +31,15 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
-def check_settings(fit: Any, above_zero: Sequence[str], parts: Sequence[str] = ()) -> None:
-    """Raise UsageError for numbers that are not above 0, and for parts that are not in [0, 1)."""
+def check_settings(
+    fit: Any, above_zero: Sequence[str], parts: Sequence[str] = (), not_negative: Sequence[str] = ()
+) -> None:
+    """Raise UsageError for settings that train nothing; parts are in [0, 1)."""
+    if not fit.seeds:
+        raise UsageError("Training needs at least one seed.")
+    for name in not_negative:
+        if not getattr(fit, name) >= 0:
+            raise UsageError(f"The {name} must not be negative: {getattr(fit, name)}.")
     for name in above_zero:
         if not getattr(fit, name) > 0:
             raise UsageError(f"The {name} must be above zero, not {getattr(fit, name)}.")
@@ -56,8 +63,6 @@ class FitConfig:
     def __post_init__(self) -> None:
         """Refuse settings that train nothing."""
         check_settings(self, ("learning_rate", "batch_size", "max_epochs", "patience"))
-        if not self.seeds:
-            raise UsageError("Training needs at least one repeat.")
 
 
 @dataclass(frozen=True)

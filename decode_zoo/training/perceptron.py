@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from decode_zoo.errors import UsageError
 from decode_zoo.genesets import TARGETS
 from decode_zoo.layout import Side
 from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES
@@ -24,8 +23,8 @@ from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import Repeat, check_settings, run_fit
 
 __all__ = [
-    "Calibration",
     "PerceptronFit",
+    "calibrate",
     "fit_members",
     "join_members",
     "normal_scores",
@@ -68,11 +67,8 @@ class PerceptronFit:
             self,
             ("learning_rate", "batch_size", "epochs", "median_weight"),
             ("group_dropout", "input_dropout", "encoder_dropout", "dense_dropout"),
+            ("weight_decay",),
         )
-        if not self.weight_decay >= 0:
-            raise UsageError(f"The weight_decay must not be negative: {self.weight_decay}.")
-        if not self.seeds:
-            raise UsageError("Training needs at least one seed.")
 
 
 def standardisation_of(dataset: Dataset, limit: float) -> dict[Side, Standardisation]:
@@ -263,24 +259,16 @@ def normal_scores(
     return scores
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A line for each output, from what a network predicts to the outputs' units."""
-
-    slope: npt.NDArray[np.float64]
-    intercept: npt.NDArray[np.float64]
-
-    @classmethod
-    def fit(
-        cls, predicted: npt.NDArray[np.float64], observed: npt.NDArray[np.float64]
-    ) -> Calibration:
-        """Fit by least squares, on genes that the network was not trained on."""
-        centre, mean = predicted.mean(axis=0), observed.mean(axis=0)
-        x = predicted - centre
-        spread = (x * x).sum(axis=0)
-        covered = (x * (observed - mean)).sum(axis=0)
-        slope = np.divide(covered, spread, out=np.zeros_like(mean), where=spread > 0)
-        return cls(slope, mean - slope * centre)
+def calibrate(
+    predicted: npt.NDArray[np.float64], observed: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Fit a line for each output by least squares; return slopes and intercepts."""
+    centre, mean = predicted.mean(axis=0), observed.mean(axis=0)
+    x = predicted - centre
+    spread = (x * x).sum(axis=0)
+    covered = (x * (observed - mean)).sum(axis=0)
+    slope = np.divide(covered, spread, out=np.zeros_like(mean), where=spread > 0)
+    return slope, mean - slope * centre
 
 
 def join_members(
@@ -300,12 +288,12 @@ def join_members(
     raw = PerceptronNetwork(config, weights, scale, np.ones(len(dataset.outputs)))
     validation = dataset.split.validation
     sums = {side: values[:, None] for side, values in position_sums(dataset, validation).items()}
-    line = Calibration.fit(raw.forward(sums), dataset.targets.values[validation])
+    slope, intercept = calibrate(raw.forward(sums), dataset.targets.values[validation])
     units = dataset.output_scale
     for number in range(config.members):
         kernel, bias = (f"member{number}/outputs/{part}" for part in ("kernel", "bias"))
-        weights[kernel] = _rounded(weights[kernel] * line.slope / units)
-        shifted = (weights[bias] * line.slope + line.intercept) / units
+        weights[kernel] = _rounded(weights[kernel] * slope / units)
+        shifted = (weights[bias] * slope + intercept) / units
         weights[bias] = shifted.astype(np.float32)
     return PerceptronNetwork(config, weights, scale, units)
 
