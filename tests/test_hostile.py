@@ -492,12 +492,6 @@ def test_names_that_are_no_ids_are_refused(call, tmp_path, verb, name):
     assert list(tmp_path.iterdir()) == []
 
 
-def edit(path: Path, change) -> None:
-    content = json.loads(path.read_bytes())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
 WRONG_VALUES = [None, True, -1, 1.5, 10**30, "x", [], {}, {"a": 1}, "\x1b[2J"]
 HARMLESS = ("id", "metrics", "network", "fingerprint")  # texts, and what may be left out
 SET_KEYS = {
@@ -613,7 +607,8 @@ def test_positions_that_leave_their_gene_are_refused(copied_set):
 def test_a_set_of_other_tracks_or_of_another_genome_is_refused(
     call, copied_set, tmp_path, command, genome, words
 ):
-    edit(copied_set / "features.json", lambda content: content["layout"].update(genome=genome))
+    path = copied_set / "features.json"
+    path.write_text(json.dumps(replaced(json.loads(path.read_bytes()), "layout.genome", genome)))
     (tmp_path / "x.txt").write_text("A\n")
     code, out, err = call(*command)
     assert (code, out) == (4, "")
