@@ -69,7 +69,7 @@ def test_a_setting_that_cannot_be_used_lists_those_that_there_are(family, texts,
         ("perceptron", [], 10**12, "members must be at least 1 and at most 100"),
         ("decode", ["rna_layers=0"], None, "rna_layers must be at least 1"),
         ("decode", ["batch_size=0"], None, "batch_size must be above zero"),
-        ("decode", [], 0, "at least one repeat"),
+        ("decode", [], 0, "at least one seed"),
     ],
 )
 def test_what_makes_no_network_is_refused(family, texts, repeats, words):
