@@ -24,8 +24,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import decode_zoo as dz
-from decode_zoo.genes import read_gene_list
-from decode_zoo.report import write_report
+from decode_zoo.features.genes import read_gene_list
+from decode_zoo.pages.report import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = ("genes", "predictions", "regulators", "one")

@@ -26,12 +26,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_bed
-from decode_zoo.bins import clip_sites, covered_bases, promoter_regions, rna_regions
-from decode_zoo.builder import build_features
-from decode_zoo.genome import Genome
-from decode_zoo.layout import Side
-from decode_zoo.sites import SiteFile, find_site_files, read_sites
+from decode_zoo.features.annotation import Annotation, override_tss, read_gtf, read_tss_bed
+from decode_zoo.features.bins import clip_sites, covered_bases, promoter_regions, rna_regions
+from decode_zoo.features.building import build_features
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
+from decode_zoo.features.spec import Side
 
 UPSTREAM, DOWNSTREAM, BIN = 2000, 1000, 100
 BUDGET_SECONDS, BUDGET_RATIO = 90, 20

@@ -17,8 +17,8 @@ import click
 import numpy as np
 
 import decode_zoo as dz
-from decode_zoo.attribution import Summary
-from decode_zoo.explainer import Explainer
+from decode_zoo.attribution.explainer import Explainer
+from decode_zoo.attribution.scores import Summary
 from tests.oracle import deep_explainer, manifest_background, padded
 
 

@@ -19,15 +19,15 @@ import numpy as np
 
 from benchmarks.baselines import fit_ridge, log_sums
 from conversion.gtex_tissue_decode_v1 import ALPHAS, SELECTION
-from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_bed
-from decode_zoo.bins import clip_sites, rna_regions
-from decode_zoo.builder import build_features
-from decode_zoo.expression import Targets, make_targets, read_expression
-from decode_zoo.features import FeatureSet
-from decode_zoo.genome import Genome
-from decode_zoo.metrics import score, summarise
-from decode_zoo.network import DecodeConfig
-from decode_zoo.sites import SiteFile, find_site_files, read_sites
+from decode_zoo.cohort.expression import Targets, make_targets, read_expression
+from decode_zoo.features.annotation import Annotation, override_tss, read_gtf, read_tss_bed
+from decode_zoo.features.bins import clip_sites, rna_regions
+from decode_zoo.features.building import build_features
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.training.dataset import Selection, make_dataset
 
 

@@ -17,9 +17,9 @@ from functools import partial
 import numpy as np
 
 import decode_zoo as dz
-from decode_zoo.runtime import BLOCK
-from decode_zoo.studies.removal.knockout import Knockout
-from decode_zoo.studies.removal.pair import disrupt_pair, knock_out_pair
+from decode_zoo.networks.backends import BLOCK
+from decode_zoo.studies.knockouts import Knockout
+from decode_zoo.studies.pairs import disrupt_pair, knock_out_pair
 
 PERSONS = ("lcl", "gtex-heart", "gtex-liver", "gtex-brain", "gtex-blood")
 PAIR = ("LAPTM5", "CD53")

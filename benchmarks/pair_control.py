@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 import decode_zoo as dz
-from decode_zoo.studies.removal.knockout import Knockout
-from decode_zoo.studies.removal.pair import PairStudy, knock_out_pair
+from decode_zoo.studies.knockouts import Knockout
+from decode_zoo.studies.pairs import PairStudy, knock_out_pair
 
 MODELS = (
     "lcl-person-v1",

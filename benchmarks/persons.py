@@ -36,16 +36,16 @@ from conversion.person_models import (
     blood_split,
     targets_of,
 )
-from decode_zoo.evaluation import Evaluation, evaluate
-from decode_zoo.files import atomic_path
-from decode_zoo.layout import SIDES
-from decode_zoo.metrics import auroc, column_correlation
-from decode_zoo.model import Model
+from decode_zoo.core.files import atomic_path
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.metrics import auroc, column_correlation
+from decode_zoo.studies.evaluation import Evaluation, evaluate
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
 from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.pipeline import fit_network, predict_part
 from decode_zoo.training.transfer import cohort_dataset
+from decode_zoo.zoo.model import Model
 
 FloatArray = npt.NDArray[np.float64]
 Predict = Callable[[Model, Dataset, FinetuneFit], FloatArray]

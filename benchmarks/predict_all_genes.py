@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 import decode_zoo as dz
-from decode_zoo.layout import Side
-from decode_zoo.network import DecodeNetwork
-from decode_zoo.perceptron import PerceptronNetwork
-from decode_zoo.runtime import BLOCK
+from decode_zoo.features.spec import Side
+from decode_zoo.networks.backends import BLOCK
+from decode_zoo.networks.decode import DecodeNetwork
+from decode_zoo.networks.perceptron import PerceptronNetwork
 from decode_zoo.training import import_keras
 
 BATCH = 128

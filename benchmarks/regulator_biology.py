@@ -32,10 +32,10 @@ from benchmarks.regulator_figures import (
 )
 from benchmarks.regulator_page import FOLDER, PAGE, page_tables, with_tables
 from conversion.gtex_tissue_decode_v1 import SELECTION
-from decode_zoo.attribution import Summary
-from decode_zoo.model import Model
+from decode_zoo.attribution.scores import Summary
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.pipeline import Description, train_bundle
+from decode_zoo.zoo.model import Model
 
 PERMUTATIONS = 10_000
 EXPRESSION_PERMUTATIONS = 1_000

@@ -20,7 +20,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 if TYPE_CHECKING:
     from benchmarks.regulator_biology import OwnExpression, Profiles
 
-# Okabe and Ito's colours, the classes as in decode_zoo.plots.
+# Okabe and Ito's colours, the classes as in decode_zoo.pages.plots.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 COLOURS = {"TF": BLUE, "RBP": ORANGE, "miRNA": GREEN}
 

@@ -29,11 +29,11 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtri
 
 import decode_zoo as dz
-from decode_zoo.genesets import read_gmt
-from decode_zoo.studies.signature import scene as package
-from decode_zoo.studies.signature import scores as mode
-from decode_zoo.studies.signature.scene import Reference, Scene, key_of, make_scene
-from decode_zoo.studies.signature.scores import Evidence
+from decode_zoo.features.genesets import read_gmt
+from decode_zoo.studies import signature_evidence as mode
+from decode_zoo.studies import signature_reference as package
+from decode_zoo.studies.signature_evidence import Evidence
+from decode_zoo.studies.signature_reference import Reference, Scene, key_of, make_scene
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.baselines import bound_counts, fit_ridge, log_sums
-from decode_zoo.expression import make_targets, read_expression
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import atomic_dir, atomic_path, sha256_of
-from decode_zoo.metrics import score, summarise
-from decode_zoo.network import DecodeConfig
-from decode_zoo.tables import check_output
+from decode_zoo.cohort.expression import make_targets, read_expression
+from decode_zoo.core.files import atomic_dir, atomic_path, sha256_of
+from decode_zoo.core.tables import check_output
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.fit import FitConfig, Repeat
 from decode_zoo.training.pipeline import (

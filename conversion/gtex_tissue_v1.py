@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 
 from conversion.gtex_tissue_decode_v1 import ROOT, SELECTION, current_commit
-from decode_zoo.expression import make_targets, read_expression
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import atomic_dir, sha256_of
-from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.cohort.expression import make_targets, read_expression
+from decode_zoo.core.files import atomic_dir, sha256_of
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import make_dataset
 from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.pipeline import Description, fit_network, write_bundle

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import click
 
-from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-from decode_zoo.builder import build_features
-from decode_zoo.genome import Genome
-from decode_zoo.sites import find_site_files
+from decode_zoo.features.annotation import override_tss, read_gtf, read_tss_bed
+from decode_zoo.features.building import build_features
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import find_site_files
 
 
 def gene_aliases(data: Path) -> dict[str, str]:

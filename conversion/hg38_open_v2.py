@@ -16,11 +16,12 @@ from pathlib import Path
 import click
 
 from conversion.hg38_open_v1 import gene_aliases
-from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-from decode_zoo.builder import build_features
-from decode_zoo.genesets import TargetFile
-from decode_zoo.genome import Genome
-from decode_zoo.sites import SiteFile, Track, describe_tracks, find_site_files
+from decode_zoo.features.annotation import override_tss, read_gtf, read_tss_bed
+from decode_zoo.features.building import build_features
+from decode_zoo.features.genesets import TargetFile
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import SiteFile, describe_tracks, find_site_files
+from decode_zoo.features.spec import Track
 
 # File, how its names are made up, source. All but the last call genes by symbol. The last source
 # is wrong (the links are ENCODE-rE2G's) and frozen with hg38-open-v2: see ERRATA in publish.py.

@@ -24,11 +24,10 @@ from scipy import special
 import decode_zoo as dz
 from conversion.gtex_tissue_decode_v1 import current_commit
 from conversion.gtex_tissue_v1 import FEATURES, SOURCES
-from decode_zoo.cohort import Cohort, prepare_cohort
-from decode_zoo.cohort.preparation import Quantity
-from decode_zoo.expression import Targets, make_targets
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import sha256_of
+from decode_zoo.cohort.expression import Targets, make_targets
+from decode_zoo.cohort.preparation import Cohort, Quantity, prepare_cohort
+from decode_zoo.core.files import sha256_of
+from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.pipeline import Description
 from decode_zoo.training.transfer import Transfer, finetune_bundle

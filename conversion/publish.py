@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from decode_zoo.artifact import Artifact, entry_for
-from decode_zoo.cards import feature_facts, model_facts, with_facts
-from decode_zoo.features import FeatureSet
-from decode_zoo.manifest import Manifest
-from decode_zoo.publication import model_artifact
-from decode_zoo.registry import Registry, write_registry
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.manifest import Manifest
+from decode_zoo.zoo.artifact import Artifact, entry_for
+from decode_zoo.zoo.cards import feature_facts, model_facts, with_facts
+from decode_zoo.zoo.publishing import model_artifact
+from decode_zoo.zoo.registry import Registry, write_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,11 +24,11 @@ import pandas as pd
 import decode_zoo as dz
 from conversion.gtex_tissue_decode_v1 import SELECTION
 from conversion.gtex_tissue_v1 import MIN_TPM
-from decode_zoo.expression import Targets, make_targets, read_expression
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import atomic_path
-from decode_zoo.metrics import score, summarise
-from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.cohort.expression import Targets, make_targets, read_expression
+from decode_zoo.core.files import atomic_path
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.metrics import score, summarise
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection, make_dataset
 from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.pipeline import fit_network, predict_part

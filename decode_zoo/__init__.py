@@ -11,40 +11,40 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-    from decode_zoo.builder import annotation_of, build_features, merge_features
-    from decode_zoo.errors import DecodeZooError
-    from decode_zoo.expression import make_targets, read_expression
-    from decode_zoo.features import FeatureSet
-    from decode_zoo.genes import read_aliases
-    from decode_zoo.genome import Genome
-    from decode_zoo.layout import Layout
-    from decode_zoo.model import Model, load, load_features
-    from decode_zoo.sites import find_site_files
-    from decode_zoo.store import Store
+from decode_zoo.core import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from decode_zoo.cohort.expression import make_targets, read_expression
+    from decode_zoo.core.errors import DecodeZooError
+    from decode_zoo.features.annotation import override_tss, read_gtf, read_tss_bed
+    from decode_zoo.features.building import annotation_of, build_features, merge_features
+    from decode_zoo.features.featureset import FeatureSet
+    from decode_zoo.features.genes import read_aliases
+    from decode_zoo.features.genome import Genome
+    from decode_zoo.features.sites import find_site_files
+    from decode_zoo.features.spec import Layout
+    from decode_zoo.zoo.model import Model, load, load_features
+    from decode_zoo.zoo.store import Store
 
 _HOME = {
-    "DecodeZooError": "errors",
-    "FeatureSet": "features",
-    "Genome": "genome",
-    "Layout": "layout",
-    "Model": "model",
-    "Store": "store",
-    "annotation_of": "builder",
-    "build_features": "builder",
-    "find_site_files": "sites",
-    "load": "model",
-    "load_features": "model",
-    "make_targets": "expression",
-    "merge_features": "builder",
-    "override_tss": "annotation",
-    "read_aliases": "genes",
-    "read_expression": "expression",
-    "read_gtf": "annotation",
-    "read_tss_bed": "annotation",
+    "DecodeZooError": "core.errors",
+    "FeatureSet": "features.featureset",
+    "Genome": "features.genome",
+    "Layout": "features.spec",
+    "Model": "zoo.model",
+    "Store": "zoo.store",
+    "annotation_of": "features.building",
+    "build_features": "features.building",
+    "find_site_files": "features.sites",
+    "load": "zoo.model",
+    "load_features": "zoo.model",
+    "make_targets": "cohort.expression",
+    "merge_features": "features.building",
+    "override_tss": "features.annotation",
+    "read_aliases": "features.genes",
+    "read_expression": "cohort.expression",
+    "read_gtf": "features.annotation",
+    "read_tss_bed": "features.annotation",
 }
 
 __all__ = [

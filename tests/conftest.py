@@ -13,7 +13,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from decode_zoo import FeatureSet, Model
-    from decode_zoo.expression import Targets
+    from decode_zoo.cohort.expression import Targets
 
 # TensorFlow's start-up chatter would bury the test report.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

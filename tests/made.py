@@ -13,13 +13,12 @@ import pandas as pd
 import yaml
 
 from decode_zoo import Model
-from decode_zoo.expression import Targets, make_targets
-from decode_zoo.features import FeatureSet, Rows
-from decode_zoo.files import sha256_of
-from decode_zoo.layout import Layout
-from decode_zoo.perceptron import PerceptronConfig
-from decode_zoo.pooling import SitePieces
-from decode_zoo.sites import Track
+from decode_zoo.cohort.expression import Targets, make_targets
+from decode_zoo.core.files import sha256_of
+from decode_zoo.features.featureset import FeatureSet, Rows
+from decode_zoo.features.pooling import SitePieces
+from decode_zoo.features.spec import Layout, Track
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection
 from decode_zoo.training.perceptron import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.families import Network
-from decode_zoo.layout import SIDES, Side
-from decode_zoo.manifest import Manifest
-from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES, DecodeNetwork
-from decode_zoo.perceptron import PerceptronNetwork
+from decode_zoo.features.spec import SIDES, Side
+from decode_zoo.networks.decode import BATCH_NORM_EPSILON, BRANCHES, DecodeNetwork
+from decode_zoo.networks.families import Network
+from decode_zoo.networks.manifest import Manifest
+from decode_zoo.networks.perceptron import PerceptronNetwork
 
 __all__ = ["brute_force", "deep_explainer", "manifest_background", "padded"]
 

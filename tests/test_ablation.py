@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.baselines import fit_ridge
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN, Split
-from decode_zoo.layout import SIDES
-from decode_zoo.training.ablation import VARIANTS, ablate, permute
-from decode_zoo.training.ablation.study import compare, correlate, summarise
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.studies.ablation import VARIANTS, ablate, compare, correlate, permute, summarise
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import PARTS, Selection, make_dataset
+from decode_zoo.training.dataset import PARTS, Selection, Split, make_dataset
 from tests.made import TISSUES, write_matrix
 
 SELECTION = Selection(min_genes=5, absent=("8",), validation_fraction=0.2)
@@ -248,7 +247,7 @@ def test_the_interval_decides_which_side_tells_more(found, low, high, told):
 
 def test_the_folder(found, tmp_path):
     pytest.importorskip("jinja2")
-    from decode_zoo.studies.findings import read_section
+    from decode_zoo.studies.result import read_section
 
     found.findings({"provenance": {"command": ["x"]}}).write(tmp_path / "out", "tsv")
     for name in ("variants", "comparisons", "outputs"):

@@ -49,10 +49,10 @@ from benchmarks.accuracy.report import (
     pairs_of,
     summary_table,
 )
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN
-from decode_zoo.network import DecodeConfig
-from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit

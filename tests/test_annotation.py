@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decode_zoo.annotation import Annotation, override_tss, read_gtf, read_tss_bed
-from decode_zoo.errors import InputError
-from decode_zoo.genome import Genome
+from decode_zoo.core.errors import InputError
+from decode_zoo.features.annotation import Annotation, override_tss, read_gtf, read_tss_bed
+from decode_zoo.features.genome import Genome
 
 TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})
 

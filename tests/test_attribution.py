@@ -12,10 +12,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import decode_zoo as dz
-from decode_zoo.arrays import write_arrays
-from decode_zoo.attribution import Attribution, Resolution, Summary
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.layout import SIDES
+from decode_zoo.attribution.scores import Attribution, Resolution, Summary
+from decode_zoo.core.arrays import write_arrays
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.spec import SIDES
 from tests.oracle import brute_force, deep_explainer, manifest_background, padded
 from tests.test_network import CONFIGS, random_network
 
@@ -234,7 +234,7 @@ def test_a_gene_does_not_depend_on_its_neighbours(model, explained, by, monkeypa
             same(part, explained.slice(start, min(start + size, rows.size)))
     twice = [*MANY, "TP53", "ENSG00000141510", "ENSG00000141510.12"]
     same(model.explain(twice, by=by, outputs=SOME_OUTPUTS), explained)
-    monkeypatch.setattr("decode_zoo.explainer.BLOCK", 3)
+    monkeypatch.setattr("decode_zoo.attribution.explainer.BLOCK", 3)
     same(explainer.explain(rows), explained)
 
 

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import pytest
 
-from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-from decode_zoo.builder import build_features
-from decode_zoo.features import FeatureSet
-from decode_zoo.genome import Genome
-from decode_zoo.layout import Side
-from decode_zoo.sites import SiteFile, find_site_files
+from decode_zoo.features.annotation import override_tss, read_gtf, read_tss_bed
+from decode_zoo.features.building import build_features
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import SiteFile, find_site_files
+from decode_zoo.features.spec import Side
 
 DATA = Path(__file__).parent / "data"
 ZOO = Path(__file__).parents[1] / "zoo/features/hg38-open-v1"

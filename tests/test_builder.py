@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decode_zoo.annotation import Annotation, read_gtf
-from decode_zoo.builder import annotation_of, build_features, merge_features
-from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
-from decode_zoo.features import FeatureSet
-from decode_zoo.genes import read_aliases
-from decode_zoo.genome import Genome
-from decode_zoo.layout import SIDES, Layout, Side
-from decode_zoo.sites import find_site_files
+from decode_zoo.core.errors import ArtifactError, InputError, UsageError, VerificationError
+from decode_zoo.features.annotation import Annotation, read_gtf
+from decode_zoo.features.building import annotation_of, build_features, merge_features
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genes import read_aliases
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import find_site_files
+from decode_zoo.features.spec import SIDES, Layout, Side
 
 TOY = Genome("toy", {"1": 400, "2": 130})
 # Bins of 10 bases; windows of 4 bins before and 2 bins from the start site on.

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.errors import InputError, VerificationError
-from decode_zoo.features import MAX_HEADER_BYTES, FeatureSet
-from decode_zoo.files import sha256_of
-from decode_zoo.layout import LONGEST
-from decode_zoo.manifest import MAX_MANIFEST_BYTES
+from decode_zoo.core.arrays import read_arrays, write_arrays
+from decode_zoo.core.errors import InputError, VerificationError
+from decode_zoo.core.files import sha256_of
+from decode_zoo.features.featureset import MAX_HEADER_BYTES, FeatureSet
+from decode_zoo.features.spec import LONGEST
+from decode_zoo.networks.manifest import MAX_MANIFEST_BYTES
 from tests.test_builder import GENES, Peak, build
 
 pytestmark = pytest.mark.fault

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo import files
-from decode_zoo import parcel as parcel_module
-from decode_zoo.artifact import Artifact
-from decode_zoo.cache import clean, removable, survey
-from decode_zoo.errors import ArtifactError, VerificationError
-from decode_zoo.parcel import pack, unpack
-from decode_zoo.registry import Registry, load_registry, write_registry
-from decode_zoo.store import Store
+from decode_zoo.core import files
+from decode_zoo.core.errors import ArtifactError, VerificationError
+from decode_zoo.zoo import archive as parcel_module
+from decode_zoo.zoo.archive import pack, unpack
+from decode_zoo.zoo.artifact import Artifact
+from decode_zoo.zoo.cache import clean, removable, survey
+from decode_zoo.zoo.registry import Registry, load_registry, write_registry
+from decode_zoo.zoo.store import Store
 from tests.test_store import entry
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.artifact import Artifact
 from decode_zoo.cli.group import cli
-from decode_zoo.store import Store
+from decode_zoo.zoo.artifact import Artifact
+from decode_zoo.zoo.store import Store
 from tests.test_store import CONTENT, REGISTRY, WRONG, entry, files_in, lay_out
 
 PREDICT = ("predict", "--model", "toy-perceptron-v1")

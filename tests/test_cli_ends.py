@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo import files
 from decode_zoo.cli import main
 from decode_zoo.cli.runner import counted, statuses
-from decode_zoo.errors import InputError, UsageError, VerificationError
-from decode_zoo.store import Store
+from decode_zoo.core import files
+from decode_zoo.core.errors import InputError, UsageError, VerificationError
+from decode_zoo.zoo.store import Store
 from tests.test_hostile import VALID
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("toy_zoo")]
@@ -41,16 +41,16 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGTERM 
 # The signal comes while a folder is built, and again while it is cleaned up.
 STRUCK = """
 import os, signal
-import decode_zoo.builder, decode_zoo.files
+import decode_zoo.features.building, decode_zoo.core.files
 def strike(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     for _ in range(1000): pass
-decode_zoo.builder._gather = strike
-remove = decode_zoo.files.shutil.rmtree
+decode_zoo.features.building._gather = strike
+remove = decode_zoo.core.files.shutil.rmtree
 def removing(*args, **kwargs):
     strike()
     remove(*args, **kwargs)
-decode_zoo.files.shutil.rmtree = removing
+decode_zoo.core.files.shutil.rmtree = removing
 """
 TABLE = """
 import click, pandas
@@ -359,7 +359,7 @@ def test_every_error_has_its_code(call, monkeypatch, error, code, message):
     def fail(cls):
         raise error
 
-    monkeypatch.setattr("decode_zoo.files.discard_stdout", lambda: None)
+    monkeypatch.setattr("decode_zoo.core.files.discard_stdout", lambda: None)
     monkeypatch.setattr(Store, "default", classmethod(fail))
     found, out, err = call("ls")
     assert (found, out) == (code, "")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN
-from decode_zoo.studies.coexpression import pairs as co
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.studies import correlation as co
 from decode_zoo.studies.coexpression import study_coexpression
 
 MODEL = Path(__file__).resolve().parents[1] / "zoo/models/lcl-person-v1"

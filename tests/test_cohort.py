@@ -12,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decode_zoo as dz
-from decode_zoo.cohort import Grid, prepare_cohort, read_grid, read_persons
-from decode_zoo.cohort.persons import design_of, trait_of
+from decode_zoo.cohort.expression import make_targets, read_expression
 from decode_zoo.cohort.preparation import (
     abundance_of,
     length_basis,
+    prepare_cohort,
     without_covariates,
     without_length,
 )
 from decode_zoo.cohort.quality import XIST, Y_GENES, measure_quality
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN, make_targets, read_expression
+from decode_zoo.cohort.samples import design_of, read_persons, trait_of
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.reader import Grid, read_grid
+from decode_zoo.networks.manifest import MEDIAN
 
 qnorm = pytest.importorskip("qnorm")
 DATA = Path(__file__).parent / "data" / "cohort"
@@ -237,8 +239,8 @@ def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
     from scipy import stats
 
     pytest.importorskip("matplotlib")
-    from decode_zoo.cohort import figures
-    from decode_zoo.html import svg_file
+    from decode_zoo.pages.figures import cohort as figures
+    from decode_zoo.pages.html import svg_file
 
     numbers = np.random.default_rng(2).normal(3, 2, len(persons))
     for scale in (1e-300, 1.0, 1e99):

@@ -12,10 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from decode_zoo.deeplift import ConvolutionRule, DenseLayers, FoldedRule, Tangent, product, slopes
-from decode_zoo.inputs import Cells, first_channels
-from decode_zoo.layout import SIDES
-from decode_zoo.network import DecodeConfig
+from decode_zoo.attribution.rules import (
+    ConvolutionRule,
+    DenseLayers,
+    FoldedRule,
+    Tangent,
+    product,
+    slopes,
+)
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.inputs import Cells, first_channels
 from tests.oracle import brute_force, deep_explainer, padded
 from tests.test_network import CONFIGS, random_network
 

@@ -18,11 +18,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from decode_zoo import doctor
-from decode_zoo.doctor import Check, examine, exit_code
-from decode_zoo.errors import DeviceError, VerificationError
-from decode_zoo.registry import load_registry, write_registry
-from decode_zoo.store import Store
+from decode_zoo.cli import doctor
+from decode_zoo.cli.doctor import Check, examine, exit_code
+from decode_zoo.core.errors import DeviceError, VerificationError
+from decode_zoo.zoo.registry import load_registry, write_registry
+from decode_zoo.zoo.store import Store
 from tests.server import Server
 from tests.test_cache import CONTENT, HALF, REGISTRY, ROOT, WEIGHTS, lay_out, places
 
@@ -82,9 +82,9 @@ def builtin(monkeypatch, toy, tmp_path) -> Store:
     zoo = replace(load_registry(toy / "registry.yaml"), default_model="toy-decode-v1")
     write_registry(zoo, tmp_path / "registry.yaml")
     monkeypatch.setattr(
-        "decode_zoo.store.builtin_registry_path", lambda: tmp_path / "registry.yaml"
+        "decode_zoo.zoo.store.builtin_registry_path", lambda: tmp_path / "registry.yaml"
     )
-    monkeypatch.setattr("decode_zoo.store.bundled_root", lambda: toy)
+    monkeypatch.setattr("decode_zoo.zoo.store.bundled_root", lambda: toy)
     return Store.default()
 
 
@@ -290,7 +290,7 @@ def test_threads_that_will_wait_for_each_other_are_told(monkeypatch, tmp_path):
     for text, quota in (("max 100000\n", None), ("150000 100000\n", 1.5)):
         limit.write_text(text)
         assert doctor._quota(limit) == quota
-    monkeypatch.setattr("decode_zoo.cores.allowed_cores", lambda: 4)
+    monkeypatch.setattr("decode_zoo.core.system.allowed_cores", lambda: 4)
     monkeypatch.setattr(doctor, "_quota", lambda: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert says(doctor._threads(), "ok").facts["variables"] == {"OMP_NUM_THREADS": "4"}
@@ -552,8 +552,8 @@ def bundle(store, monkeypatch) -> Callable[..., list[Check]]:
 
     def examine(providers: list[str], **behaviour: Exception | float) -> list[Check]:
         runtime = SimpleNamespace(get_available_providers=lambda: providers)
-        monkeypatch.setattr("decode_zoo.model.Model.open", lambda *args: Bundle(**behaviour))
-        monkeypatch.setattr("decode_zoo.runtime.import_onnxruntime", lambda: runtime)
+        monkeypatch.setattr("decode_zoo.zoo.model.Model.open", lambda *args: Bundle(**behaviour))
+        monkeypatch.setattr("decode_zoo.networks.backends.import_onnxruntime", lambda: runtime)
         return list(doctor._known_answers(store))
 
     return examine
@@ -635,7 +635,7 @@ def test_damaged_default_model_is_a_problem_and_left(call, builtin, monkeypatch,
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    monkeypatch.setattr("decode_zoo.store.bundled_root", lambda: None)
+    monkeypatch.setattr("decode_zoo.zoo.store.bundled_root", lambda: None)
     monkeypatch.setenv("DECODE_ZOO_CACHE", str(tmp_path / "copy"))
     code, out, err = call("doctor")
     assert code == 5

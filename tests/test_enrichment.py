@@ -16,19 +16,26 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.errors import InputError, MissingExtraError, UsageError
-from decode_zoo.genesets import GeneSet
+from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.features.genesets import GeneSet
 from decode_zoo.studies.enrichment import (
     ListedGenes,
     Scope,
+    choose_outputs,
     mean_scores,
     read_listed_above,
     read_scores,
     study_enrichment,
 )
-from decode_zoo.studies.enrichment.comparison import compare_lists, gsea, over_representation
-from decode_zoo.studies.enrichment.inputs import choose_outputs
-from decode_zoo.studies.enrichment.ranking import Ranking, Regulators, importance, residual_ranks
+from decode_zoo.studies.regulator_ranking import (
+    Ranking,
+    Regulators,
+    compare_lists,
+    gsea,
+    importance,
+    over_representation,
+    residual_ranks,
+)
 
 for package in ("gseapy", "jinja2", "matplotlib"):
     pytest.importorskip(package)
@@ -263,7 +270,7 @@ def test_scores_are_those_of_explain(model, genes, scores):
 
 
 def test_blocks_of_genes_do_not_show(model, genes, monkeypatch):
-    from decode_zoo import explainer
+    from decode_zoo.attribution import explainer
 
     rows = model.rows_of(genes[:25], model.bind()).rows
     whole, seen = mean_scores(model, rows, OUTPUTS[:1]), []

@@ -11,17 +11,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.evaluation import compare_donors, evaluate
-from decode_zoo.evaluation.agreement import donor_of, gene_agreement
-from decode_zoo.evaluation.comparison import evaluate_model, held_out_genes
-from decode_zoo.expression import MEDIAN, Targets
-from decode_zoo.metrics import auroc
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.metrics import auroc
+from decode_zoo.studies.evaluation import (
+    compare_donors,
+    donor_of,
+    evaluate,
+    evaluate_model,
+    gene_agreement,
+    held_out_genes,
+)
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from decode_zoo.evaluation import figures
+from decode_zoo.pages.figures import evaluation as figures
 
 OUTPUTS = ["Liver", "Lung"]
 

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo import writer
-from decode_zoo.errors import UsageError
-from decode_zoo.explainer import BLOCK
-from decode_zoo.writer import Selection, totals_path, write_attributions
+from decode_zoo.attribution import writer
+from decode_zoo.attribution.explainer import BLOCK
+from decode_zoo.attribution.writer import Selection, totals_path, write_attributions
+from decode_zoo.core.errors import UsageError
 from tests.toy import FEATURES, PERCEPTRON
 
 GENES = ["TP53", "ALB", "GATA1", "HBB", "ACTB", "MYC", "XIST", "TTR", "GAPDH", "MT-TF"]
@@ -318,7 +318,7 @@ def test_a_reader_that_has_seen_enough_ends_the_work(model, explainer, explained
 
 
 def test_blocks_hold_few_rows_where_references_have_many_sites(model, monkeypatch):
-    monkeypatch.setattr("decode_zoo.explainer._INPUTS", 500)
+    monkeypatch.setattr("decode_zoo.attribution.explainer._INPUTS", 500)
     explainer = model.explainer(by="position", outputs=["Liver"], background=GENES[:3])
     blocks = list(explainer._blocks(np.arange(30)))
     assert sum(map(len, blocks)) == 30

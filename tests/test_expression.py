@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN, make_targets, read_expression, split_by_chromosome
+from decode_zoo.cohort.expression import make_targets, read_expression
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.training.dataset import split_by_chromosome
 
 
 def matrix(values, genes=None):

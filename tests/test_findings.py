@@ -14,9 +14,9 @@ pytest.importorskip("jinja2")
 
 from matplotlib.figure import Figure
 
-from decode_zoo.errors import InputError
-from decode_zoo.html import number, svg_file
-from decode_zoo.studies.findings import Findings, read_section
+from decode_zoo.core.errors import InputError
+from decode_zoo.pages.html import number, svg_file
+from decode_zoo.studies.result import Findings, read_section
 
 HOSTILE = "<script>alert(1)</script>"
 

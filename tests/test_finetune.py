@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.cohort.persons import read_codes
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import MEDIAN, Targets
-from decode_zoo.layout import SIDES
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.cohort.samples import read_codes
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.manifest import MEDIAN
 from tests.made import describe, write_matrix
 
 pytest.importorskip("tensorflow")
@@ -364,7 +365,7 @@ def test_a_cohort_and_a_split_by_gene_become_a_model(call, files, cohort, tmp_pa
     # Its own split says nothing of other genes, but which it was tested on is known.
     with pytest.raises(UsageError, match="split one by one"):
         cohort_dataset(model, cohort)
-    from decode_zoo.evaluation.comparison import held_out_genes
+    from decode_zoo.studies.evaluation import held_out_genes
     from decode_zoo.studies.measured import tested_rows
 
     assert sorted(held_out_genes(model)) == training["test_genes"]

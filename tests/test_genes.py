@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.genes import GeneIndex, read_gene_list, strip_version
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.genes import GeneIndex, read_gene_list, strip_version
 
 VERSIONED = {
     "ENSG00000141510.17": "ENSG00000141510",

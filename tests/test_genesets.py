@@ -12,19 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decode_zoo.builder import build_features
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import sha256_of
-from decode_zoo.genes import read_ids
-from decode_zoo.genesets import (
-    GeneSet,
-    TargetFile,
-    name_reader,
-    read_gmt,
-    read_targets,
-)
-from decode_zoo.sites import Track, find_site_files
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.files import sha256_of
+from decode_zoo.features.building import build_features
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genes import read_ids
+from decode_zoo.features.genesets import GeneSet, TargetFile, name_reader, read_gmt, read_targets
+from decode_zoo.features.sites import find_site_files
+from decode_zoo.features.spec import Track
 from tests.test_builder import (
     SMALL,
     TOY,
@@ -196,7 +191,7 @@ def test_tracks_say_what_is_said_of_their_file(tmp_path):
 
 def test_of_a_symbol_of_several_genes_the_coding_one_is_meant_or_none(tmp_path, caplog):
     path = gmt(tmp_path / "x.gmt", {"1": ["TWIN", "REL"], "2": ["REL"]})
-    caplog.set_level(logging.INFO, "decode_zoo.genesets")
+    caplog.set_level(logging.INFO, "decode_zoo.features.genesets")
     for biotypes, found, known in (
         (["protein_coding", "lncRNA", ""], {"F", "R"}, "2 of 2 genes are known, 0 are not, 0 are"),
         (["lncRNA", "lncRNA", ""], {"R"}, "1 of 2 genes are known, 0 are not, 1 are ambiguous"),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.genome import Genome, canonical_name, read_chrom_sizes
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.genome import Genome, canonical_name, read_chrom_sizes
 
 HG38 = Genome.named("hg38")
 TOY = Genome("toy", {"1": 10_000, "2": 5_000, "X": 5_000, "Y": 5_000, "M": 400})

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decode_zoo as dz
-from decode_zoo.errors import VerificationError
-from decode_zoo.files import sha256_of
-from decode_zoo.graph import MAX_GRAPH_BYTES, check_with_onnx, read_graph
-from decode_zoo.manifest import fingerprint_of
-from decode_zoo.runtime import OnnxBackend
+from decode_zoo.core.errors import VerificationError
+from decode_zoo.core.files import sha256_of
+from decode_zoo.networks.backends import OnnxBackend
+from decode_zoo.networks.manifest import fingerprint_of
+from decode_zoo.networks.onnx import MAX_GRAPH_BYTES, check_with_onnx, read_graph
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

@@ -22,13 +22,13 @@ import numpy as np
 import pytest
 
 import decode_zoo as dz
-from decode_zoo import files
-from decode_zoo.arrays import read_arrays, stored_csr, write_arrays
 from decode_zoo.cli import _run
-from decode_zoo.errors import InputError, UsageError, VerificationError
-from decode_zoo.features import FeatureSet
-from decode_zoo.genes import read_gene_list
-from decode_zoo.manifest import BUNDLE_FILES
+from decode_zoo.core import files
+from decode_zoo.core.arrays import read_arrays, stored_csr, write_arrays
+from decode_zoo.core.errors import InputError, UsageError, VerificationError
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genes import read_gene_list
+from decode_zoo.networks.manifest import BUNDLE_FILES
 
 pytestmark = pytest.mark.fault
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,7 +233,7 @@ def test_a_file_of_terabytes_is_refused_by_its_size(tmp_path):
 
 
 def test_a_list_of_too_many_genes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("decode_zoo.genes._MAX_LINES", 3)
+    monkeypatch.setattr("decode_zoo.features.genes._MAX_LINES", 3)
     (tmp_path / "x").write_text("a\nb\nc\nd\n")
     with pytest.raises(InputError, match="line 4: has more than 3 lines"):
         read_gene_list(tmp_path / "x")
@@ -261,7 +261,7 @@ def test_manifests_of_sites_lead_nowhere_else(tmp_path, name):
 
 @pytest.mark.parametrize("size", ["1e6", "٣", "9" * 5000, str(1 << 32)])
 def test_lengths_that_no_chromosome_has_are_refused(tmp_path, size):
-    from decode_zoo.genome import read_chrom_sizes
+    from decode_zoo.features.genome import read_chrom_sizes
 
     (tmp_path / "x.sizes").write_text(f"chr1\t{size}\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 1"):
@@ -575,7 +575,7 @@ def test_links_and_pipes_lead_to_no_harm(call, copied_set, copied_bundle, tmp_pa
 
 def test_positions_that_leave_their_gene_are_refused(copied_set):
     """Even with matching hashes: no index may reach past an array."""
-    from decode_zoo.files import sha256_of
+    from decode_zoo.core.files import sha256_of
 
     path, header = copied_set / "sites.npz", copied_set / "features.json"
     good = read_arrays(path)
@@ -640,7 +640,7 @@ def test_genes_of_one_bin_and_of_eleven_hundred(call, model, tmp_path, length):
 
 
 def test_networks_that_nobody_could_have_trained_are_refused():
-    from decode_zoo.network import DecodeConfig
+    from decode_zoo.networks.decode import DecodeConfig
 
     for name in ("rna_layers", "dense_layers", "rna_kernel", "dense_width"):
         with pytest.raises(UsageError, match=name):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo.registry import write_registry
+from decode_zoo.zoo.registry import write_registry
 from tests.server import Server, certificate
 from tests.test_store import CONTENT, FOLDER, REGISTRY
 

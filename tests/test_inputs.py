@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from decode_zoo.errors import InputError
-from decode_zoo.inputs import bind
-from decode_zoo.layout import SIDES
+from decode_zoo.core.errors import InputError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.inputs import bind
 
 KERNELS = {"promoter": 1, "rna": 3}
 ROWS = np.array([10, 38, 5])

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decode_zoo.intervals import merge, overlap_pairs, ranges
+from decode_zoo.features.intervals import merge, overlap_pairs, ranges
 
 INTERVAL = st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda pair: (pair[0], sum(pair)))
 INTERVALS = st.lists(INTERVAL, max_size=20)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.studies import mediation
 from decode_zoo.studies.mediation import left_by_sets, study_mediation
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from decode_zoo.expression import MEDIAN
-from decode_zoo.metrics import score, summarise
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.training.perceptron import calibrate, normal_scores
 
 

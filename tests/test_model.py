@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.errors import ArtifactError, InputError, UsageError, VerificationError
-from decode_zoo.features import Rows
-from decode_zoo.files import sha256_of
-from decode_zoo.layout import SIDES
-from decode_zoo.manifest import fingerprint_of
-from decode_zoo.pooling import SitePieces
+from decode_zoo.core.errors import ArtifactError, InputError, UsageError, VerificationError
+from decode_zoo.core.files import sha256_of
+from decode_zoo.features.featureset import Rows
+from decode_zoo.features.pooling import SitePieces
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.manifest import fingerprint_of
 
 
 @pytest.fixture(scope="module")

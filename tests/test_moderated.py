@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import optimize, special, stats
 
-from decode_zoo.errors import InputError, MissingExtraError
-from decode_zoo.studies.traits.moderated import moderate
+from decode_zoo.core.errors import InputError, MissingExtraError
+from decode_zoo.studies.trait_models import moderate
 
 pytest.importorskip("pylimma")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decode_zoo.errors import VerificationError
-from decode_zoo.layout import SIDES
-from decode_zoo.network import DecodeConfig, DecodeNetwork, composite_kernel
+from decode_zoo.core.errors import VerificationError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.decode import DecodeConfig, DecodeNetwork, composite_kernel
 
 
 def random_network(config: DecodeConfig, channels=(7, 5), n_outputs=4, seed=0) -> DecodeNetwork:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.deeplift import PerceptronRule
-from decode_zoo.errors import VerificationError
-from decode_zoo.inputs import Cells
-from decode_zoo.layout import SIDES
-from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
-from decode_zoo.runtime import OnnxBackend
+from decode_zoo.attribution.rules import PerceptronRule
+from decode_zoo.core.errors import VerificationError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.backends import OnnxBackend
+from decode_zoo.networks.inputs import Cells
+from decode_zoo.networks.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training.dataset import make_dataset
 from tests.made import SELECTION
 from tests.oracle import deep_explainer, padded

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.attribution import MASK, Attribution, Resolution
-from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.expression import Output
-from decode_zoo.layout import Layout
+from decode_zoo.attribution.scores import MASK, Attribution, Resolution
+from decode_zoo.core.errors import MissingExtraError, UsageError
+from decode_zoo.features.spec import Layout
+from decode_zoo.networks.manifest import Output
 
 matplotlib = pytest.importorskip("matplotlib")
 Text = pytest.importorskip("matplotlib.text").Text
@@ -331,7 +331,7 @@ def test_the_same_scores_give_the_same_bytes_in_any_style(explained, model, form
 
 
 def test_pyplot_is_left_alone():
-    code = "import sys, decode_zoo.plots; assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys, decode_zoo.pages.plots; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -339,12 +339,12 @@ def test_without_matplotlib(explained, monkeypatch):
     monkeypatch.delattr(dz, "plots", raising=False)
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.setitem(sys.modules, name, None)
-    for name in [name for name in sys.modules if name.startswith("decode_zoo.plots")]:
+    for name in [name for name in sys.modules if name.startswith("decode_zoo.pages.plots")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
         explained.plot()
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
-        importlib.import_module("decode_zoo.plots.charts")
+        importlib.import_module("decode_zoo.pages.charts")
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from decode_zoo import publication
-from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.artifact import entry_for
-from decode_zoo.registry import parse_registry
+from decode_zoo.core.arrays import read_arrays, write_arrays
+from decode_zoo.zoo import publishing as publication
+from decode_zoo.zoo.artifact import entry_for
+from decode_zoo.zoo.registry import parse_registry
 from tests.server import serving
 from tests.test_builder import GENES, Peak, build
 
@@ -65,8 +65,8 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.fixture(autouse=True)
 def builtin(monkeypatch):
     """The toy zoo stands in for the one that comes with the package."""
-    monkeypatch.setattr("decode_zoo.store.builtin_registry_path", lambda: TOY / "registry.yaml")
-    monkeypatch.setattr("decode_zoo.store.bundled_root", lambda: TOY)
+    monkeypatch.setattr("decode_zoo.zoo.store.builtin_registry_path", lambda: TOY / "registry.yaml")
+    monkeypatch.setattr("decode_zoo.zoo.store.bundled_root", lambda: TOY)
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_a_failing_disk_leaves_no_half_of_a_publication(call, bundle, zoo, monke
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("decode_zoo.files.discard_stdout", lambda: None)
+    monkeypatch.setattr("decode_zoo.core.files.discard_stdout", lambda: None)
     monkeypatch.setattr(publication, "write_registry", fail)
     code, _, err = call("publish", bundle, "--to", zoo)
     assert code == 2

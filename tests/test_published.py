@@ -15,10 +15,10 @@ import pytest
 import decode_zoo as dz
 from conversion import publish
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
-from decode_zoo.layout import SIDES
-from decode_zoo.registry import load_registry
+from decode_zoo.features.spec import SIDES
 from decode_zoo.training.dataset import Selection, known_genes, make_dataset, split_genes
 from decode_zoo.training.perceptron import standardisation_of
+from decode_zoo.zoo.registry import load_registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decode_zoo as dz
-from decode_zoo.cohort import read_grid, read_persons
-from decode_zoo.errors import InputError
-from decode_zoo.genes import read_gene_list
-from decode_zoo.reader import Table, number_in
-from decode_zoo.studies.enrichment.inputs import read_listed_above
+from decode_zoo.cohort.samples import read_persons
+from decode_zoo.core.errors import InputError
+from decode_zoo.core.reader import Table, number_in, read_grid
+from decode_zoo.features.genes import read_gene_list
+from decode_zoo.studies.enrichment import read_listed_above
 
 PLAIN = "gene\ta b\tc\nTP53\t1\t-2.5e0\nALB\t3\t4\n"
 DRESS = {

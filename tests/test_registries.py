@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from decode_zoo import download
-from decode_zoo.artifact import Artifact, FileEntry
-from decode_zoo.errors import ArtifactError, DecodeZooError, InputError
-from decode_zoo.registries import join_registries, registry_places
-from decode_zoo.registry import Origin, Registry, write_registry
-from decode_zoo.store import Store
+from decode_zoo.core.errors import ArtifactError, DecodeZooError, InputError
+from decode_zoo.zoo import download
+from decode_zoo.zoo.artifact import Artifact, FileEntry
+from decode_zoo.zoo.registry import Origin, Registry, write_registry
+from decode_zoo.zoo.remote import join_registries, registry_places
+from decode_zoo.zoo.store import Store
 from tests.server import Server
 
 SITES = Artifact("sites-v1", "features", "S", "L", "C", None, {"a.npz": FileEntry("a" * 64, 3)})

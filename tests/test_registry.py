@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo.artifact import Artifact, FileEntry, entry_for
-from decode_zoo.errors import ArtifactError, InputError
-from decode_zoo.registry import Registry, check_mirror, load_registry, write_registry
+from decode_zoo.core.errors import ArtifactError, InputError
+from decode_zoo.zoo.artifact import Artifact, FileEntry, entry_for
+from decode_zoo.zoo.registry import Registry, check_mirror, load_registry, write_registry
 
 SHA = "ab" * 32
 FILES = f"{{a.npz: {{sha256: {SHA}, size: 1}}}}"

@@ -11,14 +11,14 @@ import pytest
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.errors import UsageError
-from decode_zoo.genesets import TARGETS
-from decode_zoo.layout import SIDES
-from decode_zoo.network import DecodeConfig
-from decode_zoo.studies.removal.disruption import BinSums, disrupt
-from decode_zoo.studies.removal.hidden import HiddenNetwork
-from decode_zoo.studies.removal.knockout import Effects, Knockout
-from decode_zoo.studies.removal.pair import disrupt_pair, knock_out_pair, regress, row_spearman
+from decode_zoo.core.errors import UsageError
+from decode_zoo.features.genesets import TARGETS
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.studies.disruption import BinSums, disrupt
+from decode_zoo.studies.hidden_units import HiddenNetwork
+from decode_zoo.studies.knockouts import Effects, Knockout
+from decode_zoo.studies.pairs import disrupt_pair, knock_out_pair, regress, row_spearman
 from tests.test_network import random_network
 
 GENES = ["ALB", "TP53", "HBB", "MALAT1", "SNORD99", "APOA1"]

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.genesets import TARGETS
+from decode_zoo.core.errors import MissingExtraError, UsageError
+from decode_zoo.features.genesets import TARGETS
 
 pytest.importorskip("jinja2")
 
-from decode_zoo.report import build_report, check_page, write_report
-from decode_zoo.report.content import DETAIL, MAX_ROWS, steps_for, to_steps
+from decode_zoo.pages.content import DETAIL, MAX_ROWS, steps_for, to_steps
+from decode_zoo.pages.report import build_report, check_page, write_report
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 BREAKOUT = "</script><script>alert(2)</script>"
@@ -52,7 +52,7 @@ def report(model):
     # The toy has 14 regulators, and a page the strongest 15 of each gene.
     with pytest.MonkeyPatch.context() as patch:
         for module in ("page", "content"):  # pages take the number when they are imported
-            patch.setattr(f"decode_zoo.report.{module}.TOP", 6)
+            patch.setattr(f"decode_zoo.pages.report.{module}.TOP", 6)
         return build_report(model, GENES, outputs=OUTPUTS, title=f"A {HOSTILE} list")
 
 
@@ -207,7 +207,7 @@ def test_lists_without_a_known_gene_make_a_page(model, genes):
 
 
 def test_long_lists_show_the_first_genes_one_by_one(model, monkeypatch):
-    monkeypatch.setattr("decode_zoo.report.content.DETAIL", 2)
+    monkeypatch.setattr("decode_zoo.pages.content.DETAIL", 2)
     told = []
     report = build_report(model, FOUND, outputs=["Liver"], progress=lambda *now: told.append(now))
     assert told == [(4, 6), (6, 6)]
@@ -227,7 +227,7 @@ def test_the_same_genes_make_the_same_page(model):
 
 @pytest.mark.parametrize(("n", "outputs"), [(5_001, ["Liver"]), (5_000, None)])
 def test_too_long_lists_are_refused_with_another_way(model, monkeypatch, n, outputs):
-    monkeypatch.setattr("decode_zoo.report.content.MAX_PREDICTIONS", 14_000)
+    monkeypatch.setattr("decode_zoo.pages.content.MAX_PREDICTIONS", 14_000)
     with pytest.raises(UsageError, match="decode-zoo explain --summary"):
         build_report(model, ["ALB"] * n, outputs=outputs)
 
@@ -373,7 +373,7 @@ def test_pages_stay_below_ten_megabytes(monkeypatch):
     coding = np.array(rows.ids)[np.array(rows.biotypes) == "protein_coding"]
     genes = coding[:: len(coding) // 100][:100].tolist()
     alone = len(build_report(model, genes[:10]).html)
-    monkeypatch.setattr("decode_zoo.report.content.DETAIL", 0)
+    monkeypatch.setattr("decode_zoo.pages.content.DETAIL", 0)
     few, some, many = (len(build_report(model, genes[:n]).html) for n in (10, 50, 100))
     # Linear from there: by gene in the list, and by gene shown by itself.
     largest = many + (many - some) / 50 * MAX_ROWS

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import decode_zoo as dz
-from decode_zoo import runtime
-from decode_zoo.errors import DeviceError, MissingExtraError, UsageError, VerificationError
-from decode_zoo.layout import SIDES
-from decode_zoo.runtime import BLOCK, NumpyBackend, OnnxBackend, open_backend
+from decode_zoo.core.errors import DeviceError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks import backends as runtime
+from decode_zoo.networks.backends import BLOCK, NumpyBackend, OnnxBackend, open_backend
 
 onnxruntime = pytest.importorskip("onnxruntime")
 BACKENDS = ["numpy", "onnxruntime"]

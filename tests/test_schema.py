@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decode_zoo.errors import UsageError
-from decode_zoo.schema import from_plain, line_of, parse_json, parse_yaml
+from decode_zoo.core.errors import UsageError
+from decode_zoo.core.schema import from_plain, line_of, parse_json, parse_yaml
 
 # Quotes, backslashes and what looks like an escape are what counting of quotes could trip over.
 TEXT = st.text(

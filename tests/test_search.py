@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.networks.perceptron import PerceptronConfig
 from tests.test_training import SELECTION
 
 optuna = pytest.importorskip("optuna")

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from decode_zoo.errors import UsageError
+from decode_zoo.core.errors import UsageError
 from decode_zoo.training.settings import RECIPES, default_settings, read_settings
 
 

@@ -16,30 +16,30 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import decode_zoo as dz
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.genesets import read_gmt
-from decode_zoo.sites import Track
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.genesets import read_gmt
+from decode_zoo.features.spec import Track
+from decode_zoo.studies import signature_evidence as evidence
 from decode_zoo.studies.signature import (
-    Reference,
+    COLUMNS,
     Signature,
     SignatureStudy,
-    evidence,
-    read_reference,
     read_signature,
     read_signatures,
     study_signatures,
 )
-from decode_zoo.studies.signature.evidence import (
+from decode_zoo.studies.signature_evidence import (
     adjusted,
     cauchy,
+    chance,
     contrasts,
+    gather,
+    ingredients,
     likeness,
-    orthonormal,
+    standardised,
     upper_tail,
 )
-from decode_zoo.studies.signature.scene import Scene
-from decode_zoo.studies.signature.scores import chance, gather, ingredients, standardised
-from decode_zoo.studies.signature.study import COLUMNS
+from decode_zoo.studies.signature_reference import Reference, Scene, orthonormal, read_reference
 
 for package in ("matplotlib", "jinja2", "pyarrow"):
     pytest.importorskip(package)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decode_zoo.errors import InputError
-from decode_zoo.genome import Genome
-from decode_zoo.reader import read_columns
-from decode_zoo.sites import SiteFile, Sites, Track, find_site_files, read_sites
+from decode_zoo.core.errors import InputError
+from decode_zoo.core.reader import read_columns
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import SiteFile, Sites, find_site_files, read_sites
+from decode_zoo.features.spec import Track
 
 TOY = Genome("toy", {"1": 1_000, "2": 500})
 TRACK = Track("t", "R", "tf", "K562", "here")

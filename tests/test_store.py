@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 
 import decode_zoo
-from decode_zoo import download
-from decode_zoo import store as store_module
-from decode_zoo.artifact import Artifact, FileEntry
-from decode_zoo.errors import ArtifactError, VerificationError
-from decode_zoo.registry import Registry, write_registry
-from decode_zoo.store import Store, builtin_registry_path, bundled_root, cache_root
+from decode_zoo.core.errors import ArtifactError, VerificationError
+from decode_zoo.zoo import download
+from decode_zoo.zoo import store as store_module
+from decode_zoo.zoo.artifact import Artifact, FileEntry
+from decode_zoo.zoo.registry import Registry, write_registry
+from decode_zoo.zoo.store import Store, builtin_registry_path, bundled_root, cache_root
 from tests.server import Server
 
 CONTENT = {"manifest.json": b"{}\n", "weights.npz": bytes(range(256)) * 20}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from decode_zoo.download import leftovers
-from decode_zoo.registry import write_registry
-from decode_zoo.store import Store
+from decode_zoo.zoo.download import leftovers
+from decode_zoo.zoo.registry import write_registry
+from decode_zoo.zoo.store import Store
 from tests.server import Server
 from tests.test_store import CONTENT, DATA, FOLDER, NAME, REGISTRY, WRONG, files_in, lay_out
 
@@ -216,11 +216,11 @@ def forbid(event, args):
 
 sys.addaudithook(forbid)
 
-import decode_zoo.store
+import decode_zoo.zoo.store
 from decode_zoo.cli import main
 
 if sys.argv[1] == "bare":
-    decode_zoo.store.bundled_root = lambda: None
+    decode_zoo.zoo.store.bundled_root = lambda: None
 for line in sys.stdin.read().splitlines():
     sys.argv = ["decode-zoo", *line.split()]
     try:

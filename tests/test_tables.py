@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo import files, tables
-from decode_zoo.errors import MissingExtraError, UsageError
-from decode_zoo.files import atomic_dir, atomic_path
-from decode_zoo.manifest import BUNDLE_FILES
-from decode_zoo.provenance import provenance, provenance_path
-from decode_zoo.publication import FEATURE_FILES
-from decode_zoo.tables import check_output, write_table
+from decode_zoo.core import files, tables
+from decode_zoo.core.errors import MissingExtraError, UsageError
+from decode_zoo.core.files import atomic_dir, atomic_path
+from decode_zoo.core.provenance import provenance, provenance_path
+from decode_zoo.core.tables import check_output, write_table
+from decode_zoo.networks.manifest import BUNDLE_FILES
+from decode_zoo.zoo.publishing import FEATURE_FILES
 
 RECORD = {"command": ["decode-zoo", "predict"], "seed": 1}
 FULL = OSError(28, "No space left on device")
@@ -277,7 +277,7 @@ def test_parquet_keeps_the_table_provenance_and_units(tmp_path, frame):
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
     pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
     schema = parquet.read_schema(path)
-    assert json.loads(schema.metadata[b"decode_zoo.provenance"])["seed"] == 1
+    assert json.loads(schema.metadata[b"decode_zoo.core.provenance"])["seed"] == 1
     assert schema.field("Liver").metadata[b"unit"] == b"log2"
 
 

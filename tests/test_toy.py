@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.layout import SIDES
+from decode_zoo.features.spec import SIDES
 
 FAMILIES = ("decode", "perceptron")
 

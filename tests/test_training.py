@@ -14,9 +14,9 @@ import pytest
 
 import decode_zoo as dz
 from benchmarks.baselines import fit_ridge
-from decode_zoo.errors import InputError, MissingExtraError, UsageError, VerificationError
-from decode_zoo.expression import MEDIAN
-from decode_zoo.network import DecodeConfig
+from decode_zoo.core.errors import InputError, MissingExtraError, UsageError, VerificationError
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.training.dataset import make_dataset
 from decode_zoo.training.entry import check_entry, write_card
 from decode_zoo.training.fit import FitConfig

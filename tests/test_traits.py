@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.errors import InputError, MissingExtraError, UsageError
-from decode_zoo.expression import MEDIAN
-from decode_zoo.studies.findings import check_extras, read_section
+from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.studies.result import check_extras, read_section
+from decode_zoo.studies.trait_models import make_design
 from decode_zoo.studies.traits import FILES, study_traits
-from decode_zoo.studies.traits.design import make_design
 
 for package in ("pylimma", "jinja2", "matplotlib"):
     pytest.importorskip(package)

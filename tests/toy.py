@@ -19,14 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from decode_zoo.annotation import read_gtf
-from decode_zoo.builder import build_features
-from decode_zoo.expression import MEDIAN, Targets
-from decode_zoo.features import FeatureSet
-from decode_zoo.genome import Genome
-from decode_zoo.network import DecodeConfig
-from decode_zoo.perceptron import PerceptronConfig
-from decode_zoo.sites import find_site_files
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.features.annotation import read_gtf
+from decode_zoo.features.building import build_features
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genome import Genome
+from decode_zoo.features.sites import find_site_files
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit

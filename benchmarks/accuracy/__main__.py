@@ -32,8 +32,8 @@ from benchmarks.accuracy.predictions import make_once, path_of
 from benchmarks.accuracy.report import read_sources, write_report
 from conversion.gtex_tissue_decode_v1 import SELECTION
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
-from decode_zoo.expression import make_targets, read_expression
-from decode_zoo.files import sha256_of
+from decode_zoo.cohort.expression import make_targets, read_expression
+from decode_zoo.core.files import sha256_of
 from decode_zoo.training.perceptron import PerceptronFit
 
 REPORT = "report"

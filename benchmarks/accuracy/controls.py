@@ -9,10 +9,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.inputs import bind
-from decode_zoo.layout import SIDES, Side
-from decode_zoo.sites import Track
-from decode_zoo.training.ablation import permute
+from decode_zoo.features.spec import SIDES, Side, Track
+from decode_zoo.networks.inputs import bind
+from decode_zoo.studies.ablation import permute
 from decode_zoo.training.dataset import Dataset
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from benchmarks.regulator_figures import BLUE, GREEN, GREY, ORANGE, new_figure, save, short, tidy
-from decode_zoo.expression import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN
 
 FloatArray = npt.NDArray[np.float64]
 

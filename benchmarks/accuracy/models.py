@@ -14,14 +14,14 @@ from scipy import linalg
 
 from benchmarks.accuracy.predictions import PARTS, Predictions
 from benchmarks.baselines import fit_ridge
-from decode_zoo.errors import InputError
-from decode_zoo.families import Config
-from decode_zoo.layout import SIDES
-from decode_zoo.model import Model
+from decode_zoo.core.errors import InputError
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.families import Config
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit, standardisation_of
 from decode_zoo.training.pipeline import fit_network, predict_part
+from decode_zoo.zoo.model import Model
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating[Any]]

@@ -33,17 +33,18 @@ from benchmarks.accuracy.predictions import (
     read_predictions,
     side_by_side,
 )
-from decode_zoo.errors import UsageError
-from decode_zoo.expression import MEDIAN, Targets
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import sha256_of
-from decode_zoo.layout import Side
-from decode_zoo.model import Model
-from decode_zoo.network import DecodeConfig
-from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.core.errors import UsageError
+from decode_zoo.core.files import sha256_of
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.spec import Side
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.zoo.model import Model
 
 # Raised when code changes what a model predicts with the same settings.
 _VERSION = 1

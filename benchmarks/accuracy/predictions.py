@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.errors import InputError
-from decode_zoo.files import atomic_path
+from decode_zoo.core.arrays import read_arrays, write_arrays
+from decode_zoo.core.errors import InputError
+from decode_zoo.core.files import atomic_path
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

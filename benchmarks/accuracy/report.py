@@ -17,10 +17,11 @@ from benchmarks.accuracy.figures import draw_all
 from benchmarks.accuracy.models import rows_of
 from benchmarks.accuracy.plan import CONTROLS, Plan
 from benchmarks.accuracy.predictions import PARTS, Predictions
-from decode_zoo.errors import InputError
-from decode_zoo.expression import MEDIAN, PSEUDOCOUNT
-from decode_zoo.files import atomic_path
-from decode_zoo.layout import SIDES
+from decode_zoo.cohort.expression import PSEUDOCOUNT
+from decode_zoo.core.errors import InputError
+from decode_zoo.core.files import atomic_path
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.training.dataset import Dataset
 
 FloatArray = npt.NDArray[np.float64]

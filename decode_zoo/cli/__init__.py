@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> int:
 
     from decode_zoo.cli.group import cli
     from decode_zoo.cli.runner import patient_streams
-    from decode_zoo.errors import DecodeZooError
+    from decode_zoo.core.errors import DecodeZooError
 
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in own
@@ -102,7 +102,7 @@ def _refused(error: OSError) -> int:
 
     import click
 
-    from decode_zoo.files import discard_stdout
+    from decode_zoo.core.files import discard_stdout
 
     where = f"{error.filename}: " if error.filename is not None else ""
     click.echo(f"Error: {where}{error.strerror or error}.", err=True)

@@ -10,11 +10,11 @@ import click
 
 from decode_zoo.cli import runner
 from decode_zoo.cli.runner import FILE, SOURCE, Verbs, choice, cli, flag, note, option
-from decode_zoo.display import counted
-from decode_zoo.errors import UsageError
+from decode_zoo.core.errors import UsageError
+from decode_zoo.core.text import counted
 
 if TYPE_CHECKING:
-    from decode_zoo.features import FeatureSet
+    from decode_zoo.features.featureset import FeatureSet
 
 
 @cli.group(cls=Verbs)
@@ -114,10 +114,10 @@ def build(
       decode-zoo features build --gtf gencode.gtf.gz --promoter chip/ --rna eclip.tsv -o my-set
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.annotation import override_tss, read_gtf, read_tss_bed
-    from decode_zoo.genes import read_aliases, read_ids
-    from decode_zoo.genesets import TargetFile
-    from decode_zoo.genome import Genome, read_chrom_sizes
+    from decode_zoo.features.annotation import override_tss, read_gtf, read_tss_bed
+    from decode_zoo.features.genes import read_aliases, read_ids
+    from decode_zoo.features.genesets import TargetFile
+    from decode_zoo.features.genome import Genome, read_chrom_sizes
 
     if (gtf is None) == (like is None):
         raise UsageError("Give either --gtf or --like.")
@@ -160,7 +160,9 @@ def build(
         TargetFile(path, pattern, path.name, ids=ids)
         for path, pattern in zip(targets, patterns, strict=True)
     ]
-    logging.getLogger("decode_zoo.genesets").setLevel(logging.INFO)  # how many names are known
+    logging.getLogger("decode_zoo.features.genesets").setLevel(
+        logging.INFO
+    )  # how many names are known
     with runner.bar("Reading sites", len(on_promoters) + len(on_rnas) + len(lists)) as bar:
         built = dz.build_features(
             annotation,
@@ -182,7 +184,7 @@ def build(
 def show(source: str, tracks: bool) -> None:
     """Describe a feature set."""
     import decode_zoo as dz
-    from decode_zoo.layout import SIDES
+    from decode_zoo.features.spec import SIDES
 
     found = dz.load_features(source)
     if not tracks:
@@ -196,7 +198,7 @@ def show(source: str, tracks: bool) -> None:
 
 def describe(features: FeatureSet) -> list[str]:
     """Return lines about what is in a feature set."""
-    from decode_zoo.sites import describe_tracks
+    from decode_zoo.features.sites import describe_tracks
 
     layout = features.layout
     return [
@@ -307,8 +309,8 @@ def prepare(
       decode-zoo cohort prepare counts.tsv --quantity counts --persons persons.tsv -o cohort
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort import prepare_cohort
     from decode_zoo.cohort.folder import write_cohort
+    from decode_zoo.cohort.preparation import prepare_cohort
 
     features = dz.load_features(features_source)
     prepared = prepare_cohort(

@@ -13,13 +13,13 @@ import click
 
 from decode_zoo.cli import runner
 from decode_zoo.cli.runner import FILE, NAMES, SOURCE, choice, cli, flag, note, option
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from decode_zoo.families import Network
-    from decode_zoo.model import Model
-    from decode_zoo.studies.findings import Format
+    from decode_zoo.networks.families import Network
+    from decode_zoo.studies.result import Format
     from decode_zoo.training.dataset import Dataset
+    from decode_zoo.zoo.model import Model
 
 _PARTS = ("training", "validation", "test")
 _ENTRY = ("id", "title", "license", "citation")
@@ -97,7 +97,7 @@ def train(
           --license CC-BY-4.0 --citation 'Doe et al. 2026' -o my-tissue-v1
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.artifact import check_versioned
+    from decode_zoo.core.text import check_versioned
     from decode_zoo.training import import_keras
     from decode_zoo.training.dataset import Selection
     from decode_zoo.training.pipeline import Description, train_bundle
@@ -157,7 +157,7 @@ def _check_entry(features: str, **entry: str) -> None:
 
 
 def _hashes(*files: Path | None) -> dict[str, str]:
-    from decode_zoo.files import sha256_of
+    from decode_zoo.core.files import sha256_of
 
     return {file.name: sha256_of(file) for file in files if file is not None}
 
@@ -256,7 +256,7 @@ def finetune(
       decode-zoo predict --model ./lcl-v1 genes.tsv
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort import prepare_cohort
+    from decode_zoo.cohort.preparation import prepare_cohort
     from decode_zoo.training import import_converters, import_keras
     from decode_zoo.training.pipeline import Description
     from decode_zoo.training.settings import read_finetune
@@ -327,7 +327,7 @@ def _id_of(output: Path) -> str:
 
 def _read_split(path: Path) -> dict[str, str]:
     """Read which part each gene is of: gene ids and parts, perhaps below a header."""
-    from decode_zoo.genes import strip_version
+    from decode_zoo.features.genes import strip_version
 
     split: dict[str, str] = {}
     for line, name, part in runner.read_two_columns(path, "is not a gene and its part"):
@@ -386,10 +386,10 @@ def ablation(
       decode-zoo study ablation cohort --base gtex-tissue-v1 -o persons
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.files import sha256_of
-    from decode_zoo.provenance import plain
+    from decode_zoo.core.files import sha256_of
+    from decode_zoo.core.provenance import plain
+    from decode_zoo.studies.ablation import ablate
     from decode_zoo.training import import_keras
-    from decode_zoo.training.ablation import ablate
     from decode_zoo.training.checkpoints import Checkpoints
     from decode_zoo.training.dataset import Selection, make_dataset
     from decode_zoo.training.finetune import base_network, finetune_network

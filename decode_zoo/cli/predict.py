@@ -11,15 +11,15 @@ import click
 
 from decode_zoo.cli import runner
 from decode_zoo.cli.runner import FILE, choice, cli, flag, note, option
-from decode_zoo.display import counted
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.text import counted
 
 if TYPE_CHECKING:
-    from decode_zoo.attribution import By
-    from decode_zoo.evaluation.agreement import Evaluation
-    from decode_zoo.features import FeatureSet
-    from decode_zoo.model import Model
-    from decode_zoo.runtime import BackendName, Device
+    from decode_zoo.attribution.scores import By
+    from decode_zoo.features.featureset import FeatureSet
+    from decode_zoo.networks.backends import BackendName, Device
+    from decode_zoo.studies.evaluation import Evaluation
+    from decode_zoo.zoo.model import Model
 
 
 def _remark(listed: Any, known: FeatureSet, missing: Any, hint: str | None) -> None:
@@ -64,7 +64,7 @@ def predict(
       printf 'TP53\\nGATA1\\n' | decode-zoo predict --model gtex-tissue-v1 - --outputs Whole_Blood
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.tables import check_output, write_table
+    from decode_zoo.core.tables import check_output, write_table
 
     check_output(output, force)
     queries = runner.read_genes(genes, all_genes)
@@ -141,7 +141,7 @@ def explain(
       decode-zoo explain --model gtex-tissue-v1 genes.tsv --summary -o summary.tsv
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo import writer
+    from decode_zoo.attribution import writer
 
     selection = writer.Selection(top, summary)
     writer.check_attributions(output, by, selection, force=force)
@@ -226,7 +226,7 @@ def report(
       decode-zoo report --model gtex-tissue-v1 genes.tsv --outputs Liver,Lung -o report.html
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.report import build_report, check_page
+    from decode_zoo.pages.report import build_report, check_page
 
     check_page(output, force)
     queries, against = runner.read_genes(genes), runner.read_genes(background)
@@ -303,9 +303,9 @@ def evaluate(
       decode-zoo evaluate cohort --model ./lcl-v1 -o lcl-evaluation
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.persons import read_codes
-    from decode_zoo.evaluation.comparison import donor_concordance, fill_evaluation
-    from decode_zoo.files import atomic_dir
+    from decode_zoo.cohort.samples import read_codes
+    from decode_zoo.core.files import atomic_dir
+    from decode_zoo.studies.evaluation import donor_concordance, fill_evaluation
 
     if (against is None) != (against_expression is None):
         raise UsageError("--against and --against-expression go together.")
@@ -348,8 +348,8 @@ def evaluated(
 ) -> tuple[Evaluation, str]:
     """Evaluate a model; return also, in words, the genes that were taken."""
     import decode_zoo as dz
-    from decode_zoo.evaluation.comparison import evaluate_model, held_out_genes
-    from decode_zoo.expression import MEDIAN
+    from decode_zoo.networks.manifest import MEDIAN
+    from decode_zoo.studies.evaluation import evaluate_model, held_out_genes
 
     if expression.is_dir():
         file, scale = runner.measured(expression), "log2"

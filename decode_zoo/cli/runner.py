@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import decode_zoo
-from decode_zoo.display import counted
-from decode_zoo.errors import UsageError
+from decode_zoo.core.errors import UsageError
+from decode_zoo.core.text import counted
 
 if TYPE_CHECKING:
-    from decode_zoo.features import FeatureSet
-    from decode_zoo.genes import GeneList
-    from decode_zoo.layout import Side
-    from decode_zoo.studies.findings import Format, StudyResult
+    from decode_zoo.features.featureset import FeatureSet
+    from decode_zoo.features.genes import GeneList
+    from decode_zoo.features.spec import Side
+    from decode_zoo.studies.result import Format, StudyResult
 
 _READ = "decode_zoo.read"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -240,7 +240,7 @@ def check_inputs_kept(*written: str | os.PathLike[str]) -> None:
 
 def read_genes(file: Path | None, all_genes: bool | None = None, *, needed: bool = True) -> Any:
     """Read a list of genes, if there is one; it goes without --all-genes, and one is `needed`."""
-    from decode_zoo.genes import read_gene_list
+    from decode_zoo.features.genes import read_gene_list
 
     if all_genes is not None and not needed <= (file is not None) + all_genes <= 1:
         raise UsageError("Give either a file of genes or --all-genes.")
@@ -273,7 +273,7 @@ TWO_CELLS = "Give two cells a line, separated by a tab."
 
 def read_two_columns(path: Path, problem: str) -> Iterator[tuple[int, str, str]]:
     """Read the first two columns of a table: number of the line and two texts, none empty."""
-    from decode_zoo.reader import Table
+    from decode_zoo.core.reader import Table
 
     return Table.read(path, header=False).pairs(problem, TWO_CELLS)
 
@@ -297,14 +297,14 @@ def origin(**facts: Any) -> dict[str, Any]:
 
 def record(**facts: Any) -> dict[str, Any]:
     """Return the provenance of this call; of files, name and sha256."""
-    from decode_zoo.provenance import provenance
+    from decode_zoo.core.provenance import provenance
 
     return provenance(command_line(), **described(facts))
 
 
 def described(value: Any) -> Any:
     """Put name and sha256 in place of each path."""
-    from decode_zoo.provenance import origin_of
+    from decode_zoo.core.provenance import origin_of
 
     if isinstance(value, dict):
         return {name: described(item) for name, item in value.items()}
@@ -333,8 +333,8 @@ def study_folder(
     label: str, output: Path, table_format: Format = "tsv", *packages: str
 ) -> Iterator[StudyFolder]:
     """Check what a study needs later; give a folder that becomes `output`; print the summary."""
-    from decode_zoo.files import atomic_dir
-    from decode_zoo.studies.findings import check_extras
+    from decode_zoo.core.files import atomic_dir
+    from decode_zoo.studies.result import check_extras
 
     check_extras(table_format, *packages)
     with atomic_dir(output) as made, progress(label) as advance:

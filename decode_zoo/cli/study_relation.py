@@ -9,13 +9,12 @@ import click
 
 from decode_zoo.cli import runner
 from decode_zoo.cli.runner import FILE, POSITIVE, SOURCE, choice, flag, note, option, study
-from decode_zoo.display import counted
-from decode_zoo.errors import InputError, UsageError
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.text import counted
 
 if TYPE_CHECKING:
-    from decode_zoo.studies.findings import Format
-    from decode_zoo.studies.signature import SignatureStudy
-    from decode_zoo.studies.signature.lists import Direction
+    from decode_zoo.studies.result import Format
+    from decode_zoo.studies.signature import Direction, SignatureStudy
 
 _OPEN_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _SIDES: dict[str, Literal["promoter", "rna"]] = {"tf": "promoter", "rna": "rna"}
@@ -256,11 +255,11 @@ def enrich(
           --list-above exac.tsv pLI 0.99 -o constrained
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.genes import read_gene_list
-    from decode_zoo.genesets import read_gmt
-    from decode_zoo.model import Asked
+    from decode_zoo.features.genes import read_gene_list
+    from decode_zoo.features.genesets import read_gmt
     from decode_zoo.studies import enrichment
     from decode_zoo.studies.measured import tested_rows
+    from decode_zoo.zoo.model import Asked
 
     if (genes is not None) + all_genes + (scores is not None) > 1:
         raise UsageError("Give either a file of genes, or --all-genes, or --scores.")
@@ -388,9 +387,13 @@ def signature(
       decode-zoo study signature --gmt perturbations.gmt -o ranks.tsv
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.signature import read_signature, read_signatures, study_signatures
-    from decode_zoo.studies.signature.study import COLUMNS
-    from decode_zoo.tables import check_output, write_table
+    from decode_zoo.core.tables import check_output, write_table
+    from decode_zoo.studies.signature import (
+        COLUMNS,
+        read_signature,
+        read_signatures,
+        study_signatures,
+    )
 
     source = gmt if genes is None else genes
     if source is None or (genes is not None and gmt is not None):
@@ -439,7 +442,7 @@ def signature(
 
 def _is_table(output: Path) -> bool:
     """Tell by its name whether an output is one table; '-' is standard output."""
-    from decode_zoo.tables import suffix_of
+    from decode_zoo.core.tables import suffix_of
 
     try:
         return str(output) == "-" or bool(suffix_of(output))
@@ -496,9 +499,8 @@ def traits(
       decode-zoo study traits --model ./my-cohort-v1 cohort --trait sex --covariates age -o sex
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort import read_persons
     from decode_zoo.cohort.folder import PERSONS
-    from decode_zoo.cohort.persons import read_codes
+    from decode_zoo.cohort.samples import read_codes, read_persons
     from decode_zoo.studies.traits import study_traits
 
     matrix_file = runner.measured(expression)

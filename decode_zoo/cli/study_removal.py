@@ -11,7 +11,7 @@ from decode_zoo.cli import runner
 from decode_zoo.cli.runner import choice, flag, option, study
 
 if TYPE_CHECKING:
-    from decode_zoo.studies.findings import Format
+    from decode_zoo.studies.result import Format
 
 _by = choice("--by", "class regulator track", "What is taken away at a time.", "regulator")
 
@@ -52,7 +52,7 @@ def knockout(
       decode-zoo study knockout --model gtex-tissue-v1 genes.tsv --double HNF4A,CEBPA -o pair
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.removal import study_knockout
+    from decode_zoo.studies.knockouts import study_knockout
 
     queries = runner.read_genes(genes, all_genes)
     with runner.study_folder("knocking out", output, table_format) as folder:
@@ -94,7 +94,7 @@ def disrupt(
       decode-zoo study disrupt --model gtex-tissue-v1 genes.tsv --outputs Liver -o places
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.removal import study_disruption
+    from decode_zoo.studies.disruption import study_disruption
 
     queries = runner.read_genes(genes, all_genes)
     with runner.study_folder("disrupting", output, table_format) as folder:
@@ -152,7 +152,7 @@ def pair(
       decode-zoo study pair LAPTM5,CD53 --model lcl-person-v1 --model gtex-heart-person-v1 -o pair
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.removal import study_pair
+    from decode_zoo.studies.pairs import study_pair
 
     with runner.study_folder("removing", output, table_format) as folder:
         found = study_pair(

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decode_zoo import html
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality, measure_quality
-from decode_zoo.errors import InputError
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import atomic_dir, sha256_of
-from decode_zoo.provenance import plain, provenance
-from decode_zoo.tables import write_file
+from decode_zoo.core.errors import InputError
+from decode_zoo.core.files import atomic_dir, sha256_of
+from decode_zoo.core.provenance import plain, provenance
+from decode_zoo.core.tables import write_file
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.pages import html
 
 __all__ = ["EXPRESSION", "PERSONS", "expression_of", "write_cohort"]
 
@@ -71,7 +71,7 @@ def write_cohort(
 def _page(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]) -> str:
     """Write the page of a prepared cohort; it names persons."""
     html.check_packages("train", "jinja2", "matplotlib")
-    from decode_zoo.cohort import figures
+    from decode_zoo.pages.figures import cohort as figures
 
     pictures = {
         "libraries": figures.libraries(cohort),

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.interpolate import BSpline
 
-from decode_zoo.cohort.persons import design_of, match, read_persons
-from decode_zoo.errors import InputError, MissingExtraError, UsageError
-from decode_zoo.expression import PSEUDOCOUNT
-from decode_zoo.features import FeatureSet
-from decode_zoo.reader import Grid, read_grid
-from decode_zoo.typing import BoolArray, FloatArray, IntArray
+from decode_zoo.cohort.expression import PSEUDOCOUNT
+from decode_zoo.cohort.samples import design_of, match, read_persons
+from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
+from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.core.reader import Grid, read_grid
+from decode_zoo.features.featureset import FeatureSet
 
 __all__ = [
     "Abundance",

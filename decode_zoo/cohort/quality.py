@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from decode_zoo.cohort.persons import Trait, standardised, trait_of
+from decode_zoo.cohort.expression import PSEUDOCOUNT
 from decode_zoo.cohort.preparation import Cohort
-from decode_zoo.expression import PSEUDOCOUNT
-from decode_zoo.features import FeatureSet
-from decode_zoo.typing import FloatArray
+from decode_zoo.cohort.samples import Trait, standardised, trait_of
+from decode_zoo.core.arrays import FloatArray
+from decode_zoo.features.featureset import FeatureSet
 
 __all__ = ["Components", "Quality", "SexCheck", "measure_quality"]
 

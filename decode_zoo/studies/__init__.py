@@ -1,1 +1,1 @@
-"""Studies: what models tell of a question, as tables and a page. One module a study."""
+"""Studies: they compute, and return results; nothing here draws or writes a page."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.features import FeatureSet
-from decode_zoo.inputs import BoundFeatures
-from decode_zoo.model import Model
-from decode_zoo.typing import BoolArray, FloatArray, IntArray
+from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.inputs import BoundFeatures
+from decode_zoo.zoo.model import Model
 
 __all__ = [
     "StudiedGenes",

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from decode_zoo.display import counted
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import make_targets
-from decode_zoo.features import FeatureSet
-from decode_zoo.metrics import INDEPENDENT, determined, interval_95
-from decode_zoo.provenance import provenance
-from decode_zoo.studies.findings import Findings, check_extras
+from decode_zoo.cohort.expression import make_targets
+from decode_zoo.core.arrays import FloatArray, IntArray
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.provenance import provenance
+from decode_zoo.core.text import counted
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.metrics import INDEPENDENT, determined, interval_95
 from decode_zoo.studies.measured import as_list, find_pair, first_places, name_of
-from decode_zoo.typing import FloatArray, IntArray
+from decode_zoo.studies.result import Findings, check_extras
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -319,7 +319,7 @@ def _findings(
 
 def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
     """Draw what random sets leave, and what was found."""
-    from decode_zoo.plots import charts
+    from decode_zoo.pages import charts
 
     @charts.styled
     def draw() -> Figure:

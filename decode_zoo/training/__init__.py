@@ -6,9 +6,9 @@ import os
 import sys
 from typing import Any
 
-from decode_zoo.errors import MissingExtraError
-from decode_zoo.quiet import quiet
-from decode_zoo.runtime import import_onnxruntime
+from decode_zoo.core.errors import MissingExtraError
+from decode_zoo.core.system import quiet
+from decode_zoo.networks.backends import import_onnxruntime
 
 __all__ = ["import_converters", "import_keras"]
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import Output, Split, Targets, split_by_chromosome
-from decode_zoo.features import FeatureSet
-from decode_zoo.inputs import BoundFeatures, bind
-from decode_zoo.layout import SIDES, Side
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.core.arrays import IntArray, SingleArray
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genome import canonical_name
+from decode_zoo.features.spec import SIDES, Side
+from decode_zoo.networks.inputs import BoundFeatures, bind
+from decode_zoo.networks.manifest import Output
 
-__all__ = ["PARTS", "Dataset", "Selection", "known_genes", "make_dataset", "split_genes"]
+__all__ = [
+    "PARTS",
+    "Dataset",
+    "Selection",
+    "Split",
+    "known_genes",
+    "make_dataset",
+    "split_by_chromosome",
+    "split_genes",
+]
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 # Of a split.
 PARTS = ("training", "validation", "test")
+
+
+_CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
 
 
 @dataclass(frozen=True)
@@ -72,21 +86,21 @@ class Dataset:
         )
         return replace(self, targets=replace(self.targets, names=names), outputs=outputs)
 
-    def pooled(self, part: IntArray) -> dict[Side, FloatArray]:
+    def pooled(self, part: IntArray) -> dict[Side, SingleArray]:
         """Add up the bins of some rows of `targets`, in bases: (n, kernel, 1 + n_tracks) a side."""
         return {side: sums.dense() for side, sums in self.bound.pooled(self.rows[part]).items()}
 
-    def full(self, part: IntArray) -> dict[Side, FloatArray]:
+    def full(self, part: IntArray) -> dict[Side, SingleArray]:
         """Return full matrices of some rows of `targets`, padded by kernel - 1 empty bins."""
         return self.bound.full(self.rows[part])
 
-    def scaled(self, inputs: Mapping[Side, FloatArray]) -> dict[str, FloatArray]:
+    def scaled(self, inputs: Mapping[Side, SingleArray]) -> dict[str, SingleArray]:
         """Divide inputs in bases by their scale."""
         return {
             side: (values / self.scale[side]).astype(np.float32) for side, values in inputs.items()
         }
 
-    def scaled_targets(self, part: IntArray) -> FloatArray:
+    def scaled_targets(self, part: IntArray) -> SingleArray:
         """Return targets of some rows in units of the output scales, shape (n, n_outputs)."""
         return (self.targets.values[part] / self.output_scale).astype(np.float32)
 
@@ -174,3 +188,76 @@ def _annotated_tracks(
             remedy="Lower --min-genes, or choose other --kinds of tracks.",
         )
     return chosen
+
+
+@dataclass(frozen=True)
+class Split:
+    """Disjoint rows of genes for training, for choosing, and for reporting."""
+
+    training: IntArray
+    validation: IntArray
+    test: IntArray
+
+
+def split_by_chromosome(
+    chroms: Sequence[str],
+    genes: Sequence[str],
+    *,
+    test: Sequence[str] = ("1",),
+    absent: Sequence[str] = (),
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+) -> Split:
+    """Split genes: whole chromosomes for the test, a random part of the rest for validation.
+
+    ``chr1``, ``1`` and ``NC_000001.11`` are the same chromosome. Rows of one gene (its transcripts)
+    stay together. There may be no row on an absent chromosome; with no `test` there is no test
+    part. `validation_fraction` is of the genes that are neither tested nor absent.
+    """
+    canonical = {name: canonical_name(name) for name in set(chroms)}
+    where = np.array([canonical[name] for name in chroms], dtype=object)
+    held_out, left_out = _chosen(test, "test"), _chosen(absent, "absent")
+    if "" in where:
+        gene = genes[where.tolist().index("")]
+        raise InputError(f"gene {gene} has no chromosome, so it cannot be split by it")
+    there = sorted(
+        set(where), key=lambda name: (int(name), "") if name.isdecimal() else (1 << 31, name)
+    )
+    for name in held_out:
+        if name not in there:
+            raise UsageError(
+                f"No gene lies on the test chromosome '{name}'.",
+                remedy=f"There are: {', '.join(there)}.",
+            )
+        if name in left_out:
+            raise UsageError(f"Chromosome '{name}' cannot be both tested on and left out.")
+    rest = np.flatnonzero(~np.isin(where, [*held_out, *left_out]))
+    names = sorted({genes[int(row)] for row in rest})
+    chosen = np.random.default_rng(seed).permutation(len(names))
+    validation = {names[i] for i in chosen[: round(validation_fraction * len(names))]}
+    held = np.array([genes[int(row)] in validation for row in rest], np.bool_)
+    split = Split(rest[~held], rest[held], np.flatnonzero(np.isin(where, held_out)))
+    if not split.training.size:
+        raise InputError(
+            f"no gene is left for training: of {len(where)}, {split.test.size} are on test "
+            f"chromosomes, {split.validation.size} are for validation, and the others are left out",
+            remedy="Test on fewer chromosomes, or leave fewer out.",
+        )
+    return split
+
+
+def _chosen(names: Sequence[str], what: str) -> list[str]:
+    """Return canonical names of the chromosomes that the caller chose."""
+    # A single text would be taken letter by letter: '12' as chromosomes 1 and 2.
+    if isinstance(names, str):
+        raise UsageError(
+            f"Give a list of {what} chromosomes, not a single text.", remedy=f"{what}=({names!r},)"
+        )
+    found = [canonical_name(name) for name in names]
+    for name, canonical in zip(names, found, strict=True):
+        if not _CHROMOSOME.fullmatch(canonical):
+            raise UsageError(
+                f"{name!r} is no name of a chromosome ({what}).",
+                remedy="Name one at a time, for example: chr8",
+            )
+    return found

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from decode_zoo.artifact import Artifact, FileEntry, check_versioned, entry_for
-from decode_zoo.cards import BEGIN, CARD, END, model_facts, with_facts
-from decode_zoo.errors import InputError
-from decode_zoo.files import read_at_most
-from decode_zoo.manifest import Manifest
-from decode_zoo.registry import load_registry
-from decode_zoo.store import builtin_registry_path
+from decode_zoo.core.errors import InputError
+from decode_zoo.core.files import read_at_most
+from decode_zoo.core.text import check_versioned
+from decode_zoo.networks.manifest import Manifest
+from decode_zoo.zoo.artifact import Artifact, FileEntry, entry_for
+from decode_zoo.zoo.cards import BEGIN, CARD, END, model_facts, with_facts
+from decode_zoo.zoo.registry import load_registry
+from decode_zoo.zoo.store import builtin_registry_path
 
 __all__ = ["check_entry", "write_card"]
 

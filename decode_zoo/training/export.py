@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import VerificationError
-from decode_zoo.families import Network
-from decode_zoo.layout import Side
-from decode_zoo.network import BRANCHES, DecodeNetwork
-from decode_zoo.perceptron import PerceptronNetwork
-from decode_zoo.runtime import OnnxBackend
+from decode_zoo.core.arrays import SingleArray
+from decode_zoo.core.errors import VerificationError
+from decode_zoo.features.spec import Side
+from decode_zoo.networks.backends import OnnxBackend
+from decode_zoo.networks.decode import BRANCHES, DecodeNetwork
+from decode_zoo.networks.families import Network
+from decode_zoo.networks.perceptron import PerceptronNetwork
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.fit import build_network, set_layer_weights
 
 __all__ = ["TOLERANCE", "check_parity", "export_onnx", "keras_function"]
 
-FloatArray = npt.NDArray[np.float32]
 
 # 17 has all the operators of the network; ONNX Runtime reads it since 1.12.
 OPSET = 17
@@ -166,8 +166,8 @@ def _canonicalise(graph: Any) -> None:
 def check_parity(
     network: Network,
     graph: Path,
-    full: Mapping[Side, FloatArray],
-    pooled: Mapping[Side, FloatArray] | None,
+    full: Mapping[Side, SingleArray],
+    pooled: Mapping[Side, SingleArray] | None,
     same: npt.NDArray[np.int64],
     *,
     tolerance: float = TOLERANCE,
@@ -182,7 +182,7 @@ def check_parity(
     """
     function, onnx = keras_function(network), OnnxBackend(graph, "cpu")
 
-    def keras(block: Mapping[Side, FloatArray]) -> FloatArray:
+    def keras(block: Mapping[Side, SingleArray]) -> SingleArray:
         return np.asarray(function(block["rna"], block["promoter"]))
 
     def differ(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
@@ -197,7 +197,7 @@ def check_parity(
         "onnx_numpy": differ(of_onnx, of_numpy),
     }
     if pooled is not None:
-        rest: dict[Side, FloatArray] = {side: values[same] for side, values in pooled.items()}
+        rest: dict[Side, SingleArray] = {side: values[same] for side, values in pooled.items()}
         found |= {
             "full_pooled_keras_float32": differ(keras(full), of_keras[same]),
             "full_pooled_onnx_float32": differ(onnx.run(full), of_onnx[same]),

@@ -16,21 +16,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from decode_zoo.errors import UsageError
-from decode_zoo.layout import Side
-from decode_zoo.metrics import column_correlation
-from decode_zoo.model import Model
-from decode_zoo.network import BRANCHES
-from decode_zoo.perceptron import Member, PerceptronNetwork
+from decode_zoo.core.arrays import FloatArray
+from decode_zoo.core.errors import UsageError
+from decode_zoo.features.spec import Side
+from decode_zoo.networks.decode import BRANCHES
+from decode_zoo.networks.metrics import column_correlation
+from decode_zoo.networks.perceptron import Member, PerceptronNetwork
 from decode_zoo.training import import_keras
 from decode_zoo.training.checkpoints import Checkpoints, Progress
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import Repeat, check_settings
 from decode_zoo.training.perceptron import join_members, normal_scores, position_sums
+from decode_zoo.zoo.model import Model
 
 __all__ = ["FinetuneFit", "base_network", "finetune_network"]
 
-FloatArray = npt.NDArray[np.float64]
 Inputs = dict[str, npt.NDArray[np.float32]]  # by the name of a Keras input
 
 _log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decode_zoo.errors import UsageError
-from decode_zoo.layout import Side
-from decode_zoo.network import DecodeConfig
+from decode_zoo.core.errors import UsageError
+from decode_zoo.features.spec import Side
+from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.training import import_keras
 from decode_zoo.training.dataset import Dataset
 

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from decode_zoo.genesets import TARGETS
-from decode_zoo.layout import Side
-from decode_zoo.network import BATCH_NORM_EPSILON, BRANCHES
-from decode_zoo.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
+from decode_zoo.core.arrays import IntArray, SingleArray
+from decode_zoo.features.genesets import TARGETS
+from decode_zoo.features.spec import Side
+from decode_zoo.networks.decode import BATCH_NORM_EPSILON, BRANCHES
+from decode_zoo.networks.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training import import_keras
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import Repeat, check_settings, run_fit
@@ -33,8 +34,6 @@ __all__ = [
     "track_groups",
 ]
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 # Of a root's standard deviation, in roots of bases: a track that hardly varies tells nothing.
 _LEAST_DEVIATION = 1e-3
@@ -104,7 +103,7 @@ def track_groups(dataset: Dataset, side: Side) -> IntArray:
     return np.array([numbers[key] for key in keys], np.int64)
 
 
-def position_sums(dataset: Dataset, part: IntArray) -> dict[Side, FloatArray]:
+def position_sums(dataset: Dataset, part: IntArray) -> dict[Side, SingleArray]:
     """Add up the bins of some rows of the targets, in bases; shape (n, channels) a side."""
     blocks = [dataset.pooled(part[i : i + _CHUNK]) for i in range(0, len(part), _CHUNK)]
     return {side: np.concatenate([block[side][:, 0] for block in blocks]) for side in BRANCHES}
@@ -222,11 +221,11 @@ def _one_cycle(keras: Any, height: float, steps: int) -> Any:
     return OneCycle()
 
 
-def _folded(weights: Mapping[str, FloatArray], config: PerceptronConfig) -> dict[str, FloatArray]:
+def _folded(weights: Mapping[str, SingleArray], config: PerceptronConfig) -> dict[str, SingleArray]:
     """Fold each batch normalisation into the dense layer behind it."""
     names = [*(f"dense{i}" for i in range(config.dense_layers)), "outputs"]
     norms = ["norm", *(f"norm{i}" for i in range(config.dense_layers))]
-    found: dict[str, FloatArray] = {side: weights[f"{side}_encoder/kernel"] for side in BRANCHES}
+    found: dict[str, SingleArray] = {side: weights[f"{side}_encoder/kernel"] for side in BRANCHES}
     for name, norm in zip(names, norms, strict=True):
         gamma, beta, mean, variance = (
             weights[f"{norm}/{part}"].astype(np.float64)
@@ -298,8 +297,8 @@ def join_members(
     return PerceptronNetwork(config, weights, scale, units)
 
 
-def _rounded(array: npt.NDArray[np.floating]) -> FloatArray:
+def _rounded(array: npt.NDArray[np.floating]) -> SingleArray:
     """Keep six significant bits: files shrink to less than half, predictions hardly move."""
     mantissa, exponent = np.frexp(array)
-    rounded: FloatArray = np.ldexp(np.round(mantissa * 64) / 64, exponent).astype(np.float32)
+    rounded: SingleArray = np.ldexp(np.round(mantissa * 64) / 64, exponent).astype(np.float32)
     return rounded

@@ -11,23 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-import decode_zoo
-from decode_zoo.arrays import write_arrays
-from decode_zoo.artifact import check_id
-from decode_zoo.errors import InputError, UsageError
-from decode_zoo.expression import Targets
-from decode_zoo.families import Config, Network, family_of
-from decode_zoo.features import FeatureSet
-from decode_zoo.files import atomic_dir, sha256_of
-from decode_zoo.layout import SIDES, Side
-from decode_zoo.manifest import FrozenInputs, KnownAnswers, Manifest, fingerprint_of
-from decode_zoo.metrics import score, summarise
-from decode_zoo.model import Model
-from decode_zoo.network import DecodeConfig, DecodeNetwork
-from decode_zoo.perceptron import PerceptronConfig
-from decode_zoo.runtime import NumpyBackend
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.core import __version__
+from decode_zoo.core.arrays import FloatArray, IntArray, write_arrays
+from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.files import atomic_dir, sha256_of
+from decode_zoo.core.text import check_id
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.spec import SIDES, Side
+from decode_zoo.networks.backends import NumpyBackend
+from decode_zoo.networks.decode import DecodeConfig, DecodeNetwork
+from decode_zoo.networks.families import Config, Network, family_of
+from decode_zoo.networks.manifest import FrozenInputs, KnownAnswers, Manifest, fingerprint_of
+from decode_zoo.networks.metrics import score, summarise
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.dataset import PARTS, Dataset, Selection, make_dataset
 from decode_zoo.training.entry import write_card
@@ -40,6 +38,7 @@ from decode_zoo.training.perceptron import (
     join_members,
     standardisation_of,
 )
+from decode_zoo.zoo.model import Model
 
 __all__ = [
     "Description",
@@ -53,8 +52,6 @@ __all__ = [
     "write_bundle",
 ]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _N_KNOWN_ANSWERS = 16
 _N_PARITY_GENES = 1024
@@ -177,7 +174,7 @@ def write_bundle(
     names = [output.name for output in dataset.outputs]
     metadata = {
         "id": description.id,
-        "decode_zoo": decode_zoo.__version__,
+        "decode_zoo": __version__,
         "outputs": json.dumps(names),
         "fingerprint": fingerprint_of(names, dataset.tracks),
     }
@@ -227,7 +224,7 @@ def write_bundle(
 
 def training_versions() -> dict[str, str]:
     """Return the versions of what trains, by package."""
-    own = {"decode_zoo": decode_zoo.__version__}
+    own = {"decode_zoo": __version__}
     return own | {name: importlib.import_module(name).__version__ for name in _PACKAGES}
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from decode_zoo.errors import UsageError
-from decode_zoo.families import Config
-from decode_zoo.network import DecodeConfig
-from decode_zoo.perceptron import PerceptronConfig
+from decode_zoo.core.errors import UsageError
+from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.families import Config
+from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.perceptron import PerceptronFit

@@ -14,21 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.errors import InputError, MissingExtraError, UsageError
-from decode_zoo.expression import Split, Targets
-from decode_zoo.files import atomic_dir, atomic_path, check_files, sha256_of
-from decode_zoo.inputs import bind
-from decode_zoo.layout import SIDES
-from decode_zoo.manifest import Manifest
-from decode_zoo.metrics import auroc, score
-from decode_zoo.model import Model
-from decode_zoo.perceptron import PerceptronNetwork
+from decode_zoo.cohort.expression import Targets
+from decode_zoo.core.arrays import FloatArray, IntArray
+from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
+from decode_zoo.core.files import atomic_dir, atomic_path, check_files, sha256_of
+from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.inputs import bind
+from decode_zoo.networks.manifest import Manifest
+from decode_zoo.networks.metrics import auroc, score
+from decode_zoo.networks.perceptron import PerceptronNetwork
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import PARTS, Dataset, Selection, known_genes, split_genes
+from decode_zoo.training.dataset import PARTS, Dataset, Selection, Split, known_genes, split_genes
 from decode_zoo.training.entry import write_card
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
 from decode_zoo.training.perceptron import PerceptronFit
@@ -40,6 +39,7 @@ from decode_zoo.training.pipeline import (
     training_versions,
     write_bundle,
 )
+from decode_zoo.zoo.model import Model
 
 __all__ = [
     "Membership",
@@ -51,8 +51,6 @@ __all__ = [
     "unfinished_folder",
 ]
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _FEWEST_VALIDATION = 20
 # Persons that a check of membership holds out.

@@ -17,24 +17,24 @@ from pathlib import Path
 import numpy as np
 
 import decode_zoo as dz
-from decode_zoo import genesets
-from decode_zoo.annotation import read_gtf, read_tss_bed
-from decode_zoo.arrays import read_arrays, write_arrays
-from decode_zoo.builder import build_features
-from decode_zoo.cohort import read_grid, read_persons
-from decode_zoo.cohort.persons import read_codes
-from decode_zoo.errors import DecodeZooError
-from decode_zoo.features import FeatureSet
-from decode_zoo.genes import read_aliases, read_gene_list, read_ids
-from decode_zoo.genome import Genome, read_chrom_sizes
-from decode_zoo.graph import read_graph
-from decode_zoo.layout import SIDES
-from decode_zoo.manifest import Manifest
-from decode_zoo.registry import load_registry
-from decode_zoo.sites import SiteFile, Track, find_site_files, read_sites
-from decode_zoo.studies.enrichment.inputs import read_listed_above, read_scores
-from decode_zoo.studies.findings import read_section
+from decode_zoo.cohort.samples import read_codes, read_persons
+from decode_zoo.core.arrays import read_arrays, write_arrays
+from decode_zoo.core.errors import DecodeZooError
+from decode_zoo.core.reader import read_grid
+from decode_zoo.features import genesets
+from decode_zoo.features.annotation import read_gtf, read_tss_bed
+from decode_zoo.features.building import build_features
+from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genes import read_aliases, read_gene_list, read_ids
+from decode_zoo.features.genome import Genome, read_chrom_sizes
+from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
+from decode_zoo.features.spec import SIDES, Track
+from decode_zoo.networks.manifest import Manifest
+from decode_zoo.networks.onnx import read_graph
+from decode_zoo.studies.enrichment import read_listed_above, read_scores
+from decode_zoo.studies.result import read_section
 from decode_zoo.studies.signature import read_signature
+from decode_zoo.zoo.registry import load_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = sorted((Path(__file__).parent / "cases").iterdir())

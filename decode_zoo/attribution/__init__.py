@@ -1,0 +1,1 @@
+"""From predictions back to regulators: DeepLIFT's rules, scores, and files of them."""

@@ -1,0 +1,1 @@
+"""Networks and what they take and give: manifests, both families, backends, measures of fit."""

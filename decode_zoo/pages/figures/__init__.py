@@ -1,0 +1,1 @@
+"""Pictures, one module a kind of result."""
