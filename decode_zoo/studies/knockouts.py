@@ -7,7 +7,7 @@ two predictions, not an approximation such as an attribution score.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
@@ -22,6 +22,7 @@ from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray, RealArray, S
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import provenance
 from decode_zoo.core.system import one_core, share_out
+from decode_zoo.core.tables import text_rows
 from decode_zoo.networks.inputs import BoundFeatures, Cells
 from decode_zoo.networks.manifest import Output
 from decode_zoo.studies.hidden_units import HiddenNetwork, Precision
