@@ -247,9 +247,10 @@ def test_the_interval_decides_which_side_tells_more(found, low, high, told):
 
 def test_the_folder(found, tmp_path):
     pytest.importorskip("jinja2")
-    from decode_zoo.studies.result import read_section
+    from decode_zoo.pages.folders import write_study
+    from decode_zoo.pages.sections import read_section
 
-    found.findings({"provenance": {"command": ["x"]}}).write(tmp_path / "out", "tsv")
+    write_study(found.result({"provenance": {"command": ["x"]}}), tmp_path / "out", "tsv")
     for name in ("variants", "comparisons", "outputs"):
         table = pd.read_csv(tmp_path / "out" / f"{name}.tsv", sep="\t")
         pd.testing.assert_frame_equal(table, getattr(found, name), rtol=1e-4, check_dtype=False)

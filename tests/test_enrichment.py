@@ -18,6 +18,7 @@ from scipy import stats
 import decode_zoo as dz
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.features.genesets import GeneSet
+from decode_zoo.pages.folders import write_study
 from decode_zoo.studies.enrichment import (
     ListedGenes,
     Scope,
@@ -566,7 +567,7 @@ def test_lists_have_names_of_their_own(model, scores):
 
 def test_the_folder_and_its_page(study, tmp_path):
     folder = tmp_path / "out"
-    study.findings().write(folder)
+    write_study(study.result(), folder)
     tables = ("importance", "lists", "gsea", "overrepresented")
     pictures = ("regulators", "lists", "gene_sets")
     names = {f"{name}.tsv" for name in tables} | {f"{name}.svg" for name in pictures}

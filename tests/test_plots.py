@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import decode_zoo as dz
 from decode_zoo.attribution.scores import MASK, Attribution, Resolution
 from decode_zoo.core.errors import MissingExtraError, UsageError
 from decode_zoo.features.spec import Layout
@@ -336,15 +334,12 @@ def test_pyplot_is_left_alone():
 
 
 def test_without_matplotlib(explained, monkeypatch):
-    monkeypatch.delattr(dz, "plots", raising=False)
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.setitem(sys.modules, name, None)
     for name in [name for name in sys.modules if name.startswith("decode_zoo.pages.plots")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
         explained.plot()
-    with pytest.raises(MissingExtraError, match=r"decode-zoo\[explain\]"):
-        importlib.import_module("decode_zoo.pages.charts")
 
 
 @pytest.mark.parametrize(

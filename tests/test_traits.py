@@ -13,9 +13,10 @@ import pytest
 import decode_zoo as dz
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.networks.manifest import MEDIAN
-from decode_zoo.studies.result import check_extras, read_section
+from decode_zoo.pages.folders import check_extras, write_study
+from decode_zoo.pages.sections import read_section
 from decode_zoo.studies.trait_models import make_design
-from decode_zoo.studies.traits import FILES, study_traits
+from decode_zoo.studies.traits import study_traits
 
 for package in ("pylimma", "jinja2", "matplotlib"):
     pytest.importorskip(package)
@@ -228,8 +229,10 @@ def test_constant_genes_are_left_out(cohort, relate):
 
 def test_the_folder_and_its_page(study, relate, cohort, tmp_path):
     folder = tmp_path / "out"
-    study.write(folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    write_study(study.result(), folder)
+    drawn = ("volcanoes.svg", "concordance.svg", "regulators.svg", "heatmap.svg")
+    files = {"expression.tsv", "predicted.tsv", "regulators.tsv", "summary.json", "traits.html"}
+    assert {path.name for path in folder.iterdir()} == files.union(drawn)
     table = pd.read_csv(folder / "expression.tsv", sep="\t")
     np.testing.assert_allclose(table["t"], study.expression["t"], rtol=1e-5)
     summary = json.loads((folder / "summary.json").read_text())
@@ -240,10 +243,11 @@ def test_the_folder_and_its_page(study, relate, cohort, tmp_path):
     assert [table.n_rows for table in section.tables] == list(map(len, tables))
     assert len(pictures) == 4
     with pytest.raises(UsageError, match="not empty"):
-        study.write(folder)
+        write_study(study.result(), folder)
     # Names of persons and traits stay texts.
     hostile = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
-    relate(persons=hostile, trait=hostile.columns[0]).write(tmp_path / "hostile")
+    other = relate(persons=hostile, trait=hostile.columns[0])
+    write_study(other.result(), tmp_path / "hostile")
     for made in (folder, tmp_path / "hostile"):
         page = (made / "traits.html").read_text(encoding="utf-8")
         assert page.count('<img class="picture"') == 4

@@ -309,8 +309,8 @@ def prepare(
       decode-zoo cohort prepare counts.tsv --quantity counts --persons persons.tsv -o cohort
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.folder import write_cohort
     from decode_zoo.cohort.preparation import prepare_cohort
+    from decode_zoo.pages.folders import write_cohort
 
     features = dz.load_features(features_source)
     prepared = prepare_cohort(

@@ -452,6 +452,6 @@ def ablation(
         unfinished = unfinished_folder(output)
         checkpoints = Checkpoints(unfinished, plain(runner.described(facts)))
         found = ablate(dataset, retrain, seed=seed, checkpoints=checkpoints)
-        folder.write(found.findings({"provenance": runner.record(**facts)}))
+        folder.write(found.result({"provenance": runner.record(**facts)}))
     shutil.rmtree(unfinished, ignore_errors=True)
     return output

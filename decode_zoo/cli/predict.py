@@ -305,7 +305,8 @@ def evaluate(
     import decode_zoo as dz
     from decode_zoo.cohort.samples import read_codes
     from decode_zoo.core.files import atomic_dir
-    from decode_zoo.studies.evaluation import donor_concordance, fill_evaluation
+    from decode_zoo.pages.folders import fill_evaluation
+    from decode_zoo.studies.evaluation import donor_concordance
 
     if (against is None) != (against_expression is None):
         raise UsageError("--against and --against-expression go together.")

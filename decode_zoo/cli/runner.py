@@ -324,8 +324,10 @@ class StudyFolder:
 
     def write(self, found: StudyResult) -> None:
         """Fill the folder with what was found, and take the lines that sum it up."""
-        found.fill(self.path, self.table_format)
-        self.lines += found.summary()
+        from decode_zoo.pages.folders import fill_study
+
+        fill_study(found, self.path, self.table_format)
+        self.lines += found.lines
 
 
 @contextmanager
@@ -334,7 +336,7 @@ def study_folder(
 ) -> Iterator[StudyFolder]:
     """Check what a study needs later; give a folder that becomes `output`; print the summary."""
     from decode_zoo.core.files import atomic_dir
-    from decode_zoo.studies.result import check_extras
+    from decode_zoo.pages.folders import check_extras
 
     check_extras(table_format, *packages)
     with atomic_dir(output) as made, progress(label) as advance:

@@ -318,7 +318,7 @@ def enrich(
             lost = f", {len(asked.lost)} not" if asked.lost else ""
             folder.lines.append(f"{counted(asked.rows.size, 'gene')} explained{lost}")
             folder.lines += [asked.hint] if asked.hint else []
-        folder.write(study.findings())
+        folder.write(study.result())
     if asked is not None:
         runner.note_beside(queries, model.features)
     return output
@@ -436,7 +436,7 @@ def signature(
     else:
         with runner.study_folder("", output, table_format) as folder:
             found, facts = ranked()
-            folder.write(found.findings(facts))
+            folder.write(found.result(facts))
     return None if str(output) == "-" else output
 
 
@@ -531,5 +531,5 @@ def traits(
                 codes=codes,
             ),
         )
-        folder.write(study)
+        folder.write(study.result())
     return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -13,7 +14,9 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["allowed_cores", "one_core", "quiet", "share_out"]
+from decode_zoo.core.errors import MissingExtraError
+
+__all__ = ["allowed_cores", "check_packages", "one_core", "quiet", "share_out"]
 
 
 _Task = TypeVar("_Task")
@@ -85,3 +88,10 @@ def quiet(*, unless_it_fails: bool = False) -> Iterator[list[str]]:
                 lines += filter(None, map(str.strip, _COLOUR.sub("", text).splitlines()))
     finally:
         os.close(kept)
+
+
+def check_packages(extra: str, *packages: str) -> None:
+    """Raise MissingExtraError, which names EXTRA, if a package is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, extra)

@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from decode_zoo.core.errors import MissingExtraError
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
-__all__ = ["asset", "check_packages", "number", "picture_url", "render", "svg_file", "write_text"]
-
-
-def check_packages(extra: str, *packages: str) -> None:
-    """Raise MissingExtraError, which names EXTRA, if a package is not installed."""
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, extra)
+__all__ = ["asset", "number", "picture_url", "render", "svg_file", "write_text"]
 
 
 def asset(name: str) -> str:

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from decode_zoo.core.errors import UsageError
 from decode_zoo.core.files import check_files
 from decode_zoo.core.provenance import provenance, provenance_path
+from decode_zoo.core.system import check_packages
 from decode_zoo.core.tables import atomic_output
 from decode_zoo.features.genesets import TARGETS
 from decode_zoo.pages import html
 from decode_zoo.pages.content import TOP, Content, classes_of
-from decode_zoo.pages.html import check_packages, write_text
-from decode_zoo.studies.result import Section
+from decode_zoo.pages.html import write_text
+from decode_zoo.pages.sections import Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def build_report(
     """
     check_packages("report", "jinja2")
     from decode_zoo.pages.content import collect
-    from decode_zoo.studies.result import read_section
+    from decode_zoo.pages.sections import read_section
 
     sections = [read_section(folder) for folder in studies]
     content = collect(
@@ -167,7 +168,7 @@ def render(
     provenance: Mapping[str, Any],
     studies: Sequence[tuple[Section, Mapping[str, bytes]]] = (),
 ) -> str:
-    """Return the page, with the sections and pictures of studies (`findings.read_section`)."""
+    """Return the page, with the sections and pictures of studies (`read_section`)."""
     data, numbers = _data(content)
     bound, manifest = content.explainer.bound, content.explainer.model.manifest
     trained_on = manifest.training.get("data")

@@ -23,7 +23,7 @@ from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.families import Network
 from decode_zoo.networks.metrics import column_correlation
-from decode_zoo.studies.result import Findings
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.training.checkpoints import Checkpoints, Progress
 from decode_zoo.training.dataset import PARTS, Dataset
 from decode_zoo.training.pipeline import predict_part
@@ -198,10 +198,8 @@ class Ablation:
             return "promoters"
         return "RNA" if row["difference_high"] < 0 else "cannot be told"
 
-    def findings(self, numbers: Mapping[str, Any]) -> Findings:
-        """Lay out what was found, with pictures; `numbers` is what else the summary is to hold."""
-        from decode_zoo.pages.figures.ablation import draw_differences, draw_outputs
-
+    def result(self, numbers: Mapping[str, Any]) -> StudyResult:
+        """Lay out what was found; `numbers` is what else the summary is to hold."""
         table = self.variants.set_index("variant").to_dict("index")
         n_outputs = int((self.outputs["kind"] != "median").sum())
         facts = {
@@ -227,7 +225,7 @@ class Ablation:
             "more networks a variant (--repeats) average out, and in the exchange: try another "
             "--seed before you believe a small difference.",
         )
-        return Findings(
+        return StudyResult(
             "ablation",
             "What RNA and promoter inputs are worth",
             facts,
@@ -238,17 +236,6 @@ class Ablation:
                 "outputs": ("Rank correlation by output", self.outputs),
             },
             {
-                "outputs": (
-                    "Spearman's rho over test genes, a dot an output, lines between the same; "
-                    "bars are means, diamonds the median expression.",
-                    draw_outputs(self),
-                ),
-                "differences": (
-                    "Differences of rho, first less second, with 95% intervals over genes.",
-                    draw_differences(self),
-                ),
-            },
-            {
                 "genes": self.genes,
                 "variants": self.variants.to_dict("records"),
                 "comparisons": self.comparisons.to_dict("records"),
@@ -257,6 +244,7 @@ class Ablation:
                 **numbers,
             },
             self.summary(),
+            {"study": self},
         )
 
     def summary(self) -> list[str]:

@@ -44,7 +44,7 @@ from decode_zoo.studies.measured import (
     fold_changes,
     shared_genes,
 )
-from decode_zoo.studies.result import Findings, check_extras
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -254,7 +254,7 @@ def study_coexpression(
     command: Sequence[str] = ("decode_zoo.studies.coexpression.study_coexpression",),
     facts: Mapping[str, object] | None = None,
     progress: _Progress = lambda done, total: None,
-) -> Findings:
+) -> StudyResult:
     """Tell strongly co-expressed pairs of genes from others by what is predicted of them.
 
     Each model of persons has its matrix, genes × persons, prepared, as `read_expression` gives it;
@@ -263,7 +263,6 @@ def study_coexpression(
     up in each tissue, whether their genes are studied or not. Scores are dealt to other genes
     `permutations` times; genes are drawn with replacement `resamples` times for the intervals.
     """
-    check_extras()
     if len(models) != len(expressions) or not models:
         raise UsageError(
             f"{len(models)} models and {len(expressions)} expression matrices are "
@@ -313,7 +312,7 @@ def study_coexpression(
     }
     rival = profiles.provenance(profiles.bind(), profiles.backend("numpy"))
     record = provenance(command, **origins, tissue_model=rival, seed=seed, **(facts or {}))
-    return _findings(summaries, tables, left_out, profiles.id, settings, record)
+    return _result(summaries, tables, left_out, profiles.id, settings, record)
 
 
 def _separate(
@@ -462,31 +461,19 @@ def _densities(label: str, tallies: Mapping[str, Tally]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _findings(
+def _result(
     summaries: Sequence[Mapping[str, Any]],
     tables: Mapping[str, pd.DataFrame],
     left_out: Sequence[str],
     profiles: str,
     settings: _Settings,
     record: Mapping[str, Any],
-) -> Findings:
-    from decode_zoo.pages.figures import coexpression as figures
-
+) -> StudyResult:
     captions = {
         "separation": "How well each score tells strongly co-expressed pairs from others",
         "pairs": f"The {_STRONGEST:,} pairs of strongest prediction in each comparison",
         "asked_pairs": "Pairs that were asked for",
         "density": "Density of pairs by score",
-    }
-    pictures = {
-        "separation": (
-            "Area under the ROC curve of each score, with 95% interval over genes",
-            figures.separation(tables["separation"]),
-        ),
-        "density": (
-            "Scores of strongly co-expressed pairs and of others",
-            figures.density(tables["density"]),
-        ),
     }
     facts, lines = {"Strongly co-expressed": f"|rho| > {settings.threshold:g}"}, list[str]()
     for item in summaries:
@@ -507,13 +494,12 @@ def _findings(
             for row in item["scores"]
             if not np.isnan(row["auroc"])  # there are such pairs
         ]
-    return Findings(
+    return StudyResult(
         "coexpression",
         "Co-expression, measured and predicted",
         facts,
         _notes(summaries, left_out, profiles, settings),
         {name: (text, tables[name]) for name, text in captions.items() if name in tables},
-        pictures,
         {
             **asdict(settings),
             "bin_width": 2 / BINS,

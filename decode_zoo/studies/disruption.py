@@ -23,7 +23,7 @@ from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.inputs import first_channels
 from decode_zoo.studies.hidden_units import HiddenNetwork
 from decode_zoo.studies.knockouts import Knockout, Progress, find_rows
-from decode_zoo.studies.result import Findings
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
 
 __all__ = ["BinSums", "Disruption", "disrupt", "study_disruption"]
@@ -151,7 +151,7 @@ def study_disruption(
     command: Sequence[str] = ("decode_zoo.studies.disruption.study_disruption",),
     facts: Mapping[str, object] | None = None,
     progress: Progress = lambda done, total: None,
-) -> Findings:
+) -> StudyResult:
     """Take each bin's sites away, gene by gene; all genes and outputs if none are named."""
     knockout = Knockout.make(model, outputs=outputs)
     rows, lost = find_rows(knockout, genes)
@@ -173,7 +173,7 @@ def study_disruption(
         "bins": ("Changes by bin", pd.concat(bins, ignore_index=True)),
         "sides": ("Changes if all sites with positions go", pd.concat(sides, ignore_index=True)),
     }
-    return _disruption_findings(knockout, tables, plain(numbers))
+    return _result(knockout, tables, plain(numbers))
 
 
 def _by_place(
@@ -185,11 +185,9 @@ def _by_place(
     return pd.concat([gene, labels, pd.DataFrame(changes, columns=knockout.output_names)], axis=1)
 
 
-def _disruption_findings(
+def _result(
     knockout: Knockout, tables: Mapping[str, tuple[str, pd.DataFrame]], numbers: Mapping[str, Any]
-) -> Findings:
-    from decode_zoo.pages.figures import removal as figures
-
+) -> StudyResult:
     table, n_outputs, folds = tables["bins"][1], len(knockout.outputs), knockout.folds
     shown = dict(zip(table["gene_id"], table["symbol"], strict=True))
     shown = {gene: shown[gene] or gene for gene in list(shown)[:_DRAWN]}
@@ -201,7 +199,7 @@ def _disruption_findings(
         {"gene": drawn["gene_id"], "side": drawn["side"], "bin": drawn["bin"], "change": largest}
     )
     what = "change of the output that changes most (log₂)" if len(folds) > 1 else "change (log₂)"
-    return Findings(
+    return StudyResult(
         "disrupt",
         f"Sites by place: {numbers['genes']:,} genes, {len(table):,} bins",
         {
@@ -216,15 +214,10 @@ def _disruption_findings(
             "places, so they stay; where they are many they hide what places matter.",
         ),
         tables,
-        {
-            "bins": (
-                f"Changes along promoter and RNA of the first {len(shown)} genes",
-                figures.bins(drawn, shown, what),
-            )
-        },
         numbers,
         [
             f"{len(table):,} bins of {numbers['genes']:,} genes; left out: "
             f"{len(numbers['not_disrupted'])} names without sites or unknown"
         ],
+        {"changes": drawn, "genes": shown, "what": what},
     )

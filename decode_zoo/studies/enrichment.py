@@ -35,7 +35,7 @@ from decode_zoo.studies.regulator_ranking import (
     gsea,
     over_representation,
 )
-from decode_zoo.studies.result import Findings, check_extras
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -277,36 +277,26 @@ class EnrichmentStudy:
             ]
         )
 
-    def findings(self) -> Findings:
-        """Put tables and pictures together, for a folder or a report."""
-        check_extras()
-        from decode_zoo.pages.figures import enrichment as figures
-
+    def result(self) -> StudyResult:
+        """Put tables and words together, for a folder or a report."""
         tables = {"importance": ("Regulators by importance", self.importance)}
-        pictures = {"regulators": ("The most important regulators", figures.regulators(self))}
         if self.numbers["lists"]:
             tables["lists"] = ("Lists of genes", self.lists)
-            pictures["lists"] = (
-                "Importance of regulators on lists, and of others",
-                figures.lists(self),
-            )
         if self.numbers["libraries"]:
             tables["gsea"] = ("Gene sets along the ranking (GSEA)", self.gsea)
             tables["overrepresented"] = (
                 "Gene sets among the most important regulators",
                 self.overrepresented,
             )
-        if len(self.gsea):
-            pictures["gene_sets"] = ("Gene sets of least p", figures.gene_sets(self))
-        return Findings(
+        return StudyResult(
             "enrich",
             "Regulators by importance: gene sets and lists",
             self._facts(),
             _NOTES,
             tables,
-            pictures,
             self.numbers,
             self.summary(),
+            {"study": self},
         )
 
     def summary(self) -> list[str]:

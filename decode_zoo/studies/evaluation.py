@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,13 +15,9 @@ from scipy import stats
 from decode_zoo.cohort.expression import Targets
 from decode_zoo.core.arrays import FloatArray
 from decode_zoo.core.errors import InputError, UsageError
-from decode_zoo.core.files import sha256_of
-from decode_zoo.core.provenance import plain, provenance
-from decode_zoo.core.tables import write_file
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.metrics import auroc, column_correlation, false_discovery, score
-from decode_zoo.pages import html
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -35,7 +29,6 @@ __all__ = [
     "donor_of",
     "evaluate",
     "evaluate_model",
-    "fill_evaluation",
     "gene_agreement",
     "held_out_genes",
 ]
@@ -303,54 +296,3 @@ def donor_concordance(
         )
         for name in ("predicted", "measured")
     }
-
-
-def fill_evaluation(
-    found: Evaluation,
-    model: Model,
-    folder: Path,
-    *,
-    genes: str,
-    inputs: Sequence[Path],
-    command: Sequence[str],
-    donors: Mapping[str, DonorConcordance] | None = None,
-) -> None:
-    """Write tables, summary and page into a folder; `genes` describes in words which genes."""
-    html.check_packages("explain,report", "jinja2", "matplotlib")
-    from decode_zoo.pages.figures import evaluation as figures
-
-    facts = {name: asdict(each) for name, each in (donors or {}).items()}
-    record = provenance(
-        command,
-        model={"id": model.id, "manifest_sha256": sha256_of(model.locate("manifest.json"))},
-        genes=genes,
-        inputs={file.name: sha256_of(file) for file in inputs},
-    )
-    pictures = {"controls": figures.controls(found), "genes": figures.genes(found)}
-    if len(found.matrix) > 1:
-        pictures["matrix"] = figures.matrix(found)
-    if MEDIAN in found.predicted:
-        pictures["median"] = figures.median(found)
-    page = html.render(
-        "evaluation.html.j2",
-        record,
-        pictures=pictures,
-        summary=found.summary,
-        outputs=found.outputs.to_dict("records"),
-        donors=facts or None,
-        model=model.id,
-        chosen=genes,
-    )
-    for name, table in (
-        ("outputs.tsv", found.outputs),
-        ("genes.tsv", found.genes),
-        ("matrix.tsv.gz", found.matrix.rename_axis("predicted").reset_index()),
-    ):
-        suffix = ".tsv.gz" if name.endswith(".gz") else ".tsv"
-        write_file(table, folder / name, {}, suffix, id_columns=(str(table.columns[0]),))
-    content = {"format_version": FORMAT_VERSION, **found.summary, "provenance": record}
-    if facts:
-        content["donors"] = facts
-    text = json.dumps(plain(content), indent=1, ensure_ascii=False)
-    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "evaluation.html").write_text(page, encoding="utf-8")

@@ -27,7 +27,7 @@ from decode_zoo.networks.inputs import BoundFeatures, Cells
 from decode_zoo.networks.manifest import Output
 from decode_zoo.studies.hidden_units import HiddenNetwork, Precision
 from decode_zoo.studies.measured import as_list
-from decode_zoo.studies.result import Findings, Format
+from decode_zoo.studies.result import Format, StudyResult
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -367,7 +367,7 @@ def study_knockout(
     command: Sequence[str] = ("decode_zoo.studies.knockouts.study_knockout",),
     facts: Mapping[str, object] | None = None,
     progress: Progress = lambda done, total: None,
-) -> Findings:
+) -> StudyResult:
     """Knock out each regulator of each gene, one by one.
 
     All genes, outputs and regulators if none are named; ``RBP:YY1`` where classes share a name.
@@ -415,28 +415,25 @@ def study_knockout(
         "outputs": knockout.output_names,
         "provenance": provenance(command, **knockout.origin, **(facts or {})),
     }
-    return _knockout_findings(knockout, effects, tables, numbers, f"deltas.{table_format}")
+    return _result(knockout, effects, tables, numbers, f"deltas.{table_format}")
 
 
-def _knockout_findings(
+def _result(
     knockout: Knockout,
     effects: Effects,
     tables: Mapping[str, tuple[str, pd.DataFrame]],
     numbers: Mapping[str, Any],
     file: str,
-) -> Findings:
-    from decode_zoo.pages.figures import removal as figures
-
+) -> StudyResult:
     table, n_genes, names = tables["regulators"][1], numbers["genes"], knockout.output_names
     regulators = table[knockout.resolution.features.columns[-1]].astype(str).tolist()
-    pictures = {"effects": ("Regulators of largest effect", figures.effects(table, n_genes))}
-    if len(names) > 1:
-        shown, means = knockout.folds, effects.means(effects.strongest[:_SHOWN])
-        pictures["outputs"] = (
-            "Mean change by output, regulators of largest effect",
-            figures.by_output(regulators[:_SHOWN], [names[i] for i in shown], means[:, shown]),
-        )
-    return Findings(
+    shown = knockout.folds
+    drawn = {
+        "regulators": regulators[:_SHOWN],
+        "outputs": [names[i] for i in shown] if len(names) > 1 else [],
+        "means": effects.means(effects.strongest[:_SHOWN])[:, shown],
+    }
+    return StudyResult(
         "knockout",
         f"Knock-outs of {len(table):,} regulators on {n_genes:,} genes",
         {
@@ -455,12 +452,12 @@ def _knockout_findings(
             "output; what is not there has no sites and changes nothing.",
         ),
         tables,
-        pictures,
         numbers,
         [
             f"{numbers['knockouts']:,} knock-outs on {n_genes:,} genes; not knocked out: "
             f"{len(numbers['not_knocked_out'])} names without sites or unknown"
         ],
+        drawn,
     )
 
 

@@ -24,10 +24,10 @@ from decode_zoo.core.text import counted
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.networks.metrics import INDEPENDENT, determined, interval_95
 from decode_zoo.studies.measured import as_list, find_pair, first_places, name_of
-from decode_zoo.studies.result import Findings, check_extras
+from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 __all__ = ["left_by_sets", "study_mediation"]
 
@@ -101,14 +101,13 @@ def study_mediation(
     seed: int = 0,
     command: Sequence[str] = ("decode_zoo.studies.mediation.study_mediation",),
     facts: Mapping[str, object] | None = None,
-) -> Findings:
+) -> StudyResult:
     """Test whether the correlation of two genes goes with the expression of some regulators.
 
     `expression` is prepared, genes × persons, as `read_expression` gives it. Regulators that are
     unknown, not measured, or one of the pair are left out, and told. As many are drawn at random
     from the TFs and RBPs of `features`, `draws` times, or each set once if there are fewer.
     """
-    check_extras()
     wanted = as_list(regulators, "regulators") or []
     if draws < 1:
         raise UsageError("There must be one random set at least.")
@@ -193,7 +192,7 @@ def study_mediation(
             **(facts or {}),
         ),
     }
-    return _findings(numbers, table, random, features.name)
+    return _result(numbers, table, random, features.name)
 
 
 def _classes(features: FeatureSet) -> dict[int, str]:
@@ -263,9 +262,9 @@ def _each(
     return asked.join(each).sort_values("r2_left", kind="stable", ignore_index=True)
 
 
-def _findings(
+def _result(
     numbers: Mapping[str, Any], table: pd.DataFrame, random: pd.DataFrame, features: str
-) -> Findings:
+) -> StudyResult:
     first, second = numbers["pair"]
     chosen, sets = numbers["regulators"], numbers["random_sets"]
     named = ", ".join(chosen[:_NAMED]) + (", …" if len(chosen) > _NAMED else "")
@@ -285,8 +284,7 @@ def _findings(
     if numbers["left_out"]:
         listed = ", ".join(f"{name} ({text})" for name, text in numbers["left_out"].items())
         notes.append(f"Left out: {listed.replace('_', ' ')}.")
-    picture = _histogram(numbers, random["r2_left"].to_numpy(np.float64))
-    return Findings(
+    return StudyResult(
         "mediation",
         f"{first} and {second}, given {named}",
         {
@@ -305,7 +303,6 @@ def _findings(
             ),
             "random_sets": ("R2 left by other sets", random),
         },
-        {"histogram": ("R2 left by these regulators, and by other sets", picture)},
         numbers,
         [
             *(f"left out: {name} ({status})" for name, status in numbers["left_out"].items()),
@@ -315,32 +312,3 @@ def _findings(
             f"p = {numbers['p']:.2g}",
         ],
     )
-
-
-def _histogram(numbers: Mapping[str, Any], null: FloatArray) -> Figure:
-    """Draw what random sets leave, and what was found."""
-    from decode_zoo.pages import charts
-
-    @charts.styled
-    def draw() -> Figure:
-        grey = "#8A929B"
-        colours = {"before": charts.BLUE, "given these regulators": charts.VERMILION}
-        figure = charts.sheet(
-            charts.SINGLE,
-            1.85 + charts.AXIS,
-            title=" and ".join(numbers["pair"]),
-            lines=f"R² of their expression, p = {numbers['p']:.2g}",
-            key={**colours, "other sets": grey},
-        )
-        axes = figure.subplots()
-        found = numbers["r2"], numbers["r2_left"]
-        most = 1.05 * max(*found, float(null.max())) or 1.0
-        axes.hist(null, bins=40, range=(0, most), color=grey)
-        for value, colour in zip(found, colours.values(), strict=True):
-            axes.axvline(value, color=colour, linewidth=1.2)
-        charts.y_axis(axes, "sets")
-        axes.set(xlim=(0, most))
-        charts.x_axis(axes, "R² left", grid=False)
-        return figure
-
-    return draw()

@@ -27,7 +27,7 @@ from decode_zoo.studies.knockouts import (
     Progress,
 )
 from decode_zoo.studies.measured import find_pair, fold_changes, name_of
-from decode_zoo.studies.result import Findings
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -275,7 +275,7 @@ def study_pair(
     seed: int = 0,
     command: Sequence[str] = ("decode_zoo.studies.pairs.study_pair",),
     progress: Progress = lambda done, total: None,
-) -> Findings:
+) -> StudyResult:
     """Ask models of persons which regulators and places hold two genes together.
 
     So many random removals of each kind, `remove_from` these genes (the original software: first);
@@ -311,17 +311,15 @@ def study_pair(
         "seed": seed,
         "provenance": provenance(command, models=origins),
     }
-    return _pair_findings(regulators, bins, genes, plain(numbers))
+    return _result(regulators, bins, genes, plain(numbers))
 
 
-def _pair_findings(
+def _result(
     regulators: Sequence[PairStudy],
     bins: Sequence[PairStudy],
     genes: Mapping[str, str],
     numbers: Mapping[str, Any],
-) -> Findings:
-    from decode_zoo.pages.figures import removal as figures
-
+) -> StudyResult:
     ids, names = [study.model_id for study in regulators], list(genes.values())
     title = f"{names[0]} and {names[1]}"
     table = pd.concat([study.regression for study in regulators], ignore_index=True)
@@ -333,19 +331,11 @@ def _pair_findings(
         "across": ("Regulators over all models, by mean rank", across),
         "regression": ("Regression of co-expression on knock-outs", table),
     }
-    pictures = {
-        "removals": ("Co-expression after random knock-outs", figures.removals(regulators, title)),
-        "regulators": ("Change of co-expression by knock-out", figures.terms(table, ids)),
-    }
     if bins:
         by_bin = pd.concat([study.regression for study in bins], ignore_index=True)
         tables["intervals"] = ("Regression of co-expression on removed bins", by_bin)
-        pictures["intervals"] = (
-            "Change of co-expression by removal of a bin",
-            figures.intervals(by_bin, genes, ids),
-        )
     best, where = across.iloc[0], numbers["remove_from"]
-    return Findings(
+    return StudyResult(
         "pair",
         f"{title}: what holds them together",
         {
@@ -365,7 +355,6 @@ def _pair_findings(
             "is right; Bonferroni over the regulators of a model.",
         ),
         tables,
-        pictures,
         numbers,
         [
             f"{row['model']}, {row['removed']}: rho {row['rho_intact']:.3f} with all sites, "
@@ -373,4 +362,5 @@ def _pair_findings(
             f"{row['terms']} matter"
             for row in models
         ],
+        {"studies": regulators, "pair": title, "genes": genes},
     )

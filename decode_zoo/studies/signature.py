@@ -39,7 +39,7 @@ from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genes import read_gene_list
 from decode_zoo.features.genesets import read_gmt
 from decode_zoo.features.spec import Side
-from decode_zoo.studies.result import Findings
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.studies.signature_evidence import Evidence, chance, gather, upper_tail, weighted
 from decode_zoo.studies.signature_reference import (
     Reference,
@@ -284,10 +284,8 @@ class SignatureStudy:
             for table in (self.ranks, self.details, self.explained)
         )
 
-    def findings(self, provenance: Mapping[str, Any]) -> Findings:
-        """Return tables, pictures of the first signatures, and how to read them."""
-        from decode_zoo.pages.figures import signature as figures
-
+    def result(self, provenance: Mapping[str, Any]) -> StudyResult:
+        """Return tables, which signatures are drawn, and how to read them."""
         names, first = self.names, self.names[0]
         n = len(self.ranks) // len(names)
         what = "TFs" if self.side == "promoter" else "RBPs and miRNA families"
@@ -295,7 +293,7 @@ class SignatureStudy:
         significant = self.ranks.groupby("signature", sort=False)["q"].apply(
             lambda q: int((q <= SIGNIFICANT).sum())
         )
-        return Findings(
+        return StudyResult(
             "signature",
             f"Regulators of {first}"
             if len(names) == 1
@@ -326,13 +324,6 @@ class SignatureStudy:
                 "genes": ("Genes of each signature", self.genes),
             },
             {
-                f"signature-{i + 1}": (
-                    f"{name}: the first regulators, and the outputs that explain it best",
-                    figures.signature(self, name),
-                )
-                for i, name in enumerate(names[:_DRAWN])
-            },
-            {
                 "n_background": self.n_background,
                 "regulators": n,
                 "side": self.side,
@@ -344,6 +335,7 @@ class SignatureStudy:
                 "provenance": provenance,
             },
             self.summary(),
+            {"study": self, "names": names[:_DRAWN]},
         )
 
     def summary(self) -> list[str]:

@@ -7,10 +7,8 @@ to a trait by the same moderated linear model.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,32 +17,19 @@ import pandas as pd
 from decode_zoo.cohort.expression import make_targets
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.core.errors import InputError, UsageError
-from decode_zoo.core.files import atomic_dir
 from decode_zoo.core.provenance import plain, provenance
-from decode_zoo.core.tables import write_file
 from decode_zoo.core.text import counted
 from decode_zoo.networks.metrics import against_null, interval_95, spearman
-from decode_zoo.pages import html
 from decode_zoo.studies.measured import as_list, fold_changes, shared_genes
-from decode_zoo.studies.result import SUMMARY, Format, section_of, write_summary
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.studies.trait_models import Design, Moderated, make_design, moderate
 from decode_zoo.zoo.model import Model
 
-__all__ = ["FILES", "RegulatorGenes", "TraitStudy", "study_traits"]
+__all__ = ["RegulatorGenes", "TraitStudy", "study_traits"]
 
 RegulatorGenes = Literal["all", "de"]
 
 FORMAT_VERSION = 1
-# Rows of a table on the page.
-_TOP = 20
-# What a study writes into its folder.
-_PICTURES = {
-    "volcanoes.svg": "Effects on expression and on its prediction",
-    "concordance.svg": "t statistics of prediction against those of expression",
-    "regulators.svg": "Regulators most strongly related",
-    "heatmap.svg": "Scores of regulators by person",
-}
-FILES = ("expression.tsv", "predicted.tsv", "regulators.tsv", *_PICTURES, SUMMARY, "traits.html")
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,50 +55,24 @@ class TraitStudy:
             f"{len(self.expression)} genes, {len(self.regulators)} regulators)"
         )
 
-    def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write tables, summary and page (`FILES`) into a new folder, all or none."""
-        with atomic_dir(folder) as made:
-            self.fill(made)
-
-    def fill(self, folder: Path, table_format: Format = "tsv") -> None:
-        """Write the same into a folder that is there."""
-        html.check_packages("studies", "jinja2", "matplotlib")
-        from decode_zoo.pages.figures import traits as figures
-
-        suffix = f".{table_format}"
+    def result(self) -> StudyResult:
+        """Put tables and words together, for a folder or a report."""
         tables = {
-            f"expression{suffix}": ("Expression by gene", self.expression),
-            f"predicted{suffix}": ("Prediction by gene", self.predicted),
-            f"regulators{suffix}": ("Regulators", self.regulators),
+            "expression": ("Expression by gene", self.expression),
+            "predicted": ("Prediction by gene", self.predicted),
+            "regulators": ("Regulators", self.regulators),
         }
-        for name, (_, table) in tables.items():
-            write_file(table, folder / name, {}, suffix, id_columns=["name"])
-        drawn = figures.volcanoes, figures.concordance, figures.regulators, figures.heatmap
-        pictures = {function.__name__: html.svg_file(function(self)) for function in drawn}
-        for name, picture in pictures.items():
-            (folder / f"{name}.svg").write_bytes(picture)
-        section = section_of(
+        title = f"{self.design.trait}: expression, prediction, regulators"
+        return StudyResult(
             "traits",
-            f"{self.design.trait}: expression, prediction, regulators",
+            title,
             self._facts(),
             (),
-            _PICTURES,
             tables,
+            self.numbers,
+            self.summary(),
+            {"study": self},
         )
-        write_summary(folder, section, self.numbers)
-        heads = ("Expression", "Prediction", "Regulators")
-        page = html.render(
-            "traits.html.j2",
-            self.numbers["provenance"],
-            pictures=pictures,
-            design=self.design,
-            summary=self.numbers,
-            tables={
-                head: table.sort_values("p", kind="stable").head(_TOP).to_dict("records")
-                for head, (_, table) in zip(heads, tables.values(), strict=True)
-            },
-        )
-        html.write_text(folder / "traits.html", page)
 
     def summary(self) -> list[str]:
         """Return who and what was studied, and what came of it."""

@@ -31,8 +31,8 @@ from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
 from decode_zoo.features.spec import SIDES, Track
 from decode_zoo.networks.manifest import Manifest
 from decode_zoo.networks.onnx import read_graph
+from decode_zoo.pages.sections import read_section
 from decode_zoo.studies.enrichment import read_listed_above, read_scores
-from decode_zoo.studies.result import read_section
 from decode_zoo.studies.signature import read_signature
 from decode_zoo.zoo.registry import load_registry
 

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 
 from decode_zoo.pages import charts
 from decode_zoo.pages.charts import AXIS, BLUE, DOUBLE, GREY, PALE, ROW, SINGLE, TEXT, VERMILION
+from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
     from decode_zoo.studies.ablation import Ablation
 
-__all__ = ["draw_differences", "draw_outputs"]
+__all__ = ["draw_differences", "draw_outputs", "pictures"]
 
 _KEY = {"fold changes": BLUE, "median": VERMILION}
 _NAMES = {
@@ -22,6 +23,22 @@ _NAMES = {
     "promoter_exchanged": "promoter exchanged",
     "both_exchanged": "both exchanged",
 }
+
+
+def pictures(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the pictures of an ablation: name → caption, figure."""
+    found = result.drawn["study"]
+    return {
+        "outputs": (
+            "Spearman's rho over test genes, a dot an output, lines between the same; "
+            "bars are means, diamonds the median expression.",
+            draw_outputs(found),
+        ),
+        "differences": (
+            "Differences of rho, first less second, with 95% intervals over genes.",
+            draw_differences(found),
+        ),
+    }
 
 
 @charts.styled

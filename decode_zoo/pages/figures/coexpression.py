@@ -9,14 +9,30 @@ from matplotlib.figure import Figure
 
 from decode_zoo.pages import charts
 from decode_zoo.pages.charts import AXIS, BLUE, DOUBLE, ROW, VERMILION
+from decode_zoo.studies.result import StudyResult
 
-__all__ = ["density", "separation"]
+__all__ = ["density", "pictures", "separation"]
 
 _OTHER = "#8A929B"
 _COLOURS = {"positive": VERMILION, "negative": BLUE, "other": _OTHER}
 _NAMES = ("strongly co-expressed", "strongly, opposed", "other pairs")
 _SHOWN = {"prediction": "predicted rho", "tissue profiles": "rho of tissue profiles"}
 _FEWEST = 50  # pairs of which there is a density
+
+
+def pictures(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the pictures of a study of co-expression: name → caption, figure."""
+    tables = {name: table for name, (_, table) in result.tables.items()}
+    return {
+        "separation": (
+            "Area under the ROC curve of each score, with 95% interval over genes",
+            separation(tables["separation"]),
+        ),
+        "density": (
+            "Scores of strongly co-expressed pairs and of others",
+            density(tables["density"]),
+        ),
+    }
 
 
 @charts.styled

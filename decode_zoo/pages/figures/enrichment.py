@@ -12,17 +12,29 @@ from matplotlib.figure import Figure
 from decode_zoo.core.arrays import FloatArray
 from decode_zoo.pages import charts
 from decode_zoo.pages.charts import AXIS, BLUE, DOUBLE, ORANGE, PALE, ROW, SMALL
+from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
     from decode_zoo.studies.enrichment import EnrichmentStudy
 
-__all__ = ["gene_sets", "lists", "regulators"]
+__all__ = ["gene_sets", "lists", "pictures", "regulators"]
 
 _COLOURS = {"TF": BLUE, "RBP": charts.VERMILION, "RBP, TF": charts.PINK}
 _SIGNIFICANT = 0.05
 _BARS, _SETS = 20, 12
 _HEAD = 0.25  # height of a line above axes, in inches
 _PAIR = 0.24  # height of two boxes
+
+
+def pictures(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the pictures of a study of enrichment: name → caption, figure."""
+    study: EnrichmentStudy = result.drawn["study"]
+    drawn = {"regulators": ("The most important regulators", regulators(study))}
+    if study.numbers["lists"]:
+        drawn["lists"] = ("Importance of regulators on lists, and of others", lists(study))
+    if len(study.gsea):
+        drawn["gene_sets"] = ("Gene sets of least p", gene_sets(study))
+    return drawn
 
 
 @charts.styled

@@ -15,14 +15,60 @@ from decode_zoo.core.arrays import FloatArray
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.pages import charts
 from decode_zoo.pages.charts import AXIS, CLASSES, COLOURS, DOUBLE, ORANGE, ROW, SINGLE, SMALL
+from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
     from decode_zoo.studies.pairs import PairStudy
 
-__all__ = ["bins", "by_output", "effects", "intervals", "removals", "terms"]
+__all__ = [
+    "bins",
+    "by_output",
+    "effects",
+    "intervals",
+    "of_disruption",
+    "of_knockouts",
+    "of_pair",
+    "removals",
+    "terms",
+]
 
 _SIDE = {"promoter": charts.BLUE, "rna": charts.VERMILION}
 _TERMS, _OUTPUTS, _NAME = 25, 60, 1.3
+
+
+def of_knockouts(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the pictures of a study of knock-outs: name → caption, figure."""
+    table, drawn = result.tables["regulators"][1], result.drawn
+    found = {"effects": ("Regulators of largest effect", effects(table, result.numbers["genes"]))}
+    if drawn["outputs"]:
+        found["outputs"] = (
+            "Mean change by output, regulators of largest effect",
+            by_output(drawn["regulators"], drawn["outputs"], drawn["means"]),
+        )
+    return found
+
+
+def of_pair(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the pictures of a study of two genes: name → caption, figure."""
+    studies, pair, genes = (result.drawn[name] for name in ("studies", "pair", "genes"))
+    ids, tables = [study.model_id for study in studies], result.tables
+    found = {
+        "removals": ("Co-expression after random knock-outs", removals(studies, pair)),
+        "regulators": ("Change of co-expression by knock-out", terms(tables["regression"][1], ids)),
+    }
+    if "intervals" in tables:
+        found["intervals"] = (
+            "Change of co-expression by removal of a bin",
+            intervals(tables["intervals"][1], genes, ids),
+        )
+    return found
+
+
+def of_disruption(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the picture of a study of bins: name → caption, figure."""
+    changes, genes, what = (result.drawn[name] for name in ("changes", "genes", "what"))
+    caption = f"Changes along promoter and RNA of the first {len(genes)} genes"
+    return {"bins": (caption, bins(changes, genes, what))}
 
 
 @charts.styled

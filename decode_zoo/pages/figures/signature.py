@@ -9,14 +9,25 @@ from matplotlib.figure import Figure
 
 from decode_zoo.pages import charts
 from decode_zoo.pages.charts import AXIS, BLUE, DOUBLE, ORANGE, ROW, SMALL, VERMILION
+from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
     from decode_zoo.studies.signature import SignatureStudy
 
-__all__ = ["signature"]
+__all__ = ["pictures", "signature"]
 
 _PARTS = {"binding": BLUE, "own_gene": VERMILION, "match": ORANGE}
 _BARS = 20
+
+
+def pictures(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the first signatures of a study: name → caption, figure."""
+    study, names = result.drawn["study"], result.drawn["names"]
+    caption = "the first regulators, and the outputs that explain it best"
+    return {
+        f"signature-{i + 1}": (f"{name}: {caption}", signature(study, name))
+        for i, name in enumerate(names)
+    }
 
 
 @charts.styled

@@ -13,15 +13,30 @@ from decode_zoo.core.arrays import FloatArray
 from decode_zoo.pages import charts
 from decode_zoo.pages.charts import AXIS, BLUE, DOUBLE, PALE, ROW, SINGLE, SMALL, VERMILION
 from decode_zoo.pages.html import number
+from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
     from decode_zoo.studies.traits import TraitStudy
 
-__all__ = ["concordance", "heatmap", "regulators", "volcanoes"]
+__all__ = ["concordance", "heatmap", "pictures", "regulators", "volcanoes"]
 
 _KEY = {"related, higher": VERMILION, "lower": BLUE, "not related": PALE}
 _NAMED = 8  # points with a name
 _BARS, _ROWS = 20, 30
+
+
+def pictures(result: StudyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw the pictures of a study of traits: name → caption, figure."""
+    study = result.drawn["study"]
+    return {
+        "volcanoes": ("Effects on expression and on its prediction", volcanoes(study)),
+        "concordance": (
+            "t statistics of prediction against those of expression",
+            concordance(study),
+        ),
+        "regulators": ("Regulators most strongly related", regulators(study)),
+        "heatmap": ("Scores of regulators by person", heatmap(study)),
+    }
 
 
 @charts.styled

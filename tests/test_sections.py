@@ -15,8 +15,11 @@ pytest.importorskip("jinja2")
 from matplotlib.figure import Figure
 
 from decode_zoo.core.errors import InputError
+from decode_zoo.pages import figures
+from decode_zoo.pages.folders import write_study
 from decode_zoo.pages.html import number, svg_file
-from decode_zoo.studies.result import Findings, read_section
+from decode_zoo.pages.sections import read_section
+from decode_zoo.studies.result import StudyResult
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -28,7 +31,7 @@ def picture() -> Figure:
 
 
 @pytest.fixture
-def findings() -> Findings:
+def found(monkeypatch) -> StudyResult:
     table = pd.DataFrame(
         {
             "regulator": [f"R{i}" for i in range(30)],
@@ -37,33 +40,34 @@ def findings() -> Findings:
         }
     )
     table.loc[2, "delta"] = np.nan
-    return Findings(
+    drawn = {"bars": ("Strongest", picture())}
+    monkeypatch.setattr(figures, "pictures_of", lambda result: drawn)
+    return StudyResult(
         "knockout",
         f"Title {HOSTILE}",
         {"Genes": "3"},
         ("What was done.",),
         {"deltas": ("Changes", table)},
-        {"bars": ("Strongest", picture())},
         {"largest": np.float64(1.5), "provenance": {"created": "2026-01-01", "decode_zoo": "x"}},
     )
 
 
 @pytest.mark.parametrize("table_format", ["tsv", "parquet"])
-def test_a_folder_is_read_as_it_was_written(findings, tmp_path, table_format):
+def test_a_folder_is_read_as_it_was_written(found, tmp_path, table_format):
     if table_format == "parquet":
         pytest.importorskip("pyarrow")
     out = tmp_path / "out"
-    findings.write(out, table_format)
+    write_study(found, out, table_format)
     files = {path.name for path in out.iterdir()}
     assert files == {f"deltas.{table_format}", "bars.svg", "summary.json", "index.html"}
     path = out / f"deltas.{table_format}"
     table = pd.read_csv(path, sep="\t") if table_format == "tsv" else pd.read_parquet(path)
-    expected = findings.tables["deltas"][1]
+    expected = found.tables["deltas"][1]
     np.testing.assert_allclose(table["delta"], expected["delta"], rtol=1e-5)
     assert table["regulator"].tolist() == expected["regulator"].tolist()
     assert json.loads((out / "summary.json").read_text())["largest"] == 1.5
     section, pictures = read_section(out)
-    assert section.title == findings.title
+    assert section.title == found.title
     (shown,) = section.tables
     assert (shown.n_rows, len(shown.rows)) == (30, 20)
     assert (shown.rows[0], shown.rows[2]) == (("R0", "−1", "yes"), ("R2", "–", "–"))
@@ -91,8 +95,8 @@ def test_a_folder_is_read_as_it_was_written(findings, tmp_path, table_format):
         ("section", {"tables": [{"file": "x"}]}, "missing required field `caption`"),
     ],
 )
-def test_folders_of_others_are_refused(findings, tmp_path, file, content, message):
-    findings.write(tmp_path / "out")
+def test_folders_of_others_are_refused(found, tmp_path, file, content, message):
+    write_study(found, tmp_path / "out")
     path = tmp_path / "out" / ("summary.json" if file == "section" else file)
     if file == "section":
         summary = json.loads(path.read_text())
@@ -106,8 +110,8 @@ def test_folders_of_others_are_refused(findings, tmp_path, file, content, messag
 
 
 @pytest.mark.usefixtures("toy_zoo")
-def test_a_study_becomes_a_section_of_a_report(findings, tmp_path, call):
-    findings.write(tmp_path / "out")
+def test_a_study_becomes_a_section_of_a_report(found, tmp_path, call):
+    write_study(found, tmp_path / "out")
     (tmp_path / "genes.txt").write_text("ALB\n")
     model = ("report", "--model", "toy-decode-v1", tmp_path / "genes.txt")
     own = ("--outputs", "Liver,Lung", "--study", tmp_path / "out")
