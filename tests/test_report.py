@@ -51,8 +51,8 @@ def model(toy_models):
 def report(model):
     # The toy has 14 regulators, and a page the strongest 15 of each gene.
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("page", "content"):  # pages take the number when they are imported
-            patch.setattr(f"decode_zoo.pages.report.{module}.TOP", 6)
+        for module in ("report", "content"):  # pages take the number when they are imported
+            patch.setattr(f"decode_zoo.pages.{module}.TOP", 6)
         return build_report(model, GENES, outputs=OUTPUTS, title=f"A {HOSTILE} list")
 
 

@@ -277,7 +277,7 @@ def test_parquet_keeps_the_table_provenance_and_units(tmp_path, frame):
     write_table(frame, path, provenance=RECORD, units={"Liver": "log2"})
     pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
     schema = parquet.read_schema(path)
-    assert json.loads(schema.metadata[b"decode_zoo.core.provenance"])["seed"] == 1
+    assert json.loads(schema.metadata[b"decode_zoo.provenance"])["seed"] == 1
     assert schema.field("Liver").metadata[b"unit"] == b"log2"
 
 

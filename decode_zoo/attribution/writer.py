@@ -324,7 +324,7 @@ class _Parquet(_Format):
     def join(self, parts: Sequence[Path], empty: Attribution, path: Path, record: Record) -> None:
         from pyarrow.parquet import ParquetFile, ParquetWriter
 
-        schema = _schema(empty).with_metadata({"decode_zoo.core.provenance": json.dumps(record)})
+        schema = _schema(empty).with_metadata({"decode_zoo.provenance": json.dumps(record)})
         options = _options(schema)
         with ParquetWriter(path, schema, **options) as writer:
             for part in parts:

@@ -410,7 +410,8 @@ def ablation(
         )
     with runner.study_folder("", output, table_format) as folder:
         import_keras()
-        logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
+        for room in ("training", "studies"):
+            logging.getLogger(f"decode_zoo.{room}").setLevel(logging.INFO)
         file = runner.measured(expression, "--scale tpm|log2tpm", scale=scale, min_tpm=min_tpm)
         matrix = dz.read_expression(file)
         facts: dict[str, Any] = {"expression": file}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ def knockout(
       decode-zoo study knockout --model gtex-tissue-v1 genes.tsv --double HNF4A,CEBPA -o pair
     """  # noqa: D301
     import decode_zoo as dz
+    from decode_zoo.core.tables import write_blocks
     from decode_zoo.studies.knockouts import study_knockout
 
     queries = runner.read_genes(genes, all_genes)
@@ -59,8 +61,7 @@ def knockout(
         found = study_knockout(
             dz.load(model_id),
             queries,
-            folder.path,
-            table_format=table_format,
+            keep=partial(write_blocks, folder.path / f"deltas.{table_format}"),
             progress=folder.advance,
             **settings,
             **runner.origin(requested_model=model_id, gene_list=genes),

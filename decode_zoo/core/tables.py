@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "print_table",
     "suffix_of",
     "text_rows",
+    "write_blocks",
     "write_file",
     "write_hdf5",
     "write_table",
@@ -179,6 +181,27 @@ def write_file(
         write_text([frame], path, suffix)
 
 
+def write_blocks(path: Path, frames: Iterable[pd.DataFrame], units: Mapping[str, str]) -> None:
+    """Create a TSV or Parquet file with a table that comes in blocks, one at a time in memory.
+
+    The suffix chooses which. Parquet has the units of columns as schema metadata.
+    """
+    if path.suffix == ".tsv":
+        write_text(frames, path, path.suffix)
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    blocks = iter(frames)
+    first = next(blocks)
+    schema = pyarrow.Schema.from_pandas(first, preserve_index=False).with_metadata(
+        {"decode_zoo.units": json.dumps(dict(units))}
+    )
+    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for frame in chain([first], blocks):
+            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
+
+
 def text_rows(
     frame: pd.DataFrame, separator: str, *, header: bool = True, digits: int = 6
 ) -> Iterator[str]:
@@ -246,7 +269,7 @@ def _write_parquet(
         field.with_metadata({"unit": units[field.name]}) if field.name in units else field
         for field in table.schema
     ]
-    metadata = {**(table.schema.metadata or {}), b"decode_zoo.core.provenance": json.dumps(record)}
+    metadata = {**(table.schema.metadata or {}), b"decode_zoo.provenance": json.dumps(record)}
     pyarrow.parquet.write_table(table.cast(pyarrow.schema(fields, metadata)), path)
 
 

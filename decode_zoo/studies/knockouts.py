@@ -6,12 +6,10 @@ two predictions, not an approximation such as an attribution score.
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +20,11 @@ from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray, RealArray, S
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import provenance
 from decode_zoo.core.system import one_core, share_out
-from decode_zoo.core.tables import text_rows
 from decode_zoo.networks.inputs import BoundFeatures, Cells
 from decode_zoo.networks.manifest import Output
 from decode_zoo.studies.hidden_units import HiddenNetwork, Precision
 from decode_zoo.studies.measured import as_list
-from decode_zoo.studies.result import Format, StudyResult
+from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -40,7 +37,6 @@ __all__ = [
     "Strongest",
     "find_rows",
     "study_knockout",
-    "write_deltas",
 ]
 
 By = Literal["class", "regulator", "track"]
@@ -331,39 +327,15 @@ class Strongest:
         )
 
 
-def write_deltas(
-    path: Path, knockout: Knockout, found: Iterable[Deltas], table_format: Format
-) -> None:
-    """Write changes as they come; all of them would not go into memory."""
-    frames = map(knockout.frame, found)
-    if table_format == "tsv":
-        with open(path, "xb") as stream:
-            for number, frame in enumerate(frames):
-                for text in text_rows(frame, "\t", header=number == 0):
-                    stream.write(text.encode())
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    first = next(frames)
-    schema = pyarrow.Schema.from_pandas(first, preserve_index=False).with_metadata(
-        {"decode_zoo.units": json.dumps({o.name: o.unit for o in knockout.outputs})}
-    )
-    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for frame in chain([first], frames):
-            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
-
-
 def study_knockout(
     model: Model,
-    genes: Iterable[str] | None,
-    folder: Path,
+    genes: Iterable[str] | None = None,
     *,
     by: By = "regulator",
     outputs: Sequence[str] | None = None,
     regulators: Sequence[str] | None = None,
     double: Sequence[tuple[str, str]] = (),
-    table_format: Format = "tsv",
+    keep: Callable[[Iterator[pd.DataFrame], Mapping[str, str]], object] | None = None,
     command: Sequence[str] = ("decode_zoo.studies.knockouts.study_knockout",),
     facts: Mapping[str, object] | None = None,
     progress: Progress = lambda done, total: None,
@@ -371,9 +343,9 @@ def study_knockout(
     """Knock out each regulator of each gene, one by one.
 
     All genes, outputs and regulators if none are named; ``RBP:YY1`` where classes share a name.
-    Pairs in `double` are knocked out together, too. All changes go into ``deltas.tsv`` (or
-    ``.parquet``) of the folder while the work goes on: a row a gene and regulator that has sites on
-    it, a column an output.
+    Pairs in `double` are knocked out together, too. All changes would not go into memory: `keep`
+    takes them while the work goes on, as tables with a row a gene and regulator that has sites on
+    it and a column an output, and the outputs' units.
     """
     knockout = Knockout.make(model, by=by, outputs=outputs)
     only = None if regulators is None else [knockout.find(name) for name in regulators]
@@ -392,7 +364,11 @@ def study_knockout(
             progress(done, rows.size)
             yield deltas
 
-    write_deltas(folder / f"deltas.{table_format}", knockout, seen(), table_format)
+    if keep is None:
+        deque(seen(), maxlen=0)
+    else:
+        units = {output.name: output.unit for output in knockout.outputs}
+        keep(map(knockout.frame, seen()), units)
     if not effects.present.any():
         raise InputError(
             "none of these genes has sites of what is to be knocked out",
@@ -415,7 +391,7 @@ def study_knockout(
         "outputs": knockout.output_names,
         "provenance": provenance(command, **knockout.origin, **(facts or {})),
     }
-    return _result(knockout, effects, tables, numbers, f"deltas.{table_format}")
+    return _result(knockout, effects, tables, numbers)
 
 
 def _result(
@@ -423,7 +399,6 @@ def _result(
     effects: Effects,
     tables: Mapping[str, tuple[str, pd.DataFrame]],
     numbers: Mapping[str, Any],
-    file: str,
 ) -> StudyResult:
     table, n_genes, names = tables["regulators"][1], numbers["genes"], knockout.output_names
     regulators = table[knockout.resolution.features.columns[-1]].astype(str).tolist()
@@ -448,7 +423,7 @@ def _result(
             "them, worked out exactly for each gene: what the model has learned, no experiment. "
             "Regulators that bind the same places share what they stand for, and each by itself "
             "then changes little.",
-            f"All changes are in {file}: a row a gene and regulator, a column an "
+            "All changes are in the table deltas: a row a gene and regulator, a column an "
             "output; what is not there has no sites and changes nothing.",
         ),
         tables,
