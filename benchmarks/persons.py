@@ -42,7 +42,7 @@ from decode_zoo.networks.metrics import auroc, column_correlation
 from decode_zoo.studies.evaluation import Evaluation, evaluate
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import fit_network, predict_part
 from decode_zoo.training.transfer import cohort_dataset
 from decode_zoo.zoo.model import Model

@@ -21,7 +21,7 @@ from decode_zoo.core.files import atomic_dir, sha256_of
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import make_dataset
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, fit_network, write_bundle
 
 FEATURES = "hg38-open-v2"

@@ -30,7 +30,7 @@ from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection, make_dataset
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import fit_network, predict_part
 
 # Whole chromosomes, of about as many genes; the longest first, so that giving up costs least.

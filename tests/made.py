@@ -20,7 +20,7 @@ from decode_zoo.features.pooling import SitePieces
 from decode_zoo.features.spec import Layout, Track
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle
 
 ID = "made-sites-v1"

@@ -55,7 +55,7 @@ from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection
 from decode_zoo.training.fit import FitConfig
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from tests.made import N_GENES
 
 

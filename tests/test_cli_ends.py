@@ -54,7 +54,7 @@ decode_zoo.core.files.shutil.rmtree = removing
 """
 TABLE = """
 import click, pandas
-from decode_zoo import tables
+from decode_zoo.core import tables
 @group.cli.command()
 @click.argument("path")
 def write(path):
@@ -96,7 +96,7 @@ def test_a_signal_while_hdf5_writes_leaves_no_half_of_a_file(tmp_path, name, ste
     pytest.importorskip("anndata")
     code = f"""
 import os, signal
-from decode_zoo.tables import _Disk as Disk
+from decode_zoo.core.tables import _Disk as Disk
 def struck(self, *args, really=Disk.{step}, calls=[]):
     calls.append(0)
     if len(calls) == {at}: os.kill(os.getpid(), signal.{name})
@@ -137,7 +137,7 @@ def test_what_comes_after_the_reader_left_is_done_and_has_its_exit_code(closed_p
     code = """
 import click
 from pathlib import Path
-from decode_zoo.errors import VerificationError
+from decode_zoo.core.errors import VerificationError
 @group.cli.command()
 @click.argument("path")
 def work(path):
@@ -190,7 +190,7 @@ def limited(size):
 
 WIDE = """
 import click, numpy, pandas
-from decode_zoo.tables import write_table
+from decode_zoo.core.tables import write_table
 @group.cli.command()
 @click.option("-o", "path")
 def write(path):

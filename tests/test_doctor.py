@@ -126,7 +126,7 @@ importlib.metadata.version = absent
 sys.meta_path.insert(0, Hidden())
 from decode_zoo.cli import main
 try:
-    from decode_zoo import store
+    from decode_zoo.zoo import store
     store.builtin_registry_path, store.bundled_root = (lambda p=pathlib.Path(p): p for p in places)
 except ModuleNotFoundError:
     pass

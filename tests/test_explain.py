@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo.attribution import writer
+from decode_zoo.attribution.scores import writer
 from decode_zoo.attribution.explainer import BLOCK
 from decode_zoo.attribution.writer import Selection, totals_path, write_attributions
 from decode_zoo.core.errors import UsageError
@@ -190,7 +190,8 @@ def test_an_interrupted_call_goes_on_and_ends_the_same(write, tmp_path, explaine
 
 KILLED = f"""
 import os, signal, sys
-from decode_zoo import cli, writer
+from decode_zoo import cli
+from decode_zoo.attribution import writer
 writer._CHUNK = dict.fromkeys(writer._CHUNK, 3)
 write, done = writer.write_attributions, []
 def killed(n):

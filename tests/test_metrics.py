@@ -10,7 +10,7 @@ from scipy import stats
 
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.metrics import score, summarise
-from decode_zoo.training.perceptron import calibrate, normal_scores
+from decode_zoo.training.members import calibrate, normal_scores
 
 
 def test_scores_equal_scipy():

@@ -205,7 +205,7 @@ def test_predicted_changes_are_as_large_as_observed_ones_on_average(made_model, 
 
 
 def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):
-    from decode_zoo.training.perceptron import track_groups
+    from decode_zoo.training.members import track_groups
 
     kernels = PerceptronConfig().kernels
     dataset = make_dataset(features, targets, kernels, replace(SELECTION, min_genes=1))

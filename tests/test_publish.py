@@ -40,7 +40,9 @@ Ask us.
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from decode_zoo import files, publication, store
+from decode_zoo.core import files
+from decode_zoo.zoo import publishing as publication
+from decode_zoo.zoo import store
 from decode_zoo.cli import _run
 toy = Path(sys.argv[3])
 store.builtin_registry_path, store.bundled_root = lambda: toy / "registry.yaml", lambda: toy

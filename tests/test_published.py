@@ -17,7 +17,7 @@ from conversion import publish
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
 from decode_zoo.features.spec import SIDES
 from decode_zoo.training.dataset import Selection, known_genes, make_dataset, split_genes
-from decode_zoo.training.perceptron import standardisation_of
+from decode_zoo.training.members import standardisation_of
 from decode_zoo.zoo.registry import load_registry
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -130,7 +130,7 @@ SESSION = """
 import os, sys, time
 from pathlib import Path
 if sys.argv[1] == "ours":
-    from decode_zoo.runtime import OnnxBackend
+    from decode_zoo.networks.backends import OnnxBackend
     OnnxBackend(Path(sys.argv[2]), "cpu")
 else:
     import onnxruntime

@@ -22,7 +22,7 @@ def test_folds_hold_every_chromosome_once_but_those_held_out():
 
 def test_a_fold_is_scored_on_its_own_genes(features, targets, monkeypatch):
     pytest.importorskip("tensorflow")
-    from decode_zoo.training.perceptron import PerceptronFit
+    from decode_zoo.training.members import PerceptronFit
 
     seen = {}
     make = search.make_dataset

@@ -32,10 +32,10 @@ def no_locks(*args):
 if "LOCKS" not in os.environ:
     fcntl.flock = fcntl.lockf = no_locks
 
-from decode_zoo import download
+from decode_zoo.zoo import download
 from decode_zoo.cli import main
-from decode_zoo.registry import load_registry
-from decode_zoo.store import Store
+from decode_zoo.zoo.registry import load_registry
+from decode_zoo.zoo.store import Store
 
 download._BLOCK = 512
 # So small a file would stay in a buffer until it is whole; here it grows as large ones do.

@@ -160,7 +160,7 @@ def test_force_deletes_nothing_that_decode_zoo_did_not_make(made, tmp_path, fore
 
 KILLED = """
 import os, signal, sys
-from decode_zoo.files import atomic_dir
+from decode_zoo.core.files import atomic_dir
 rename, left = os.rename, [int(sys.argv[2])]
 def die(source, destination):
     rename(source, destination)

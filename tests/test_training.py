@@ -169,7 +169,7 @@ def test_the_prose_of_a_former_card_is_kept_if_it_can_be_used(tmp_path, toy, cap
 def test_libraries_are_quiet_unless_they_fail(text, told):
     code = f"""if True:
         import os
-        from decode_zoo.quiet import quiet
+        from decode_zoo.core.system import quiet
         with quiet(unless_it_fails=True):
             os.write(2, b"?")
             {text}

@@ -30,7 +30,7 @@ from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Selection
 from decode_zoo.training.fit import FitConfig
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

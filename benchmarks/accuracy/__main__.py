@@ -34,7 +34,7 @@ from conversion.gtex_tissue_decode_v1 import SELECTION
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
 from decode_zoo.cohort.expression import make_targets, read_expression
 from decode_zoo.core.files import sha256_of
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 
 REPORT = "report"
 

@@ -19,7 +19,7 @@ from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.families import Config
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import FitConfig
-from decode_zoo.training.perceptron import PerceptronFit, standardisation_of
+from decode_zoo.training.members import PerceptronFit, standardisation_of
 from decode_zoo.training.pipeline import fit_network, predict_part
 from decode_zoo.zoo.model import Model
 

@@ -43,7 +43,7 @@ from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.dataset import Dataset, Selection, make_dataset
 from decode_zoo.training.fit import FitConfig
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.zoo.model import Model
 
 # Raised when code changes what a model predicts with the same settings.

@@ -26,7 +26,7 @@ from decode_zoo.training import import_keras
 from decode_zoo.training.checkpoints import Checkpoints, Progress
 from decode_zoo.training.dataset import Dataset
 from decode_zoo.training.fit import Repeat, check_settings
-from decode_zoo.training.perceptron import join_members, normal_scores, position_sums
+from decode_zoo.training.members import join_members, normal_scores, position_sums
 from decode_zoo.zoo.model import Model
 
 __all__ = ["FinetuneFit", "base_network", "finetune_network"]

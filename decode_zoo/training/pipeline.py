@@ -32,7 +32,7 @@ from decode_zoo.training.entry import write_card
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
 from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
-from decode_zoo.training.perceptron import (
+from decode_zoo.training.members import (
     PerceptronFit,
     fit_members,
     join_members,

@@ -13,7 +13,7 @@ from decode_zoo.networks.families import Config
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 
 __all__ = ["RECIPES", "Recipe", "default_settings", "read_finetune", "read_settings"]
 

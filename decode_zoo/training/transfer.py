@@ -30,7 +30,7 @@ from decode_zoo.training.checkpoints import Checkpoints
 from decode_zoo.training.dataset import PARTS, Dataset, Selection, Split, known_genes, split_genes
 from decode_zoo.training.entry import write_card
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
-from decode_zoo.training.perceptron import PerceptronFit
+from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import (
     Description,
     Fitted,
