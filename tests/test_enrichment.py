@@ -271,7 +271,7 @@ def test_scores_are_those_of_explain(model, genes, scores):
 
 
 def test_blocks_of_genes_do_not_show(model, genes, monkeypatch):
-    from decode_zoo.attribution.scores import explainer
+    from decode_zoo.attribution import explainer
 
     rows = model.rows_of(genes[:25], model.bind()).rows
     whole, seen = mean_scores(model, rows, OUTPUTS[:1]), []

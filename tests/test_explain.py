@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo.attribution.scores import writer
+from decode_zoo.attribution import writer
 from decode_zoo.attribution.explainer import BLOCK
 from decode_zoo.attribution.writer import Selection, totals_path, write_attributions
 from decode_zoo.core.errors import UsageError

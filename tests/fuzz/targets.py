@@ -21,7 +21,7 @@ from decode_zoo.cohort.samples import read_codes, read_persons
 from decode_zoo.core.arrays import read_arrays, write_arrays
 from decode_zoo.core.errors import DecodeZooError
 from decode_zoo.core.reader import read_grid
-from decode_zoo.features.featureset import genesets
+from decode_zoo.features import genesets
 from decode_zoo.features.annotation import read_gtf, read_tss_bed
 from decode_zoo.features.building import build_features
 from decode_zoo.features.featureset import FeatureSet
