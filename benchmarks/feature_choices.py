@@ -28,10 +28,10 @@ from decode_zoo.features.genome import Genome
 from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.networks.metrics import score, summarise
-from decode_zoo.training.dataset import Selection, make_dataset
+from decode_zoo.training.dataset import Split, make_dataset
 
 
-def ridge_score(features: FeatureSet, targets: Targets, selection: Selection) -> str:
+def ridge_score(features: FeatureSet, targets: Targets, selection: Split) -> str:
     """Score of ridge regression on validation genes, the penalty chosen on them too."""
     dataset = make_dataset(features, targets, DecodeConfig().kernels, selection)
     training, validation = dataset.split.training, dataset.split.validation

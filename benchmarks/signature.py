@@ -33,7 +33,7 @@ from decode_zoo.features.genesets import read_gmt
 from decode_zoo.studies import signature_evidence as mode
 from decode_zoo.studies import signature_reference as package
 from decode_zoo.studies.signature_evidence import Evidence
-from decode_zoo.studies.signature_reference import Reference, Scene, key_of, make_scene
+from decode_zoo.studies.signature_reference import GenePool, Reference, key_of, make_gene_pool
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -177,29 +177,29 @@ def interval(values: FloatArray, tfs: Sequence[str]) -> tuple[float, float, floa
 
 # -- ours ------------------------------------------------------------------------------------
 
-Ingredients = Callable[[Scene, Evidence, Reference], dict[str, FloatArray]]
+Ingredients = Callable[[GenePool, Evidence, Reference], dict[str, FloatArray]]
 
 
-def usual(scene: Scene, evidence: Evidence, train: BoolArray) -> Reference:
+def usual(pool: GenePool, evidence: Evidence, train: BoolArray) -> Reference:
     """What the training signatures have in common; without weights."""
     z = evidence.binding[train]
     spread = np.sqrt(z.var(axis=0) + 0.25 * np.median(z.std(axis=0)) ** 2)
-    genic = [i for i, gene in enumerate(scene.genes) if gene]
+    genic = [i for i, gene in enumerate(pool.genes) if gene]
     counts = evidence.own[train].sum(axis=0)
     frequency = (counts + 1) / (train.sum() + PRIOR_SETS)
     return Reference(
         1,
         float(np.median(evidence.sizes[train])),
-        len(scene.rows),
+        len(pool.rows),
         {},
         float(np.median(frequency[genic])),
         float(np.median(spread)),
         {
             track.name: (float(m), float(s))
-            for track, m, s in zip(scene.tracks, z.mean(axis=0), spread, strict=True)
+            for track, m, s in zip(pool.tracks, z.mean(axis=0), spread, strict=True)
         },
         {},
-        {scene.genes[i]: float(frequency[i]) for i in genic},
+        {pool.genes[i]: float(frequency[i]) for i in genic},
     )
 
 
@@ -229,8 +229,8 @@ def fit(columns: Mapping[str, FloatArray], true: IntArray, tfs: Sequence[str]) -
     return dict(zip(columns, found.tolist(), strict=True))
 
 
-def at_universe(scene: Scene, universe: Sequence[str]) -> IntArray:
-    place = {key_of(name): i for i, name in enumerate(scene.regulators)}
+def at_universe(pool: GenePool, universe: Sequence[str]) -> IntArray:
+    place = {key_of(name): i for i, name in enumerate(pool.regulators)}
     return np.array([place[key_of(name)] for name in universe])
 
 
@@ -240,38 +240,40 @@ def subset(evidence: Evidence, rows: npt.NDArray[np.bool_] | IntArray) -> Eviden
 
 
 def chosen(names: Sequence[str], base: Ingredients = mode.ingredients) -> Ingredients:
-    def only(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
-        found = base(scene, evidence, reference)
+    def only(pool: GenePool, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
+        found = base(pool, evidence, reference)
         return {name: found[name] for name in names}
 
     return only
 
 
-def one_best(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
+def one_best(pool: GenePool, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
     """Binding corrected for how many tracks the best is chosen from (Sidak)."""
-    found = mode.ingredients(scene, evidence, reference)
+    found = mode.ingredients(pool, evidence, reference)
     best = np.full(found["own"].shape, -np.inf)
-    np.maximum.at(best.T, scene.track_of, mode.standing(scene, evidence, reference).T)
-    counts = np.bincount(scene.track_of, minlength=len(scene.regulators))
+    np.maximum.at(best.T, pool.track_of, mode.standing(pool, evidence, reference).T)
+    counts = np.bincount(pool.track_of, minlength=len(pool.regulators))
     best[:, counts == 0] = 0
     p = -np.expm1(counts * log_ndtr(best))
     z = -ndtri(np.clip(p, 1e-300, 1 - 1e-12))
     return {**found, "binding": mode.standardised(np.where(counts > 0, z, -np.inf))}
 
 
-def mean_of_tracks(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
-    found = mode.ingredients(scene, evidence, reference)
-    counts = np.bincount(scene.track_of, minlength=len(scene.regulators))
+def mean_of_tracks(
+    pool: GenePool, evidence: Evidence, reference: Reference
+) -> dict[str, FloatArray]:
+    found = mode.ingredients(pool, evidence, reference)
+    counts = np.bincount(pool.track_of, minlength=len(pool.regulators))
     total = np.zeros_like(found["own"])
-    np.add.at(total.T, scene.track_of, mode.standing(scene, evidence, reference).T)
+    np.add.at(total.T, pool.track_of, mode.standing(pool, evidence, reference).T)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counts > 0, total / counts, -np.inf)
     return {**found, "binding": mode.standardised(mean)}
 
 
-def not_usual(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
+def not_usual(pool: GenePool, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
     """Binding as it is, not against what it usually is in signatures."""
-    return mode.ingredients(scene, evidence, replace(reference, tracks={}, usual_spread=1.0))
+    return mode.ingredients(pool, evidence, replace(reference, tracks={}, usual_spread=1.0))
 
 
 # Families of numbered symbols whose letters differ between members.
@@ -292,12 +294,12 @@ def stem_of(symbol: str) -> str | None:
 
 
 def with_kin(
-    among_untracked: bool, scene: Scene, evidence: Evidence, reference: Reference
+    among_untracked: bool, pool: GenePool, evidence: Evidence, reference: Reference
 ) -> dict[str, FloatArray]:
     """Borrow the best binding of a regulator's family, for those without tracks of their own."""
-    found = mode.ingredients(scene, evidence, reference)
-    stems = [stem_of(name) for name in scene.regulators]
-    tracked = np.isin(np.arange(len(stems)), scene.track_of)
+    found = mode.ingredients(pool, evidence, reference)
+    stems = [stem_of(name) for name in pool.regulators]
+    tracked = np.isin(np.arange(len(stems)), pool.track_of)
     kin = np.full_like(found["binding"], -np.inf)
     for i, stem in enumerate(stems):
         alike = [
@@ -308,10 +310,10 @@ def with_kin(
     return {**found, "kin": mode.standardised(kin)}
 
 
-def studied(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
+def studied(pool: GenePool, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
     """How many tracks a regulator has, the same in all signatures."""
-    found = mode.ingredients(scene, evidence, reference)
-    counts = np.bincount(scene.track_of, minlength=len(scene.regulators))
+    found = mode.ingredients(pool, evidence, reference)
+    counts = np.bincount(pool.track_of, minlength=len(pool.regulators))
     known = (np.log1p(counts) - np.log1p(counts).mean()) / np.log1p(counts).std()
     return {**found, "studied": np.tile(known, (len(evidence.sizes), 1))}
 
@@ -348,13 +350,13 @@ class Ours:
     """Evidence of all signatures, scored with references of other folds."""
 
     task: Task
-    scene: Scene
+    pool: GenePool
     evidence: Evidence
 
     def trained(self, train: BoolArray, make: Ingredients) -> Reference:
-        known = usual(self.scene, self.evidence, train)
-        columns = make(self.scene, subset(self.evidence, train), known)
-        places = at_universe(self.scene, self.task.universe)
+        known = usual(self.pool, self.evidence, train)
+        columns = make(self.pool, subset(self.evidence, train), known)
+        places = at_universe(self.pool, self.task.universe)
         columns = {name: values[:, places] for name, values in columns.items()}
         tfs = np.array(self.task.tfs)[train].tolist()
         return replace(known, weights=fit(columns, self.task.true[train], tfs))
@@ -362,9 +364,9 @@ class Ours:
     def scored(
         self, rows: BoolArray, make: Ingredients, known: Reference, evidence: Evidence | None = None
     ) -> FloatArray:
-        columns = make(self.scene, subset(evidence or self.evidence, rows), known)
+        columns = make(self.pool, subset(evidence or self.evidence, rows), known)
         total = np.sum([known.weights[name] * columns[name] for name in columns], axis=0)
-        return np.asarray(total[:, at_universe(self.scene, self.task.universe)])
+        return np.asarray(total[:, at_universe(self.pool, self.task.universe)])
 
     def crossed(
         self, make: Ingredients, folds: IntArray, among: BoolArray, evidence: Evidence | None = None
@@ -456,7 +458,7 @@ def smaller(ours: Ours, members: BoolArray, every: BoolArray) -> pd.DataFrame:
         for column in range(members.shape[1]):
             genes = np.flatnonzero(members[:, column])
             part[rng.choice(genes, min(size, len(genes)), replace=False), column] = True
-        evidence = mode.gather(ours.scene, part)
+        evidence = mode.gather(ours.pool, part)
         scores = ours.crossed(
             mode.ingredients, ours.task.folds, np.ones(members.shape[1], bool), evidence
         )
@@ -479,12 +481,10 @@ def own_genes_out(ours: Ours, members: BoolArray, shared: Path) -> pd.DataFrame:
     pairs = zip(task.sets.items(), task.tfs, strict=True)
     sets = {name: tuple(g for g in genes if g.upper() != tf) for (name, genes), tf in pairs}
     less = members.copy()
-    for column, gene in enumerate(
-        ours.scene.own[at_universe(ours.scene, task.universe)][task.true]
-    ):
+    for column, gene in enumerate(ours.pool.own[at_universe(ours.pool, task.universe)][task.true]):
         if gene >= 0:
             less[gene, column] = False
-    evidence, every_set = mode.gather(ours.scene, less), np.ones(len(sets), bool)
+    evidence, every_set = mode.gather(ours.pool, less), np.ones(len(sets), bool)
     out = replace(task, sets=sets)
     six = {name: rival(shared / path, out) for name, path in LIBRARIES.items()}
     variants = {
@@ -502,7 +502,7 @@ def own_genes_out(ours: Ours, members: BoolArray, shared: Path) -> pd.DataFrame:
     return accuracy(out, methods, {"any method": every})
 
 
-def calibration(scene: Scene, lengths: FloatArray, members: BoolArray) -> pd.DataFrame:
+def calibration(pool: GenePool, lengths: FloatArray, members: BoolArray) -> pd.DataFrame:
     """Share of p-values below a level, for random sets of the lengths of true signatures' genes."""
     rng, rows = np.random.default_rng(0), []
     order = np.argsort(lengths, kind="stable")
@@ -515,7 +515,7 @@ def calibration(scene: Scene, lengths: FloatArray, members: BoolArray) -> pd.Dat
             model = np.flatnonzero(members[:, column % members.shape[1]])
             for b in bins[rng.choice(model, min(size, len(model)), replace=False)]:
                 random[rng.choice(by_bin[b]), column] = True
-        p = mode.chance(scene, mode.gather(scene, random))[:, (scene.own >= 0)]
+        p = mode.chance(pool, mode.gather(pool, random))[:, (pool.own >= 0)]
         tests = {
             "regulators": p,
             "smallest q of a set": stats.false_discovery_control(p, axis=1).min(axis=1),
@@ -596,7 +596,7 @@ def main() -> None:
     features, model = dz.load_features("hg38-open-v2"), dz.load("gtex-tissue-v1")
     names = own_genes(universe, features)
     rows = np.flatnonzero(np.array(features.rows.biotypes) == "protein_coding")
-    scene = make_scene(
+    pool = make_gene_pool(
         features,
         model,
         model.predict([features.rows.ids[row] for row in rows]),
@@ -610,13 +610,13 @@ def main() -> None:
     for column, genes in enumerate(sets.values()):
         found = place[features.index.resolve(list(genes)).rows]
         members[found[found >= 0], column] = True
-    ours = Ours(task, scene, mode.gather(scene, members))
+    ours = Ours(task, pool, mode.gather(pool, members))
     say(f"evidence: {time.perf_counter() - began:.0f} s")
     if arguments.fit:
         write_reference(ours, names)
     every, all_sets = np.ones(len(universe), bool), np.ones(len(sets), bool)
     variants = {name: ours.crossed(make, task.folds, all_sets) for name, make in VARIANTS.items()}
-    p = mode.chance(scene, ours.evidence)[:, at_universe(scene, universe)]
+    p = mode.chance(pool, ours.evidence)[:, at_universe(pool, universe)]
     variants["by p alone (nothing trained)"] = -np.log(p)
     ablation(task, variants).to_csv(
         out / "ablation.tsv", sep="\t", index=False, float_format="%.4f"
@@ -629,7 +629,7 @@ def main() -> None:
     methods["ours without own gene"] = variants["without own gene"]
     methods["ours"] = next(iter(variants.values()))
     tracked = np.zeros(len(universe), bool)
-    tracked[np.isin(at_universe(scene, universe), scene.track_of)] = True
+    tracked[np.isin(at_universe(pool, universe), pool.track_of)] = True
     groups = {
         "any method": every,
         "with a track": tracked,
@@ -662,7 +662,7 @@ def main() -> None:
         out / "own_genes_out.tsv", sep="\t", index=False, float_format="%.4f"
     )
     lengths = np.array(features.rows.rna_lengths, np.float64)[rows]
-    calibration(scene, lengths, members).to_csv(
+    calibration(pool, lengths, members).to_csv(
         out / "calibration.tsv", sep="\t", index=False, float_format="%.5f"
     )
     if arguments.nested:

@@ -24,7 +24,7 @@ from decode_zoo.core.tables import check_output
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.networks.metrics import score, summarise
-from decode_zoo.training.dataset import Dataset, Selection, make_dataset
+from decode_zoo.training.dataset import Dataset, Split, make_dataset
 from decode_zoo.training.fit import FitConfig, Repeat
 from decode_zoo.training.pipeline import (
     Description,
@@ -37,7 +37,7 @@ from decode_zoo.training.pipeline import (
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = "hg38-open-v1"
-SELECTION = Selection(
+SELECTION = Split(
     # Binding only, as in the paper: no chromatin. Of the two miRNA sources, the paper's.
     kinds=("tf", "rbp", "rbp_other", "mirna"),
     excluded_sources=("miRBase Targets (miRanda predictions), lifted hg18 to hg38",),

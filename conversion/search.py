@@ -29,7 +29,7 @@ from decode_zoo.core.files import atomic_path
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Selection, make_dataset
+from decode_zoo.training.dataset import Split, make_dataset
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import fit_network, predict_part
 
@@ -87,7 +87,7 @@ def propose(trial: optuna.Trial) -> tuple[PerceptronConfig, PerceptronFit]:
 def score_fold(
     features: FeatureSet,
     targets: Targets,
-    selection: Selection,
+    selection: Split,
     fold: Sequence[str],
     config: PerceptronConfig,
     fit: PerceptronFit,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from decode_zoo.features.genes import read_aliases
     from decode_zoo.features.genome import Genome
     from decode_zoo.features.sites import find_site_files
-    from decode_zoo.features.spec import Layout
+    from decode_zoo.features.spec import Binning
     from decode_zoo.zoo.model import Model, load, load_features
     from decode_zoo.zoo.store import Store
 
@@ -30,7 +30,7 @@ _HOME = {
     "DecodeZooError": "core.errors",
     "FeatureSet": "features.featureset",
     "Genome": "features.genome",
-    "Layout": "features.spec",
+    "Binning": "features.spec",
     "Model": "zoo.model",
     "Store": "zoo.store",
     "annotation_of": "features.building",
@@ -48,10 +48,10 @@ _HOME = {
 }
 
 __all__ = [
+    "Binning",
     "DecodeZooError",
     "FeatureSet",
     "Genome",
-    "Layout",
     "Model",
     "Store",
     "__version__",

@@ -17,9 +17,9 @@ from decode_zoo.cohort.expression import Targets, make_targets
 from decode_zoo.core.files import sha256_of
 from decode_zoo.features.featureset import FeatureSet, Rows
 from decode_zoo.features.pooling import SitePieces
-from decode_zoo.features.spec import Layout, Track
+from decode_zoo.features.spec import Binning, Track
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Selection
+from decode_zoo.training.dataset import Split
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle
 
@@ -31,7 +31,7 @@ CELLS = ("HepG2", "HEPG2", "Hep-G2_NC", "K562", "")
 # How many tracks of each side follow sites of their own class; behind them stands one of another
 # class, and one that hardly any gene has.
 N_PROMOTER, N_RNA = 12, 8
-SELECTION = Selection(kinds=("tf", "rbp"), absent=("8",))
+SELECTION = Split(kinds=("tf", "rbp"), absent=("8",))
 
 
 def make_tracks(prefix: str, kind: str, other: str, count: int) -> tuple[Track, ...]:
@@ -71,7 +71,7 @@ def make_features(folder: Path) -> FeatureSet:
         [10_000] * N_GENES,
         lengths.tolist(),
     )
-    layout = Layout()
+    layout = Binning()
     tracks = {
         "promoter": make_tracks("P", "tf", "histone", N_PROMOTER),
         "rna": make_tracks("R", "rbp", "mirna", N_RNA),

@@ -19,10 +19,10 @@ from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.studies.ablation import VARIANTS, ablate, compare, correlate, permute, summarise
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import PARTS, Selection, Split, make_dataset
+from decode_zoo.training.dataset import PARTS, Split, SplitRows, make_dataset
 from tests.made import TISSUES, write_matrix
 
-SELECTION = Selection(min_genes=5, absent=("8",), validation_fraction=0.2)
+SELECTION = Split(min_genes=5, absent=("8",), validation_fraction=0.2)
 KERNELS = {"promoter": 1, "rna": 1}
 
 
@@ -56,7 +56,7 @@ def test_permuted_genes_see_others_of_their_part(dataset, sides):
 )
 def test_parts_stay_apart_sides_stay_together_and_seeds_decide(dataset, parts, seed):
     rows = {part: np.flatnonzero(np.array(parts) == part) for part in PARTS}
-    small = replace(dataset, rows=dataset.rows[: len(parts)], split=Split(**rows))
+    small = replace(dataset, rows=dataset.rows[: len(parts)], split=SplitRows(**rows))
     both = permute(small, SIDES, seed).order
     for part in PARTS:
         assert set(both["rna"][rows[part]]) == set(rows[part])

@@ -53,7 +53,7 @@ from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Selection
+from decode_zoo.training.dataset import Split
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.members import PerceptronFit
 from tests.made import N_GENES
@@ -65,7 +65,7 @@ def plan(features, targets):
         features,
         targets,
         {"features": features.sha256, "expression": "0" * 64},
-        Selection(("tf", "rbp"), min_genes=5, test=("1",), absent=("8",), validation_fraction=0.2),
+        Split(("tf", "rbp"), min_genes=5, test=("1",), absent=("8",), validation_fraction=0.2),
         config=PerceptronConfig(encoder_width=8, dense_layers=1, dense_width=8),
         fit=PerceptronFit(epochs=2, seeds=(1, 2)),
         decode=DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=8),

@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import decode_zoo as dz
-from decode_zoo.attribution.scores import Attribution, Resolution, Summary
+from decode_zoo.attribution.scores import Attribution, Level, Summary
 from decode_zoo.core.arrays import write_arrays
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.features.spec import SIDES
@@ -314,7 +314,7 @@ def test_kinds_of_tracks_fall_into_classes_and_sides_are_told_apart(model):
     promoter = replace(inputs["promoter"], tracks=tuple(tracks))
     rna = replace(inputs["rna"], tracks=(tracks[0],))
     manifest = replace(model.manifest, inputs={"promoter": promoter, "rna": rna})
-    found = {by: Resolution.make(manifest, by) for by in RESOLUTIONS}
+    found = {by: Level.make(manifest, by) for by in RESOLUTIONS}
     by_class = found["class"].features["class"].to_numpy()[found["class"].of_channel]
     assert by_class.tolist() == ["mask", *classes.values(), "mask", "TF"]
     assert list(found["class"].features["class"].cat.categories) == [

@@ -25,11 +25,11 @@ from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genes import read_aliases
 from decode_zoo.features.genome import Genome
 from decode_zoo.features.sites import find_site_files
-from decode_zoo.features.spec import SIDES, Layout, Side
+from decode_zoo.features.spec import SIDES, Binning, Side
 
 TOY = Genome("toy", {"1": 400, "2": 130})
 # Bins of 10 bases; windows of 4 bins before and 2 bins from the start site on.
-SMALL = Layout(bin=10, upstream=40, downstream=20)
+SMALL = Binning(bin=10, upstream=40, downstream=20)
 
 
 class Gene(NamedTuple):
@@ -98,7 +98,7 @@ def build(
     genes: Sequence[Gene],
     promoter: Peaks | None = None,
     rna: Peaks | None = None,
-    layout: Layout = SMALL,
+    layout: Binning = SMALL,
     **options: Any,
 ) -> FeatureSet:
     sides: tuple[tuple[Side, Peaks | None], ...] = (("promoter", promoter), ("rna", rna))
@@ -130,7 +130,7 @@ def mask(features: FeatureSet, gene: str, side: Side) -> list[int]:
 # -- the oracle ----------------------------------------------------------------------------------
 
 
-def regions(gene: Gene, side: Side, layout: Layout) -> list[range]:
+def regions(gene: Gene, side: Side, layout: Binning) -> list[range]:
     """Stretches of chromosome that exist, in the direction of transcription."""
     if side == "rna":
         exons = [range(*exon) for exon in gene.exons]
@@ -141,7 +141,7 @@ def regions(gene: Gene, side: Side, layout: Layout) -> list[range]:
 
 
 def count(
-    gene: Gene, side: Side, peaks: Sequence[Peak], layout: Layout
+    gene: Gene, side: Side, peaks: Sequence[Peak], layout: Binning
 ) -> tuple[list[int], list[int]]:
     """Covered and existing bases of each bin, counted one by one."""
     stranded = layout.rna_stranded if side == "rna" else layout.promoter_stranded
@@ -190,7 +190,7 @@ def peak_of(draw: st.DrawFn) -> Peak:
 PEAKS = st.lists(peak_of(), max_size=12)
 TRACKS = st.fixed_dictionaries({"A": PEAKS, "B": PEAKS})
 LAYOUT = st.builds(
-    Layout,
+    Binning,
     bin=st.sampled_from([1, 10, 20]),
     upstream=st.sampled_from([0, 40]),
     downstream=st.sampled_from([20, 60]),

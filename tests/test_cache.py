@@ -12,7 +12,7 @@ import pytest
 
 from decode_zoo.core import files
 from decode_zoo.core.errors import ArtifactError, VerificationError
-from decode_zoo.zoo import archive as parcel_module
+from decode_zoo.zoo import archive as archive
 from decode_zoo.zoo.archive import pack, unpack
 from decode_zoo.zoo.artifact import Artifact
 from decode_zoo.zoo.cache import clean, removable, survey
@@ -357,7 +357,7 @@ def test_export_that_fails_leaves_no_folder(
 
     lay_out(store.cache, content)
     if code == 2:
-        monkeypatch.setattr(parcel_module, "transfer", full_disk)
+        monkeypatch.setattr(archive, "transfer", full_disk)
     before = list(tmp_path.iterdir())
     found, out, err = call("cache", "export", tmp_path / "usb")
     assert (found, out, words in err) == (code, "", True)
@@ -567,7 +567,7 @@ def test_file_exchanged_after_it_was_looked_at_is_refused(store, carried, monkey
 def test_import_that_fails_on_its_way_leaves_only_whole_files(
     call, store, carried, monkeypatch, code, words
 ):
-    transfer = parcel_module.transfer
+    transfer = archive.transfer
 
     def fail(source, target, entry, advance):
         if source.endswith("weights.npz"):
@@ -576,7 +576,7 @@ def test_import_that_fails_on_its_way_leaves_only_whole_files(
             Path(source).write_bytes(bytes(5120))
         transfer(source, target, entry, advance)
 
-    monkeypatch.setattr(parcel_module, "transfer", fail)
+    monkeypatch.setattr(archive, "transfer", fail)
     found, _, err = call("cache", "import", carried)
     assert (found, words in err) == (code, True)
     assert set(places(store.cache)) == set(CONTENT) - {WEIGHTS}

@@ -23,7 +23,7 @@ from decode_zoo.cohort.preparation import (
 from decode_zoo.cohort.quality import XIST, Y_GENES, measure_quality
 from decode_zoo.cohort.samples import design_of, read_persons, trait_of
 from decode_zoo.core.errors import InputError, UsageError
-from decode_zoo.core.reader import Grid, read_grid
+from decode_zoo.core.reader import NamedMatrix, read_matrix
 from decode_zoo.networks.manifest import MEDIAN
 
 qnorm = pytest.importorskip("qnorm")
@@ -73,7 +73,7 @@ def tpm(counts, features):
 def test_tpm_by_hand(features):
     genes = ["TP53", "ENSG00000141510.17", "GAPDH", "nobody"]  # the second is the first again
     lengths = features.rna_lengths[[features.genes[features.row(g)] for g in ("TP53", "GAPDH")]]
-    grid = Grid("here", genes, ["a", "b"], np.array([[3.0, 1], [1, 0], [6, 5], [90, 4]]))
+    grid = NamedMatrix("here", genes, ["a", "b"], np.array([[3.0, 1], [1, 0], [6, 5], [90, 4]]))
     found = abundance_of(grid, features, "counts")
     assert found.statuses == {"ok": 2, "duplicate": 1, "unknown_gene": 1}
     tp53, gapdh = np.array([4.0, 1]) / lengths.iloc[0], np.array([6.0, 5]) / lengths.iloc[1]
@@ -82,7 +82,9 @@ def test_tpm_by_hand(features):
         np.testing.assert_allclose(tpm, 1e6 * expected[row] / (tp53 + gapdh), rtol=1e-12)
     np.testing.assert_array_equal(found.totals, [100, 10])  # library sizes count all
     # TPM stay as given: those of a part of the transcriptome do not add up to a million.
-    part = abundance_of(Grid("here", ["TP53"], ["a", "b"], np.array([[3.0, 1]])), features, "tpm")
+    part = abundance_of(
+        NamedMatrix("here", ["TP53"], ["a", "b"], np.array([[3.0, 1]])), features, "tpm"
+    )
     np.testing.assert_array_equal(part.tpm, [[3, 1]])
 
 
@@ -196,9 +198,9 @@ def test_all_formats_are_read_alike(counts, tmp_path):
         counts.T.to_numpy(), pd.DataFrame(index=counts.columns), pd.DataFrame(index=counts.index)
     ).write_h5ad(tmp_path / "x.h5ad")
     for grid in (
-        read_grid(COUNTS),
-        read_grid(tmp_path / "x.parquet"),
-        read_grid(tmp_path / "x.h5ad").transposed,
+        read_matrix(COUNTS),
+        read_matrix(tmp_path / "x.parquet"),
+        read_matrix(tmp_path / "x.h5ad").transposed,
     ):
         assert (grid.rows, grid.columns) == (list(counts.index), list(counts.columns))
         np.testing.assert_array_equal(grid.values, counts.to_numpy())
@@ -340,7 +342,7 @@ def test_what_is_wrong_is_told(prepare, counts, change, quantity, words):
     ],
 )
 def test_values_that_are_not_what_they_are_said_to_be(quantity, genes, values, message, features):
-    grid = Grid("here", genes.split(), ["a", "b"], np.array(values, float), [2, 3])
+    grid = NamedMatrix("here", genes.split(), ["a", "b"], np.array(values, float), [2, 3])
     with pytest.raises(InputError, match=message):
         abundance_of(grid, features, quantity)
 

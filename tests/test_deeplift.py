@@ -22,7 +22,7 @@ from decode_zoo.attribution.rules import (
 )
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.decode import DecodeConfig
-from decode_zoo.networks.inputs import Cells, first_channels
+from decode_zoo.networks.inputs import SparseInputs, first_channels
 from tests.oracle import brute_force, deep_explainer, padded
 from tests.test_network import CONFIGS, random_network
 
@@ -74,7 +74,7 @@ def cells_of(genes):
         x = genes[side]
         row, place, channel = np.nonzero(x)
         parts.append((row, first + channel, place, x[row, place, channel]))
-    return Cells.gather(len(x), parts)
+    return SparseInputs.gather(len(x), parts)
 
 
 def rule_of(network):
@@ -250,10 +250,10 @@ def test_special_rows(config):
     found = by_channel(rule, cells_of(empty), reference).sums()[0]
     expected = (network.forward(empty) - network.forward(other))[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
-    none = Cells(np.zeros(1, np.int64), *np.zeros((2, 0), np.int64), np.zeros(0))
+    none = SparseInputs(np.zeros(1, np.int64), *np.zeros((2, 0), np.int64), np.zeros(0))
     assert by_channel(rule, none, reference).sums().shape == (0, 2)
     whole = cells_of(genes)
-    split = Cells(
+    split = SparseInputs(
         2 * whole.indptr,
         np.tile(whole.channels, 2),
         np.tile(whole.places, 2),

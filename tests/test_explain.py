@@ -18,13 +18,13 @@ import pytest
 
 from decode_zoo.attribution import writer
 from decode_zoo.attribution.explainer import BLOCK
-from decode_zoo.attribution.writer import Selection, totals_path, write_attributions
+from decode_zoo.attribution.writer import TopK, totals_path, write_attributions
 from decode_zoo.core.errors import UsageError
 from tests.toy import FEATURES, PERCEPTRON
 
 GENES = ["TP53", "ALB", "GATA1", "HBB", "ACTB", "MYC", "XIST", "TTR", "GAPDH", "MT-TF"]
 OUTPUTS = ["Liver", "Lung"]
-EVERYTHING = Selection()
+EVERYTHING = TopK()
 LEFT = ["o.totals.tsv", "o.tsv", "o.tsv.provenance.json"]
 
 
@@ -102,7 +102,7 @@ def contents(path: Path) -> list[bytes]:
 def test_every_format_has_all_scores(toy_model, tmp_path, name, by):
     explainer, path = toy_model.explainer(by=by, outputs=OUTPUTS), tmp_path / name
     rows = toy_model.rows_of(GENES, explainer.bound).rows
-    write_attributions(explainer, rows, path, Selection(), provenance={"a": 1})
+    write_attributions(explainer, rows, path, TopK(), provenance={"a": 1})
     whole = toy_model.explain(GENES, by=by, outputs=OUTPUTS)
     expected = whole.to_frame()
     if name.endswith("h5ad"):
@@ -162,13 +162,13 @@ def test_transcripts_of_a_gene_stay_in_one_chunk():
         bound=SimpleNamespace(features=SimpleNamespace(rows=SimpleNamespace(gene_ids=genes))),
         references=[None],
     )
-    cut = list(writer._chunks(explainer, np.arange(9), Selection(summary=True)))
+    cut = list(writer._chunks(explainer, np.arange(9), TopK(summary=True)))
     assert [[genes[row] for row in chunk] for chunk in cut] == [list("bbbb"), list("aacc"), ["d"]]
-    as_asked = list(writer._chunks(explainer, np.arange(9), Selection()))
+    as_asked = list(writer._chunks(explainer, np.arange(9), TopK()))
     assert [chunk.tolist() for chunk in as_asked] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
-@pytest.mark.parametrize("selection", [Selection(), Selection(top=4), Selection(summary=True)])
+@pytest.mark.parametrize("selection", [TopK(), TopK(top=4), TopK(summary=True)])
 @pytest.mark.parametrize("name", ["o.tsv", "o.tsv.gz", "o.parquet"])
 def test_an_interrupted_call_goes_on_and_ends_the_same(write, tmp_path, explained, selection, name):
     (tmp_path / "whole").mkdir()
@@ -236,7 +236,7 @@ def test_unfinished_work_of_another_call_is_not_mixed_in(model, write, explainer
         write(progress=interrupt)
     other = model.explainer(outputs=OUTPUTS, background=["ALB"])
     backwards = model.rows_of(GENES[::-1], explainer.bound).rows
-    for options in ({"rows": backwards}, {"selection": Selection(top=2)}, {"explainer": other}):
+    for options in ({"rows": backwards}, {"selection": TopK(top=2)}, {"explainer": other}):
         with pytest.raises(UsageError, match="unfinished work of another call"):
             write(**options)
     assert contents(write(explainer=other, force=True)) == contents(write("w.tsv", explainer=other))
@@ -257,7 +257,7 @@ def test_two_calls_do_not_write_one_output(write):
     """Not the same twice, nor, with --force, another: their chunks must never mix."""
 
     def second(_):
-        for selection in (Selection(), Selection(top=2)):
+        for selection in (TopK(), TopK(top=2)):
             with pytest.raises(UsageError, match="Another call is writing"):
                 write(selection=selection, force=True)
 
@@ -314,7 +314,7 @@ def test_a_full_disk_keeps_finished_chunks(write, tmp_path, monkeypatch):
 def test_a_reader_that_has_seen_enough_ends_the_work(model, explainer, explained, monkeypatch):
     monkeypatch.setattr(writer, "print_table", lambda frame, header=True: header)
     rows = model.rows_of(GENES, explainer.bound).rows
-    writer.print_attributions(explainer, rows, Selection(top=1))
+    writer.print_attributions(explainer, rows, TopK(top=1))
     assert explained == [0, 3]
 
 

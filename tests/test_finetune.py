@@ -10,7 +10,7 @@ import pytest
 
 import decode_zoo as dz
 from decode_zoo.cohort.expression import Targets
-from decode_zoo.cohort.samples import read_codes
+from decode_zoo.cohort.samples import read_person_codes
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.manifest import MEDIAN
@@ -217,7 +217,7 @@ def test_persons_are_kept_by_validation_and_named_by_codes(base, cohort, tuned, 
     coded = finetune_bundle(
         base, cohort, tmp_path / "coded", describe("coded-v1"), fit=FIT, transfer=transfer
     )
-    codes = read_codes(tmp_path / "coded.codes.tsv")
+    codes = read_person_codes(tmp_path / "coded.codes.tsv")
     rho = pd.Series(tuned.manifest.metrics["validation"]["by_output"]).drop(MEDIAN)
     assert set(codes) == set(rho.index[rho > rho.median()])
     assert [o.name for o in coded.manifest.outputs] == [*codes.values(), MEDIAN]
@@ -253,7 +253,7 @@ def test_no_code_is_the_name_of_a_person(names, prefix):
 def test_codes_that_are_none_are_refused(tmp_path, text, message):
     (tmp_path / "codes.tsv").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_codes(tmp_path / "codes.tsv")
+        read_person_codes(tmp_path / "codes.tsv")
 
 
 def test_verbs_take_persons_with_codes(call, tuned, cohort, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from decode_zoo.core.errors import InputError
 from decode_zoo.features.spec import SIDES
-from decode_zoo.networks.inputs import bind
+from decode_zoo.networks.inputs import align_tracks
 
 KERNELS = {"promoter": 1, "rna": 3}
 ROWS = np.array([10, 38, 5])
@@ -27,7 +27,9 @@ def tracks(features):
 
 
 def bound(features, tracks, **options):
-    return bind(features, tracks, KERNELS, layout=options.pop("layout", features.layout), **options)
+    return align_tracks(
+        features, tracks, KERNELS, layout=options.pop("layout", features.layout), **options
+    )
 
 
 def test_columns_follow_the_network_not_the_set(features, tracks):

@@ -16,7 +16,7 @@ from decode_zoo.attribution.rules import PerceptronRule
 from decode_zoo.core.errors import VerificationError
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.backends import OnnxBackend
-from decode_zoo.networks.inputs import Cells
+from decode_zoo.networks.inputs import SparseInputs
 from decode_zoo.networks.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training.dataset import make_dataset
 from tests.made import SELECTION
@@ -46,14 +46,14 @@ def random_bins(rng, bins=6, density=0.4):
     }
 
 
-def cells_of(matrices) -> Cells:
+def cells_of(matrices) -> SparseInputs:
     parts, first = [], 0
     for side in SIDES:
         row, place, channel = np.nonzero(matrices[side])
         bases = matrices[side][row, place, channel]
         parts.append((row, channel + first, place, bases))
         first += CHANNELS[side]
-    return Cells.gather(1, parts)
+    return SparseInputs.gather(1, parts)
 
 
 def plainly(network: PerceptronNetwork, inputs) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_scores_do_not_depend_on_neighbours(positions):
     rng, network = np.random.default_rng(5), random_network()
     genes = [cells_of(random_bins(rng)) for _ in range(4)]
     reference = cells_of(random_bins(rng, density=0.1))
-    together = Cells(
+    together = SparseInputs(
         np.concatenate([[0], np.cumsum([g.places.size for g in genes])]),
         *(
             np.concatenate([getattr(g, name) for g in genes])

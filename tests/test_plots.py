@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo.attribution.scores import MASK, Attribution, Resolution
+from decode_zoo.attribution.scores import MASK, Attribution, Level
 from decode_zoo.core.errors import MissingExtraError, UsageError
-from decode_zoo.features.spec import Layout
+from decode_zoo.features.spec import Binning
 from decode_zoo.networks.manifest import Output
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -49,7 +49,7 @@ def attribution_of(
     outputs = outputs or [f"Output_{i}" for i in range(m)]
     units = units or ["log2 fold change"] * m
     ids = [f"ENSG{i:011}" for i in range(n)]
-    layout = Layout()
+    layout = Binning()
     known = ["TF", "RBP", "miRNA", "chromatin"]
     classes = [*known, *sorted(set(kinds) - set(known)), MASK]
     table = pd.DataFrame(
@@ -68,7 +68,7 @@ def attribution_of(
             Output(name, unit, "median" if "TPM" in unit else "fold_change")
             for name, unit in zip(outputs, units, strict=True)
         ),
-        resolution=Resolution("position", table, np.arange(k + 1), on_rna, layout),
+        resolution=Level("position", table, np.arange(k + 1), on_rna, layout),
         indptr=np.arange(n + 1, dtype=np.int64) * (k + 1),
         feature=np.tile(np.arange(k + 1, dtype=np.int32), n),
         bin=(np.tile(7 * np.arange(k + 1), n) % np.tile(n_bins, n)).astype(np.int32),

@@ -16,7 +16,7 @@ import decode_zoo as dz
 from conversion import publish
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
 from decode_zoo.features.spec import SIDES
-from decode_zoo.training.dataset import Selection, known_genes, make_dataset, split_genes
+from decode_zoo.training.dataset import Split, known_genes, make_dataset, split_genes
 from decode_zoo.training.members import standardisation_of
 from decode_zoo.zoo.registry import load_registry
 
@@ -88,7 +88,7 @@ def test_the_training_never_saw_chr1_or_chr8(tissues, name):
         for key, value in manifest.training["selection"].items()
     }
     assert (recorded["test"], recorded["absent"]) == (("1",), ("8",))
-    selection = Selection(**recorded)
+    selection = Split(**recorded)
     limit = 2.0 if manifest.family == "decode" else MIN_TPM
     targets, rows = known_genes(features, dz.make_targets(matrix, min_tpm=limit))
     split, counts = split_genes(features, targets, rows, selection), manifest.training["genes"]

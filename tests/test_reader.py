@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import decode_zoo as dz
 from decode_zoo.cohort.samples import read_persons
 from decode_zoo.core.errors import InputError
-from decode_zoo.core.reader import Table, number_in, read_grid
+from decode_zoo.core.reader import Table, number_in, read_matrix
 from decode_zoo.features.genes import read_gene_list
 from decode_zoo.studies.enrichment import read_listed_above
 
@@ -46,7 +46,7 @@ def test_all_readers_take_a_table_in_any_dress(tmp_path, dress):
     path, text = tmp_path / "x.txt", DRESS[dress]
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     values = [[1, -2.5], [3, 4]]
-    grid = read_grid(path)
+    grid = read_matrix(path)
     assert (grid.rows, grid.columns, grid.values.tolist()) == (
         ["TP53", "ALB"],
         ["a b", "c"],
@@ -82,7 +82,7 @@ def test_numbers_are_those_of_python(tmp_path):
     frame = pd.DataFrame(values, [f"g{i}" for i in range(200)], ["a", "b", "c"])
     for name, separator in (("x.tsv", "\t"), ("x.csv", ",")):
         frame.to_csv(tmp_path / name, sep=separator)
-        np.testing.assert_array_equal(read_grid(tmp_path / name).values, values)
+        np.testing.assert_array_equal(read_matrix(tmp_path / name).values, values)
 
 
 @pytest.mark.fault
@@ -108,7 +108,7 @@ def test_matrices_that_are_refused(tmp_path, text, message):
     path = tmp_path / "x.tsv"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=f"x.tsv[:,] {message}"):
-        read_grid(path)
+        read_matrix(path)
 
 
 def test_a_quote_without_a_partner_is_a_character():

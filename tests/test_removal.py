@@ -16,7 +16,7 @@ from decode_zoo.features.genesets import TARGETS
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.studies.disruption import BinSums, disrupt
-from decode_zoo.studies.hidden_units import HiddenNetwork
+from decode_zoo.studies.first_layer import FirstLayer
 from decode_zoo.studies.knockouts import Effects, Knockout
 from decode_zoo.studies.pairs import disrupt_pair, knock_out_pair, regress, row_spearman
 from tests.test_network import random_network
@@ -158,7 +158,7 @@ def test_a_network_that_does_not_pool_is_refused():
         DecodeConfig(conv_relu=True, dense_width=4, rna_channels=2, promoter_channels=2), [3, 3], 2
     )
     with pytest.raises(UsageError, match="ReLU in its convolutions"):
-        HiddenNetwork.make(network)
+        FirstLayer.make(network)
 
 
 # Places

@@ -39,7 +39,7 @@ from decode_zoo.studies.signature_evidence import (
     standardised,
     upper_tail,
 )
-from decode_zoo.studies.signature_reference import Reference, Scene, orthonormal, read_reference
+from decode_zoo.studies.signature_reference import GenePool, Reference, orthonormal, read_reference
 
 for package in ("matplotlib", "jinja2", "pyarrow"):
     pytest.importorskip(package)
@@ -140,9 +140,9 @@ def test_p_of_tracks_and_matches_is_that_of_a_permutation_test():
 
 def test_chance_of_a_regulator_is_not_rarer_than_it_says():
     """Over 3,000 random sets: no permutation test would be stricter."""
-    scene = small_scene()
-    p = chance(scene, gather(scene, random_sets(len(scene.rows), 60, 3000)))
-    known = np.array([name != "NOTHING" for name in scene.regulators])
+    pool = small_scene()
+    p = chance(pool, gather(pool, random_sets(len(pool.rows), 60, 3000)))
+    known = np.array([name != "NOTHING" for name in pool.regulators])
     assert (p[:, ~known] == 1).all()
     for level in (0.1, 0.01, 0.001):
         share = (p[:, known] <= level).mean(axis=0)
@@ -170,10 +170,10 @@ def test_standardised_values_leave_out_what_is_not_known():
     assert (standardised(np.full((2, 3), -np.inf)) == 0).all()
 
 
-# A small scene
+# A small pool
 
 
-def small_scene(n: int = 1500, seed: int = 5) -> Scene:
+def small_scene(n: int = 1500, seed: int = 5) -> GenePool:
     confounders, columns = confounded(n, seed)
     names = ("A", "B", "C", "NOTHING")
     track_of = np.array([0, 0, 1, 2])
@@ -183,7 +183,7 @@ def small_scene(n: int = 1500, seed: int = 5) -> Scene:
     profiles = np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32)
     genes, own = ("g0", "g7", "", ""), np.array([0, 7, -1, -1])
     basis = orthonormal(confounders)
-    return Scene(np.arange(n), basis, columns, tracks, profiles, names, track_of, genes, own)
+    return GenePool(np.arange(n), basis, columns, tracks, profiles, names, track_of, genes, own)
 
 
 def reference(**tracks: tuple[float, float]) -> Reference:
@@ -192,18 +192,18 @@ def reference(**tracks: tuple[float, float]) -> Reference:
 
 
 def test_own_gene_counts_by_how_rarely_it_is_a_member():
-    scene = small_scene()
+    pool = small_scene()
     members = random_sets(1500, 50, 2)
     members[[0, 7]] = [[True, False], [True, False]]
-    own = ingredients(scene, gather(scene, members), reference())["own"]
+    own = ingredients(pool, gather(pool, members), reference())["own"]
     share = members.sum(axis=0)[0] / 1500 / (100 / 1500)
     np.testing.assert_allclose(own, [[-np.log(0.01 * share), -np.log(0.1 * share), 0, 0], [0] * 4])
 
 
 def test_binding_is_the_best_track_against_what_is_usual():
-    scene = small_scene()
-    evidence = gather(scene, random_sets(1500, 100, 3))
-    found = ingredients(scene, evidence, reference(t0=(2.0, 1.0), t3=(0.0, 3.0)))["binding"]
+    pool = small_scene()
+    evidence = gather(pool, random_sets(1500, 100, 3))
+    found = ingredients(pool, evidence, reference(t0=(2.0, 1.0), t3=(0.0, 3.0)))["binding"]
     z = evidence.binding
     usual = np.column_stack([z[:, 0] - 2, z[:, 1] / 1.5, z[:, 2] / 1.5, z[:, 3] / 3])
     best = np.column_stack([usual[:, :2].max(axis=1), usual[:, 2:]])
@@ -431,7 +431,7 @@ def test_common_names_of_the_three_columns_are_known(tmp_path, header):
         ("what,logFC", "CRP,2.5", "column 1 is 'what', which names no gene"),
         ("ALB,-3,0.01", "CRP,2.5,0.01", "is a table without a header"),
         ("gene,logFC,p", "CRP,0.5,0.01", "between 0 and 1, as p-values are"),
-        # Cells
+        # SparseInputs
         ("gene,log2FC,p", "CRP,much,0.1", "line 2: 'much' in column 2 is no log2 fold change"),
         ("gene,log2FC,p", "CRP,inf,0.1", "line 2: 'inf' in column 2"),
         ("gene,log2FC,p", "CRP,2,small", "line 2: 'small' in column 3 is no p"),

@@ -32,7 +32,7 @@ def spread(row: pd.Series, name: str, low: str, high: str) -> str:
 
 
 def rows(text: str, first: str) -> list[list[str]]:
-    """Cells of the rows of any table whose first cell begins like that."""
+    """SparseInputs of the rows of any table whose first cell begins like that."""
     lines = [line for line in text.splitlines() if line.startswith(f"| {first}")]
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
 

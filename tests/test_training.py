@@ -18,8 +18,8 @@ from decode_zoo.core.errors import InputError, MissingExtraError, UsageError, Ve
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.training.dataset import make_dataset
-from decode_zoo.training.entry import check_entry, write_card
 from decode_zoo.training.fit import FitConfig
+from decode_zoo.training.model_card import check_publishable, write_card
 from tests import made
 from tests.made import SELECTION
 
@@ -129,10 +129,10 @@ def settings(**values):
     ],
 )
 def test_what_could_not_be_published_is_not_trained(call, tmp_path, wrong, words):
-    check_entry(**ENTRY)
+    check_publishable(**ENTRY)
     entry = ENTRY | wrong
     with pytest.raises(InputError) as error:
-        check_entry(**entry)
+        check_publishable(**entry)
     assert words in error.value.message
     if "features" in wrong:
         return
@@ -169,8 +169,8 @@ def test_the_prose_of_a_former_card_is_kept_if_it_can_be_used(tmp_path, toy, cap
 def test_libraries_are_quiet_unless_they_fail(text, told):
     code = f"""if True:
         import os
-        from decode_zoo.core.system import quiet
-        with quiet(unless_it_fails=True):
+        from decode_zoo.core.system import silence_stderr
+        with silence_stderr(unless_it_fails=True):
             os.write(2, b"?")
             {text}
         os.write(2, b".")

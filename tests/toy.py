@@ -28,7 +28,7 @@ from decode_zoo.features.sites import find_site_files
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Selection
+from decode_zoo.training.dataset import Split
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle
@@ -136,7 +136,7 @@ def main() -> None:
             aliases={"P53": tp53, "LFS1": tp53},
         )
         targets = made_up(features)
-        selection = Selection(test=("1",), min_genes=1, validation_fraction=0.3)
+        selection = Split(test=("1",), min_genes=1, validation_fraction=0.3)
         for name, network, fit in (
             (
                 DECODE,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.features.spec import SIDES, Side, Track
-from decode_zoo.networks.inputs import bind
+from decode_zoo.networks.inputs import align_tracks
 from decode_zoo.studies.ablation import permute
 from decode_zoo.training.dataset import Dataset
 
@@ -45,7 +45,7 @@ def without_tracks(dataset: Dataset, dropped: Callable[[Track], bool]) -> Datase
         kept = np.array([not dropped(known[name]) for name in dataset.tracks[side]], np.bool_)
         tracks[side] = tuple(np.array(dataset.tracks[side], object)[kept])
         scale[side] = dataset.scale[side][np.concatenate(([True], kept))]
-    bound = bind(features, tracks, dataset.bound.kernels, layout=features.layout)
+    bound = align_tracks(features, tracks, dataset.bound.kernels, layout=features.layout)
     return replace(dataset, tracks=tracks, scale=scale, bound=bound)
 
 

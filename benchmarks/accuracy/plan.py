@@ -41,7 +41,7 @@ from decode_zoo.features.spec import Side
 from decode_zoo.networks.decode import DecodeConfig
 from decode_zoo.networks.manifest import MEDIAN
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Dataset, Selection, make_dataset
+from decode_zoo.training.dataset import Dataset, Split, make_dataset
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.zoo.model import Model
@@ -63,7 +63,7 @@ class Plan:
     targets : Targets
     data : Mapping of str to str
         sha256 of the feature set (features.json) and of the expression matrix.
-    selection : Selection
+    selection : Split
         Tracks and split: the same for all models.
     model : Model, optional
         A trained bundle that is "ours"; networks are retrained with its settings for the controls.
@@ -83,7 +83,7 @@ class Plan:
     features: FeatureSet
     targets: Targets
     data: Mapping[str, str]
-    selection: Selection
+    selection: Split
     model: Model | None = None
     config: PerceptronConfig = field(default_factory=PerceptronConfig)
     fit: PerceptronFit = field(default_factory=lambda: PerceptronFit(seeds=(1, 2)))
@@ -132,7 +132,7 @@ def plan_for_bundle(plan: Plan, model: Model, seeds: Sequence[int]) -> Plan:
     return replace(
         plan,
         model=model,
-        selection=Selection(**selection),
+        selection=Split(**selection),
         config=manifest.network,
         fit=PerceptronFit(**{**fit, "seeds": tuple(seeds)}),
     )

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.attribution.rules import Labelled, Rule, Scores, rule_for
-from decode_zoo.attribution.scores import Attribution, By, Resolution, Summary
+from decode_zoo.attribution.scores import Attribution, By, Level, Summary
 from decode_zoo.core.arrays import IntArray
 from decode_zoo.core.errors import InputError, UsageError, VerificationError
 from decode_zoo.core.system import one_core, share_out
 from decode_zoo.features.spec import SIDES
-from decode_zoo.networks.inputs import BoundFeatures, Cells
+from decode_zoo.networks.inputs import BoundFeatures, SparseInputs
 from decode_zoo.networks.manifest import Output
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class Explainer:
 
     model: Model
     bound: BoundFeatures
-    resolution: Resolution
+    resolution: Level
     chosen: IntArray  # numbers of the outputs
     rule: Rule
-    references: tuple[Cells, ...]
+    references: tuple[SparseInputs, ...]
     positions: bool  # whether inputs are bins rather than position sums
     background: tuple[str, ...] = ()  # genes whose mean is the reference; none for the manifest's
 
@@ -90,7 +90,7 @@ class Explainer:
         return cls(
             model,
             bound,
-            Resolution.make(manifest, by),
+            Level.make(manifest, by),
             chosen,
             rule,
             tuple(cells.row(i) for i in range(len(cells))),
@@ -157,7 +157,7 @@ class Explainer:
             raise UsageError("There is no gene to explain.")
         return total
 
-    def _blocks(self, rows: IntArray) -> Iterator[Cells]:
+    def _blocks(self, rows: IntArray) -> Iterator[SparseInputs]:
         """Cut rows into blocks of one row at least; how does not show in the scores."""
         cells = self.bound.cells(rows, positions=self.positions)
         sizes = np.diff(cells.indptr) + sum(cells.places.size for cells in self.references)
@@ -170,7 +170,7 @@ class Explainer:
         if start < len(cells):
             yield cells.part(start, len(cells))
 
-    def _scores(self, cells: Cells) -> Scores:
+    def _scores(self, cells: SparseInputs) -> Scores:
         return self.rule.scores(self._labelled(cells), self._references).not_zero()
 
     @cached_property
@@ -185,7 +185,7 @@ class Explainer:
         longest = max(int(self.bound.features.n_bins(side).max(initial=0)) for side in SIDES)
         return 1 + max(longest, *(int(cells.places.max(initial=0)) for cells in self.references))
 
-    def _labelled(self, cells: Cells) -> Labelled:
+    def _labelled(self, cells: SparseInputs) -> Labelled:
         features = self.resolution.of_channel[cells.channels] * self._stride
         return cells, features + cells.places if self.resolution.by == "position" else features
 

@@ -21,7 +21,7 @@ from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.decode import BRANCHES, DecodeNetwork, FoldedNetwork
 from decode_zoo.networks.families import Network
-from decode_zoo.networks.inputs import Cells, first_channels
+from decode_zoo.networks.inputs import SparseInputs, first_channels
 from decode_zoo.networks.perceptron import FoldedPerceptron, PerceptronNetwork, Standardisation
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 
 
 # Rows, and for each of their entries what its score is added to.
-Labelled = tuple[Cells, IntArray]
+Labelled = tuple[SparseInputs, IntArray]
 # Rows of a matrix product.
 _ROWS = 64
 
@@ -220,7 +220,7 @@ class FoldedRule:
         self._bias = network.bias
         self._dense = DenseLayers(network.layers, network.relu)
 
-    def _hidden(self, cells: Cells, slots: IntArray, n_slots: int) -> FloatArray:
+    def _hidden(self, cells: SparseInputs, slots: IntArray, n_slots: int) -> FloatArray:
         """Add up what cells bring to the first hidden layer, by slot, shape (n_slots, width)."""
         last = self._places[cells.channels] - 1
         column = self._starts[cells.channels] + np.minimum(cells.places, last)
@@ -231,11 +231,11 @@ class FoldedRule:
         )
         return np.asarray(matrix @ self._table)
 
-    def _reference_hidden(self, cells: Cells) -> FloatArray:
+    def _reference_hidden(self, cells: SparseInputs) -> FloatArray:
         """Return the first hidden layer of one row, shape (1, width)."""
         return self._bias + self._hidden(cells, np.zeros_like(cells.places), 1)
 
-    def reference(self, references: Sequence[Cells]) -> FloatArray:
+    def reference(self, references: Sequence[SparseInputs]) -> FloatArray:
         """Return the mean prediction of references, shape (n_outputs,)."""
         hidden = np.concatenate([self._reference_hidden(cells) for cells in references])
         mean: FloatArray = self._dense.inputs(hidden)[-1].mean(axis=0)
@@ -276,18 +276,18 @@ class ConvolutionRule:
         self._branch = network.by_branch(weights)
         self._dense = DenseLayers(layers, network.config.full_relu)
 
-    def _side(self, cells: Cells, side: Side) -> BoolArray:
+    def _side(self, cells: SparseInputs, side: Side) -> BoolArray:
         """Return which entries are of a side."""
         channel = cells.channels - self._first[side]
         inside: BoolArray = (channel >= 0) & (channel < self._kernels[side][0].shape[1])
         return inside
 
-    def _length(self, cells: Cells, side: Side) -> int:
+    def _length(self, cells: SparseInputs, side: Side) -> int:
         """Return the bins of one row, with those of its padding."""
         padding = sum(len(kernel) - 1 for kernel in self._kernels[side])
         return int(cells.places[self._side(cells, side)].max(initial=-1)) + 1 + padding
 
-    def _forward(self, cells: Cells, side: Side, length: int) -> list[FloatArray]:
+    def _forward(self, cells: SparseInputs, side: Side, length: int) -> list[FloatArray]:
         """Return the inputs of one row's ReLUs, each of shape (positions, width)."""
         first, *others = self._kernels[side]
         own = self._side(cells, side)
@@ -302,7 +302,9 @@ class ConvolutionRule:
             values.append(np.asarray(sum(x[k : k + size] @ kernel[k] for k in range(len(kernel)))))
         return values
 
-    def _branches(self, cells: Cells, lengths: dict[Side, int]) -> dict[Side, list[FloatArray]]:
+    def _branches(
+        self, cells: SparseInputs, lengths: dict[Side, int]
+    ) -> dict[Side, list[FloatArray]]:
         return {side: self._forward(cells, side, lengths[side]) for side in SIDES}
 
     def _hidden(self, branches: dict[Side, list[FloatArray]]) -> FloatArray:
@@ -312,7 +314,7 @@ class ConvolutionRule:
             hidden = hidden + np.maximum(values[-1], 0).sum(axis=0) @ self._branch[side]
         return hidden[None]
 
-    def reference(self, references: Sequence[Cells]) -> FloatArray:
+    def reference(self, references: Sequence[SparseInputs]) -> FloatArray:
         """Return the mean prediction of references, shape (n_outputs,)."""
         hidden = [
             self._hidden(self._branches(cells, {s: self._length(cells, s) for s in SIDES}))
@@ -356,7 +358,7 @@ class ConvolutionRule:
         return multipliers
 
     def _entries(
-        self, side: Side, cells: Cells, inside: BoolArray, multipliers: FloatArray
+        self, side: Side, cells: SparseInputs, inside: BoolArray, multipliers: FloatArray
     ) -> FloatArray:
         """Score one row's entries of a side, shape (n_inside, n_outputs)."""
         kernel = self._kernels[side][0]
@@ -422,7 +424,7 @@ class PerceptronRule:
         # It costs as much as a dozen rows, and blocks of rows have the same references.
         self._prepared = lru_cache(maxsize=1)(self._prepare)
 
-    def _sums(self, cells: Cells) -> FloatArray:
+    def _sums(self, cells: SparseInputs) -> FloatArray:
         """Return position sums in bases, shape (n_rows, channels)."""
         shape = (len(cells), self._standardise.scale.size)
         entries = sparse.csr_array((cells.bases, cells.channels, cells.indptr), shape=shape)
@@ -441,7 +443,7 @@ class PerceptronRule:
             found.append(np.concatenate(dense.inputs(hidden)[:-1], axis=1))
         return found
 
-    def reference(self, references: Sequence[Cells]) -> FloatArray:
+    def reference(self, references: Sequence[SparseInputs]) -> FloatArray:
         """Return the mean prediction of references, shape (n_outputs,)."""
         sums = np.concatenate([self._sums(cells) for cells in references])
         scores = self._by_side(self._standardise(sums))
@@ -486,7 +488,12 @@ class PerceptronRule:
         return Scores(slots.indptr, slots.labels, values / (len(references) * len(self._members)))
 
     def _moves(
-        self, inputs: Cells, reference: Cells, slots: _Slots, places: IntArray, slope: FloatArray
+        self,
+        inputs: SparseInputs,
+        reference: SparseInputs,
+        slots: _Slots,
+        places: IntArray,
+        slope: FloatArray,
     ) -> dict[Side, _Moves]:
         """Find what sets z-scores apart from a reference's."""
         n_rows = len(inputs)

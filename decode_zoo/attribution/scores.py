@@ -15,13 +15,13 @@ from scipy import sparse
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray, SingleArray
 from decode_zoo.core.errors import MissingExtraError, UsageError
 from decode_zoo.features.intervals import ranges
-from decode_zoo.features.spec import SIDES, Layout
+from decode_zoo.features.spec import SIDES, Binning
 from decode_zoo.networks.manifest import Manifest, Output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Attribution", "By", "Resolution", "Summary", "indicator"]
+__all__ = ["Attribution", "By", "Level", "Summary", "indicator"]
 
 By = Literal["class", "regulator", "track", "position"]
 
@@ -39,7 +39,7 @@ _CLASS_OF = {kind: name for name, kinds in _CLASSES.items() for kind in kinds}
 
 
 @dataclass(frozen=True)
-class Resolution:
+class Level:
     """What scores are given for, and which channels of a model go into each.
 
     Classes are those of `_CLASSES`, or the kind of a track that is in none of them; ``mask`` for
@@ -52,10 +52,10 @@ class Resolution:
     of_channel: IntArray = field(repr=False)  # row of `features` (`inputs.first_channels`)
     # Which features have channels on the RNA side; a class or regulator may have some on both.
     on_rna: BoolArray = field(repr=False)
-    layout: Layout
+    layout: Binning
 
     @classmethod
-    def make(cls, manifest: Manifest, by: By) -> Resolution:
+    def make(cls, manifest: Manifest, by: By) -> Level:
         """Lay out the scores of a model; UsageError if `by` is none of the four."""
         if by not in get_args(By):
             raise UsageError(f"Scores are by {', '.join(get_args(By))}, not by {by!r}.")
@@ -96,7 +96,7 @@ class Attribution:
 
     genes: pd.DataFrame  # gene_id (or transcript_id) and symbol of the n explained rows, each once
     outputs: tuple[Output, ...]
-    resolution: Resolution
+    resolution: Level
     indptr: IntArray  # (n + 1,), row i owns entries indptr[i]:indptr[i + 1]
     feature: npt.NDArray[np.int32]  # (m,), row of resolution.features, ascending within a gene
     # (m,), along the promoter window or the RNA, 5' to 3'; zeros unless by position
@@ -279,7 +279,7 @@ class Attribution:
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores added up over genes, by feature (row of `Resolution.features`) and output."""
+    """Scores added up over genes, by feature (row of `Level.features`) and output."""
 
     n_genes: int  # explained rows
     total: FloatArray  # (n_features, n_outputs), sums of scores
@@ -324,7 +324,7 @@ class Summary:
         """Join summaries of different genes."""
         return Summary(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
 
-    def to_frame(self, resolution: Resolution, outputs: Sequence[Output]) -> pd.DataFrame:
+    def to_frame(self, resolution: Level, outputs: Sequence[Output]) -> pd.DataFrame:
         """Return means over all explained rows, in the outputs' units.
 
         Columns are ``output``, then by resolution ``class``, ``regulator``, ``track``; ``mean`` and

@@ -52,7 +52,7 @@ _OURS = re.compile(r"[0-9a-f]{16}|\.decode-zoo-.*")
 
 
 @dataclass(frozen=True)
-class Selection:
+class TopK:
     """Which scores are written: all, the `top` of each gene and output, or means over genes."""
 
     top: int | None = None
@@ -76,7 +76,7 @@ def totals_path(path: FilePath) -> Path:
 
 
 def check_attributions(
-    path: FilePath | None, by: By, selection: Selection, *, force: bool = False
+    path: FilePath | None, by: By, selection: TopK, *, force: bool = False
 ) -> None:
     """Refuse an output that could not be written, before the work is done (`check_output`).
 
@@ -107,7 +107,7 @@ def check_attributions(
         )
 
 
-def print_attributions(explainer: Explainer, rows: IntArray, selection: Selection) -> float:
+def print_attributions(explainer: Explainer, rows: IntArray, selection: TopK) -> float:
     """Print the table to standard output, tab-separated; return the largest |delta|."""
     empty, largest = explainer.explain(rows[:0]), 0.0
     total = Summary.of(empty) if selection.summary else None
@@ -129,7 +129,7 @@ def write_attributions(
     explainer: Explainer,
     rows: IntArray,
     path: FilePath,
-    selection: Selection,
+    selection: TopK,
     *,
     provenance: Mapping[str, object],
     force: bool = False,
@@ -186,7 +186,7 @@ def write_attributions(
 # -- chunks --------------------------------------------------------------------------------------
 
 
-def _chunks(explainer: Explainer, rows: IntArray, selection: Selection) -> Iterator[IntArray]:
+def _chunks(explainer: Explainer, rows: IntArray, selection: TopK) -> Iterator[IntArray]:
     """Cut rows into chunks; for summaries never between transcripts of a gene."""
     # With genes as references a row has the inputs of all of them.
     size = max(1, _CHUNK[explainer.resolution.by] // len(explainer.references))
@@ -286,7 +286,7 @@ def _append(path: Path, parts: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class _Format:
-    selection: Selection
+    selection: TopK
     suffix: str
 
     def write(self, attribution: Attribution, path: Path) -> None:
@@ -428,7 +428,7 @@ class _Summary(_Format):
         write_file(frame, path, record, self.suffix, id_columns=ids.tolist())
 
 
-def _format_of(path: FilePath, selection: Selection) -> _Format:
+def _format_of(path: FilePath, selection: TopK) -> _Format:
     """Choose the format by an output's suffix and what is selected."""
     suffix = suffix_of(path)
     if selection.summary:

@@ -142,7 +142,7 @@ def build(
         annotation = dz.annotation_of(base, assembly)
     else:
         annotation = read_gtf(gtf, assembly, level=level)  # type: ignore[arg-type]
-        layout = dz.Layout(
+        layout = dz.Binning(
             **window,
             promoter_stranded=promoter_strand == "match",
             rna_stranded=rna_strand == "match",

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import decode_zoo
 from decode_zoo.core.errors import ArtifactError, DecodeZooError, DeviceError
-from decode_zoo.core.system import quiet
+from decode_zoo.core.system import silence_stderr
 from decode_zoo.core.text import masked, megabytes, printable
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _onnxruntime() -> Iterator[Check]:
         try:
             # As `runtime.import_onnxruntime`, which needs packages that may be missing.
             os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-            with quiet():
+            with silence_stderr():
                 module = importlib.import_module(name)
                 offered = [str(provider) for provider in module.get_available_providers()]
             found = f"{next(iter(here), name)} {module.__version__}, offers {', '.join(offered)}"
@@ -549,7 +549,7 @@ def _known_answers(store: Store) -> Iterator[Check]:
         return
     yield _parity(model, "numpy", "cpu")
     try:
-        with quiet():
+        with silence_stderr():
             offered = list(import_onnxruntime().get_available_providers())
     except Exception:  # see _onnxruntime
         return
@@ -563,7 +563,7 @@ def _known_answers(store: Store) -> Iterator[Check]:
         return
     facts["asked"] = "cuda"
     try:
-        with quiet() as said:
+        with silence_stderr() as said:
             facts |= _used(model, "cuda")
     except DeviceError as error:
         # Which library is missing is only written, and not in the exception.

@@ -99,7 +99,7 @@ def train(
     import decode_zoo as dz
     from decode_zoo.core.text import check_versioned
     from decode_zoo.training import import_keras
-    from decode_zoo.training.dataset import Selection
+    from decode_zoo.training.dataset import Split
     from decode_zoo.training.pipeline import Description, train_bundle
     from decode_zoo.training.settings import read_settings
 
@@ -132,7 +132,7 @@ def train(
         ),
         network=network,
         fit=fit,
-        selection=Selection(**_selected(given)),
+        selection=Split(**_selected(given)),
         force=force,
     )
     _note_metrics(model)
@@ -147,10 +147,10 @@ def _selected(given: dict[str, Any]) -> dict[str, Any]:
 
 def _check_entry(features: str, **entry: str) -> None:
     """Raise UsageError for what a registry would not take, before the model is trained."""
-    from decode_zoo.training.entry import check_entry
+    from decode_zoo.training.model_card import check_publishable
 
     try:
-        check_entry(**entry, features=features)
+        check_publishable(**entry, features=features)
     except InputError as error:
         remedy = error.remedy or "Otherwise nobody could publish the model."
         raise UsageError(f"--{error.message}.", remedy=remedy) from error
@@ -391,7 +391,7 @@ def ablation(
     from decode_zoo.studies.ablation import ablate
     from decode_zoo.training import import_keras
     from decode_zoo.training.checkpoints import Checkpoints
-    from decode_zoo.training.dataset import Selection, make_dataset
+    from decode_zoo.training.dataset import Split, make_dataset
     from decode_zoo.training.finetune import base_network, finetune_network
     from decode_zoo.training.pipeline import fit_network
     from decode_zoo.training.settings import read_finetune, read_settings
@@ -427,7 +427,7 @@ def ablation(
                 dz.load_features(str(features_source)),
                 targets,
                 config.kernels,
-                Selection(**selected),
+                Split(**selected),
             )
             trained = {"family": family, "network": asdict(config), "fit": asdict(fit)}
 

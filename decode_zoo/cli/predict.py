@@ -143,7 +143,7 @@ def explain(
     import decode_zoo as dz
     from decode_zoo.attribution import writer
 
-    selection = writer.Selection(top, summary)
+    selection = writer.TopK(top, summary)
     writer.check_attributions(output, by, selection, force=force)
     target = None if str(output) == "-" else output
     if target is not None:
@@ -271,7 +271,7 @@ def report(
 @option(
     FILE, "--donors", "Table of samples and donors (default: the first two fields of GTEx names)."
 )
-@runner.codes
+@runner.person_codes
 @option(int, "--seed", "Of bootstrap and permutations.", 0)
 @runner.folder
 @runner.force
@@ -303,7 +303,7 @@ def evaluate(
       decode-zoo evaluate cohort --model ./lcl-v1 -o lcl-evaluation
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.samples import read_codes
+    from decode_zoo.cohort.samples import read_person_codes
     from decode_zoo.core.files import atomic_dir
     from decode_zoo.pages.folders import fill_evaluation
     from decode_zoo.studies.evaluation import donor_concordance
@@ -312,7 +312,7 @@ def evaluate(
         raise UsageError("--against and --against-expression go together.")
     with atomic_dir(output, force) as folder:
         known = None if donors is None else _read_donors(donors)
-        named = {} if codes is None else read_codes(codes)
+        named = {} if codes is None else read_person_codes(codes)
         model = dz.load(model_id)
         found, chosen = evaluated(model, expression, scale, genes, seed, named)
         concordance = None

@@ -141,8 +141,8 @@ features = option(
 fill_missing = flag(
     "--fill-missing", "Take tracks that --features lacks as without sites, and report them."
 )
-asked = together(model, genes, all_genes, outputs)
-codes = option(
+model_and_genes = together(model, genes, all_genes, outputs)
+person_codes = option(
     FILE, "--codes", "DIR.codes.tsv of a model whose persons were anonymised: who is who."
 )
 table_format = choice("--format table_format", "tsv parquet", "Of the tables.", "tsv")

@@ -259,7 +259,7 @@ def enrich(
     from decode_zoo.features.genesets import read_gmt
     from decode_zoo.studies import enrichment
     from decode_zoo.studies.measured import tested_rows
-    from decode_zoo.zoo.model import Asked
+    from decode_zoo.zoo.model import FoundRows
 
     if (genes is not None) + all_genes + (scores is not None) > 1:
         raise UsageError("Give either a file of genes, or --all-genes, or --scores.")
@@ -292,7 +292,7 @@ def enrich(
             if queries is not None or all_genes:
                 asked = model.rows_of(queries, bound)
             else:
-                asked = Asked(tested_rows(model, bound), {}, None)
+                asked = FoundRows(tested_rows(model, bound), {}, None)
             found = enrichment.mean_scores(model, asked.rows, outputs, folder.advance)
             facts |= {
                 "genes": "given" if queries is not None else "all" if all_genes else "tested on",
@@ -454,7 +454,7 @@ def _is_table(output: Path) -> bool:
 @runner.model
 @click.argument("expression", type=FILE)
 @option(FILE, "--persons", "TSV: names of persons, then their traits.")
-@runner.codes
+@runner.person_codes
 @option(runner.TEXT, "--trait", "Column of --persons to study.", required=True)
 @option(runner.NAMES, "--covariates", "Columns of --persons that effects are adjusted for.")
 @_genes
@@ -500,7 +500,7 @@ def traits(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.cohort.folder import PERSONS
-    from decode_zoo.cohort.samples import read_codes, read_persons
+    from decode_zoo.cohort.samples import read_person_codes, read_persons
     from decode_zoo.studies.traits import study_traits
 
     matrix_file = runner.measured(expression)
@@ -512,7 +512,7 @@ def traits(
     with runner.study_folder("explaining", output, "tsv", "pylimma") as folder:
         matrix, table = dz.read_expression(matrix_file), read_persons(persons)
         if codes is not None:
-            known = read_codes(codes)
+            known = read_person_codes(codes)
             matrix, table = matrix.rename(columns=known), table.rename(index=known)
         study = study_traits(
             dz.load(model_id),

@@ -18,7 +18,7 @@ _by = choice("--by", "class regulator track", "What is taken away at a time.", "
 
 
 @study.command()
-@runner.asked
+@runner.model_and_genes
 @_by
 @option(runner.NAMES, "--regulators", "Knock out only these, e.g. SPI1 or RBP:YY1 (or tracks).")
 @option(
@@ -71,7 +71,7 @@ def knockout(
 
 
 @study.command()
-@runner.asked
+@runner.model_and_genes
 @runner.new_study
 def disrupt(
     model_id: str,

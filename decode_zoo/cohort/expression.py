@@ -16,7 +16,7 @@ import pandas as pd
 
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.core.errors import InputError, UsageError
-from decode_zoo.core.reader import Grid, Table, first_twice
+from decode_zoo.core.reader import NamedMatrix, Table, first_twice
 from decode_zoo.core.text import output_fault
 from decode_zoo.features.genes import strip_version
 from decode_zoo.networks.manifest import MEDIAN, Output
@@ -95,7 +95,7 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     table = Table.read(path)
     _check_names(table.header[1:], path, table.line)
-    grid = Grid.from_table(table)
+    grid = NamedMatrix.from_table(table)
     genes = [strip_version(name) for name in grid.rows]
     if twice := first_twice(genes):
         second = genes.index(twice, genes.index(twice) + 1)

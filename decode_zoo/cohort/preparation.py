@@ -17,7 +17,7 @@ from decode_zoo.cohort.expression import PSEUDOCOUNT
 from decode_zoo.cohort.samples import design_of, match, read_persons
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
-from decode_zoo.core.reader import Grid, read_grid
+from decode_zoo.core.reader import NamedMatrix, read_matrix
 from decode_zoo.features.featureset import FeatureSet
 
 __all__ = [
@@ -61,7 +61,7 @@ class Abundance:
     statuses: dict[str, int]
 
 
-def oriented(grid: Grid, features: FeatureSet) -> tuple[Grid, bool]:
+def oriented(grid: NamedMatrix, features: FeatureSet) -> tuple[NamedMatrix, bool]:
     """Turn a matrix so that genes are its rows, the side with more names that are known.
 
     Returns it, and whether it was turned. Raises InputError if hardly any name is that of a gene.
@@ -84,7 +84,7 @@ def oriented(grid: Grid, features: FeatureSet) -> tuple[Grid, bool]:
     return (grid.transposed if turned else grid), turned
 
 
-def abundance_of(grid: Grid, features: FeatureSet, quantity: Quantity) -> Abundance:
+def abundance_of(grid: NamedMatrix, features: FeatureSet, quantity: Quantity) -> Abundance:
     """Compute TPM of genes × persons.
 
     Counts are divided by exonic length, and then by their sum over all genes of the feature set
@@ -130,7 +130,7 @@ def abundance_of(grid: Grid, features: FeatureSet, quantity: Quantity) -> Abunda
     return Abundance(rows, values, linear.sum(axis=0), statuses)
 
 
-def _check_values(grid: Grid, quantity: Quantity) -> None:
+def _check_values(grid: NamedMatrix, quantity: Quantity) -> None:
     """Refuse values that cannot be what they are said to be."""
     values, log2 = grid.values, quantity == "log2"
     lowest = np.log2(PSEUDOCOUNT) - 0.01 if log2 else 0.0
@@ -238,7 +238,7 @@ class Cohort:
 
 
 def prepare_cohort(
-    expression: str | os.PathLike[str] | pd.DataFrame | Grid,
+    expression: str | os.PathLike[str] | pd.DataFrame | NamedMatrix,
     persons: str | os.PathLike[str] | pd.DataFrame | None,
     features: FeatureSet,
     *,
@@ -254,7 +254,7 @@ def prepare_cohort(
     normalisation; covariates are regressed out of each gene; a smooth function of RNA length is
     regressed out of each person; quantile normalisation again.
 
-    `expression` is genes × persons or persons × genes (`read_grid`), `persons` their traits
+    `expression` is genes × persons or persons × genes (`read_matrix`), `persons` their traits
     (`read_persons`), of which `covariates` are columns. A gene is kept if at least `min_share` of
     the persons have more than `min_tpm`. Whatever differs between persons in quality of RNA or
     sequencing depth looks like regulation of long or of short genes: that is the `length_bias`.
@@ -265,9 +265,9 @@ def prepare_cohort(
             f"1, not {min_tpm} and {min_share}."
         )
     if isinstance(expression, pd.DataFrame):
-        expression = Grid.from_frame(expression, "the expression matrix")
-    elif not isinstance(expression, Grid):
-        expression = read_grid(expression)
+        expression = NamedMatrix.from_frame(expression, "the expression matrix")
+    elif not isinstance(expression, NamedMatrix):
+        expression = read_matrix(expression)
     grid, turned = oriented(expression, features)
     if persons is None:
         table = pd.DataFrame(index=pd.Index(grid.columns, name="person", dtype=object))

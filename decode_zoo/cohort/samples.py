@@ -16,7 +16,15 @@ from decode_zoo.core.reader import MISSING, Table, first_twice
 from decode_zoo.core.text import output_fault
 from decode_zoo.networks.manifest import MEDIAN
 
-__all__ = ["Trait", "design_of", "match", "read_codes", "read_persons", "standardised", "trait_of"]
+__all__ = [
+    "Trait",
+    "design_of",
+    "match",
+    "read_person_codes",
+    "read_persons",
+    "standardised",
+    "trait_of",
+]
 
 
 _LARGEST = 1e100  # of what is a measurement; squares of more are no floats
@@ -88,7 +96,7 @@ def read_persons(path: str | os.PathLike[str]) -> pd.DataFrame:
     return frame
 
 
-def read_codes(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_person_codes(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read which code stands for which person, as ``finetune --anonymise`` wrote it.
 
     The table has the header ``code person``; codes are returned by person.

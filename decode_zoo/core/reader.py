@@ -1,7 +1,7 @@
 """Tables as people bring them: one reader for texts, Parquet and AnnData, BED and GTF.
 
 `Table` finds out how a text is written (compression, encoding, separator, quotes, comments, header)
-and gives its cells, each with its line. `Grid` is a matrix of numbers, whatever file it came from.
+and gives its cells, each with its line. `NamedMatrix` is a matrix of numbers, whatever its file.
 `read_columns` reads millions of lines of genomic text fast.
 """
 
@@ -361,7 +361,7 @@ def _is_header_above(rows: Sequence[bytes], top: int, separator: bytes) -> bool:
 
 
 @dataclass(frozen=True)
-class Grid:
+class NamedMatrix:
     """A matrix of finite numbers with names on both sides, of which either may be the genes."""
 
     path: str  # what to call it in messages
@@ -391,12 +391,12 @@ class Grid:
             )
 
     @property
-    def transposed(self) -> Grid:
+    def transposed(self) -> NamedMatrix:
         """The same with sides exchanged."""
-        return Grid(self.path, self.columns, self.rows, self.values.T)
+        return NamedMatrix(self.path, self.columns, self.rows, self.values.T)
 
     @classmethod
-    def from_table(cls, table: Table) -> Grid:
+    def from_table(cls, table: Table) -> NamedMatrix:
         """Take the names in the header and the first column, the numbers beside them."""
         if not (table.header and table.rows):
             raise table.fault("holds no table: a header and rows", remedy=_SHAPE)
@@ -406,7 +406,7 @@ class Grid:
         return cls(table.path, table.first_cells(), table.header[1:], values, table.lines)
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, path: str = "the expression table") -> Grid:
+    def from_frame(cls, frame: pd.DataFrame, path: str = "the expression table") -> NamedMatrix:
         """Take the names in the index, or, if that only counts, in the first column."""
         if isinstance(frame.index, pd.RangeIndex) and frame.shape[1]:
             frame = frame.set_index(frame.columns[0])
@@ -421,21 +421,21 @@ class Grid:
         return cls(path, _texts(frame.index), _texts(frame.columns), values)
 
 
-def read_grid(path: str | os.PathLike[str]) -> Grid:
+def read_matrix(path: str | os.PathLike[str]) -> NamedMatrix:
     """Read a matrix of genes × persons or the reverse: a text, Parquet, or AnnData's X."""
     suffix = os.path.splitext(os.fspath(path).lower())[1]
     if suffix in (".parquet", ".h5ad"):
         with open_input(path):  # says what is wrong with a path in our words
             pass
         return _read_parquet(path) if suffix == ".parquet" else _read_h5ad(path)
-    return Grid.from_table(Table.read(path))
+    return NamedMatrix.from_table(Table.read(path))
 
 
 def _texts(names: Sequence[object] | pd.Index) -> list[str]:
     return ["" if name is None or name != name else str(name).strip() for name in names]
 
 
-def _read_parquet(path: str | os.PathLike[str]) -> Grid:
+def _read_parquet(path: str | os.PathLike[str]) -> NamedMatrix:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -445,10 +445,10 @@ def _read_parquet(path: str | os.PathLike[str]) -> Grid:
         frame = pyarrow.parquet.read_table(path).to_pandas()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise InputError(f"is no Parquet file that can be read ({error})", path=path) from None
-    return Grid.from_frame(frame, os.fspath(path))
+    return NamedMatrix.from_frame(frame, os.fspath(path))
 
 
-def _read_h5ad(path: str | os.PathLike[str]) -> Grid:
+def _read_h5ad(path: str | os.PathLike[str]) -> NamedMatrix:
     try:
         import anndata
     except ImportError:
@@ -461,7 +461,7 @@ def _read_h5ad(path: str | os.PathLike[str]) -> Grid:
         raise InputError("has no X", path=path, remedy="Put the values into X, not into a layer.")
     dense = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
     rows, columns = _texts(table.obs_names), _texts(table.var_names)
-    return Grid(os.fspath(path), rows, columns, dense.astype(np.float64))
+    return NamedMatrix(os.fspath(path), rows, columns, dense.astype(np.float64))
 
 
 # -- BED and GTF -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from decode_zoo.core.errors import MissingExtraError
 
-__all__ = ["allowed_cores", "check_packages", "one_core", "quiet", "share_out"]
+__all__ = ["allowed_cores", "check_packages", "one_core", "share_out", "silence_stderr"]
 
 
 _Task = TypeVar("_Task")
@@ -56,7 +56,7 @@ def share_out(work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> Itera
 
 
 @contextmanager
-def quiet(*, unless_it_fails: bool = False) -> Iterator[list[str]]:
+def silence_stderr(*, unless_it_fails: bool = False) -> Iterator[list[str]]:
     """Keep what is written to the process's standard error to itself for a while.
 
     ONNX Runtime writes coloured lines there when it finds no GPU, TensorFlow greets, both before

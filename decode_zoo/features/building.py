@@ -24,7 +24,7 @@ from decode_zoo.features.genesets import TargetFile, read_targets
 from decode_zoo.features.genome import Genome
 from decode_zoo.features.pooling import SitePieces
 from decode_zoo.features.sites import SiteFile, read_sites, refuse_twice
-from decode_zoo.features.spec import SIDES, Layout, Side, Track
+from decode_zoo.features.spec import SIDES, Binning, Side, Track
 
 __all__ = ["annotation_of", "build_features", "merge_features"]
 
@@ -41,7 +41,7 @@ def build_features(
     files: Mapping[Side, Sequence[SiteFile]],
     folder: str | os.PathLike[str],
     *,
-    layout: Layout | None = None,
+    layout: Binning | None = None,
     aliases: Mapping[str, str] | None = None,
     targets: Sequence[TargetFile] = (),
     force: bool = False,
@@ -59,7 +59,7 @@ def build_features(
         Site files of each side (`decode_zoo.features.sites.find_site_files`).
     folder : path-like
         Where to write.
-    layout : Layout, optional
+    layout : Binning, optional
         Bins and window; genome and level are taken from the arguments.
     aliases : Mapping[str, str], optional
         Other names of genes → gene id.
@@ -78,7 +78,7 @@ def build_features(
     UsageError
         If the folder exists and `force` is not set.
     """
-    layout = replace(layout or Layout(), genome=genome.build, level=annotation.level)
+    layout = replace(layout or Binning(), genome=genome.build, level=annotation.level)
     up, down = layout.upstream, layout.downstream
     regions: dict[Side, Regions] = {
         "promoter": promoter_regions(

@@ -49,7 +49,7 @@ from decode_zoo.core.text import track_fault
 from decode_zoo.features.bins import covered_bases
 from decode_zoo.features.genes import GeneIndex
 from decode_zoo.features.pooling import PooledRows, SitePieces, take_columns, total_bases
-from decode_zoo.features.spec import LONGEST, SIDES, Layout, Side, Track
+from decode_zoo.features.spec import LONGEST, SIDES, Binning, Side, Track
 
 __all__ = ["FeatureSet", "Rows"]
 
@@ -124,7 +124,7 @@ class _Header:
     """What features.json holds."""
 
     format_version: int
-    layout: Layout
+    layout: Binning
     builder_version: str
     arrays: Mapping[str, str]
     tracks: Mapping[Side, tuple[Track, ...]]
@@ -151,7 +151,7 @@ class FeatureSet:
     Open one with `FeatureSet.load` (a folder) or ``decode_zoo.load_features`` (a published id).
     """
 
-    layout: Layout  # genome, bins and window
+    layout: Binning  # genome, bins and window
     rows: Rows  # the genes
     side_tracks: Mapping[Side, tuple[Track, ...]]  # in column order
     aliases: Mapping[str, str]  # other names of genes → gene id

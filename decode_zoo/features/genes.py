@@ -24,7 +24,7 @@ from decode_zoo.core.text import printable
 __all__ = [
     "GeneIndex",
     "GeneList",
-    "Resolution",
+    "GeneMatch",
     "read_aliases",
     "read_gene_list",
     "read_ids",
@@ -83,7 +83,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Resolution:
+class GeneMatch:
     """What each query was found to mean, in query order.
 
     `rows` are the genes' rows in the index (int64, -1 where there is none), `gene_ids` the ids
@@ -163,7 +163,7 @@ class GeneIndex:
                 return rows[key]
         return None
 
-    def resolve(self, queries: Sequence[str]) -> Resolution:
+    def resolve(self, queries: Sequence[str]) -> GeneMatch:
         """Find the gene that each query means: by id, else symbol, else alias.
 
         Ids match whatever their version; symbols match case-sensitively. Of several genes with the
@@ -172,7 +172,7 @@ class GeneIndex:
         """
         if isinstance(queries, (str, bytes)):
             raise UsageError("Genes were given as one string.", remedy="Pass a list of strings.")
-        found: list[tuple[int, str, str, str]] = []  # as the columns of Resolution
+        found: list[tuple[int, str, str, str]] = []  # as the columns of GeneMatch
         seen: set[int] = set()
         for position, query in enumerate(queries):
             if not isinstance(query, str):
@@ -189,14 +189,14 @@ class GeneIndex:
                 status = f"duplicate_of:{self.ids[row]}" if row in seen else "ok"
                 found.append((row, self.ids[row], self.symbols[row], status))
                 seen.add(row)
-        return Resolution(
+        return GeneMatch(
             np.array([one[0] for one in found], np.int64),
             [one[1] for one in found],
             [one[2] for one in found],
             [one[3] for one in found],
         )
 
-    def hint(self, resolution: Resolution, queries: Sequence[str]) -> str | None:
+    def hint(self, resolution: GeneMatch, queries: Sequence[str]) -> str | None:
         """Guess in one line why many genes are unknown.
 
         None if fewer than one query in ten is unknown and none of them is several genes.

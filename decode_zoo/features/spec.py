@@ -7,7 +7,7 @@ from typing import Literal
 
 from decode_zoo.core.errors import UsageError
 
-__all__ = ["LONGEST", "SIDES", "Layout", "Side", "Track"]
+__all__ = ["LONGEST", "SIDES", "Binning", "Side", "Track"]
 
 Side = Literal["promoter", "rna"]
 SIDES: tuple[Side, Side] = ("promoter", "rna")
@@ -17,7 +17,7 @@ LONGEST = 10_000_000
 
 
 @dataclass(frozen=True)
-class Layout:
+class Binning:
     """How positions become bins."""
 
     genome: str = "hg38"

@@ -18,7 +18,7 @@ import numpy as np
 
 from decode_zoo.core.arrays import SingleArray
 from decode_zoo.core.errors import DeviceError, MissingExtraError, UsageError, VerificationError
-from decode_zoo.core.system import allowed_cores, quiet
+from decode_zoo.core.system import allowed_cores, silence_stderr
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.families import Network
 from decode_zoo.networks.onnx import read_graph
@@ -267,7 +267,7 @@ def open_backend(
         return NumpyBackend(network)
     if device == "auto" and _CUDA in ort.get_available_providers():
         try:
-            with quiet():
+            with silence_stderr():
                 return OnnxBackend(graph, "cuda")
         except DeviceError:  # a GPU build on a machine without a GPU
             pass

@@ -13,9 +13,9 @@ from decode_zoo.core.arrays import FloatArray, IntArray
 from decode_zoo.core.errors import InputError
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.pooling import PooledRows
-from decode_zoo.features.spec import SIDES, Layout, Side
+from decode_zoo.features.spec import SIDES, Binning, Side
 
-__all__ = ["BoundFeatures", "Cells", "bind", "first_channels"]
+__all__ = ["BoundFeatures", "SparseInputs", "align_tracks", "first_channels"]
 
 
 # How many missing tracks an error names on each side.
@@ -28,7 +28,7 @@ def first_channels(n_tracks: Mapping[Side, int]) -> dict[Side, int]:
 
 
 @dataclass(frozen=True)
-class Cells:
+class SparseInputs:
     """Inputs of some rows that are not zero. Entries of one channel and place add up."""
 
     indptr: IntArray  # (n_rows + 1,); row i owns entries indptr[i]:indptr[i + 1]
@@ -44,18 +44,20 @@ class Cells:
         """Return the row of each entry, shape (n,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
 
-    def part(self, start: int, stop: int) -> Cells:
+    def part(self, start: int, stop: int) -> SparseInputs:
         """Return rows ``start:stop``."""
         indptr = self.indptr[start : stop + 1]
         own = slice(indptr[0], indptr[-1])
-        return Cells(indptr - indptr[0], self.channels[own], self.places[own], self.bases[own])
+        return SparseInputs(
+            indptr - indptr[0], self.channels[own], self.places[own], self.bases[own]
+        )
 
-    def row(self, i: int) -> Cells:
+    def row(self, i: int) -> SparseInputs:
         """Return one row."""
         return self.part(i, i + 1)
 
     @classmethod
-    def gather(cls, n_rows: int, parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> Cells:
+    def gather(cls, n_rows: int, parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> SparseInputs:
         """Put together entries from several sources, each (rows, channels, places, bases)."""
         rows, channels, places, bases = map(np.concatenate, zip(*parts, strict=True))
         order = np.argsort(rows, kind="stable")
@@ -97,7 +99,7 @@ class BoundFeatures:
             for side, columns in self.columns.items()
         }
 
-    def without_sites(self, bases: Mapping[Side, float], *, positions: bool) -> Cells:
+    def without_sites(self, bases: Mapping[Side, float], *, positions: bool) -> SparseInputs:
         """Make one row of which the mask channels only are filled (see `cells`).
 
         `bases` are the lengths of promoter window and RNA.
@@ -109,13 +111,13 @@ class BoundFeatures:
             amounts = np.minimum(left, width) if positions else np.maximum(left, 0)
             places = np.arange(amounts.size)
             parts.append((np.zeros_like(places), np.full_like(places, channel), places, amounts))
-        return Cells.gather(1, parts)
+        return SparseInputs.gather(1, parts)
 
-    def cells(self, rows: IntArray, *, positions: bool) -> Cells:
+    def cells(self, rows: IntArray, *, positions: bool) -> SparseInputs:
         """Return some rows by bin (needs the feature set's positions), or as position sums."""
         return self.bin_cells(rows) if positions else self.sum_cells(rows)
 
-    def sum_cells(self, rows: IntArray) -> Cells:
+    def sum_cells(self, rows: IntArray) -> SparseInputs:
         """Return position sums of some rows; places are the sums' numbers."""
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         pooled = self.pooled(rows)
@@ -127,9 +129,9 @@ class BoundFeatures:
                 found = matrix.tocoo()
                 places = np.full(found.nnz, number)
                 parts.append((found.row, 1 + channel + found.col, places, found.data))
-        return Cells.gather(rows.size, parts)
+        return SparseInputs.gather(rows.size, parts)
 
-    def bin_cells(self, rows: IntArray) -> Cells:
+    def bin_cells(self, rows: IntArray) -> SparseInputs:
         """Return bins of some rows (needs the feature set's positions)."""
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         for side, channel in first_channels(self.n_tracks).items():
@@ -144,15 +146,15 @@ class BoundFeatures:
                 key = row[kept] * place.size + place[track[kept]]
                 kept = kept[np.argsort(key, kind="stable")]
             parts.append((row[kept], 1 + channel + place[track[kept]], bins[kept], bases[kept]))
-        return Cells.gather(rows.size, parts)
+        return SparseInputs.gather(rows.size, parts)
 
 
-def bind(
+def align_tracks(
     features: FeatureSet,
     tracks: Mapping[Side, Sequence[str]],
     kernels: Mapping[Side, int],
     *,
-    layout: Layout,
+    layout: Binning,
     fill_missing: bool = False,
 ) -> BoundFeatures:
     """Match a feature set's tracks to a network's inputs, by name.

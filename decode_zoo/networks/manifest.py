@@ -23,7 +23,7 @@ from decode_zoo.core.files import read_at_most, sha256_of
 from decode_zoo.core.provenance import plain
 from decode_zoo.core.schema import from_plain, parse_json
 from decode_zoo.core.text import check_id, output_fault, track_fault
-from decode_zoo.features.spec import LONGEST, SIDES, Layout, Side, Track
+from decode_zoo.features.spec import LONGEST, SIDES, Binning, Side, Track
 from decode_zoo.networks.families import FAMILIES, Config
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Manifest:
     title: str
     family: str  # kind of network: `families.FAMILIES`
     network: Config  # hyper-parameters
-    layout: Layout  # genome, bins and window of the inputs
+    layout: Binning  # genome, bins and window of the inputs
     inputs: Mapping[Side, FrozenInputs]
     outputs: tuple[Output, ...]
     pooling: str  # "exact" where position sums give the same as full matrices, or "none"

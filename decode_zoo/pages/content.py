@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from decode_zoo.attribution.explainer import Explainer
-from decode_zoo.attribution.scores import Attribution, Resolution, Summary
+from decode_zoo.attribution.scores import Attribution, Level, Summary
 from decode_zoo.core.arrays import FloatArray, IntArray, SingleArray
 from decode_zoo.core.errors import ArtifactError, UsageError
 from decode_zoo.features.featureset import FeatureSet
@@ -178,7 +178,7 @@ def _detail(
     return joined
 
 
-def classes_of(resolution: Resolution) -> tuple[list[str], IntArray]:
+def classes_of(resolution: Level) -> tuple[list[str], IntArray]:
     """Return the classes of features, ``mask`` last, and the number of each feature's."""
     codes = resolution.features["class"].astype(str)
     names = list(dict.fromkeys(codes))

@@ -21,7 +21,7 @@ from decode_zoo.features.genesets import TARGETS
 from decode_zoo.features.intervals import ranges
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.inputs import first_channels
-from decode_zoo.studies.hidden_units import HiddenNetwork
+from decode_zoo.studies.first_layer import FirstLayer
 from decode_zoo.studies.knockouts import Knockout, Progress, find_rows
 from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
@@ -80,7 +80,7 @@ class BinSums:
             np.bincount(pairs // n_channels, minlength=keys.size).astype(np.int64),
         )
 
-    def hidden(self, network: HiddenNetwork, kept: BoolArray) -> RealArray:
+    def hidden(self, network: FirstLayer, kept: BoolArray) -> RealArray:
         """Return the first hidden layers with some of the bins, shape (n, n_units).
 
         `kept`, of shape (n, n_bins), says which.

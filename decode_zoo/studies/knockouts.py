@@ -15,14 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from decode_zoo.attribution.scores import Resolution
+from decode_zoo.attribution.scores import Level
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray, RealArray, SingleArray
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import provenance
 from decode_zoo.core.system import one_core, share_out
-from decode_zoo.networks.inputs import BoundFeatures, Cells
+from decode_zoo.networks.inputs import BoundFeatures, SparseInputs
 from decode_zoo.networks.manifest import Output
-from decode_zoo.studies.hidden_units import HiddenNetwork, Precision
+from decode_zoo.studies.first_layer import FirstLayer, Precision
 from decode_zoo.studies.measured import as_list
 from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
@@ -55,7 +55,7 @@ class Deltas:
 
     rows: IntArray  # (n,): of the feature set
     indptr: IntArray  # (n + 1,): row i owns knock-outs indptr[i]:indptr[i + 1]
-    features: IntArray  # (m,): row of Resolution.features that is gone; only those with sites
+    features: IntArray  # (m,): row of Level.features that is gone; only those with sites
     values: SingleArray  # (m, n_outputs): without minus with its sites
 
     @property
@@ -71,8 +71,8 @@ class Knockout:
     model: Model
     bound: BoundFeatures
     outputs: tuple[Output, ...]
-    resolution: Resolution  # what is knocked out: a class, a regulator with its tracks, or a track
-    network: HiddenNetwork
+    resolution: Level  # what is knocked out: a class, a regulator with its tracks, or a track
+    network: FirstLayer
 
     @classmethod
     def make(
@@ -90,12 +90,12 @@ class Knockout:
         """
         chosen = model.numbers_of(outputs)
         with one_core():
-            network = HiddenNetwork.make(model.network.select(chosen), precision)
+            network = FirstLayer.make(model.network.select(chosen), precision)
         return cls(
             model,
             model.bind(),
             tuple(model.manifest.outputs[i] for i in chosen),
-            Resolution.make(model.manifest, by),
+            Level.make(model.manifest, by),
             network,
         )
 
@@ -155,7 +155,9 @@ class Knockout:
             remedy=f"Is it {close}?" if close else f"See: decode-zoo info {self.model.id}",
         )
 
-    def cells(self, rows: IntArray, only: Sequence[int] | None = None) -> tuple[Cells, IntArray]:
+    def cells(
+        self, rows: IntArray, only: Sequence[int] | None = None
+    ) -> tuple[SparseInputs, IntArray]:
         """Return position sums of rows, and what each entry is knocked out with (-1: never).
 
         `only` has the features that may be knocked out; all but the mask channels if not given.

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from decode_zoo.attribution.scores import MASK, Resolution
+from decode_zoo.attribution.scores import MASK, Level
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.networks.metrics import auroc, false_discovery
@@ -132,7 +132,7 @@ class Regulators:
         table = scores.astype({"output": str, "class": str, "regulator": str})
         table = table[(table["class"] != MASK) & table["output"].isin(outputs)]
         wide = table.pivot(index=keys, columns="output", values="mean_abs")[list(outputs)]
-        tracks = Resolution.make(model.manifest, "track").features.astype(str)
+        tracks = Level.make(model.manifest, "track").features.astype(str)
         n_tracks = tracks[tracks["class"] != MASK].groupby(keys).size()
         for only, where in (
             (wide.index.difference(n_tracks.index), "in the table"),

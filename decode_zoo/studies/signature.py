@@ -42,10 +42,10 @@ from decode_zoo.features.spec import Side
 from decode_zoo.studies.result import StudyResult
 from decode_zoo.studies.signature_evidence import Evidence, chance, gather, upper_tail, weighted
 from decode_zoo.studies.signature_reference import (
+    GenePool,
     Reference,
-    Scene,
     choose_background,
-    make_scene,
+    make_gene_pool,
     read_reference,
 )
 from decode_zoo.zoo.model import Model
@@ -409,13 +409,13 @@ def study_signatures(
             remedy=next((hint for hint in hints if hint), "Give Ensembl ids or symbols of genes."),
         )
     predicted = model.predict([features.rows.ids[row] for row in rows])
-    scene = make_scene(features, model, predicted, rows, side, known)
+    pool = make_gene_pool(features, model, predicted, rows, side, known)
     members = np.zeros((len(rows), len(kept)), bool)
     for column, i in enumerate(kept):
         members[inside[i], column] = True
     names = [signatures[i].name for i in kept]
     parts = [slice(start, start + _SETS) for start in range(0, len(kept), _SETS)]
-    tables = [_ranked(names[p], scene, gather(scene, members[:, p]), known) for p in parts]
+    tables = [_ranked(names[p], pool, gather(pool, members[:, p]), known) for p in parts]
     ranks, details = (pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True))
     explained = _explained(
         [signatures[i] for i in kept], members, predicted[model.outputs], features, place
@@ -432,22 +432,22 @@ def study_signatures(
 
 
 def _ranked(
-    names: Sequence[str], scene: Scene, evidence: Evidence, reference: Reference
+    names: Sequence[str], pool: GenePool, evidence: Evidence, reference: Reference
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return ranks and details of the signatures, best regulators first."""
-    parts, p = weighted(scene, evidence, reference), chance(scene, evidence)
+    parts, p = weighted(pool, evidence, reference), chance(pool, evidence)
     scores = np.sum(list(parts.values()), axis=0)
     q = stats.false_discovery_control(p, axis=1)
-    regulators = np.array(scene.regulators, dtype=object)
-    counts = np.bincount(scene.track_of, minlength=len(regulators))
+    regulators = np.array(pool.regulators, dtype=object)
+    counts = np.bincount(pool.track_of, minlength=len(regulators))
     cosine = np.full(scores.shape, np.nan)
-    cosine[:, scene.own >= 0] = evidence.match.cosine
-    tracks = np.array([track.name for track in scene.tracks] + [""], dtype=object)
+    cosine[:, pool.own >= 0] = evidence.match.cosine
+    tracks = np.array([track.name for track in pool.tracks] + [""], dtype=object)
     tables, details = [], []
     for i, name in enumerate(names):
-        best = np.full(len(regulators), len(scene.tracks))
+        best = np.full(len(regulators), len(pool.tracks))
         by_z = np.argsort(evidence.binding[i], kind="stable")
-        best[scene.track_of[by_z]] = by_z  # the last one written is the largest
+        best[pool.track_of[by_z]] = by_z  # the last one written is the largest
         order = np.lexsort((p[i], -scores[i]))
         named = {"signature": name, "regulator": regulators[order]}
         rank = np.arange(1, len(order) + 1)

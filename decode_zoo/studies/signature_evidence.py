@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
-from decode_zoo.studies.signature_reference import Reference, Scene
+from decode_zoo.studies.signature_reference import GenePool, Reference
 
 __all__ = [
     "Contrasts",
@@ -180,46 +180,46 @@ class Evidence:
     match: Matches
 
 
-def gather(scene: Scene, members: npt.NDArray[np.bool_]) -> Evidence:
+def gather(pool: GenePool, members: npt.NDArray[np.bool_]) -> Evidence:
     """Test all tracks and regulators against sets of genes, (n_genes, n_sets)."""
-    sets = contrasts(members, scene.basis)
-    genic = scene.own >= 0
-    own = np.zeros((members.shape[1], len(scene.regulators)), bool)
-    own[:, genic] = members[scene.own[genic]].T
-    match = likeness(scene.profiles, scene.own[genic], sets, scene.basis)
-    return Evidence(sets.sizes, sets.tests(scene.bound, scene.basis), own, match)
+    sets = contrasts(members, pool.basis)
+    genic = pool.own >= 0
+    own = np.zeros((members.shape[1], len(pool.regulators)), bool)
+    own[:, genic] = members[pool.own[genic]].T
+    match = likeness(pool.profiles, pool.own[genic], sets, pool.basis)
+    return Evidence(sets.sizes, sets.tests(pool.bound, pool.basis), own, match)
 
 
-def standing(scene: Scene, evidence: Evidence, reference: Reference) -> FloatArray:
+def standing(pool: GenePool, evidence: Evidence, reference: Reference) -> FloatArray:
     """Scores of tracks against what they usually are in signatures, shape (n_sets, n_tracks).
 
     Means grow with the root of a signature's size, excess variances with the size.
     """
     usual = np.array(
-        [reference.tracks.get(track.name, (0.0, reference.usual_spread)) for track in scene.tracks]
+        [reference.tracks.get(track.name, (0.0, reference.usual_spread)) for track in pool.tracks]
     ).reshape(-1, 2)
     share = evidence.sizes[:, None] / reference.set_size
     spread = np.sqrt(1 + np.maximum(usual[:, 1] ** 2 - 1, 0) * share)
     return np.asarray((evidence.binding - usual[:, 0] * np.sqrt(share)) / spread)
 
 
-def ingredients(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
+def ingredients(pool: GenePool, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
     """Return what a score adds up, before weights: each of shape (n_sets, n_regulators).
 
     ``binding`` is the largest standing among a regulator's tracks and ``match`` the cosine, both
     in standard deviations over regulators and 0 for those without; ``own`` is the surprise, in
     nats, that its own gene is a member.
     """
-    genic = scene.own >= 0
-    best = np.full((len(evidence.sizes), len(scene.regulators)), -np.inf)
-    np.maximum.at(best.T, scene.track_of, standing(scene, evidence, reference).T)
+    genic = pool.own >= 0
+    best = np.full((len(evidence.sizes), len(pool.regulators)), -np.inf)
+    np.maximum.at(best.T, pool.track_of, standing(pool, evidence, reference).T)
     match = np.full_like(best, -np.inf)
     match[:, genic] = evidence.match.cosine
     usual = np.array(
-        [reference.frequencies.get(gene, reference.usual_frequency) for gene in scene.genes]
+        [reference.frequencies.get(gene, reference.usual_frequency) for gene in pool.genes]
     )
     # A gene is in a set the more often, the more of the background is.
-    share = evidence.sizes[:, None] / len(scene.rows)
+    share = evidence.sizes[:, None] / len(pool.rows)
     expected = usual * share / (reference.set_size / reference.background)
     return {
         "binding": standardised(best),
@@ -240,22 +240,22 @@ def standardised(values: FloatArray) -> FloatArray:
     return np.where(there, (filled - mean[:, None]) / spread[:, None], 0)
 
 
-def weighted(scene: Scene, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
+def weighted(pool: GenePool, evidence: Evidence, reference: Reference) -> dict[str, FloatArray]:
     """Return the ingredients times their weights: a score is their sum."""
-    found = ingredients(scene, evidence, reference)
+    found = ingredients(pool, evidence, reference)
     return {name: weight * found[name] for name, weight in reference.weights.items()}
 
 
-def chance(scene: Scene, evidence: Evidence) -> FloatArray:
+def chance(pool: GenePool, evidence: Evidence) -> FloatArray:
     """P-values of the evidence under random sets of genes, shape (n_sets, n_regulators).
 
     One for the tracks of a regulator (Cauchy combination), one for the match, one for the own gene
     (1/2 if it is no member), and these combined; 1 for a regulator of which nothing is known.
     """
-    n, genic = len(scene.regulators), np.flatnonzero(scene.own >= 0)
-    tracked = np.unique(scene.track_of)
-    bound = cauchy(upper_tail(evidence.binding), scene.track_of.tolist(), n)[:, tracked]
-    share = evidence.sizes[:, None] / len(scene.rows)
+    n, genic = len(pool.regulators), np.flatnonzero(pool.own >= 0)
+    tracked = np.unique(pool.track_of)
+    bound = cauchy(upper_tail(evidence.binding), pool.track_of.tolist(), n)[:, tracked]
+    share = evidence.sizes[:, None] / len(pool.rows)
     own = np.where(evidence.own[:, genic], share, 0.5)
     parts = np.hstack([bound, upper_tail(evidence.match.z), own])
     p = cauchy(parts, [*tracked.tolist(), *genic.tolist(), *genic.tolist()], n)

@@ -22,11 +22,11 @@ from decode_zoo.features.spec import Side, Track
 from decode_zoo.zoo.model import Model
 
 __all__ = [
+    "GenePool",
     "Reference",
-    "Scene",
     "choose_background",
     "key_of",
-    "make_scene",
+    "make_gene_pool",
     "orthonormal",
     "read_reference",
 ]
@@ -81,7 +81,7 @@ def read_reference() -> Reference:
 
 
 @dataclass(frozen=True, repr=False)
-class Scene:
+class GenePool:
     """The genes that signatures are compared with, and what is known of them.
 
     `basis`, shape (n_genes, rank), are confounders; `bound`, (n_genes, n_tracks), roots of covered
@@ -129,14 +129,14 @@ def choose_background(features: FeatureSet, genes: Iterable[str] | None) -> IntA
     return rows
 
 
-def make_scene(
+def make_gene_pool(
     features: FeatureSet,
     model: Model,
     predicted: pd.DataFrame,
     rows: IntArray,
     side: Side,
     reference: Reference,
-) -> Scene:
+) -> GenePool:
     """Gather what tracks bind, what the model predicts, and the confounders of both, by row."""
     kinds = {output.name: output.kind for output in model.manifest.outputs}
     folds = [name for name, kind in kinds.items() if kind == "fold_change"]
@@ -156,7 +156,7 @@ def make_scene(
     place[rows] = np.arange(len(rows))
     ids = tuple(features.rows.ids[gene] if gene >= 0 else "" for gene in genes)
     own = np.where(genes >= 0, place[genes], -1)
-    return Scene(rows, basis, bound, tracks, profiles, names, track_of, ids, own)
+    return GenePool(rows, basis, bound, tracks, profiles, names, track_of, ids, own)
 
 
 def _confounders(

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from decode_zoo.core.errors import MissingExtraError
-from decode_zoo.core.system import quiet
+from decode_zoo.core.system import silence_stderr
 from decode_zoo.networks.backends import import_onnxruntime
 
 __all__ = ["import_converters", "import_keras"]
@@ -20,7 +20,7 @@ def import_keras() -> Any:
     if "tensorflow" in sys.modules and "keras" in sys.modules:
         return sys.modules["keras"]
     try:
-        with quiet(unless_it_fails=True):
+        with silence_stderr(unless_it_fails=True):
             import keras
             import tensorflow as tf
 

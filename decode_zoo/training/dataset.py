@@ -15,14 +15,14 @@ from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genome import canonical_name
 from decode_zoo.features.spec import SIDES, Side
-from decode_zoo.networks.inputs import BoundFeatures, bind
+from decode_zoo.networks.inputs import BoundFeatures, align_tracks
 from decode_zoo.networks.manifest import Output
 
 __all__ = [
     "PARTS",
     "Dataset",
-    "Selection",
     "Split",
+    "SplitRows",
     "known_genes",
     "make_dataset",
     "split_by_chromosome",
@@ -38,7 +38,7 @@ _CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
 
 
 @dataclass(frozen=True)
-class Selection:
+class Split:
     """Which tracks and genes to use, and for what."""
 
     kinds: tuple[str, ...] | None = None  # classes of tracks; all if not given
@@ -59,10 +59,10 @@ class Dataset:
     side, is the largest bin value over training genes in bases: networks divide their inputs by it.
     """
 
-    selection: Selection
+    selection: Split
     targets: Targets
     rows: IntArray
-    split: Split
+    split: SplitRows
     tracks: Mapping[Side, tuple[str, ...]]
     scale: Mapping[Side, npt.NDArray[np.float64]]
     bound: BoundFeatures
@@ -114,14 +114,14 @@ def make_dataset(
     features: FeatureSet,
     targets: Targets,
     kernels: Mapping[Side, int],
-    selection: Selection | None = None,
+    selection: Split | None = None,
 ) -> Dataset:
     """Join features and targets, split, and freeze what inputs are.
 
     The feature set must be at gene level and have positions (sites.npz): the largest bin scales the
     inputs. `kernels` are the composite kernel widths of the network's branches in bins.
     """
-    selection = selection or Selection()
+    selection = selection or Split()
     targets, rows = known_genes(features, targets)
     split = split_genes(features, targets, rows, selection)
     training = rows[split.training]
@@ -130,7 +130,7 @@ def make_dataset(
     for side in SIDES:
         largest = features.largest_bin(training, side)[features.columns(side, tracks[side])]
         scale[side] = np.concatenate(([features.layout.bin], largest)).astype(np.float64)
-    bound = bind(features, tracks, kernels, layout=features.layout)
+    bound = align_tracks(features, tracks, kernels, layout=features.layout)
     outputs = targets.outputs(split.training)
     return Dataset(selection, targets, rows, split, tracks, scale, bound, outputs)
 
@@ -151,8 +151,8 @@ def known_genes(features: FeatureSet, targets: Targets) -> tuple[Targets, IntArr
 
 
 def split_genes(
-    features: FeatureSet, targets: Targets, rows: IntArray, selection: Selection
-) -> Split:
+    features: FeatureSet, targets: Targets, rows: IntArray, selection: Split
+) -> SplitRows:
     """Split targets, whose genes are those rows of the feature set, by chromosome."""
     return split_by_chromosome(
         [features.rows.chroms[row] for row in rows],
@@ -165,7 +165,7 @@ def split_genes(
 
 
 def _annotated_tracks(
-    features: FeatureSet, side: Side, training: IntArray, selection: Selection
+    features: FeatureSet, side: Side, training: IntArray, selection: Split
 ) -> tuple[str, ...]:
     """Name the tracks that are selected and annotated in enough training genes."""
     known = {track.kind for tracks in features.side_tracks.values() for track in tracks}
@@ -191,7 +191,7 @@ def _annotated_tracks(
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitRows:
     """Disjoint rows of genes for training, for choosing, and for reporting."""
 
     training: IntArray
@@ -207,7 +207,7 @@ def split_by_chromosome(
     absent: Sequence[str] = (),
     validation_fraction: float = 0.1,
     seed: int = 0,
-) -> Split:
+) -> SplitRows:
     """Split genes: whole chromosomes for the test, a random part of the rest for validation.
 
     ``chr1``, ``1`` and ``NC_000001.11`` are the same chromosome. Rows of one gene (its transcripts)
@@ -236,7 +236,7 @@ def split_by_chromosome(
     chosen = np.random.default_rng(seed).permutation(len(names))
     validation = {names[i] for i in chosen[: round(validation_fraction * len(names))]}
     held = np.array([genes[int(row)] in validation for row in rest], np.bool_)
-    split = Split(rest[~held], rest[held], np.flatnonzero(np.isin(where, held_out)))
+    split = SplitRows(rest[~held], rest[held], np.flatnonzero(np.isin(where, held_out)))
     if not split.training.size:
         raise InputError(
             f"no gene is left for training: of {len(where)}, {split.test.size} are on test "

@@ -27,8 +27,7 @@ from decode_zoo.networks.manifest import FrozenInputs, KnownAnswers, Manifest, f
 from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training import import_converters, import_keras
-from decode_zoo.training.dataset import PARTS, Dataset, Selection, make_dataset
-from decode_zoo.training.entry import write_card
+from decode_zoo.training.dataset import PARTS, Dataset, Split, make_dataset
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
 from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
@@ -38,6 +37,7 @@ from decode_zoo.training.members import (
     join_members,
     standardisation_of,
 )
+from decode_zoo.training.model_card import write_card
 from decode_zoo.zoo.model import Model
 
 __all__ = [
@@ -135,7 +135,7 @@ def train_bundle(
     *,
     network: Config | None = None,
     fit: FitConfig | PerceptronFit | None = None,
-    selection: Selection | None = None,
+    selection: Split | None = None,
     tolerance: float = 1e-4,
     force: bool = False,
 ) -> Model:

@@ -21,16 +21,16 @@ from decode_zoo.core.arrays import FloatArray, IntArray
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.core.files import atomic_dir, atomic_path, check_files, sha256_of
 from decode_zoo.features.spec import SIDES
-from decode_zoo.networks.inputs import bind
+from decode_zoo.networks.inputs import align_tracks
 from decode_zoo.networks.manifest import Manifest
 from decode_zoo.networks.metrics import auroc, score
 from decode_zoo.networks.perceptron import PerceptronNetwork
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import PARTS, Dataset, Selection, Split, known_genes, split_genes
-from decode_zoo.training.entry import write_card
+from decode_zoo.training.dataset import PARTS, Dataset, Split, SplitRows, known_genes, split_genes
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
 from decode_zoo.training.members import PerceptronFit
+from decode_zoo.training.model_card import write_card
 from decode_zoo.training.pipeline import (
     Description,
     Fitted,
@@ -114,7 +114,7 @@ def cohort_dataset(
                 "the genes of a cohort: all would be trained on.",
                 remedy="Give a split of your own with --split.",
             )
-        selection = Selection(
+        selection = Split(
             test=tuple(own["test"]),
             absent=tuple(own["absent"]),
             split_seed=own["split_seed"],
@@ -134,12 +134,12 @@ def cohort_dataset(
         named = np.flatnonzero([gene in split for gene in targets.gene_ids])
         targets, rows = targets.take(named), rows[named]
         part_of = np.array([split[gene] for gene in targets.gene_ids])
-        parts = Split(*(np.flatnonzero(part_of == part) for part in PARTS))
+        parts = SplitRows(*(np.flatnonzero(part_of == part) for part in PARTS))
         if not parts.training.size:
             raise InputError(
                 "the split leaves no gene for training that has expression and features"
             )
-        selection = Selection(test=(), split_seed=own["split_seed"], validation_fraction=0.0)
+        selection = Split(test=(), split_seed=own["split_seed"], validation_fraction=0.0)
     if (count := len(parts.validation)) < _FEWEST_VALIDATION:
         raise InputError(
             f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
@@ -149,7 +149,7 @@ def cohort_dataset(
     inputs = manifest.inputs
     tracks = {side: tuple(track.name for track in inputs[side].tracks) for side in SIDES}
     kernels = {side: inputs[side].kernel for side in SIDES}
-    bound = bind(features, tracks, kernels, layout=manifest.layout)
+    bound = align_tracks(features, tracks, kernels, layout=manifest.layout)
     scale = {side: np.array(inputs[side].scale, np.float64) for side in SIDES}
     outputs = targets.outputs(parts.training)
     return Dataset(selection, targets, rows, parts, tracks, scale, bound, outputs)

@@ -17,13 +17,13 @@ from decode_zoo.zoo.download import TransferError, make_folder, transfer
 from decode_zoo.zoo.registry import LIMIT, Registry, parse_registry, write_registry
 from decode_zoo.zoo.store import Store, unwritable
 
-__all__ = ["Parcel", "pack", "unpack"]
+__all__ = ["CopiedFiles", "pack", "unpack"]
 
 _REGISTRY = "registry.yaml"
 
 
 @dataclass(frozen=True)
-class Parcel:
+class CopiedFiles:
     """What went into or came out of a carried folder; files by their paths in it."""
 
     files: tuple[tuple[str, int], ...]  # that were copied, with their sizes in bytes
@@ -34,7 +34,9 @@ class Parcel:
     remedy: str | None = None  # how to take what was left out, if the folder's registry lists it
 
 
-def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] = ()) -> Parcel:
+def pack(
+    store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] = ()
+) -> CopiedFiles:
     """Copy verified files into a folder that serves as a mirror; it appears whole or not at all.
 
     The folder must not exist, or be empty; it also gets a ``registry.yaml``, which lists the
@@ -74,10 +76,10 @@ def pack(store: Store, folder: str | os.PathLike[str], artifacts: Sequence[str] 
                 "Nothing is here that could be exported.", remedy=f"First: {store.way_to_get('ID')}"
             )
         write_registry(_part(registry, {place for place, _ in files}), target / _REGISTRY)
-    return Parcel(tuple(files), tuple(left_out))
+    return CopiedFiles(tuple(files), tuple(left_out))
 
 
-def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
+def unpack(store: Store, folder: str | os.PathLike[str]) -> CopiedFiles:
     """Take the files of a carried folder into the cache, once all of them are verified.
 
     The folder is laid out as a mirror: from `pack`, or ``zoo/`` of a checkout. What counts is the
@@ -136,7 +138,7 @@ def unpack(store: Store, folder: str | os.PathLike[str]) -> Parcel:
         except OSError as error:
             raise unwritable(cache / place, entry, error) from error
         taken.append((place, entry.size))
-    return Parcel(tuple(taken), tuple(unknown), tuple(here), tuple(lacking), remedy)
+    return CopiedFiles(tuple(taken), tuple(unknown), tuple(here), tuple(lacking), remedy)
 
 
 def _absent(store: Store, artifacts: Collection[Artifact]) -> list[str]:

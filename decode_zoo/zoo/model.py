@@ -24,7 +24,7 @@ from decode_zoo.core.errors import (
 )
 from decode_zoo.core.files import sha256_of
 from decode_zoo.features.featureset import FeatureSet
-from decode_zoo.features.genes import Resolution
+from decode_zoo.features.genes import GeneMatch
 from decode_zoo.features.spec import Side
 from decode_zoo.networks.backends import (
     BLOCK,
@@ -36,7 +36,7 @@ from decode_zoo.networks.backends import (
     open_backend,
 )
 from decode_zoo.networks.families import FAMILIES, Network
-from decode_zoo.networks.inputs import BoundFeatures, bind
+from decode_zoo.networks.inputs import BoundFeatures, align_tracks
 from decode_zoo.networks.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.zoo.store import Store
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from decode_zoo.attribution.explainer import Explainer
     from decode_zoo.attribution.scores import Attribution, By
 
-__all__ = ["Asked", "Model", "is_folder", "load", "load_features"]
+__all__ = ["FoundRows", "Model", "is_folder", "load", "load_features"]
 
 
 # Sizes of made-up inputs, in bases: from less than a site to more than the longest RNA.
@@ -53,7 +53,7 @@ _PROBES = (1.0, 1e2, 1e4, 1e7)
 _GRAPH_TOLERANCE = 2e-5
 
 
-class Asked(NamedTuple):
+class FoundRows(NamedTuple):
     """Rows of a feature set that were asked for."""
 
     rows: IntArray  # each once, in the order in which they were asked for
@@ -235,7 +235,7 @@ class Model:
 
     def _bind(self, features: FeatureSet | None, *, fill_missing: bool = False) -> BoundFeatures:
         inputs = self.manifest.inputs
-        return bind(
+        return align_tracks(
             self.features if features is None else features,
             {side: [track.name for track in frozen.tracks] for side, frozen in inputs.items()},
             {side: frozen.kernel for side, frozen in inputs.items()},
@@ -381,17 +381,17 @@ class Model:
         asked = self.rows_of(genes, explainer.bound)
         return replace(explainer.explain(asked.rows), not_explained=asked.lost)
 
-    def rows_of(self, genes: Iterable[str] | None, bound: BoundFeatures) -> Asked:
+    def rows_of(self, genes: Iterable[str] | None, bound: BoundFeatures) -> FoundRows:
         """Find the rows of genes, each once, in the order in which they are asked for; or all."""
         if genes is None:
-            return Asked(np.arange(len(bound.features)), {}, None)
+            return FoundRows(np.arange(len(bound.features)), {}, None)
         queries = list(genes)
         found = self._resolve(queries, bound.features)
         rows = found.rows[found.rows >= 0]
         _, first = np.unique(rows, return_index=True)
         answers = zip(queries, found.status, found.rows, strict=True)
         lost = {query: status for query, status, row in answers if row < 0}
-        return Asked(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
+        return FoundRows(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
 
     def numbers_of(self, outputs: Sequence[str] | None) -> IntArray:
         """Return the numbers of outputs, all if none are named; UsageError if one is unknown."""
@@ -413,7 +413,7 @@ class Model:
             raise UsageError("The list of outputs is empty.")
         return np.array([self.outputs.index(name) for name in names], np.int64)
 
-    def _resolve(self, queries: Sequence[str], features: FeatureSet) -> Resolution:
+    def _resolve(self, queries: Sequence[str], features: FeatureSet) -> GeneMatch:
         """Find genes; those that only the model's own feature set knows have no features here."""
         found = features.index.resolve(queries)
         lost = [i for i, status in enumerate(found.status) if status == "unknown_gene"]
@@ -496,7 +496,7 @@ class Model:
         }
 
 
-def _hint(found: Resolution, queries: Sequence[str], features: FeatureSet) -> str | None:
+def _hint(found: GeneMatch, queries: Sequence[str], features: FeatureSet) -> str | None:
     """Return what may be wrong with genes that were not found."""
     if features.layout.level == "transcript" and (found.rows < 0).any():
         return "The rows of this feature set are transcripts: ask for them by transcript id."

@@ -15,7 +15,7 @@ from decode_zoo.zoo.cards import BEGIN, CARD, END, model_facts, with_facts
 from decode_zoo.zoo.registry import load_registry
 from decode_zoo.zoo.store import builtin_registry_path
 
-__all__ = ["check_entry", "write_card"]
+__all__ = ["check_publishable", "write_card"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ To be written: where expression and sites come from, under which licences, and w
 """
 
 
-def check_entry(id: str, title: str, license: str, citation: str, features: str) -> None:
+def check_publishable(id: str, title: str, license: str, citation: str, features: str) -> None:
     """Raise InputError for a model that could not be published, before it is trained.
 
     The message begins with the name of what is wrong.

@@ -19,10 +19,10 @@ from decode_zoo.core.errors import UsageError
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.decode import BRANCHES, DecodeNetwork, FoldedNetwork
 from decode_zoo.networks.families import Network
-from decode_zoo.networks.inputs import Cells
+from decode_zoo.networks.inputs import SparseInputs
 from decode_zoo.networks.perceptron import FoldedPerceptron, Standardisation
 
-__all__ = ["HiddenNetwork", "Layers", "Precision"]
+__all__ = ["FirstLayer", "Layers", "Precision"]
 
 # Dense layers behind the first: weights and biases.
 Layers = tuple[tuple[RealArray, RealArray], ...]
@@ -36,10 +36,10 @@ _FIRST_ROWS, _ROWS = 64, 256
 
 
 @dataclass(frozen=True, repr=False)
-class HiddenNetwork:
+class FirstLayer:
     """A network as what follows its position sums, computed in one floating type.
 
-    A column is one position sum of one channel; channels are numbered as in `Cells`.
+    A column is one position sum of one channel; channels are numbered as in `SparseInputs`.
     """
 
     first: RealArray  # (n_columns, n_units): to the first layers of all members, side by side
@@ -51,7 +51,7 @@ class HiddenNetwork:
     relu: bool  # whether a ReLU stands before each of those layers
 
     @classmethod
-    def make(cls, network: Network, precision: Precision = "double") -> HiddenNetwork:
+    def make(cls, network: Network, precision: Precision = "double") -> FirstLayer:
         """See a network from its first hidden layer; single precision takes half the time.
 
         Raises UsageError if its convolutions are not linear.
@@ -67,7 +67,7 @@ class HiddenNetwork:
         return cls._of_decode(network.fold(), _TYPES[precision])
 
     @classmethod
-    def _of_decode(cls, network: FoldedNetwork, kind: type[np.floating]) -> HiddenNetwork:
+    def _of_decode(cls, network: FoldedNetwork, kind: type[np.floating]) -> FirstLayer:
         # A channel's columns are neighbours: its sums, one a kernel offset.
         weights = [network.first[side] for side in SIDES]
         columns = [w.transpose(1, 0, 2).reshape(-1, network.bias.size) for w in weights]
@@ -83,7 +83,7 @@ class HiddenNetwork:
         )
 
     @classmethod
-    def _of_perceptron(cls, network: FoldedPerceptron, kind: type[np.floating]) -> HiddenNetwork:
+    def _of_perceptron(cls, network: FoldedPerceptron, kind: type[np.floating]) -> FirstLayer:
         inputs = [network.inputs[side] for side in SIDES]
         blocks, bias = [], []
         for member in network.members:
@@ -106,7 +106,7 @@ class HiddenNetwork:
             True,
         )
 
-    def columns(self, cells: Cells) -> IntArray:
+    def columns(self, cells: SparseInputs) -> IntArray:
         """Return the column of each entry of position sums, shape (n,)."""
         return np.asarray(self.starts[cells.channels] + cells.places)
 
@@ -117,7 +117,7 @@ class HiddenNetwork:
         s = self.standardise
         return Standardisation(s.scale[columns], s.centre[columns], s.limit)(sums)
 
-    def hidden(self, cells: Cells) -> RealArray:
+    def hidden(self, cells: SparseInputs) -> RealArray:
         """Return the first hidden layers of rows before any ReLU, shape (n_rows, n_units)."""
         sums = np.zeros((len(cells), len(self.first)))
         np.add.at(sums, (cells.rows(), self.columns(cells)), cells.bases)
@@ -127,7 +127,7 @@ class HiddenNetwork:
             _FIRST_ROWS,
         )
 
-    def losses(self, cells: Cells, groups: IntArray, n_groups: int) -> RealArray:
+    def losses(self, cells: SparseInputs, groups: IntArray, n_groups: int) -> RealArray:
         """Return what the first hidden layers lose with each group, shape (n_groups, n_units).
 
         `groups` has the group of each entry of `cells`, -1 for what is never taken away; a group's
