@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from decode_zoo.features.genome import Genome
     from decode_zoo.features.sites import find_site_files
     from decode_zoo.features.spec import Binning
+    from decode_zoo.pages.plots import plot
     from decode_zoo.zoo.model import Model, load, load_features
     from decode_zoo.zoo.store import Store
 
@@ -41,6 +42,7 @@ _HOME = {
     "make_targets": "cohort.expression",
     "merge_features": "features.building",
     "override_tss": "features.annotation",
+    "plot": "pages.plots",
     "read_aliases": "features.genes",
     "read_expression": "cohort.expression",
     "read_gtf": "features.annotation",
@@ -63,6 +65,7 @@ __all__ = [
     "make_targets",
     "merge_features",
     "override_tss",
+    "plot",
     "read_aliases",
     "read_expression",
     "read_gtf",

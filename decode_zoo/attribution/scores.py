@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -272,8 +272,9 @@ class Attribution:
         kind is none of the four or does not go with the resolution, nothing was explained, or an
         option is wrong.
         """
-        # By name: pictures stand above what they show, and nothing here imports them.
-        figure: Figure = import_module("decode_zoo.pages.plots").draw(self, kind, **options)
+        # The package's public `plot`, by name: pictures stand above what they show.
+        package: Any = sys.modules[__name__.partition(".")[0]]
+        figure: Figure = package.plot(self, kind, **options)
         return figure
 
 

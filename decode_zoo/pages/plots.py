@@ -26,13 +26,32 @@ except ImportError as error:
 
 from decode_zoo.pages.figures.attributions import bar, classes, heatmap, positions
 
-__all__ = ["bar", "classes", "draw", "heatmap", "positions"]
+__all__ = ["bar", "classes", "heatmap", "plot", "positions"]
 
 
-def draw(attribution: Attribution, kind: str, **options: Any) -> Figure:
-    """Draw a picture of a kind: bar, heatmap, positions or classes, the functions of this module.
+def plot(attribution: Attribution, kind: str = "bar", **options: Any) -> Figure:
+    """Draw a picture of an attribution.
 
-    Raises UsageError if there is no such kind, or it cannot be drawn from this attribution.
+    Parameters
+    ----------
+    attribution : Attribution
+        As `Model.explain` returns it.
+    kind : {"bar", "heatmap", "positions", "classes"}
+        Strongest regulators; outputs × regulators, clustered; one gene's sites along promoter and
+        RNA (by position only); contributions of classes.
+    **options
+        Those of the function of that name in this module.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UsageError
+        If there is no such kind, or it cannot be drawn from this attribution.
+    MissingExtraError
+        If matplotlib is not installed.
     """
     kinds: dict[str, Callable[..., Figure]] = {
         "bar": bar,
