@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Explainer"]
 
-
 # Rows that are explained at a time, and inputs that they and their references have at most: enough
 # to share the cost of calls, few enough for memory.
 BLOCK = 64

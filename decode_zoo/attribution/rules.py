@@ -34,12 +34,10 @@ __all__ = [
     "slopes",
 ]
 
-
 # Rows, and for each of their entries what its score is added to.
 Labelled = tuple[SparseInputs, IntArray]
 # Rows of a matrix product.
 _ROWS = 64
-
 
 # -- what rules take and give --------------------------------------------------------------------
 

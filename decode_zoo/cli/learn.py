@@ -26,7 +26,6 @@ _ENTRY = ("id", "title", "license", "citation")
 _MIN_TPM = 2.0
 _HUNDRED = click.IntRange(min=1, max=100)
 
-
 _selection = runner.together(
     option(NAMES, "--kinds", "Use only tracks of these kinds.", metavar="KIND,…"),
     option(str, "--test-chrom test", "Chromosome to test on (default 1).", multiple=True),

@@ -23,7 +23,6 @@ from decode_zoo.networks.manifest import MEDIAN, Output
 
 __all__ = ["Targets", "make_targets", "read_expression"]
 
-
 PSEUDOCOUNT = 0.25
 # What log2(TPM + 0.25) can be, and what may be lost when it is printed.
 _LOWEST, _HIGHEST, _ROUNDING = np.log2(PSEUDOCOUNT), np.log2(1e6 + PSEUDOCOUNT), 0.01

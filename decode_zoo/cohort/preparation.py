@@ -46,7 +46,6 @@ _JUDGED = "1"
 # Expression and RNA length: with fewer genes elsewhere the smooth function is fitted to all.
 _FEWEST_FITTED = 500
 
-
 # --- abundance ------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from decode_zoo.features.featureset import FeatureSet
 
 __all__ = ["Components", "Quality", "SexCheck", "measure_quality"]
 
-
 _VARIABLE = 2000  # genes of most variance, which components are computed of
 _COMPONENTS = 4
 _FAR = 3.5  # robust standard deviations (Iglewicz & Hoaglin 1993)

@@ -26,7 +26,6 @@ __all__ = [
     "trait_of",
 ]
 
-
 _LARGEST = 1e100  # of what is a measurement; squares of more are no floats
 _NAMED = 3  # persons that an error names; more help nobody
 

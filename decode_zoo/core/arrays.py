@@ -31,7 +31,6 @@ _NPY_HEADER = re.compile(
 _ENCRYPTED = 0x1
 _BLOCK = 1 << 20
 
-
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 SingleArray = npt.NDArray[np.float32]

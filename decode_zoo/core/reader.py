@@ -57,7 +57,6 @@ _SHAPE = "Give one row a gene and one column a person, or the reverse, and no ot
 _WIDTH = "Columns are separated by tabs, commas or semicolons, and the header names each of them."
 _FILL = "Leave the gene or the person out, or fill the gap in; zero is a value, not a gap."
 
-
 # -- texts -----------------------------------------------------------------------------------------
 
 

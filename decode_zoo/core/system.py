@@ -18,10 +18,8 @@ from decode_zoo.core.errors import MissingExtraError
 
 __all__ = ["allowed_cores", "check_packages", "one_core", "share_out", "silence_stderr"]
 
-
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MOST = 1 << 16  # bytes

@@ -45,7 +45,6 @@ _BLOCK_ROWS = 1 << 14
 _SUFFIXES = (".tsv", ".txt", ".tsv.gz", ".csv", ".parquet", ".h5ad")
 _NEEDS = {".parquet": "pyarrow", ".h5ad": "anndata"}
 
-
 # -- outputs -------------------------------------------------------------------------------------
 
 

@@ -18,9 +18,7 @@ __all__ = [
     "track_fault",
 ]
 
-
 _MOST = 80
-
 
 # Columns that tables have beside the outputs.
 _RESERVED = frozenset({"gene_id", "transcript_id", "symbol", "status"})

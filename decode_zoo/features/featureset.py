@@ -53,7 +53,6 @@ from decode_zoo.features.spec import LONGEST, SIDES, Binning, Side, Track
 
 __all__ = ["FeatureSet", "Rows"]
 
-
 FORMAT_VERSION = 1
 # The published one has 5 MB.
 MAX_HEADER_BYTES = 128 << 20

@@ -29,7 +29,6 @@ from decode_zoo.features.spec import Track
 
 __all__ = ["TARGETS", "GeneSet", "TargetFile", "name_reader", "read_gmt", "read_targets"]
 
-
 _log = logging.getLogger(__name__)
 
 # Class of a TF's targets, of which no positions are known.

@@ -22,7 +22,6 @@ from decode_zoo.core.reader import read_text
 
 __all__ = ["Genome", "canonical_name", "read_chrom_sizes", "read_strands", "refuse_lines"]
 
-
 # GRCh38 primary assembly (GCA_000001405.15): name, length, RefSeq accession. The versions of the
 # accessions tell GRCh38 from its neighbours (GRCh37 has NC_000001.10).
 _HG38 = """\

@@ -28,7 +28,6 @@ from decode_zoo.features.spec import Side, Track
 
 __all__ = ["SiteFile", "Sites", "describe_tracks", "find_site_files", "read_sites", "refuse_twice"]
 
-
 _log = logging.getLogger(__name__)
 
 _BED_SUFFIXES = (".bed", ".narrowPeak", ".broadPeak", ".bed3", ".bed6")

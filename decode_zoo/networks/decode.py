@@ -36,7 +36,6 @@ BRANCHES: tuple[Side, Side] = ("rna", "promoter")
 # Keras' default, which the published software used.
 BATCH_NORM_EPSILON = 1e-3
 
-
 # Larger than in any network of these families would be: a slip, or bad faith.
 _MOST = {"channels": 10_000, "width": 10_000, "limit": 1000}
 

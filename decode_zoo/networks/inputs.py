@@ -17,7 +17,6 @@ from decode_zoo.features.spec import SIDES, Binning, Side
 
 __all__ = ["BoundFeatures", "SparseInputs", "align_tracks", "first_channels"]
 
-
 # How many missing tracks an error names on each side.
 _LISTED = 100
 

@@ -53,7 +53,6 @@ _FEWEST_ANSWERS = 10
 # Of a published feature set or of a folder; never a path.
 _NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]{1,255}")
 
-
 MEDIAN = "median_log2_tpm"
 
 

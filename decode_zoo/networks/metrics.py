@@ -27,7 +27,6 @@ __all__ = [
     "summarise",
 ]
 
-
 # Of a column, what earlier ones leave of it; below this it is their combination but for rounding.
 INDEPENDENT = 1e-7
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "build_report", "check_page", "pack", "render", "write_report"]
 
-
 _SCRIPTS = "dom table charts heatmap data lists regulators gene places start"
 _ALIGNMENT = 4  # a typed array of a script starts at a multiple of its item size
 

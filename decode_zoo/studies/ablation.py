@@ -39,7 +39,6 @@ __all__ = [
     "summarise",
 ]
 
-
 _log = logging.getLogger(__name__)
 
 # By name: sides whose inputs are exchanged between genes.

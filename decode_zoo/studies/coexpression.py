@@ -58,11 +58,9 @@ __all__ = [
     "within",
 ]
 
-
 # Fewer say nothing of correlations.
 _FEWEST = 10
 PREDICTION, TISSUES, _LENGTH, _TRACKS = "prediction", "tissue profiles", "RNA length", "tracks"
-
 
 # Of strongly co-expressed pairs, how many tell what chance does.
 _MOST_STRONG = 250_000

@@ -31,7 +31,6 @@ __all__ = [
     "unit_ranks",
 ]
 
-
 BINS = 2000
 # Of each of two scores that are ranked against each other.
 _COARSE = 400

@@ -51,10 +51,8 @@ __all__ = [
     "unknown_of",
 ]
 
-
 _COLUMNS = ("output", "class", "regulator", "mean_abs", "n_genes")
 _REMEDY = "Make it with: decode-zoo explain --summary -o scores.tsv"
-
 
 _NOTES = (
     "Importance of a regulator is its mean absolute score over genes: for each output the "

@@ -33,14 +33,10 @@ __all__ = [
     "held_out_genes",
 ]
 
-
 _FDR = 0.05
 _FIELDS = re.compile(r"[-.]")
 _NULLS = 10
 _FEWEST = 3
-
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)

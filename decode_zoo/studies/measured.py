@@ -26,7 +26,6 @@ __all__ = [
     "tested_rows",
 ]
 
-
 # Fewer say nothing of variances or ranks.
 _FEWEST_GENES = 10
 

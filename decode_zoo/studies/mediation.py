@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["left_by_sets", "study_mediation"]
 
-
 # Kinds of tracks of the classes of regulators that are genes themselves.
 _CLASSES = {"tf": "TF", "tf_target": "TF", "rbp": "RBP", "rbp_other": "RBP"}
 # Numbers held at a time while sets are regressed out.

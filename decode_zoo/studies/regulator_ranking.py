@@ -31,7 +31,6 @@ __all__ = [
     "residual_ranks",
 ]
 
-
 # What is ranked together. Other classes, such as miRNA families, are no genes.
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "TF+RBP": ("TF", "RBP"),

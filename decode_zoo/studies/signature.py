@@ -60,7 +60,6 @@ __all__ = [
     "study_signatures",
 ]
 
-
 Direction = Literal["both", "up", "down"]
 
 _log = logging.getLogger(__name__)
@@ -82,7 +81,6 @@ _P_VALUES = frozenset(
 )
 # -0,35 and 12% are numbers, too: of a table that has to be written otherwise.
 _LIKE_A_NUMBER = re.compile(r"[+-]?[0-9]*[.,]?[0-9]+(e[+-]?[0-9]+)? *%?", re.IGNORECASE)
-
 
 COLUMNS = ("signature", "regulator", "rank", "score", "p", "q")
 FEWEST_GENES = 5

@@ -36,7 +36,6 @@ __all__ = [
     "weighted",
 ]
 
-
 # Columns that vary less than that do not vary.
 _FLAT = 1e-6
 # Weakest directions of expression count as if they had this share of the strongest one's variance.

@@ -31,7 +31,6 @@ __all__ = [
     "read_reference",
 ]
 
-
 _log = logging.getLogger(__name__)
 
 # Fewer genes cannot bear three dozen confounders.

@@ -1,4 +1,9 @@
-"""Traits of persons, and how a linear model sees them."""
+"""Linear models of a trait: how persons enter them, and moderated statistics of each gene.
+
+Source: Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3 (doi 10.2202/1544-6115.1027), as limma has it.
+The empirical Bayes step is pylimma's. Least squares are done here, since pylimma's own take the
+full QR decomposition of the design, too slow for hundreds of permutations of hundreds of persons.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,6 @@ from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.networks.metrics import determined
 
 __all__ = ["Design", "Moderated", "make_design", "moderate"]
-
 
 _BRACKET = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)

@@ -29,10 +29,8 @@ __all__ = [
     "split_genes",
 ]
 
-
 # Of a split.
 PARTS = ("training", "validation", "test")
-
 
 _CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
 

@@ -23,7 +23,6 @@ from decode_zoo.training.fit import build_network, set_layer_weights
 
 __all__ = ["TOLERANCE", "check_parity", "export_onnx", "keras_function"]
 
-
 # 17 has all the operators of the network; ONNX Runtime reads it since 1.12.
 OPSET = 17
 # What published models keep to.

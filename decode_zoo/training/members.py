@@ -34,7 +34,6 @@ __all__ = [
     "track_groups",
 ]
 
-
 # Of a root's standard deviation, in roots of bases: a track that hardly varies tells nothing.
 _LEAST_DEVIATION = 1e-3
 _CHUNK = 1024

@@ -52,7 +52,6 @@ __all__ = [
     "write_bundle",
 ]
 
-
 _N_KNOWN_ANSWERS = 16
 _N_PARITY_GENES = 1024
 _N_FULL_GENES = 64

@@ -51,7 +51,6 @@ __all__ = [
     "unfinished_folder",
 ]
 
-
 _FEWEST_VALIDATION = 20
 # Persons that a check of membership holds out.
 _HELD_OUT, _FEWEST_HELD_OUT = 0.2, 4

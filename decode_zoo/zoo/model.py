@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundRows", "Model", "is_folder", "load", "load_features"]
 
-
 # Sizes of made-up inputs, in bases: from less than a site to more than the longest RNA.
 _PROBES = (1.0, 1e2, 1e4, 1e7)
 # In float32, networks differ by a tenth of it.

@@ -25,13 +25,11 @@ from decode_zoo.pages.charts import AXIS, CLASSES, DOUBLE, GREY, ORANGE, ROW, SI
 
 __all__ = ["bar", "classes", "heatmap", "positions"]
 
-
 RNA_LENGTH = "RNA length"  # what the mask channels tell a network
 _NAME, _OUTPUT = 1.2, 2.2  # room for names of regulators and of outputs, in inches
 _ORDERED = 500  # leaves whose optimal order takes a second; it grows with the cube
 _BINS = 100  # columns of bins that can be told apart in half a page
 _FEW, _MANY = 10, 5000  # fewer values are dots rather than a violin; more say no more of a density
-
 
 # What is drawn: rows, outputs, sums
 
