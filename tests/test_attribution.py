@@ -38,7 +38,8 @@ def published():
     if not (folder / "sites.npz").is_file():
         pytest.skip("no positions (sites.npz)")
     features = dz.load_features(folder)
-    return replace(dz.load("gtex-tissue-decode-v1"), open_features=lambda: features)
+    model = dz.load("gtex-tissue-decode-v1")
+    return dz.Model(model.manifest, model.locate, lambda: features)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from decode_zoo.core.errors import InputError, VerificationError
 from decode_zoo.core.files import sha256_of
 from decode_zoo.features.featureset import MAX_HEADER_BYTES, FeatureSet
 from decode_zoo.features.spec import LONGEST
+from decode_zoo.networks import forward
 from decode_zoo.networks.manifest import MAX_MANIFEST_BYTES
 from tests.test_builder import GENES, Peak, build
 
@@ -102,8 +103,10 @@ def test_no_verb_gives_a_number_from_wrong_weights(call, bundle, tmp_path, verb,
 
 def test_known_answers_are_checked_once_for_a_model(bundle, monkeypatch):
     opened, asked = dz.load(bundle), []
-    check = dz.Model._check_answers
-    monkeypatch.setattr(dz.Model, "_check_answers", lambda *a: asked.append(1) or check(*a))
+    check = forward.check_answers
+    monkeypatch.setattr(
+        "decode_zoo.zoo.model.check_answers", lambda *a: asked.append(1) or check(*a)
+    )
     opened.predict(["TP53"])
     opened.predict(["GATA1"], backend="numpy")
     opened.explain(["TP53"], outputs=["Liver"])

@@ -350,7 +350,7 @@ def test_two_tissues_of_the_same_donors(model, profiles, expression):
 
 def test_what_little_can_be_said_is_said(model, profiles, expression):
     """Too few common donors, nothing above the threshold, a model that tells of no test genes."""
-    silent = replace(model, manifest=replace(model.manifest, training={}))
+    silent = dz.Model(replace(model.manifest, training={}), model.locate, lambda: model.features)
     halves, options = (
         [expression.iloc[:, :10], expression.iloc[:, 4:]],
         {"threshold": 0.9999, **FEW},

@@ -276,7 +276,7 @@ def test_runtimes_that_overwrite_each_other_are_a_problem(installed, monkeypatch
 
 
 @pytest.fixture
-def silence_stderr(monkeypatch) -> None:
+def quiet(monkeypatch) -> None:
     """Let no variable be set that the doctor lists."""
     for name in list(os.environ):
         if re.search("XDG|ZOO|PROXY|THREADS|CUDA|BUNDLE", name.upper()):

@@ -19,6 +19,7 @@ import decode_zoo as dz
 from decode_zoo.core.errors import VerificationError
 from decode_zoo.core.files import sha256_of
 from decode_zoo.networks.backends import OnnxBackend
+from decode_zoo.networks.forward import check_agreement, check_graph
 from decode_zoo.networks.manifest import fingerprint_of
 from decode_zoo.networks.onnx import MAX_GRAPH_BYTES, check_with_onnx, read_graph
 
@@ -279,7 +280,7 @@ def test_a_graph_of_another_manifest_is_refused(model, graph, says, words):
     opened = OnnxBackend(graph, "cpu")
     vars(opened).update(says)
     with pytest.raises(VerificationError, match=f"{words} than the manifest") as error:
-        model._check_graph(opened, graph)
+        check_graph(opened, graph, model.manifest)
     assert "mixed up" in str(error.value)
 
 
@@ -350,14 +351,14 @@ def test_a_graph_that_is_not_the_network_is_refused_without_any_features(bundle,
 def test_a_published_graph_agrees_whatever_genes_are_made_up():
     model = dz.load("gtex-tissue-decode-v1")
     for _ in range(30):
-        model._check_agreement(model.backend("onnxruntime", "cpu"))
+        check_agreement(model.backend("onnxruntime", "cpu"), model.network, model.manifest)
 
 
 def test_terms_that_cancel_in_a_small_network_are_no_disagreement(toy_model, monkeypatch):
     backend, made = toy_model.backend("onnxruntime", "cpu"), np.random.default_rng
     for seed in (485, 859, 1418, *range(100)):  # the first three have outputs near zero
         monkeypatch.setattr(np.random, "default_rng", partial(made, seed))
-        toy_model._check_agreement(backend)
+        check_agreement(backend, toy_model.network, toy_model.manifest)
 
 
 # -- fingerprints --------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from decode_zoo.attribution.rules import PerceptronRule
 from decode_zoo.core.errors import VerificationError
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.backends import OnnxBackend
+from decode_zoo.networks.forward import check_agreement
 from decode_zoo.networks.inputs import SparseInputs
 from decode_zoo.networks.perceptron import PerceptronConfig, PerceptronNetwork, Standardisation
 from decode_zoo.training.dataset import make_dataset
@@ -224,7 +225,7 @@ def test_tracks_are_grouped_by_cell_and_targets_by_source(features, targets):
 def test_a_graph_of_another_perceptron_is_refused(made_model):
     network = made_model.network
     turned = {"member0/rna": -network.weights["member0/rna"]}
-    mixed = dz.load(made_model.locate("manifest.json").parent)
-    object.__setattr__(mixed, "network", replace(network, weights={**network.weights, **turned}))
+    mixed = replace(network, weights={**network.weights, **turned})
+    graph = OnnxBackend(made_model.locate("model.onnx"), "cpu")
     with pytest.raises(VerificationError, match="different networks"):
-        mixed._check_agreement(OnnxBackend(made_model.locate("model.onnx"), "cpu"))
+        check_agreement(graph, mixed, made_model.manifest)

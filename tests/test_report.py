@@ -237,7 +237,8 @@ def test_what_scores_lack_is_told(report, model, tmp_path):
     side = model.manifest.inputs["promoter"]
     targets = (replace(side.tracks[0], kind=TARGETS), *side.tracks[1:])
     inputs = {**model.manifest.inputs, "promoter": replace(side, tracks=targets)}
-    other = replace(model, manifest=replace(model.manifest, inputs=inputs))
+    manifest = replace(model.manifest, inputs=inputs)
+    other = dz.Model(manifest, model.locate, lambda: model.features)
     transcripts = replace(model.features, layout=replace(model.features.layout, level="transcript"))
     for name in ("features.json", "pooled.npz"):
         (tmp_path / name).symlink_to(model.features.locate(name))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,14 @@ import pandas as pd
 from decode_zoo.attribution.rules import Labelled, Rule, Scores, rule_for
 from decode_zoo.attribution.scores import Attribution, By, Level, Summary
 from decode_zoo.core.arrays import IntArray
-from decode_zoo.core.errors import InputError, UsageError, VerificationError
+from decode_zoo.core.errors import UsageError, VerificationError
 from decode_zoo.core.system import one_core, share_out
 from decode_zoo.features.spec import SIDES
+from decode_zoo.networks.backends import Backend
+from decode_zoo.networks.families import Network
+from decode_zoo.networks.forward import predict_rows
 from decode_zoo.networks.inputs import BoundFeatures, SparseInputs
-from decode_zoo.networks.manifest import Output
-
-if TYPE_CHECKING:
-    from decode_zoo.zoo.model import Model
+from decode_zoo.networks.manifest import Manifest, Output
 
 __all__ = ["Explainer"]
 
@@ -37,24 +37,26 @@ _SUMMED = 20_000_000
 class Explainer:
     """Explains rows of a feature set, some at a time. Made by `Explainer.make`."""
 
-    model: Model
+    manifest: Manifest
+    backend: Backend
     bound: BoundFeatures
     resolution: Level
     chosen: IntArray  # numbers of the outputs
     rule: Rule
     references: tuple[SparseInputs, ...]
     positions: bool  # whether inputs are bins rather than position sums
-    background: tuple[str, ...] = ()  # genes whose mean is the reference; none for the manifest's
+    background: tuple[str, ...]  # genes whose mean is the reference; none for the manifest's
+    origin: Callable[[], Mapping[str, Any]]  # gives the provenance of model and features
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The outputs that are explained."""
-        return tuple(self.model.manifest.outputs[i] for i in self.chosen)
+        return tuple(self.manifest.outputs[i] for i in self.chosen)
 
     def description(self) -> dict[str, Any]:
         """Return all that scores depend on but the rows, for provenance."""
         return {
-            **self.model.provenance(self.bound, self.model.backend("numpy")),
+            **self.origin(),
             "by": self.resolution.by,
             "outputs": [output.name for output in self.outputs],
             "background": list(self.background) or "manifest",
@@ -63,31 +65,34 @@ class Explainer:
     @classmethod
     def make(
         cls,
-        model: Model,
+        manifest: Manifest,
+        network: Network,
+        backend: Backend,
         bound: BoundFeatures,
+        *,
         by: By,
         chosen: IntArray,
-        background: Sequence[str] | None,
+        background: IntArray | None = None,
+        origin: Callable[[], Mapping[str, Any]] = dict,
     ) -> Explainer:
-        """Prepare to explain; genes of the `background` are found among the bound features'.
+        """Prepare to explain; the `background` are rows of the bound features.
 
         Without one the reference is a gene without sites, of the RNA length in the manifest. Raises
-        UsageError if `by` is unknown or the background empty, InputError if genes of it have no
-        features.
+        UsageError if `by` is unknown.
         """
-        manifest = model.manifest
         positions = by == "position" or manifest.pooling != "exact"
         with one_core():
-            rule = rule_for(model.network.select(chosen), positions=positions)
+            rule = rule_for(network.select(chosen), positions=positions)
         if background is None:
             rows = np.zeros(0, np.int64)
             bases = {side: frozen.background for side, frozen in manifest.inputs.items()}
             cells = bound.without_sites(bases, positions=positions)
         else:
-            rows = _background_rows(model, bound, background)
+            rows = background
             cells = bound.cells(rows, positions=positions)
         return cls(
-            model,
+            manifest,
+            backend,
             bound,
             Level.make(manifest, by),
             chosen,
@@ -95,6 +100,7 @@ class Explainer:
             tuple(cells.row(i) for i in range(len(cells))),
             positions,
             tuple(bound.features.rows.ids[row] for row in rows),
+            origin,
         )
 
     def explain(self, rows: IntArray) -> Attribution:
@@ -113,14 +119,13 @@ class Explainer:
                 scores.append(block.values.astype(np.float32))
             sums.append(block.sums())
         label = np.concatenate(labels)
-        backend = self.model.backend("numpy")
-        predicted = self.model.predict_rows(rows, self.bound, backend)[:, self.chosen]
+        predicted = predict_rows(rows, self.bound, self.backend, self.manifest)[:, self.chosen]
         with one_core():
             reference = self.rule.reference(self.references)
         parts: list[npt.NDArray[np.floating]] = [*scores, *sums, reference]
         if not all(np.isfinite(part).all() for part in parts):
             raise VerificationError(
-                f"The weights of model {self.model.id} give scores that are not finite."
+                f"The weights of model {self.manifest.id} give scores that are not finite."
             )
         table, id_column = self.bound.features.rows, f"{self.bound.features.layout.level}_id"
         ids = [table.ids[row] for row in rows]
@@ -187,16 +192,3 @@ class Explainer:
     def _labelled(self, cells: SparseInputs) -> Labelled:
         features = self.resolution.of_channel[cells.channels] * self._stride
         return cells, features + cells.places if self.resolution.by == "position" else features
-
-
-def _background_rows(model: Model, bound: BoundFeatures, names: Sequence[str]) -> IntArray:
-    if isinstance(names, str) or not len(names):
-        raise UsageError("Give a list of genes as background, with one gene at least.")
-    asked = model.rows_of(names, bound)
-    if asked.lost:
-        listed = ", ".join(f"{name} ({why})" for name, why in [*asked.lost.items()][:10])
-        raise InputError(
-            f"{len(asked.lost)} genes of the background have no features: {listed}",
-            remedy="Leave them out.",
-        )
-    return asked.rows

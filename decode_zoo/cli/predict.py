@@ -149,27 +149,28 @@ def explain(
     if target is not None:
         runner.check_inputs_kept(writer.totals_path(target))
     queries, against = runner.read_genes(genes, all_genes), runner.read_genes(background)
-    explainer = dz.load(model_id).explainer(
+    model = dz.load(model_id)
+    explainer = model.explainer(
         by=by,
         outputs=outputs,
         background=against,
         features=runner.load_own(features_source),
         fill_missing=fill_missing,
     )
-    asked = explainer.model.rows_of(queries, explainer.bound)
+    found = model.rows_of(queries, explainer.bound)
     if target is None:
-        largest = writer.print_attributions(explainer, asked.rows, selection)
+        largest = writer.print_attributions(explainer, found.rows, selection)
     else:
         record = runner.record(
             requested_model=model_id,
             genes=genes,
-            not_explained=asked.lost,
+            not_explained=found.lost,
             **explainer.description(),
         )
-        with runner.bar("explaining", asked.rows.size) as bar:
+        with runner.bar("explaining", found.rows.size) as bar:
             largest = writer.write_attributions(
                 explainer,
-                asked.rows,
+                found.rows,
                 target,
                 selection,
                 provenance=record,
@@ -177,12 +178,12 @@ def explain(
                 progress=bar.update,
             )
     known = explainer.bound.features
-    lost = "".join(f", {n} {name}" for name, n in Counter(asked.lost.values()).items())
+    lost = "".join(f", {n} {name}" for name, n in Counter(found.lost.values()).items())
     note(
-        f"{counted(asked.rows.size, known.layout.level)} explained{lost}; "
+        f"{counted(found.rows.size, known.layout.level)} explained{lost}; "
         f"largest |prediction - reference - sum of scores|: {largest:.1e}"
     )
-    _remark(queries, known, explainer.bound.missing, asked.hint)
+    _remark(queries, known, explainer.bound.missing, found.hint)
 
 
 @cli.command()

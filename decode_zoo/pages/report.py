@@ -169,7 +169,7 @@ def render(
 ) -> str:
     """Return the page, with the sections and pictures of studies (`read_section`)."""
     data, numbers = _data(content)
-    bound, manifest = content.explainer.bound, content.explainer.model.manifest
+    bound, manifest = content.explainer.bound, content.explainer.manifest
     trained_on = manifest.training.get("data")
     return html.render(
         "report.html.j2",
@@ -227,12 +227,12 @@ def _data(content: Content) -> tuple[dict[str, Any], str]:
             **content.detail,
         }
     )
-    rhos = explainer.model.manifest.metrics.get("test", {}).get("by_output")
+    rhos = explainer.manifest.metrics.get("test", {}).get("by_output")
     rhos = rhos if isinstance(rhos, dict) else {}
     bins = explainer.bound.features.layout
     outputs, references = explainer.outputs, explainer.rule.reference(explainer.references)
     data = {
-        "model": explainer.model.id,
+        "model": explainer.manifest.id,
         "level": bins.level,
         "queries": content.queries,
         "ids": table.iloc[:, 0].tolist(),

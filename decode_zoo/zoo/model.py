@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from decode_zoo.core.arrays import FloatArray, IntArray, SingleArray, read_arrays
+from decode_zoo.core.arrays import IntArray, SingleArray, read_arrays
 from decode_zoo.core.errors import (
     ArtifactError,
     DecodeZooError,
@@ -25,17 +24,22 @@ from decode_zoo.core.errors import (
 from decode_zoo.core.files import sha256_of
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genes import GeneMatch
-from decode_zoo.features.spec import Side
 from decode_zoo.networks.backends import (
-    BLOCK,
     Backend,
     BackendName,
     Device,
-    NumpyBackend,
     OnnxBackend,
     open_backend,
 )
 from decode_zoo.networks.families import FAMILIES, Network
+from decode_zoo.networks.forward import (
+    check_agreement,
+    check_answers,
+    check_graph,
+    forward,
+    predict_rows,
+    scale_of,
+)
 from decode_zoo.networks.inputs import BoundFeatures, align_tracks
 from decode_zoo.networks.manifest import BUNDLE_FILES, Manifest
 from decode_zoo.zoo.store import Store
@@ -46,11 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundRows", "Model", "is_folder", "load", "load_features"]
 
-# Sizes of made-up inputs, in bases: from less than a site to more than the longest RNA.
-_PROBES = (1.0, 1e2, 1e4, 1e7)
-# In float32, networks differ by a tenth of it.
-_GRAPH_TOLERANCE = 2e-5
-
 
 class FoundRows(NamedTuple):
     """Rows of a feature set that were asked for."""
@@ -60,13 +59,30 @@ class FoundRows(NamedTuple):
     hint: str | None  # what may be wrong with those
 
 
-@dataclass(frozen=True, repr=False)
 class Model:
-    """A model bundle, ready to predict. Open one with `load`."""
+    """A model bundle, ready to predict. Open one with `load`.
 
-    manifest: Manifest
-    locate: Callable[[str], Path]  # file name → path of a file of the bundle
-    open_features: Callable[[], FeatureSet]  # opens the feature set that it was trained on
+    Parameters
+    ----------
+    manifest : Manifest
+        What the bundle says of itself.
+    locate : callable
+        File name → path of a file of the bundle.
+    open_features : callable
+        Opens the feature set that the model was trained on.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        locate: Callable[[str], Path],
+        open_features: Callable[[], FeatureSet],
+    ) -> None:
+        self.manifest = manifest
+        self.locate = locate
+        self._open_features = open_features
+        self._backends: dict[tuple[BackendName, Device], Backend] = {}
+        self._proved: set[str] = set()  # what has given the known answers
 
     @classmethod
     def open(
@@ -90,10 +106,6 @@ class Model:
         """Names of the outputs, in column order."""
         return [output.name for output in self.manifest.outputs]
 
-    @property
-    def _scale(self) -> FloatArray:
-        return np.array([output.scale for output in self.manifest.outputs])
-
     @cached_property
     def network(self) -> Network:
         """The network's arrays (weights.npz); VerificationError if they are not the manifest's."""
@@ -106,7 +118,7 @@ class Model:
             manifest.network,  # type: ignore[arg-type]  # of the same family (`Manifest.read`)
             arrays,
             {side: np.array(frozen.scale) for side, frozen in manifest.inputs.items()},
-            self._scale,
+            scale_of(manifest),
         )
 
     @cached_property
@@ -116,7 +128,7 @@ class Model:
         ArtifactError if it cannot be had, VerificationError if it is not what the manifest names.
         """
         try:
-            features = self.open_features()
+            features = self._open_features()
         except ArtifactError as error:
             raise ArtifactError(
                 f"{error}\n(wanted because model {self.id} was trained on it)",
@@ -129,10 +141,6 @@ class Model:
             )
         return features
 
-    @cached_property
-    def _backends(self) -> dict[tuple[BackendName, Device], Backend]:
-        return {}
-
     def backend(self, backend: BackendName = "auto", device: Device = "auto") -> Backend:
         """Open (once) the back end that runs this model.
 
@@ -144,63 +152,10 @@ class Model:
             path = self.locate("model.onnx")
             opened = open_backend(self.network, path, backend=backend, device=device)
             if isinstance(opened, OnnxBackend):
-                self._check_graph(opened, path)
-            self._check_agreement(opened)
+                check_graph(opened, path, self.manifest)
+            check_agreement(opened, self.network, self.manifest)
             self._backends[key] = opened
         return self._backends[key]
-
-    def _check_graph(self, opened: OnnxBackend, path: Path) -> None:
-        """Refuse a graph whose names and shapes are not the manifest's."""
-        named = self.outputs if opened.outputs is None else opened.outputs
-        facts: list[tuple[str, object, object]] = [
-            ("outputs", *pair) for pair in zip(named, self.outputs, strict=False)
-        ]
-        facts.append(("outputs", len(named), len(self.outputs)))
-        for key, expected in (("id", self.id), ("fingerprint", self.manifest.fingerprint)):
-            facts.append((key, opened.metadata.get(key, expected)[:80], expected))
-        for side, frozen in self.manifest.inputs.items():
-            facts.append((f"{side} channels", opened.channels[side], 1 + len(frozen.tracks)))
-        facts.append(("outputs", opened.n_outputs, len(self.outputs)))
-        for what, found, wanted in facts:
-            if found != wanted:
-                raise VerificationError(
-                    f"{path} has other {what} than the manifest of {self.id}: {found} instead of "
-                    f"{wanted}.",
-                    remedy="The bundle is mixed up; fetch it again.",
-                )
-
-    def _check_agreement(self, backend: Backend) -> None:
-        """Refuse a graph that does not compute what weights.npz says.
-
-        Both are asked for made-up genes, which needs no features: with few sites, as genes are,
-        and with anything at all everywhere. Between its ReLUs a network is linear, so what is added
-        to it shows in almost any of those; and where inputs are so large that no bias counts, each
-        unit is at work in one of a gene and its opposite.
-        """
-        if isinstance(backend, NumpyBackend):
-            return
-        # Other genes each time: nobody can make a graph that agrees on these alone.
-        random, block = np.random.default_rng(), dict[Side, SingleArray]()
-        size = np.repeat(_PROBES, 2)[:, None, None]
-        for side, frozen in self.manifest.inputs.items():
-            shape = (len(size), frozen.kernel + 1, len(frozen.scale))
-            genes = (random.standard_normal(shape) * size).astype(np.float32)
-            bound = np.abs(genes) * (random.random(shape) < 0.02)
-            block[side] = np.concatenate([genes, -genes, bound.astype(np.float32)])
-        found, expected = backend.run(block), self.network.forward(block)
-        if found.shape == expected.shape:
-            # In a small network terms may cancel, so that one gene alone does not tell how large
-            # the rounded numbers were; the four of a size do, and the two with few sites.
-            rows = np.abs(expected).max(axis=1).reshape(3, -1, 2)
-            dense, few = rows[:2].max(axis=(0, 2)), rows[2].max(axis=1)
-            large = np.repeat(np.concatenate([dense, dense, few]), 2)[:, None]
-            limit = max(_GRAPH_TOLERANCE, 4 * max(self.manifest.parity.values(), default=0.0))
-            if (np.abs(found - expected) <= limit * (self._scale + large)).all():
-                return
-        raise VerificationError(
-            f"The graph and the weights of model {self.id} are of different networks.",
-            remedy="The bundle is mixed up; fetch it again.",
-        )
 
     def bind(
         self, features: FeatureSet | None = None, *, fill_missing: bool = False
@@ -214,23 +169,11 @@ class Model:
         bound = self._bind(features, fill_missing=fill_missing)
         own = bound.features.sha256 == self.manifest.features["sha256"]
         if own and "weights.npz" not in self._proved:
-            self._check_answers(bound, self._forward, "weights.npz")
+            # Few rows: as the network is written, which costs less than a back end.
+            predict = partial(forward, network=self.network, manifest=self.manifest)
+            check_answers(bound, predict, self.manifest, "weights.npz")
             self._proved.add("weights.npz")
         return bound
-
-    @cached_property
-    def _proved(self) -> set[str]:
-        """What has given the known answers."""
-        return set()
-
-    def _forward(self, rows: IntArray, bound: BoundFeatures) -> FloatArray:
-        """Predict few rows with the network as it is written, which costs less than a back end."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            if self.manifest.pooling == "exact":
-                sums = {side: part.dense() for side, part in bound.pooled(rows).items()}
-                return self.network.forward(sums)
-            full = (bound.full(rows[i : i + 1]) for i in range(rows.size))
-            return np.concatenate([self.network.forward(matrices) for matrices in full])
 
     def _bind(self, features: FeatureSet | None, *, fill_missing: bool = False) -> BoundFeatures:
         inputs = self.manifest.inputs
@@ -323,7 +266,18 @@ class Model:
         _check_call(None, outputs, features)
         chosen = self.numbers_of(outputs)
         bound = self.bind(features, fill_missing=fill_missing)
-        return Explainer.make(self, bound, by, chosen, background)
+        rows = None if background is None else self._background_rows(background, bound)
+        backend = self.backend("numpy")
+        return Explainer.make(
+            self.manifest,
+            self.network,
+            backend,
+            bound,
+            by=by,
+            chosen=chosen,
+            background=rows,
+            origin=partial(self.provenance, bound, backend),
+        )
 
     def explain(
         self,
@@ -412,6 +366,19 @@ class Model:
             raise UsageError("The list of outputs is empty.")
         return np.array([self.outputs.index(name) for name in names], np.int64)
 
+    def _background_rows(self, names: Sequence[str], bound: BoundFeatures) -> IntArray:
+        """Find the rows of a background's genes, all of which must have features."""
+        if isinstance(names, str) or not len(names):
+            raise UsageError("Give a list of genes as background, with one gene at least.")
+        found = self.rows_of(names, bound)
+        if found.lost:
+            listed = ", ".join(f"{name} ({why})" for name, why in [*found.lost.items()][:10])
+            raise InputError(
+                f"{len(found.lost)} genes of the background have no features: {listed}",
+                remedy="Leave them out.",
+            )
+        return found.rows
+
     def _resolve(self, queries: Sequence[str], features: FeatureSet) -> GeneMatch:
         """Find genes; those that only the model's own feature set knows have no features here."""
         found = features.index.resolve(queries)
@@ -431,21 +398,8 @@ class Model:
         return found
 
     def predict_rows(self, rows: IntArray, bound: BoundFeatures, backend: Backend) -> SingleArray:
-        """Predict rows of a feature set, shape (n, n_outputs).
-
-        Independent, to the bit, of which other rows are asked for, and in what order.
-        """
-        predicted = np.empty((rows.size, len(self.manifest.outputs)), np.float32)
-        if self.manifest.pooling != "exact":
-            for i in range(rows.size):
-                predicted[i] = backend.run(bound.full(rows[i : i + 1]))[0]
-            return predicted
-        sides = bound.pooled(rows)
-        for start in range(0, rows.size, BLOCK):
-            stop = min(start + BLOCK, rows.size)
-            block = {side: _filled_up(sums.dense(start, stop)) for side, sums in sides.items()}
-            predicted[start:stop] = backend.run(block)[: stop - start]
-        return predicted
+        """Predict rows of a feature set, shape (n, n_outputs) (see `forward.predict_rows`)."""
+        return predict_rows(rows, bound, backend, self.manifest)
 
     def check_known_answers(self, backend: Backend, *, features: FeatureSet | None = None) -> float:
         """Recompute the bundle's known answers; return the largest difference, in output scales.
@@ -454,35 +408,8 @@ class Model:
         not given. VerificationError if the difference exceeds 1e-5 (or twice what was measured at
         export): these are not the weights or features of this model.
         """
-        bound = self._bind(features)
-        predict = partial(self.predict_rows, backend=backend)
-        return self._check_answers(bound, predict, backend.name)
-
-    def _check_answers(
-        self,
-        bound: BoundFeatures,
-        predict: Callable[[IntArray, BoundFeatures], npt.NDArray[np.floating]],
-        what: str,
-    ) -> float:
-        answers = self.manifest.known_answers
-        places = bound.features.genes.get_indexer(pd.Index(answers.genes))
-        if (places < 0).any():
-            lost = [gene for gene, place in zip(answers.genes, places, strict=True) if place < 0]
-            raise VerificationError(
-                f"Model {self.id} knows the answers for {len(lost)} genes that its feature set "
-                f"does not have: {', '.join(lost[:5])}.",
-                remedy="The bundle is mixed up; fetch it again.",
-            )
-        off = predict(places.astype(np.int64), bound) - np.array(answers.values)
-        largest = float(np.abs(off / self._scale).max())
-        limit = max(1e-5, 2 * max(self.manifest.parity.values(), default=0.0))
-        if not largest <= limit:
-            raise VerificationError(
-                f"Model {self.id} does not give its known answers with {what}: "
-                f"they are off by {largest:.2g} of an output's scale (allowed: {limit:.0e}).",
-                remedy="The bundle is damaged or mixed up; fetch it again.",
-            )
-        return largest
+        predict = partial(predict_rows, backend=backend, manifest=self.manifest)
+        return check_answers(self._bind(features), predict, self.manifest, backend.name)
 
     def provenance(self, bound: BoundFeatures, backend: Backend) -> dict[str, Any]:
         """Return what a result's provenance says of this model."""
@@ -514,12 +441,6 @@ def _check_call(genes: object, outputs: object, features: object) -> None:
             "Give a feature set, not its name.",
             remedy=f"features=decode_zoo.load_features({features!r})",
         )
-
-
-def _filled_up(values: SingleArray) -> SingleArray:
-    """Add empty rows up to the size of a block (see `runtime`)."""
-    lacking = BLOCK - len(values)
-    return np.pad(values, ((0, lacking), (0, 0), (0, 0))) if lacking else values
 
 
 def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
