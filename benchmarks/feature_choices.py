@@ -27,8 +27,9 @@ from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genome import Genome
 from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
 from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.manifest import Split
 from decode_zoo.networks.metrics import score, summarise
-from decode_zoo.training.dataset import Split, make_dataset
+from decode_zoo.training.dataset import make_dataset
 
 
 def ridge_score(features: FeatureSet, targets: Targets, selection: Split) -> str:

@@ -705,7 +705,7 @@ def compare_networks(
     seed: int,
 ) -> pd.DataFrame:
     """Study networks of other seeds, and compare their profiles with the published one's."""
-    studies = [(model.manifest.training["best_seed"], published, own)]
+    studies = [(model.manifest.training.best_seed, published, own)]
     with tempfile.TemporaryDirectory() as folder:
         for other in retrained:
             network = retrain(model, data, Path(folder) / str(other), other)

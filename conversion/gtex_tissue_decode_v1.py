@@ -23,8 +23,9 @@ from decode_zoo.core.files import atomic_dir, atomic_path, sha256_of
 from decode_zoo.core.tables import check_output
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.networks.decode import DecodeConfig
+from decode_zoo.networks.manifest import Split
 from decode_zoo.networks.metrics import score, summarise
-from decode_zoo.training.dataset import Dataset, Split, make_dataset
+from decode_zoo.training.dataset import Dataset, make_dataset
 from decode_zoo.training.fit import FitConfig, Repeat
 from decode_zoo.training.pipeline import (
     Description,

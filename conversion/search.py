@@ -27,9 +27,10 @@ from conversion.gtex_tissue_v1 import MIN_TPM
 from decode_zoo.cohort.expression import Targets, make_targets, read_expression
 from decode_zoo.core.files import atomic_path
 from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.networks.manifest import Split
 from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Split, make_dataset
+from decode_zoo.training.dataset import make_dataset
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import fit_network, predict_part
 

@@ -18,8 +18,8 @@ from decode_zoo.core.files import sha256_of
 from decode_zoo.features.featureset import FeatureSet, Rows
 from decode_zoo.features.pooling import SitePieces
 from decode_zoo.features.spec import Binning, Track
+from decode_zoo.networks.manifest import Split
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Split
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle
 

@@ -16,10 +16,10 @@ from scipy import stats
 from benchmarks.baselines import fit_ridge
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.features.spec import SIDES
-from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN, Split
 from decode_zoo.studies.ablation import VARIANTS, ablate, compare, correlate, permute, summarise
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import PARTS, Split, SplitRows, make_dataset
+from decode_zoo.training.dataset import PARTS, SplitRows, make_dataset
 from tests.made import TISSUES, write_matrix
 
 SELECTION = Split(min_genes=5, absent=("8",), validation_fraction=0.2)

@@ -51,9 +51,8 @@ from benchmarks.accuracy.report import (
 )
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.networks.decode import DecodeConfig
-from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN, Split
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Split
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.members import PerceptronFit
 from tests.made import N_GENES

@@ -218,7 +218,7 @@ def test_a_known_answer_for_a_gene_that_is_not_there_fails_verification(
 SILENT = {
     "no metrics, no training": {"metrics": {}, "training": {}},
     "odd notes on training": {
-        "training": {"data": ["x"]},
+        "training": {"commit": "x"},
         "metrics": {
             "test": {
                 "fold_change_spearman": 0.5,

@@ -16,7 +16,7 @@ from scipy import stats
 
 import decode_zoo as dz
 from decode_zoo.core.errors import InputError, UsageError
-from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN, Training
 from decode_zoo.studies import correlation as co
 from decode_zoo.studies.coexpression import study_coexpression
 
@@ -350,7 +350,9 @@ def test_two_tissues_of_the_same_donors(model, profiles, expression):
 
 def test_what_little_can_be_said_is_said(model, profiles, expression):
     """Too few common donors, nothing above the threshold, a model that tells of no test genes."""
-    silent = dz.Model(replace(model.manifest, training={}), model.locate, lambda: model.features)
+    silent = dz.Model(
+        replace(model.manifest, training=Training()), model.locate, lambda: model.features
+    )
     halves, options = (
         [expression.iloc[:, :10], expression.iloc[:, 4:]],
         {"threshold": 0.9999, **FEW},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from scipy import stats
 
 from decode_zoo.cohort.expression import Targets
 from decode_zoo.core.errors import InputError, UsageError
-from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN, Split
 from decode_zoo.networks.metrics import auroc
 from decode_zoo.studies.evaluation import (
     compare_donors,
@@ -216,7 +217,8 @@ def test_models_that_do_not_fit_are_refused(toy_models, measured, monkeypatch):
     with pytest.raises(InputError, match="0 of 1 genes have features"):
         evaluate_model(model, own, ["ENSG1"])
     assert held_out_genes(model) == genes
-    monkeypatch.setitem(model.manifest.training["selection"], "test", [])
+    training = replace(model.manifest.training, selection=None)
+    monkeypatch.setattr(model, "manifest", replace(model.manifest, training=training))
     with pytest.raises(UsageError, match="only you can say"):
         held_out_genes(model)
 
@@ -266,7 +268,9 @@ def test_genes_held_out_one_by_one_are_told_as_such(toy_models, measured, tmp_pa
 
     measured.to_csv(tmp_path / "x.tsv", sep="\t")
     model = toy_models["decode"]
-    monkeypatch.setitem(model.manifest.training["selection"], "test", [])
-    monkeypatch.setitem(model.manifest.training, "test_genes", list(measured.index[:9]))
+    training = replace(
+        model.manifest.training, selection=Split(test=()), test_genes=tuple(measured.index[:9])
+    )
+    monkeypatch.setattr(model, "manifest", replace(model.manifest, training=training))
     found, chosen = evaluated(model, tmp_path / "x.tsv", "log2tpm", None, 0, {})
     assert (len(found.genes), chosen) == (9, "held out of training")

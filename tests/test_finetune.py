@@ -76,8 +76,8 @@ def test_genes_are_split_as_those_of_the_base(base, dataset):
     assert set(chroms[dataset.split.test]) == {"1"}
     assert "1" not in set(chroms[dataset.split.training]) | set(chroms[dataset.split.validation])
     validation = {dataset.targets.gene_ids[i] for i in dataset.split.validation}
-    assert validation == set(base.manifest.training["validation_genes"])
-    assert "test_genes" not in base.manifest.training  # chromosomes say it
+    assert validation == set(base.manifest.training.validation_genes)
+    assert base.manifest.training.test_genes is None  # chromosomes say it
     for side in SIDES:
         known = [track.name for track in base.manifest.inputs[side].tracks]
         assert list(dataset.tracks[side]) == known
@@ -86,20 +86,20 @@ def test_genes_are_split_as_those_of_the_base(base, dataset):
 def test_published_models_name_the_genes_that_they_were_selected_by_and_tested_on():
     model = dz.load("gtex-tissue-v1")  # of before manifests had them
     genes = _validation_genes(model.manifest)
-    assert len(genes) == model.manifest.training["genes"]["validation"]
+    assert len(genes) == model.manifest.training.genes["validation"]
     rows = [model.features.rows.gene_ids.index(gene) for gene in genes]
     assert not {model.features.rows.chroms[row] for row in rows} & {"1", "8"}
     training = dz.load("gtex-blood-person-v1").manifest.training
-    assert len(training["test_genes"]) == training["genes"]["test"] == 280
-    assert not set(training["test_genes"]) & set(training["validation_genes"])
+    assert len(training.test_genes) == training.genes["test"] == 280
+    assert not set(training.test_genes) & set(training.validation_genes)
 
 
 def test_a_fine_tuned_model_is_a_bundle_like_any_other(tuned, base):
     folder = tuned.locate("manifest.json").parent
     manifest = tuned.manifest
     assert [o.name for o in manifest.outputs] == [*PERSONS, MEDIAN]
-    assert manifest.training["base"]["id"] == base.id
-    assert manifest.training["fit"]["learning_rate"] == FIT.learning_rate
+    assert manifest.training.base["id"] == base.id
+    assert manifest.training.fit["learning_rate"] == FIT.learning_rate
     assert set(manifest.metrics["validation"]["by_output"]) == {o.name for o in manifest.outputs}
     assert manifest.spearman("test")[0] > 0.15  # of persons that the base has not seen
     again = dz.load(folder)
@@ -159,7 +159,7 @@ def test_training_that_was_stopped_comes_to_the_same(base, cohort, tuned, tmp_pa
     assert len(epochs) == FIT.max_epochs
     for name in ("weights.npz", "model.onnx"):
         assert resumed.locate(name).read_bytes() == tuned.locate(name).read_bytes()
-    assert resumed.manifest.training["repeats"] == tuned.manifest.training["repeats"]
+    assert resumed.manifest.training.repeats == tuned.manifest.training.repeats
 
 
 def test_a_damaged_checkpoint_is_trained_anew(network, dataset, tmp_path):
@@ -221,7 +221,7 @@ def test_persons_are_kept_by_validation_and_named_by_codes(base, cohort, tuned, 
     rho = pd.Series(tuned.manifest.metrics["validation"]["by_output"]).drop(MEDIAN)
     assert set(codes) == set(rho.index[rho > rho.median()])
     assert [o.name for o in coded.manifest.outputs] == [*codes.values(), MEDIAN]
-    assert coded.manifest.training["persons"] == {"fitted": 12, "kept": 6}
+    assert coded.manifest.training.persons == {"fitted": 12, "kept": 6}
     genes = ["APP", "SOD1", "PRNP"]
     expected, found = (model.predict(genes) for model in (tuned, coded))
     np.testing.assert_allclose(found[list(codes.values())], expected[list(codes)], atol=1e-5)
@@ -278,7 +278,7 @@ def test_verbs_take_persons_with_codes(call, tuned, cohort, tmp_path):
 
 
 def test_membership_is_told_where_it_can_be(tuned, network, dataset):
-    found = tuned.manifest.training["membership"]
+    found = tuned.manifest.training.membership
     assert (found["fitted"], found["held_out"]) == (8, 4)
     for area, low, high in (found["trained_genes"], found["other_genes"]):
         assert 0 <= low <= area <= high <= 1
@@ -320,7 +320,7 @@ def test_from_scratch_knows_nothing_of_the_base(base, cohort, tmp_path):
     model = finetune_bundle(
         base, cohort, tmp_path / "new", describe("new-v1"), fit=FIT, transfer=anew
     )
-    assert "epochs" in model.manifest.training["fit"]
+    assert "epochs" in model.manifest.training.fit
     assert not np.array_equal(
         model.network.weights["member0/rna"], base.network.weights["member0/rna"]
     )
@@ -349,10 +349,10 @@ def test_a_cohort_and_a_split_by_gene_become_a_model(call, files, cohort, tmp_pa
     assert (code, out.strip(), "test: Spearman's rho" in err) == (0, str(output), True), err
     model = dz.load(output)
     training = model.manifest.training
-    assert (model.id, training["mean_of_seeds"]) == ("my-cohort-v1", [1, 2])
-    assert set(training["data"]) == {"expression.tsv.gz", "s.tsv"}
-    assert len(training["test_genes"]) == training["genes"]["test"] == len(lines) // 4
-    assert {split[gene] for gene in training["test_genes"]} == {"test"}
+    assert (model.id, training.mean_of_seeds) == ("my-cohort-v1", (1, 2))
+    assert set(training.data) == {"expression.tsv.gz", "s.tsv"}
+    assert len(training.test_genes) == training.genes["test"] == len(lines) // 4
+    assert {split[gene] for gene in training.test_genes} == {"test"}
     (tmp_path / "genes.txt").write_text("APP\n")
     _, out, _ = call("predict", "--model", output, tmp_path / "genes.txt")
     assert out.splitlines()[0].split("\t")[3:] == [*PERSONS, MEDIAN]
@@ -368,9 +368,9 @@ def test_a_cohort_and_a_split_by_gene_become_a_model(call, files, cohort, tmp_pa
     from decode_zoo.studies.evaluation import held_out_genes
     from decode_zoo.studies.measured import tested_rows
 
-    assert sorted(held_out_genes(model)) == training["test_genes"]
+    assert sorted(held_out_genes(model)) == list(training.test_genes)
     rows = tested_rows(model, model.bind())
-    assert sorted(model.features.rows.gene_ids[row] for row in rows) == training["test_genes"]
+    assert sorted(model.features.rows.gene_ids[row] for row in rows) == list(training.test_genes)
 
 
 @pytest.mark.parametrize(

@@ -654,5 +654,5 @@ def test_a_folder_that_only_looks_like_ours_is_not_replaced(call, tmp_path, case
     (tmp_path / "out" / "features.json").write_bytes(RAW_JSON[case])
     code, _, err = call(*arguments("bed", files, tmp_path / "out"), "--force")
     assert code == 2
-    assert "was not made by decode-zoo" in err
+    assert "is not what this command makes" in err
     assert (tmp_path / "out" / "features.json").read_bytes() == RAW_JSON[case]

@@ -184,7 +184,7 @@ def test_a_trained_perceptron_is_a_bundle_like_any_other(made_model):
     folder, parity = made_model.locate("manifest.json").parent, made_model.manifest.parity
     assert max(parity[k] for k in ("keras_onnx", "keras_numpy", "onnx_numpy")) <= 1e-5
     assert parity["full_pooled_numpy_float64"] <= 1e-10
-    assert made_model.manifest.training["mean_of_seeds"] == [1, 2]
+    assert made_model.manifest.training.mean_of_seeds == (1, 2)
     assert made_model.manifest.spearman("test")[1] > 0.5  # the number of bound factors decides it
     again = dz.load(folder)
     assert again.check_known_answers(again.backend("onnxruntime", "cpu")) <= 1e-5

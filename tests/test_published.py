@@ -16,7 +16,7 @@ import decode_zoo as dz
 from conversion import publish
 from conversion.gtex_tissue_v1 import BINDING, MIN_TPM
 from decode_zoo.features.spec import SIDES
-from decode_zoo.training.dataset import Split, known_genes, make_dataset, split_genes
+from decode_zoo.training.dataset import known_genes, make_dataset, split_genes
 from decode_zoo.training.members import standardisation_of
 from decode_zoo.zoo.registry import load_registry
 
@@ -83,15 +83,11 @@ def test_the_training_never_saw_chr1_or_chr8(tissues, name):
     chroms = dict(zip(features.rows.ids, features.rows.chroms, strict=True))
     where = np.array([chroms.get(gene, "") for gene in matrix.index])
     assert not (where == "8").any()
-    recorded = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in manifest.training["selection"].items()
-    }
-    assert (recorded["test"], recorded["absent"]) == (("1",), ("8",))
-    selection = Split(**recorded)
+    selection = manifest.training.selection
+    assert (selection.test, selection.absent) == (("1",), ("8",))
     limit = 2.0 if manifest.family == "decode" else MIN_TPM
     targets, rows = known_genes(features, dz.make_targets(matrix, min_tpm=limit))
-    split, counts = split_genes(features, targets, rows, selection), manifest.training["genes"]
+    split, counts = split_genes(features, targets, rows, selection), manifest.training.genes
     for part in ("training", "validation", "test"):
         assert len(getattr(split, part)) == counts[part]
     assert targets.outputs(split.training) == manifest.outputs
@@ -288,7 +284,7 @@ def test_persons_are_scored_as_their_cards_and_docs_say():
         assert first.loc["published", "rho"] == pytest.approx(rho, abs=2e-4)
         assert f"{rho:.3f}" in README
         assert f"{median:.3f}" in README
-        assert manifest.training["base"]["id"] == "gtex-tissue-v1"
+        assert manifest.training.base["id"] == "gtex-tissue-v1"
 
 
 def test_the_de_prior_is_scored_as_card_and_docs_say():
@@ -312,17 +308,17 @@ def test_fine_tuning_kept_to_the_split_of_the_base(shared, name):
     base = dz.load("gtex-tissue-v1")
     targets, split, data = targets_of(name, shared / "data/expression", base.features)
     manifest = dz.load(name).manifest
-    assert {key: manifest.training["data"][key] for key in data} == data
+    assert {key: manifest.training.data[key] for key in data} == data
     dataset = cohort_dataset(base, targets, split)
     validation = {dataset.targets.gene_ids[i] for i in dataset.split.validation}
-    assert validation == set(manifest.training["validation_genes"])
+    assert validation == set(manifest.training.validation_genes)
     chroms = np.array(dataset.features.rows.chroms)[dataset.rows]
     if name != "gtex-blood-person-v1":
         assert set(chroms[dataset.split.test]) == {"1"}
         assert "1" not in set(chroms[dataset.split.training])
     assert "8" not in set(chroms)
     for part in ("training", "validation", "test"):
-        assert len(getattr(dataset.split, part)) == manifest.training["genes"][part]
+        assert len(getattr(dataset.split, part)) == manifest.training.genes[part]
 
 
 def test_errata_are_told_and_are_no_part_of_an_artifacts_meaning(

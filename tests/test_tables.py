@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decode_zoo.core import files, tables
+from decode_zoo.core import tables
 from decode_zoo.core.errors import MissingExtraError, UsageError
 from decode_zoo.core.files import atomic_dir, atomic_path
 from decode_zoo.core.provenance import provenance, provenance_path
 from decode_zoo.core.tables import check_output, write_table
-from decode_zoo.networks.manifest import BUNDLE_FILES
-from decode_zoo.zoo.publishing import FEATURE_FILES
+from decode_zoo.features.featureset import FEATURE_FOLDER
 
 RECORD = {"command": ["decode-zoo", "predict"], "seed": 1}
 FULL = OSError(28, "No space left on device")
@@ -93,7 +92,7 @@ def test_a_folder_appears_whole_where_none_or_an_empty_one_is(tmp_path, exists):
     assert (target / "sub" / "a").read_text() == "1"
 
 
-FILES = ("features.json", "pooled.npz", "sites.npz")
+FILES = FEATURE_FOLDER.files
 
 
 @pytest.fixture
@@ -107,10 +106,8 @@ def made(tmp_path):
 
 
 def test_force_replaces_what_decode_zoo_made_and_keeps_the_card(made, tmp_path):
-    for mark, own in (("manifest.json", BUNDLE_FILES), ("features.json", FEATURE_FILES)):
-        assert {mark, *files._OWN_FILES[mark]} == set(own)
     (made / "CARD.md").write_text("by hand")
-    with atomic_dir(made, force=True) as temporary:
+    with atomic_dir(made, FEATURE_FOLDER) as temporary:
         (temporary / "new").write_text("1")
     assert names(made) == ["CARD.md", "new"]
     assert (made / "CARD.md").read_text() == "by hand"
@@ -123,14 +120,14 @@ def test_force_replaces_what_decode_zoo_made_and_keeps_the_card(made, tmp_path):
         ("set", False, r"not empty[\s\S]*--force"),
         ("set/features.json", True, "not a folder"),
         ("a/b", True, "no folder"),
-        ("other", True, "not made by decode-zoo"),
+        ("other", True, "not what this command makes"),
     ],
 )
 def test_a_place_that_cannot_become_the_folder_is_refused(made, tmp_path, path, force, words):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/features.json").write_text('{"manifest_version": 3}')
     with pytest.raises(UsageError, match=words):
-        atomic_dir(tmp_path / path, force).__enter__()
+        atomic_dir(tmp_path / path, FEATURE_FOLDER if force else None).__enter__()
     assert names(tmp_path) == ["other", "set"]
 
 
@@ -147,7 +144,7 @@ def test_force_deletes_nothing_that_decode_zoo_did_not_make(made, tmp_path, fore
         come()
     with (  # noqa: PT012
         pytest.raises(UsageError, match="holds more than decode-zoo made") as error,
-        atomic_dir(made, force=True) as temporary,
+        atomic_dir(made, FEATURE_FOLDER) as temporary,
     ):
         (temporary / "a").write_text("1")
         assert meanwhile
@@ -161,6 +158,7 @@ def test_force_deletes_nothing_that_decode_zoo_did_not_make(made, tmp_path, fore
 KILLED = """
 import os, signal, sys
 from decode_zoo.core.files import atomic_dir
+from decode_zoo.features.featureset import FEATURE_FOLDER
 rename, left = os.rename, [int(sys.argv[2])]
 def die(source, destination):
     rename(source, destination)
@@ -168,7 +166,7 @@ def die(source, destination):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
 os.rename = die
-with atomic_dir(sys.argv[1], force=True) as new:
+with atomic_dir(sys.argv[1], FEATURE_FOLDER) as new:
     (new / "features.json").write_text("{}")
 """
 
@@ -181,7 +179,7 @@ def test_a_kill_while_a_folder_is_replaced_loses_nothing_and_is_told(made, tmp_p
     assert done.returncode == -signal.SIGKILL
     assert made.exists() == (renames == 2)
     with pytest.raises(UsageError, match="left the former folder at") as error:
-        atomic_dir(made, force=True).__enter__()
+        atomic_dir(made, FEATURE_FOLDER).__enter__()
     assert names(tmp_path / ".set.decode-zoo-replaced") == sorted(FILES)
     if renames == 1:  # the remedy is a command that does it
         command = (error.value.remedy or "").partition(": ")[2]
@@ -200,7 +198,7 @@ def test_a_failing_folder_leaves_the_old_one(made, tmp_path, monkeypatch, step):
         rename(source, destination)
 
     monkeypatch.setattr(os, "rename", fail_second)
-    with pytest.raises(PermissionError), atomic_dir(made, force=True) as temporary:  # noqa: PT012
+    with pytest.raises(PermissionError), atomic_dir(made, FEATURE_FOLDER) as temporary:  # noqa: PT012
         (temporary / "a").write_text("1")
         if step == "block":
             raise PermissionError("no")

@@ -209,10 +209,10 @@ def test_a_bundle_is_whole_and_its_implementations_agree(bundle):
     assert max(parity[k] for k in ("keras_onnx", "keras_numpy", "onnx_numpy")) <= 1e-5
     assert parity["full_pooled_keras_float32"] <= 1e-4
     assert parity["full_pooled_numpy_float64"] <= 1e-10
-    log = model.manifest.training["repeats"]
+    log = model.manifest.training.repeats
     assert [repeat["seed"] for repeat in log] == [1, 2]
     best = min(log, key=lambda repeat: repeat["validation_loss"])
-    assert model.manifest.training["best_seed"] == best["seed"]
+    assert model.manifest.training.best_seed == best["seed"]
     assert best["history"]["val_loss"][best["best_epoch"] - 1] == best["validation_loss"]
     assert set(model.manifest.metrics) == {"validation", "test"}
     again = dz.load(folder)
@@ -275,7 +275,7 @@ def test_training_repeats_exactly(bundle, dataset):
     from decode_zoo.training.fit import fit_repeats
 
     (repeat,) = fit_repeats(dataset, SMALL, FitConfig(seeds=(1,), max_epochs=4))
-    log = bundle[1].manifest.training["repeats"][0]
+    log = bundle[1].manifest.training.repeats[0]
     assert repeat.history["val_loss"] == log["history"]["val_loss"]
 
 
@@ -341,9 +341,9 @@ def test_train_makes_what_is_published_as_it_is(training, made_zoo, tmp_path, ca
     lines = [line for line in told.splitlines() if " differ by " not in line]
     assert [line.partition(":")[0] for line in lines] == ["seed 1", "validation", "test"]
     manifest = dz.load(trained).manifest
-    assert (manifest.family, manifest.training["best_seed"]) == ("decode", 1)
+    assert (manifest.family, manifest.training.best_seed) == ("decode", 1)
     assert manifest.network == DecodeConfig(rna_channels=4, promoter_channels=4, dense_width=8)
-    assert manifest.training["fit"]["max_epochs"] == 1
+    assert manifest.training.fit["max_epochs"] == 1
     (tmp_path / "genes.txt").write_text("APP\n")
     _, out, _ = call("predict", "--model", trained, tmp_path / "genes.txt")
     assert out.splitlines()[0].split("\t")[-1] == MEDIAN
@@ -364,9 +364,9 @@ def test_train_makes_a_perceptron_if_no_family_is_named(train, call):
     model = dz.load(folder)
     manifest = model.manifest
     config = manifest.network
-    assert (manifest.family, manifest.training["mean_of_seeds"]) == ("perceptron", [1, 2])
+    assert (manifest.family, manifest.training.mean_of_seeds) == ("perceptron", (1, 2))
     assert (config.members, config.encoder_width, config.dense_width) == (2, 4, 8)
-    assert manifest.training["fit"]["epochs"] == 1
-    command = manifest.training["command"]
-    assert command[command.index("--repeats") :][: len(typed)] == typed
+    assert manifest.training.fit["epochs"] == 1
+    command = manifest.training.command
+    assert list(command[command.index("--repeats") :][: len(typed)]) == typed
     assert model.check_known_answers(model.backend("onnxruntime", "cpu")) <= 1e-4

@@ -26,9 +26,8 @@ from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genome import Genome
 from decode_zoo.features.sites import find_site_files
 from decode_zoo.networks.decode import DecodeConfig
-from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN, Split
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Split
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.pipeline import Description, train_bundle

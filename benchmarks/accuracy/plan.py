@@ -39,9 +39,9 @@ from decode_zoo.core.files import sha256_of
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.spec import Side
 from decode_zoo.networks.decode import DecodeConfig
-from decode_zoo.networks.manifest import MEDIAN
+from decode_zoo.networks.manifest import MEDIAN, Split
 from decode_zoo.networks.perceptron import PerceptronConfig
-from decode_zoo.training.dataset import Dataset, Split, make_dataset
+from decode_zoo.training.dataset import Dataset, make_dataset
 from decode_zoo.training.fit import FitConfig
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.zoo.model import Model
@@ -120,7 +120,7 @@ def plan_for_bundle(plan: Plan, model: Model, seeds: Sequence[int]) -> Plan:
         If it was trained on other data, or is no perceptron.
     """
     manifest = model.manifest
-    trained_on = {manifest.features["sha256"], *manifest.training["data"].values()}
+    trained_on = {manifest.features["sha256"], *manifest.training.data.values()}
     if not set(plan.data.values()) <= trained_on:
         raise UsageError(
             f"{manifest.id} was trained on another feature set or expression matrix.",

@@ -504,7 +504,7 @@ def _absent(store: Store) -> dict[str, int]:
 
 def _lacking(store: Store) -> bool:
     """Return whether some file that a prediction needs is not here."""
-    from decode_zoo.zoo.store import needed_to_predict
+    from decode_zoo.zoo.model import needed_to_predict
 
     artifacts = store.registry.artifacts.values()
     return any(not store.has(a.id, name) for a in artifacts for name in needed_to_predict(a))

@@ -97,8 +97,8 @@ def train(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.core.text import check_versioned
+    from decode_zoo.networks.manifest import Split
     from decode_zoo.training import import_keras
-    from decode_zoo.training.dataset import Split
     from decode_zoo.training.pipeline import Description, train_bundle
     from decode_zoo.training.settings import read_settings
 
@@ -387,10 +387,11 @@ def ablation(
     import decode_zoo as dz
     from decode_zoo.core.files import sha256_of
     from decode_zoo.core.provenance import plain
+    from decode_zoo.networks.manifest import Split
     from decode_zoo.studies.ablation import ablate
     from decode_zoo.training import import_keras
     from decode_zoo.training.checkpoints import Checkpoints
-    from decode_zoo.training.dataset import Split, make_dataset
+    from decode_zoo.training.dataset import make_dataset
     from decode_zoo.training.finetune import base_network, finetune_network
     from decode_zoo.training.pipeline import fit_network
     from decode_zoo.training.settings import read_finetune, read_settings

@@ -38,7 +38,7 @@ def _size(artifact: Artifact) -> str:
 
 
 def _place(store: Store, artifact: Artifact) -> str:
-    from decode_zoo.zoo.store import needed_to_predict
+    from decode_zoo.zoo.model import needed_to_predict
 
     here = {name for name in artifact.files if store.has(artifact.id, name)}
     if len(here) == len(artifact.files):

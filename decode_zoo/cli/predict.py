@@ -306,12 +306,12 @@ def evaluate(
     import decode_zoo as dz
     from decode_zoo.cohort.samples import read_person_codes
     from decode_zoo.core.files import atomic_dir
-    from decode_zoo.pages.folders import fill_evaluation
+    from decode_zoo.pages.folders import EVALUATION_FOLDER, fill_evaluation
     from decode_zoo.studies.evaluation import donor_concordance
 
     if (against is None) != (against_expression is None):
         raise UsageError("--against and --against-expression go together.")
-    with atomic_dir(output, force) as folder:
+    with atomic_dir(output, EVALUATION_FOLDER if force else None) as folder:
         known = None if donors is None else _read_donors(donors)
         named = {} if codes is None else read_person_codes(codes)
         model = dz.load(model_id)
@@ -369,7 +369,7 @@ def evaluated(
     )
     if genes is None:
         names = held_out_genes(model)
-        chroms = model.manifest.training.get("selection", {}).get("test", ())
+        chroms = model.manifest.tested_chromosomes
         listed = ", ".join(f"chr{name}" for name in chroms)
         chosen = f"on {listed}" if chroms else "held out of training"
     else:

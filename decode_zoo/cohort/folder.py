@@ -9,12 +9,14 @@ from typing import Any
 
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.core.errors import InputError
+from decode_zoo.core.files import FolderKind
 from decode_zoo.core.provenance import plain
 from decode_zoo.core.tables import write_file
 
-__all__ = ["EXPRESSION", "PERSONS", "expression_of", "fill_cohort"]
+__all__ = ["COHORT_FOLDER", "EXPRESSION", "PERSONS", "expression_of", "fill_cohort"]
 
 EXPRESSION, PERSONS = "expression.tsv.gz", "persons.tsv"
+COHORT_FOLDER = FolderKind(("record.json", EXPRESSION, PERSONS, "quality.html"))
 FORMAT_VERSION = 1
 
 

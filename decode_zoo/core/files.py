@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.schema import parse_json
@@ -61,30 +61,15 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 
-# A folder is replaced only if it is whole what decode-zoo made: a description that says so, and
-# nothing but the files that belong to it.
-_OWN_FILES = {
-    "features.json": {"pooled.npz", "sites.npz"},
-    "manifest.json": {"weights.npz", "model.onnx"},
-    "record.json": {"expression.tsv.gz", "persons.tsv", "quality.html"},
-    "summary.json": {
-        "outputs.tsv",
-        "genes.tsv",
-        "matrix.tsv.gz",
-        "evaluation.html",
-        "expression.tsv",
-        "predicted.tsv",
-        "regulators.tsv",
-        "traits.html",
-        "volcanoes.svg",
-        "concordance.svg",
-        "regulators.svg",
-        "heatmap.svg",
-    },
-}
-# Written by hand, for publishing: it goes over into the new folder.
-_CARD = "CARD.md"
 _MAX_DESCRIPTION = 128 << 20
+
+
+class FolderKind(NamedTuple):
+    """A kind of folder that decode-zoo makes, and may replace if nothing else is in it."""
+
+    files: tuple[str, ...]  # the first describes the folder, with its format_version
+    kept: tuple[str, ...] = ()  # written by hand: they go over into the new folder
+
 
 # -- reading ---------------------------------------------------------------------------------------
 
@@ -270,18 +255,17 @@ def atomic_path(path: FilePath) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_dir(path: FilePath, force: bool = False) -> Iterator[Path]:
+def atomic_dir(path: FilePath, replaces: FolderKind | None = None) -> Iterator[Path]:
     """Give an empty temporary folder, which becomes `path` if the block succeeds.
 
-    `path` may be an empty folder. With `force` it may be one that decode-zoo made, with nothing
-    else in it; its card (CARD.md), which people write, goes over into the new one. UsageError is
-    raised, before and after the block, if `path` may not be replaced, or if a run that was killed
-    while it replaced `path` has left the former folder beside it.
+    `path` may be an empty folder, or one of the kind that it `replaces`. UsageError is raised,
+    before and after the block, if `path` may not be replaced, or if a run that was killed while it
+    replaced `path` has left the former folder beside it.
     """
     target = Path(os.path.realpath(path))
     check_folder(target.parent, path)
     aside = target.with_name(f".{target.name}.decode-zoo-replaced")
-    _check_replaceable(target, aside, path, force)
+    _check_replaceable(target, aside, path, replaces)
     temporary = _sibling(target)
     temporary.mkdir()
     moved = False
@@ -290,10 +274,11 @@ def atomic_dir(path: FilePath, force: bool = False) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
-        _check_replaceable(target, aside, path, force)
-        if (target / _CARD).exists() and not (temporary / _CARD).exists():
-            shutil.copyfile(target / _CARD, temporary / _CARD)
-            _sync(temporary / _CARD)
+        _check_replaceable(target, aside, path, replaces)
+        for name in replaces.kept if replaces else ():
+            if (target / name).exists() and not (temporary / name).exists():
+                shutil.copyfile(target / name, temporary / name)
+                _sync(temporary / name)
         if target.exists():
             os.rename(target, aside)
             moved = True
@@ -363,7 +348,9 @@ def discard_stdout() -> None:
         os.close(null)
 
 
-def _check_replaceable(target: Path, aside: Path, path: FilePath, force: bool) -> None:
+def _check_replaceable(
+    target: Path, aside: Path, path: FilePath, replaces: FolderKind | None
+) -> None:
     """Refuse a target that may not be replaced, or that a killed run has moved aside."""
     name = os.fspath(path)
     if os.path.lexists(aside):
@@ -379,18 +366,21 @@ def _check_replaceable(target: Path, aside: Path, path: FilePath, force: bool) -
     if not target.is_dir():
         raise UsageError(f"{name} exists and is not a folder.", remedy="Choose another name.")
     entries = entries_of(target)
-    if entries and not force:
+    if not entries:
+        return
+    if replaces is None:
         raise UsageError(
             f"The folder {name} exists and is not empty.",
             remedy="Choose another name, or replace it with --force where the command has that.",
         )
-    description = next((own for own in _OWN_FILES if _is_ours(target / own)), None)
-    own = {description, *_OWN_FILES[description], _CARD} if description else set()
+    own = {*replaces.files, *replaces.kept} if _is_ours(target / replaces.files[0]) else set()
     foreign = [e.name for e in entries if e.name not in own or e.is_dir(follow_symlinks=False)]
     if foreign:
         listed = ", ".join(map(repr, foreign[:5])) + (", …" if len(foreign) > 5 else "")
         found = (
-            f"holds more than decode-zoo made: {listed}" if own else "was not made by decode-zoo"
+            f"holds more than decode-zoo made: {listed}"
+            if own
+            else "is not what this command makes"
         )
         raise UsageError(
             f"The folder {name} {found}; --force does not replace it.",

@@ -19,7 +19,7 @@ from decode_zoo.core.files import atomic_dir
 from decode_zoo.core.system import allowed_cores
 from decode_zoo.features.annotation import Annotation
 from decode_zoo.features.bins import Pieces, Regions, clip_sites, promoter_regions, rna_regions
-from decode_zoo.features.featureset import FeatureSet, Rows
+from decode_zoo.features.featureset import FEATURE_FOLDER, FeatureSet, Rows
 from decode_zoo.features.genesets import TargetFile, read_targets
 from decode_zoo.features.genome import Genome
 from decode_zoo.features.pooling import SitePieces
@@ -101,7 +101,7 @@ def build_features(
         rows, codes = rows[there], codes[there]
         return tracks, Pieces(rows, codes, first[rows], last[rows])
 
-    with atomic_dir(folder, force) as temporary:
+    with atomic_dir(folder, FEATURE_FOLDER if force else None) as temporary:
         tracks: dict[Side, tuple[Track, ...]] = {}
         pieces: dict[Side, SitePieces] = {}
         for side in SIDES:
@@ -240,7 +240,7 @@ def merge_features(
         ):
             parts.append(Pieces(part.rows(), part.tracks + shift, part.starts, part.ends))
         pieces[side] = _group_by_row(parts, len(base))
-    with atomic_dir(folder, force) as temporary:
+    with atomic_dir(folder, FEATURE_FOLDER if force else None) as temporary:
         merged = replace(
             base,
             side_tracks=tracks,

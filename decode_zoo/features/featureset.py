@@ -43,7 +43,7 @@ from decode_zoo.core.arrays import (
     write_arrays,
 )
 from decode_zoo.core.errors import ArtifactError, InputError, UsageError, VerificationError
-from decode_zoo.core.files import read_at_most, sha256_of
+from decode_zoo.core.files import FolderKind, read_at_most, sha256_of
 from decode_zoo.core.schema import from_plain, parse_json
 from decode_zoo.core.text import track_fault
 from decode_zoo.features.bins import covered_bases
@@ -51,13 +51,18 @@ from decode_zoo.features.genes import GeneIndex
 from decode_zoo.features.pooling import PooledRows, SitePieces, take_columns, total_bases
 from decode_zoo.features.spec import LONGEST, SIDES, Binning, Side, Track
 
-__all__ = ["FeatureSet", "Rows"]
+__all__ = ["CARD", "FEATURE_FOLDER", "POSITIONS", "FeatureSet", "Rows"]
 
 FORMAT_VERSION = 1
 # The published one has 5 MB.
 MAX_HEADER_BYTES = 128 << 20
 # Positions are stored in 32 bits.
 _LONGEST = 1 << 32
+# Of an artifact, written by hand.
+CARD = "CARD.md"
+POSITIONS = "sites.npz"  # not needed to predict
+FEATURE_FOLDER = FolderKind(("features.json", "pooled.npz", POSITIONS), (CARD,))
+
 # Leading bins that pooled.npz keeps one by one, beside the totals: what the published network
 # needs (its RNA kernels span three bins, its promoter kernels one).
 HEAD_BINS: Mapping[Side, int] = {"promoter": 0, "rna": 2}

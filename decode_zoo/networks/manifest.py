@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from decode_zoo.core.errors import InputError, VerificationError
-from decode_zoo.core.files import read_at_most, sha256_of
+from decode_zoo.core.files import FolderKind, read_at_most, sha256_of
 from decode_zoo.core.provenance import plain
 from decode_zoo.core.schema import from_plain, parse_json
 from decode_zoo.core.text import check_id, output_fault, track_fault
+from decode_zoo.features.featureset import CARD, FeatureSet
 from decode_zoo.features.spec import LONGEST, SIDES, Binning, Side, Track
 from decode_zoo.networks.families import FAMILIES, Config
 
@@ -31,17 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLE_FILES",
+    "BUNDLE_FOLDER",
     "MAX_MANIFEST_BYTES",
     "MEDIAN",
     "FrozenInputs",
     "KnownAnswers",
     "Manifest",
     "Output",
+    "Split",
     "fingerprint_of",
 ]
 
 FORMAT_VERSION = 1
 BUNDLE_FILES = ("manifest.json", "weights.npz", "model.onnx")
+BUNDLE_FOLDER = FolderKind(BUNDLE_FILES, (CARD,))
 
 _RHO = ("fold_change_spearman", "median_spearman")
 # The published one has 0.4 MB.
@@ -72,6 +76,19 @@ def _wrong_names(what: str, names: Iterable[str], fault: Callable[[str], str | N
 
 
 @dataclass(frozen=True)
+class Output:
+    """One prediction column: a tissue's fold change, the median, or a score, all else of a gene.
+
+    The network's own output times `scale` is in `unit` (``log2 fold change``, ``log2 TPM``, …).
+    """
+
+    name: str
+    unit: str
+    kind: Literal["fold_change", "median", "score"]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class FrozenInputs:
     """What one side of the network takes; attributes refer to a reference without any site."""
 
@@ -90,6 +107,44 @@ class KnownAnswers:
     values: tuple[tuple[float, ...], ...]  # genes × outputs, in the outputs' units
 
 
+@dataclass(frozen=True)
+class Split:
+    """Which tracks and genes to use, and for what."""
+
+    kinds: tuple[str, ...] | None = None  # classes of tracks; all if not given
+    excluded_sources: tuple[str, ...] = ()  # sources of tracks not to use
+    min_genes: int = 30  # tracks annotated in fewer training genes are dropped
+    test: tuple[str, ...] = ("1",)  # chromosomes to test on
+    absent: tuple[str, ...] = ()  # chromosomes to leave out altogether
+    validation_fraction: float = 0.1  # of the genes that are neither
+    split_seed: int = 0  # of the random choice of validation genes
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model was trained, as far as its bundle tells; what it does not tell is None."""
+
+    data: Mapping[str, str] | None = None  # sha256 of each file of expression
+    selection: Split | None = None
+    fit: Mapping[str, Any] | None = None  # settings
+    genes: Mapping[str, int] | None = None  # in each part of the split
+    validation_genes: tuple[str, ...] | None = None
+    test_genes: tuple[str, ...] | None = None  # if genes were split one by one
+    best_seed: int | None = None  # of one network among several
+    mean_of_seeds: tuple[int, ...] | None = None  # of an ensemble
+    base: Mapping[str, str] | None = None  # id and manifest_sha256 of what was fine-tuned
+    membership: Mapping[str, Any] | str | None = None  # whether persons can be told from others
+    persons: Mapping[str, int] | None = None
+    repeats: tuple[Mapping[str, Any], ...] | None = None  # a log of each network
+    versions: Mapping[str, str] | None = None
+    commit: str | None = None
+    command: tuple[str, ...] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
 @dataclass(frozen=True, repr=False)
 class Manifest:
     """Description of a model bundle."""
@@ -103,7 +158,7 @@ class Manifest:
     outputs: tuple[Output, ...]
     pooling: str  # "exact" where position sums give the same as full matrices, or "none"
     features: Mapping[str, str]  # id and sha256 (of features.json) of what it was trained on
-    training: Mapping[str, Any]  # data with sha256, split, seeds, versions, command, repeats
+    training: Training
     metrics: Mapping[str, Mapping[str, Any]]  # by part of the split
     # Largest differences between implementations at export, in an output's standard deviations.
     parity: Mapping[str, float]
@@ -118,6 +173,7 @@ class Manifest:
         content = {
             "format_version": FORMAT_VERSION,
             **asdict(self),
+            "training": self.training.record(),
             "fingerprint": self.fingerprint,
         }
         return json.dumps(plain(content), ensure_ascii=False, indent=1) + "\n"
@@ -142,16 +198,21 @@ class Manifest:
             {side: [track.name for track in self.inputs[side].tracks] for side in SIDES},
         )
 
+    @property
+    def tested_chromosomes(self) -> tuple[str, ...]:
+        """Chromosomes that the model was tested on; none if it does not tell, or has none."""
+        return self.training.selection.test if self.training.selection else ()
+
     def tested_rows(self, features: FeatureSet) -> npt.NDArray[np.int64] | None:
         """Return the rows that the model was tested on, by chromosome or gene by gene, in order.
 
         None if the manifest does not tell.
         """
-        selection, rows = self.training.get("selection"), features.rows
+        rows = features.rows
         # A split that is not by chromosome names its genes.
         for names, told in (
-            (rows.chroms, selection.get("test") if isinstance(selection, Mapping) else None),
-            (rows.gene_ids, self.training.get("test_genes")),
+            (rows.chroms, self.tested_chromosomes),
+            (rows.gene_ids, self.training.test_genes),
         ):
             if told:
                 return np.flatnonzero(np.isin(names, list(told))).astype(np.int64)
@@ -237,6 +298,10 @@ class Manifest:
             content["network"] = from_plain(
                 FAMILIES[family].config, content.get("network"), "network"
             )
+            training = content.get("training")
+            split = training.get("selection") if isinstance(training, dict) else None
+            if isinstance(split, dict) and len(split) < len(fields(Split)):
+                raise ValueError("training.selection: it lacks a key")  # no default is true of it
             manifest = from_plain(cls, content)
         except (ValueError, InputError) as error:
             raise VerificationError(f"{path} is not a bundle's manifest ({error}).") from error
@@ -258,16 +323,3 @@ class Manifest:
                     f"expected sha256 {sha256}, got {found}."
                 )
         return manifest
-
-
-@dataclass(frozen=True)
-class Output:
-    """One prediction column: a tissue's fold change, the median, or a score, all else of a gene.
-
-    The network's own output times `scale` is in `unit` (``log2 fold change``, ``log2 TPM``, …).
-    """
-
-    name: str
-    unit: str
-    kind: Literal["fold_change", "median", "score"]
-    scale: float = 1.0

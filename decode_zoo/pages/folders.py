@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from decode_zoo.cohort.folder import fill_cohort
+from decode_zoo.cohort.folder import COHORT_FOLDER, fill_cohort
 from decode_zoo.cohort.preparation import Cohort
 from decode_zoo.cohort.quality import Quality, measure_quality
-from decode_zoo.core.files import atomic_dir, sha256_of
+from decode_zoo.core.files import FolderKind, atomic_dir, sha256_of
 from decode_zoo.core.provenance import plain, provenance
 from decode_zoo.core.system import check_packages
 from decode_zoo.core.tables import write_file
@@ -24,9 +24,19 @@ from decode_zoo.studies.evaluation import DonorConcordance, Evaluation
 from decode_zoo.studies.result import Format, StudyResult
 from decode_zoo.zoo.model import Model
 
-__all__ = ["check_extras", "fill_evaluation", "fill_study", "write_cohort", "write_study"]
+__all__ = [
+    "EVALUATION_FOLDER",
+    "check_extras",
+    "fill_evaluation",
+    "fill_study",
+    "write_cohort",
+    "write_study",
+]
 
 FORMAT_VERSION = 1
+EVALUATION_FOLDER = FolderKind(
+    ("summary.json", "outputs.tsv", "genes.tsv", "matrix.tsv.gz", "evaluation.html")
+)
 _TOP = 20  # rows of a table on the page of a study of traits
 _HEADS = ("Expression", "Prediction", "Regulators")  # of these tables
 
@@ -147,7 +157,7 @@ def write_cohort(
     force: bool = False,
 ) -> Quality:
     """Write a cohort made of the `inputs`, all or nothing, and return what its page shows."""
-    with atomic_dir(folder, force) as made:
+    with atomic_dir(folder, COHORT_FOLDER if force else None) as made:
         quality = measure_quality(cohort, features)
         record = provenance(
             command,

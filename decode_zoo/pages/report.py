@@ -170,7 +170,6 @@ def render(
     """Return the page, with the sections and pictures of studies (`read_section`)."""
     data, numbers = _data(content)
     bound, manifest = content.explainer.bound, content.explainer.manifest
-    trained_on = manifest.training.get("data")
     return html.render(
         "report.html.j2",
         provenance,
@@ -179,7 +178,7 @@ def render(
         manifest=manifest,
         # A bundle from elsewhere need not say how it was trained, nor how good it is.
         test=manifest.metrics.get("test", {}),
-        trained_on=trained_on if isinstance(trained_on, dict) else {},
+        trained_on=manifest.training.data or {},
         n_rows=len(content.queries),
         n_genes=len(content.prediction),
         statuses=Counter(status.partition(":")[0] for status in content.table["status"]),

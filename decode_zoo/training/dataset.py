@@ -16,12 +16,11 @@ from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genome import canonical_name
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.inputs import BoundFeatures, align_tracks
-from decode_zoo.networks.manifest import Output
+from decode_zoo.networks.manifest import Output, Split
 
 __all__ = [
     "PARTS",
     "Dataset",
-    "Split",
     "SplitRows",
     "known_genes",
     "make_dataset",
@@ -33,19 +32,6 @@ __all__ = [
 PARTS = ("training", "validation", "test")
 
 _CHROMOSOME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]*")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which tracks and genes to use, and for what."""
-
-    kinds: tuple[str, ...] | None = None  # classes of tracks; all if not given
-    excluded_sources: tuple[str, ...] = ()  # sources of tracks not to use
-    min_genes: int = 30  # tracks annotated in fewer training genes are dropped
-    test: tuple[str, ...] = ("1",)  # chromosomes to test on
-    absent: tuple[str, ...] = ()  # chromosomes to leave out altogether
-    validation_fraction: float = 0.1  # of the genes that are neither
-    split_seed: int = 0  # of the random choice of validation genes
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def write_card(bundle: Path, former: Path, *, personal: bool = False) -> None:
 
 
 def _known_of_membership(manifest: Manifest) -> str:
-    found = manifest.training.get("membership")
+    found = manifest.training.membership
     if not isinstance(found, Mapping):
         return "Whether those it was fitted to can be told from others was not measured."
     (seen, *_), (other, *_) = found["trained_genes"], found["other_genes"]

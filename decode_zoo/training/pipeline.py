@@ -23,11 +23,19 @@ from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.backends import NumpyBackend
 from decode_zoo.networks.decode import DecodeConfig, DecodeNetwork
 from decode_zoo.networks.families import Config, Network, family_of
-from decode_zoo.networks.manifest import FrozenInputs, KnownAnswers, Manifest, fingerprint_of
+from decode_zoo.networks.manifest import (
+    BUNDLE_FOLDER,
+    FrozenInputs,
+    KnownAnswers,
+    Manifest,
+    Split,
+    Training,
+    fingerprint_of,
+)
 from decode_zoo.networks.metrics import score, summarise
 from decode_zoo.networks.perceptron import PerceptronConfig
 from decode_zoo.training import import_converters, import_keras
-from decode_zoo.training.dataset import PARTS, Dataset, Split, make_dataset
+from decode_zoo.training.dataset import PARTS, Dataset, make_dataset
 from decode_zoo.training.export import TOLERANCE, check_parity, export_onnx
 from decode_zoo.training.finetune import FinetuneFit
 from decode_zoo.training.fit import FitConfig, Repeat, fit_repeats
@@ -148,7 +156,7 @@ def train_bundle(
     import_keras()
     import_converters()
     config, fit, path = network or DecodeConfig(), fit or FitConfig(), Path(folder)
-    with atomic_dir(folder, force) as temporary:
+    with atomic_dir(folder, BUNDLE_FOLDER if force else None) as temporary:
         dataset = make_dataset(features, targets, config.kernels, selection)
         fitted = fit_network(dataset, config, fit)
         write_bundle(temporary, dataset, fitted, description, tolerance=tolerance)
@@ -179,21 +187,21 @@ def write_bundle(
     }
     write_arrays(folder / "weights.npz", network.weights)
     export_onnx(network, folder / "model.onnx", metadata)
-    gene_ids, split = dataset.targets.gene_ids, dataset.split
-    # Chromosomes tell which genes were tested, unless genes were split one by one.
-    named = ("validation",) if dataset.selection.test else ("validation", "test")
-    training = {
-        "data": dict(description.data),
-        "selection": asdict(dataset.selection),
-        "fit": asdict(fitted.fit),
-        "genes": {part: len(getattr(split, part)) for part in PARTS},
-        **{f"{part}_genes": sorted(gene_ids[i] for i in getattr(split, part)) for part in named},
+    split, ids = dataset.split, np.array(dataset.targets.gene_ids, object)
+    training = Training(
+        data=dict(description.data),
+        selection=dataset.selection,
+        fit=asdict(fitted.fit),
+        genes={part: len(getattr(split, part)) for part in PARTS},
+        validation_genes=tuple(sorted(ids[split.validation])),
+        # Chromosomes tell which genes were tested, unless genes were split one by one.
+        test_genes=None if dataset.selection.test else tuple(sorted(ids[split.test])),
         **fitted.kept,
-        "repeats": [repeat.log() for repeat in fitted.repeats],
-        "versions": training_versions(),
-        "commit": description.commit,
-        "command": list(description.command),
-    }
+        repeats=tuple(repeat.log() for repeat in fitted.repeats),
+        versions=training_versions(),
+        commit=description.commit,
+        command=tuple(description.command),
+    )
     manifest = Manifest(
         id=description.id,
         title=description.title,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import secrets
@@ -22,12 +23,12 @@ from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.core.files import atomic_dir, atomic_path, check_files, sha256_of
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.inputs import align_tracks
-from decode_zoo.networks.manifest import Manifest
+from decode_zoo.networks.manifest import BUNDLE_FOLDER, Manifest, Split
 from decode_zoo.networks.metrics import auroc, score
 from decode_zoo.networks.perceptron import PerceptronNetwork
 from decode_zoo.training import import_converters, import_keras
 from decode_zoo.training.checkpoints import Checkpoints
-from decode_zoo.training.dataset import PARTS, Dataset, Split, SplitRows, known_genes, split_genes
+from decode_zoo.training.dataset import PARTS, Dataset, SplitRows, known_genes, split_genes
 from decode_zoo.training.finetune import FinetuneFit, base_network, finetune_network
 from decode_zoo.training.members import PerceptronFit
 from decode_zoo.training.model_card import write_card
@@ -54,10 +55,8 @@ __all__ = [
 _FEWEST_VALIDATION = 20
 # Persons that a check of membership holds out.
 _HELD_OUT, _FEWEST_HELD_OUT = 0.2, 4
-# Models of before manifests had their validation genes; all were trained on the same file.
-_FIRST_DATA = "gtex_tissue_log2tpm.tsv.gz"
-_FIRST_SHA256 = "fb782512132b0b3e144f8d03f7f27c3af30df0a5249d802e7c74d8b78ee081bb"
-_FIRST_GENES = "assets/gtex-tissue-validation.txt"
+# Validation genes by the sha256 of their data, for models of before manifests had them.
+_VALIDATION = "assets/validation-genes.json"
 
 # What a search tries.
 _SEARCHED = ("frozen_layers", "learning_rate", "weight_decay", "encoder_dropout", "dense_dropout")
@@ -104,20 +103,21 @@ def cohort_dataset(
     by its chromosomes to test on, and by its own genes for validation.
     """
     manifest, features = base.manifest, base.features
-    own = manifest.training["selection"]
+    if (own := manifest.training.selection) is None:
+        raise InputError(f"model {base.id} does not say how its genes were split")
     targets, rows = known_genes(features, targets)
     if split is None:
-        if not own["test"]:
+        if not own.test:
             raise UsageError(
                 f"The genes of {base.id} were split one by one, so that its split says nothing of "
                 "the genes of a cohort: all would be trained on.",
                 remedy="Give a split of your own with --split.",
             )
         selection = Split(
-            test=tuple(own["test"]),
-            absent=tuple(own["absent"]),
-            split_seed=own["split_seed"],
-            validation_fraction=own["validation_fraction"],
+            test=own.test,
+            absent=own.absent,
+            split_seed=own.split_seed,
+            validation_fraction=own.validation_fraction,
         )
         parts = split_genes(features, targets, rows, selection)
         if validation := _validation_genes(manifest):
@@ -138,7 +138,7 @@ def cohort_dataset(
             raise InputError(
                 "the split leaves no gene for training that has expression and features"
             )
-        selection = Split(test=(), split_seed=own["split_seed"], validation_fraction=0.0)
+        selection = Split(test=(), split_seed=own.split_seed, validation_fraction=0.0)
     if (count := len(parts.validation)) < _FEWEST_VALIDATION:
         raise InputError(
             f"{count} genes are left for validation; it takes {_FEWEST_VALIDATION} to "
@@ -160,11 +160,12 @@ def _validation_genes(manifest: Manifest) -> frozenset[str] | None:
     Encoders remember what they were trained on: on other genes than these, validation would praise
     the base.
     """
-    if genes := manifest.training.get("validation_genes"):
+    if genes := manifest.training.validation_genes:
         return frozenset(genes)
-    if manifest.training.get("data", {}).get(_FIRST_DATA) == _FIRST_SHA256:
-        text = resources.files("decode_zoo.training").joinpath(_FIRST_GENES).read_text("utf-8")
-        return frozenset(text.split())
+    known = json.loads(resources.files("decode_zoo.training").joinpath(_VALIDATION).read_bytes())
+    for sha256 in (manifest.training.data or {}).values():
+        if sha256 in known:
+            return frozenset(known[sha256])
     return None
 
 
@@ -200,7 +201,7 @@ def finetune_bundle(
     codes, unfinished = path.with_name(f"{path.name}.codes.tsv"), unfinished_folder(path)
     if transfer.anonymise:
         check_files(codes, [codes], force)
-    with atomic_dir(path, force) as temporary:
+    with atomic_dir(path, BUNDLE_FOLDER if force else None) as temporary:
         dataset = cohort_dataset(base, targets, split)
         origin = {"id": base.id, "manifest_sha256": sha256_of(base.locate("manifest.json"))}
         settings = {

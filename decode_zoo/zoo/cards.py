@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from decode_zoo.core.errors import InputError
 from decode_zoo.core.text import megabytes
-from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.featureset import CARD, FeatureSet
 from decode_zoo.features.sites import describe_tracks
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.manifest import Manifest
@@ -20,7 +20,6 @@ from decode_zoo.zoo.artifact import Artifact, FileEntry
 
 __all__ = ["BEGIN", "CARD", "END", "feature_facts", "model_facts", "with_facts"]
 
-CARD = "CARD.md"
 BEGIN, END = "<!-- facts: generated -->", "<!-- end of facts -->"
 _BLOCK = re.compile(r"(<!-- facts:[^\n]*-->)(.*?)(<!-- end of facts -->)", re.DOTALL)
 
@@ -32,12 +31,14 @@ def model_facts(manifest: Manifest, files: Mapping[str, FileEntry]) -> str:
     """
     log = manifest.training
     try:
+        if log.genes is None or (log.mean_of_seeds is None and log.best_seed is None):
+            raise KeyError("training")
         kept = (
-            f"mean of the seeds {', '.join(map(str, log['mean_of_seeds']))}"
-            if "mean_of_seeds" in log
-            else f"best of {len(log['repeats'])} repeats by validation (seed {log['best_seed']})"
+            f"best of {len(log.repeats or ())} repeats by validation (seed {log.best_seed})"
+            if log.mean_of_seeds is None
+            else f"mean of the seeds {', '.join(map(str, log.mean_of_seeds))}"
         )
-        training = f"{log['genes']['training']} genes; {kept}"
+        training = f"{log.genes['training']} genes; {kept}"
         scores = [
             f"| {_parts(manifest).get(part, part)} | {values['n_genes']} | "
             + " | ".join(_rho(rho) for rho in manifest.spearman(part))
@@ -147,18 +148,17 @@ def _rho(rho: float) -> str:
 
 def _base(manifest: Manifest) -> dict[str, object]:
     """Return what a fine-tuned model goes back to."""
-    base = manifest.training.get("base")
-    if not isinstance(base, Mapping):
+    base = manifest.training.base
+    if base is None:
         return {}
     return {"Fine-tuned from": f"`{base['id']}` (manifest {str(base['manifest_sha256'])[:12]}…)"}
 
 
 def _parts(manifest: Manifest) -> dict[str, str]:
     """Return the names of the parts of the split."""
-    test = manifest.training.get("selection", {}).get("test", [])
-    chroms = ", ".join(f"chr{chrom}" for chrom in test)
+    chroms = ", ".join(f"chr{chrom}" for chrom in manifest.tested_chromosomes)
     return {
-        "validation": "validation" if "base" in manifest.training else "validation (random 10%)",
+        "validation": "validation" if manifest.training.base else "validation (random 10%)",
         "test": f"test ({chroms})" if chroms else "test",
     }
 

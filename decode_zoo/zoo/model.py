@@ -22,7 +22,7 @@ from decode_zoo.core.errors import (
     VerificationError,
 )
 from decode_zoo.core.files import sha256_of
-from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.featureset import CARD, POSITIONS, FeatureSet
 from decode_zoo.features.genes import GeneMatch
 from decode_zoo.networks.backends import (
     Backend,
@@ -42,13 +42,14 @@ from decode_zoo.networks.forward import (
 )
 from decode_zoo.networks.inputs import BoundFeatures, align_tracks
 from decode_zoo.networks.manifest import BUNDLE_FILES, Manifest
+from decode_zoo.zoo.artifact import Artifact
 from decode_zoo.zoo.store import Store
 
 if TYPE_CHECKING:
     from decode_zoo.attribution.explainer import Explainer
     from decode_zoo.attribution.scores import Attribution, By
 
-__all__ = ["FoundRows", "Model", "is_folder", "load", "load_features"]
+__all__ = ["FoundRows", "Model", "is_folder", "load", "load_features", "needed_to_predict"]
 
 
 class FoundRows(NamedTuple):
@@ -509,6 +510,11 @@ def _in_folder(folder: Path, name: str) -> Path:
             remedy=f"A bundle has {', '.join(BUNDLE_FILES)}.",
         )
     return path
+
+
+def needed_to_predict(artifact: Artifact) -> list[str]:
+    """Name the files of an artifact that predictions need; not its card nor positions of sites."""
+    return [name for name in artifact.files if name not in (CARD, POSITIONS)]
 
 
 def load_features(features: str | os.PathLike[str], *, store: Store | None = None) -> FeatureSet:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError, VerificationError
 from decode_zoo.core.files import atomic_dir, check_folder, entries_of
 from decode_zoo.core.text import check_versioned
-from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.featureset import FEATURE_FOLDER, FeatureSet
 from decode_zoo.features.pooling import total_bases
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.manifest import BUNDLE_FILES, Manifest
@@ -34,7 +34,6 @@ from decode_zoo.zoo.store import Store
 
 __all__ = ["CARD", "Publication", "inspect", "lay_out", "model_artifact", "zoo_registry"]
 
-FEATURE_FILES = ("features.json", "pooled.npz", "sites.npz")
 _PATIENCE = 10.0  # seconds
 _LOCK = ".decode-zoo-publish.lock"
 # What `files` stages files and folders under.
@@ -89,7 +88,7 @@ def inspect(folder: Path, store: Store, prose: Mapping[str, str] | None = None) 
                 "A feature set does not say under what licence it is.",
                 remedy="Give --title, --license and --citation.",
             )
-        _check_files(folder, files, FEATURE_FILES)
+        _check_files(folder, files, FEATURE_FOLDER.files)
         return _inspect_features(folder, files, prose)
     raise InputError(
         "holds neither a model (manifest.json) nor a feature set (features.json)", path=folder

@@ -39,14 +39,11 @@ __all__ = [
     "builtin_registry_path",
     "bundled_root",
     "cache_root",
-    "needed_to_predict",
     "unwritable",
 ]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FRESH = 2_000_000_000  # ns
-# Read by people, and where single sites lie: predictions need neither.
-_BESIDES = ("CARD.md", "sites.npz")
 _ANEW = "it is fetched again when it is needed"
 _IMPORT = "bring it from where there is a network: decode-zoo cache import DIR"
 _RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
@@ -105,11 +102,6 @@ def _homeless() -> ArtifactError:
         f"There is no folder to keep fetched files in: {why}.",
         remedy="Name a folder in DECODE_ZOO_CACHE.",
     )
-
-
-def needed_to_predict(artifact: Artifact) -> list[str]:
-    """Name the files of an artifact that predictions need; not its card nor positions of sites."""
-    return [name for name in artifact.files if name not in _BESIDES]
 
 
 @dataclass(frozen=True)
