@@ -31,6 +31,7 @@ from benchmarks.regulator_figures import (
     save,
 )
 from benchmarks.regulator_page import FOLDER, PAGE, page_tables, with_tables
+from benchmarks.regulator_profiles import OwnExpression, Profiles, organ_of
 from conversion.gtex_tissue_decode_v1 import SELECTION
 from decode_zoo.attribution.scores import Summary
 from decode_zoo.training.fit import FitConfig
@@ -45,10 +46,6 @@ LEAST_BOUND = 10
 CLASSES = ("TF", "RBP", "miRNA")
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-# GTEx samples these organs in several places that are nearly copies of each other; every other
-# tissue counts as an organ of its own.
-ORGANS = ("Adipose", "Artery", "Brain", "Cervix", "Heart", "Skin")
 
 BLOOD = ("Whole_Blood", "Spleen", "Cells_EBV_transformed_lymphocytes")
 CELLS = ("Cells_EBV_transformed_lymphocytes", "Cells_Transformed_fibroblasts")
@@ -166,55 +163,6 @@ ALIASES = {"SIN3AK20": "SIN3A", "KIAA2018": "USF3"}
 
 
 # -- scores ----------------------------------------------------------------------------------
-
-
-def organ_of(tissue: str) -> str:
-    """Organ that a tissue counts as."""
-    first = tissue.partition("_")[0]
-    return first if first in ORGANS else tissue
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """Scores of regulators by tissue, over some genes.
-
-    Attributes
-    ----------
-    tissues : tuple of str
-    regulators : DataFrame
-        ``class`` and ``regulator`` of the r regulators, no masks.
-    summary : Summary
-        Of those regulators.
-    """
-
-    tissues: tuple[str, ...]
-    regulators: pd.DataFrame
-    summary: Summary
-
-    def where(self, kind: str) -> IntArray:
-        """Regulators of a class."""
-        return np.flatnonzero(self.regulators["class"] == kind)
-
-    @property
-    def mean(self) -> FloatArray:
-        """Mean score over all genes, shape (r, n_tissues)."""
-        return self.summary.total / self.summary.n_genes
-
-    @property
-    def mean_bound(self) -> FloatArray:
-        """Mean score over bound genes, shape (r, n_tissues); zero if there are none."""
-        return self.summary.total / np.maximum(self.summary.present, 1)[:, None]
-
-    @property
-    def mean_abs(self) -> FloatArray:
-        """Mean absolute score over all genes, shape (r, n_tissues)."""
-        return self.summary.absolute / self.summary.n_genes
-
-    def organs(self) -> tuple[list[str], FloatArray]:
-        """Names of organs, and the matrix that averages tissues, shape (n_tissues, n_organs)."""
-        names = list(dict.fromkeys(map(organ_of, self.tissues)))
-        matrix = np.array([[organ_of(t) == name for name in names] for t in self.tissues], float)
-        return names, matrix / matrix.sum(axis=0)
 
 
 def score_genes(model: Model, tissues: tuple[str, ...], rows: IntArray) -> Profiles:
@@ -458,25 +406,6 @@ def p_of_rho(rho: FloatArray, n: int) -> FloatArray:
 def count_significant(rho: FloatArray, n: int) -> int:
     """Number significant at 5% after Benjamini and Hochberg."""
     return int((stats.false_discovery_control(p_of_rho(rho, n)) <= LEVEL).sum())
-
-
-@dataclass(frozen=True)
-class OwnExpression:
-    """Attributions of regulators against their own expression, for one class.
-
-    Attributes
-    ----------
-    table : DataFrame
-        Lines of own_expression.tsv.
-    control : dict
-        Line of own_expression_controls.tsv.
-    permuted : dict of str to ndarray
-        Rhos under each control.
-    """
-
-    table: pd.DataFrame
-    control: dict[str, object]
-    permuted: dict[str, FloatArray]
 
 
 def correlate(

@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,10 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-if TYPE_CHECKING:
-    from benchmarks.regulator_biology import OwnExpression, Profiles
+from benchmarks.regulator_profiles import OwnExpression, Profiles
 
-# Okabe and Ito's colours, the classes as in decode_zoo.pages.plots.
+# Okabe and Ito's colours, the classes as in decode_zoo.pages.charts.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 COLOURS = {"TF": BLUE, "RBP": ORANGE, "miRNA": GREEN}
 
