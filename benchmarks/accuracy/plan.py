@@ -128,19 +128,14 @@ def plan_for_bundle(plan: Plan, model: Model, seeds: Sequence[int]) -> Plan:
         )
     if not isinstance(manifest.network, PerceptronConfig):
         raise UsageError(f"{manifest.id} is of the family {manifest.family}, not a perceptron.")
-    selection, fit = (_tuples(manifest.training[name]) for name in ("selection", "fit"))
+    fit = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest.training.fit.items()}
     return replace(
         plan,
         model=model,
-        selection=Split(**selection),
+        selection=manifest.training.selection,
         config=manifest.network,
         fit=PerceptronFit(**{**fit, "seeds": tuple(seeds)}),
     )
-
-
-def _tuples(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the lists of JSON back into tuples."""
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
 
 
 @dataclass(frozen=True)
