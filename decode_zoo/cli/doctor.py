@@ -221,7 +221,7 @@ def _onnxruntime() -> Iterator[Check]:
         yield _check(name, found, facts, advice=f"For speed: {fresh}")
     else:
         try:
-            # As `runtime.import_onnxruntime`, which needs packages that may be missing.
+            # As `backends.import_onnxruntime`, which needs packages that may be missing.
             os.environ["ORT_DISABLE_TELEMETRY"] = "1"
             with silence_stderr():
                 module = importlib.import_module(name)

@@ -51,7 +51,7 @@ def predict_rows(
 
 
 def _filled_up(values: SingleArray) -> SingleArray:
-    """Add empty rows up to the size of a block (see `runtime`)."""
+    """Add empty rows up to the size of a block (see `backends`)."""
     lacking = BLOCK - len(values)
     return np.pad(values, ((0, lacking), (0, 0), (0, 0))) if lacking else values
 

@@ -83,7 +83,7 @@ class Standardisation:
 class Member:
     """One of the networks whose mean is the prediction, in float64.
 
-    The first layer sees the encoders' channels in the order of `network.BRANCHES`, a ReLU stands
+    The first layer sees the encoders' channels in the order of `decode.BRANCHES`, a ReLU stands
     before each of the others, the last gives the outputs in their units.
     """
 

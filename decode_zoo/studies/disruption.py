@@ -1,7 +1,7 @@
 """In-silico binding-site disruption: what predictions change by if one bin's sites are gone.
 
 Source: Tasaki et al. 2020, Methods, 'In silico binding-site disruption'; here each bin is taken
-away by itself, exactly (`pair.disrupt_pair` has the paper's random removals).
+away by itself, exactly (`pairs.disrupt_pair` has the paper's random removals).
 """
 
 from __future__ import annotations

@@ -246,8 +246,8 @@ class Scope:
 class EnrichmentStudy:
     """What the regulators that a model uses most have in common.
 
-    Tables are as the functions of `comparison` give them, with ``classes`` (and ``library``) in
-    front. `members` has, for each ranking, list → rows that are on it, and all that could be.
+    Tables are as the functions of `regulator_ranking` give them, with ``classes`` (and ``library``)
+    in front. `members` has, for each ranking, list → rows that are on it, and all that could be.
     """
 
     rankings: tuple[Ranking, ...]

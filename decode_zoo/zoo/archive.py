@@ -1,4 +1,4 @@
-"""A parcel: a folder that carries artifacts to a site without network, laid out as a mirror."""
+"""Folders that carry artifacts to a site without network, laid out as a mirror."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class Model:
     def backend(self, backend: BackendName = "auto", device: Device = "auto") -> Backend:
         """Open (once) the back end that runs this model.
 
-        Raises what `runtime.open_backend` raises, and VerificationError if the graph is damaged or
+        Raises what `backends.open_backend` raises, and VerificationError if the graph is damaged or
         not the network of the manifest and weights.
         """
         key = (backend, device)

@@ -1,6 +1,6 @@
 """The registry: which models and feature sets are published, where, and their hashes.
 
-One registry comes with the package; users may have others beside it (see `registries`). Names,
+One registry comes with the package; users may have others beside it (see `remote`). Names,
 hashes and mirrors are checked when the objects are made, references when a registry is whole.
 """
 

@@ -134,7 +134,7 @@ class Store:
         """Make the store of this installation and environment.
 
         `DECODE_ZOO_MIRRORS` names mirrors that come before the registry's own, separated by commas
-        or white space; `DECODE_ZOO_REGISTRY` registries of the user's own (see `registries`).
+        or white space; `DECODE_ZOO_REGISTRY` registries of the user's own (see `remote`).
         `DECODE_ZOO_OFFLINE` forbids the network unless it is empty, 0, false, no or off.
 
         Raises
