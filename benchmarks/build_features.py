@@ -27,9 +27,10 @@ import click
 import numpy as np
 
 from decode_zoo.features.annotation import Annotation, override_tss, read_gtf, read_tss_bed
-from decode_zoo.features.bins import clip_sites, covered_bases, promoter_regions, rna_regions
+from decode_zoo.features.bins import clip_sites, promoter_regions, rna_regions
 from decode_zoo.features.building import build_features
 from decode_zoo.features.genome import Genome
+from decode_zoo.features.intervals import covered_bases
 from decode_zoo.features.sites import SiteFile, find_site_files, read_sites
 from decode_zoo.features.spec import Side
 

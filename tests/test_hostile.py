@@ -24,7 +24,7 @@ import pytest
 import decode_zoo as dz
 from decode_zoo.cli import _run
 from decode_zoo.core import files
-from decode_zoo.core.arrays import read_arrays, stored_csr, write_arrays
+from decode_zoo.core.arrays import read_arrays, stored_rows, write_arrays
 from decode_zoo.core.errors import InputError, UsageError, VerificationError
 from decode_zoo.features.featureset import FeatureSet
 from decode_zoo.features.genes import read_gene_list
@@ -375,7 +375,7 @@ U32 = np.uint32
 def test_sparse_columns_that_would_reach_elsewhere_in_memory_are_refused(counts, tracks, bases):
     arrays = {"x_counts": counts, "x_tracks": tracks, "x_bases": bases}
     with pytest.raises(InputError, match="a feature set's array"):
-        stored_csr(arrays, "x", (3, 2))
+        stored_rows(arrays, "x", (3, 2))
 
 
 # -- descriptions in JSON ------------------------------------------------------------------------

@@ -9,15 +9,18 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from decode_zoo.core.errors import InputError
 from decode_zoo.core.files import check_expansion, open_input
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 # A sparse matrix is stored as entries a row, their columns, and their values.
 CSR_PARTS = ("counts", "tracks", "bases")
@@ -53,10 +56,78 @@ def store_csr(arrays: dict[str, npt.NDArray[Any]], name: str, matrix: sparse.csr
     arrays[f"{name}_bases"] = compact(matrix.data)
 
 
-def stored_csr(
+@dataclass(frozen=True, eq=False)
+class SparseRows:
+    """A sparse matrix by rows: row i owns entries ``indptr[i]:indptr[i + 1]``.
+
+    SciPy's matrices would do, but importing them takes as long as all else in a short call.
+    """
+
+    indptr: IntArray
+    columns: npt.NDArray[np.integer]  # ascending within a row
+    values: npt.NDArray[Any]
+    n_columns: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.indptr) - 1
+
+    def rows(self) -> IntArray:
+        """Return the row of each entry."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
+
+    def take(self, rows: IntArray) -> SparseRows:
+        """Return some rows, in their order."""
+        starts = self.indptr[rows]
+        counts = self.indptr[rows + 1] - starts
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
+        return replace(
+            self, indptr=indptr, columns=self.columns[entries], values=self.values[entries]
+        )
+
+    def choose(self, columns: IntArray) -> SparseRows:
+        """Choose columns; one past the last stands for an empty column."""
+        n = columns.size
+        if n == self.n_columns and (columns == np.arange(n)).all():
+            return self
+        place = np.full(self.n_columns + 1, -1)
+        place[columns] = np.arange(n)
+        place[-1] = -1
+        found, rows = place[self.columns], self.rows()
+        kept = np.flatnonzero(found >= 0)
+        # Sums over entries must not depend on the order of the columns.
+        kept = kept[np.lexsort((found[kept], rows[kept]))]
+        counts = np.bincount(rows[kept], minlength=len(self))
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        return SparseRows(indptr, found[kept], self.values[kept], n)
+
+    def less(self, other: SparseRows) -> SparseRows:
+        """Subtract a matrix whose entries are all among these; drop what becomes zero."""
+        mine, theirs = (m.rows() * self.n_columns + m.columns for m in (self, other))
+        place = np.minimum(np.searchsorted(mine, theirs), max(len(mine) - 1, 0))
+        if not np.array_equal(mine[place], theirs):
+            raise InputError("a feature set's arrays have leading bins without their totals")
+        values = self.values.astype(np.int64)
+        values[place] -= other.values
+        kept = np.flatnonzero(values)
+        counts = np.bincount(self.rows()[kept], minlength=len(self))
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        return SparseRows(indptr, self.columns[kept], values[kept], self.n_columns)
+
+    def matrix(self) -> sparse.csr_array:
+        """Return SciPy's matrix of int32, shape (n_rows, n_columns)."""
+        from scipy import sparse
+
+        parts = self.values, self.columns, self.indptr
+        data, columns, indptr = (part.astype(np.int32) for part in parts)
+        return sparse.csr_array((data, columns, indptr), shape=(len(self), self.n_columns))
+
+
+def stored_rows(
     arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]
-) -> sparse.csr_array:
-    """Return the matrix of int32 that `store_csr` put among `arrays`, if it has this shape."""
+) -> SparseRows:
+    """Return the matrix that `store_csr` put among `arrays`, if it has this shape."""
     counts, tracks, bases = (_column(arrays, f"{name}_{part}") for part in CSR_PARTS)
     if not (
         counts.shape == shape[:1]
@@ -67,8 +138,8 @@ def stored_csr(
         raise InputError(
             f"a feature set's arrays '{name}' do not fit its {shape[0]} rows and {shape[1]} tracks"
         )
-    indptr = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int32)
-    return sparse.csr_array((bases.astype(np.int32), tracks.astype(np.int32), indptr), shape=shape)
+    indptr = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    return SparseRows(indptr, tracks, bases, shape[1])
 
 
 def checked_counts(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> IntArray:

@@ -14,17 +14,10 @@ import numpy as np
 from decode_zoo.core.arrays import BoolArray, IntArray
 from decode_zoo.features.annotation import Annotation
 from decode_zoo.features.genome import Genome
-from decode_zoo.features.intervals import merge, overlap_pairs, ranges
+from decode_zoo.features.intervals import merge, overlap_pairs
 from decode_zoo.features.sites import Sites
 
-__all__ = [
-    "Pieces",
-    "Regions",
-    "clip_sites",
-    "covered_bases",
-    "promoter_regions",
-    "rna_regions",
-]
+__all__ = ["Pieces", "Regions", "clip_sites", "promoter_regions", "rna_regions"]
 
 
 @dataclass(frozen=True)
@@ -147,20 +140,3 @@ def clip_sites(
     key = starts // stretch
     row, track = np.divmod(key, max(len(sites.tracks), 1))
     return Pieces(row, track, starts - key * stretch, ends - key * stretch)
-
-
-def covered_bases(
-    starts: IntArray, ends: IntArray, width: int
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Spread local intervals, half-open and not empty, over bins of some width.
-
-    Returns (interval, bin, bases) with an entry for each interval and bin that share bases.
-    """
-    first, last = starts // width, (ends - 1) // width
-    counts = last - first + 1
-    interval = np.repeat(np.arange(starts.size, dtype=np.int64), counts)
-    bins = ranges(first, counts)
-    bases = np.minimum(ends[interval], (bins + 1) * width) - np.maximum(
-        starts[interval], bins * width
-    )
-    return interval, bins, bases

@@ -20,36 +20,39 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
 from decode_zoo.core.arrays import (
     CSR_PARTS,
     IntArray,
     SingleArray,
+    SparseRows,
     checked_counts,
     compact,
     read_arrays,
     store_csr,
-    stored_csr,
+    stored_rows,
     write_arrays,
 )
 from decode_zoo.core.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.core.files import FolderKind, read_at_most, sha256_of
 from decode_zoo.core.schema import from_plain, parse_json
 from decode_zoo.core.text import track_fault
-from decode_zoo.features.bins import covered_bases
 from decode_zoo.features.genes import GeneIndex
-from decode_zoo.features.pooling import PooledRows, SitePieces, take_columns, total_bases
+from decode_zoo.features.intervals import covered_bases
+from decode_zoo.features.pooling import PooledRows, SitePieces, total_bases
 from decode_zoo.features.spec import LONGEST, SIDES, Binning, Side, Track
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 __all__ = ["CARD", "FEATURE_FOLDER", "POSITIONS", "FeatureSet", "Rows"]
 
@@ -477,29 +480,44 @@ class FeatureSet:
         bases.
         """
         if (_checked(side), kernel) not in self._sums:
-            shape = (len(self), len(self.side_tracks[side]))
-            if kernel - 1 <= HEAD_BINS[side]:
-                total = stored_csr(self._pooled, f"{side}_total", shape)
-                heads = [
-                    stored_csr(self._pooled, f"{side}_head{k}", shape) for k in range(kernel - 1)
-                ]
-            else:
-                pieces, width = self.pieces(side), self.layout.bin
-                total = total_bases(pieces, shape[1])
-                heads = [
-                    total_bases(pieces, shape[1], k * width, (k + 1) * width)
-                    for k in range(kernel - 1)
-                ]
-            sums = [total]
-            for head in heads:
-                rest = sparse.csr_array(sums[-1] - head)
-                rest.eliminate_zeros()
-                sums.append(rest)
-            self._sums[side, kernel] = sums
+            self._sums[side, kernel] = [sums.matrix() for sums in self._summed(side, kernel)]
         return self._sums[side, kernel]
 
     @cached_property
     def _sums(self) -> dict[tuple[Side, int], list[sparse.csr_array]]:
+        return {}
+
+    def _summed(
+        self, side: Side, kernel: int, rows: IntArray | None = None
+    ) -> Iterator[SparseRows]:
+        """Yield the position sums of some rows, or of all (see `sums`)."""
+        total, *heads = self._parts(_checked(side), kernel)
+        rest = total if rows is None else total.take(rows)
+        yield rest
+        for head in heads:
+            rest = rest.less(head if rows is None else head.take(rows))
+            yield rest
+
+    def _parts(self, side: Side, kernel: int) -> list[SparseRows]:
+        """Return the bases of all bins of each row, and of its leading bins one by one."""
+        if (side, kernel) not in self._stored:
+            shape = (len(self), len(self.side_tracks[side]))
+            if kernel - 1 <= HEAD_BINS[side]:
+                names = ["total", *(f"head{k}" for k in range(kernel - 1))]
+                parts = [stored_rows(self._pooled, f"{side}_{name}", shape) for name in names]
+            else:
+                pieces, width = self.pieces(side), self.layout.bin
+                edges = [(0, None), *((k * width, (k + 1) * width) for k in range(kernel - 1))]
+                found = [total_bases(pieces, shape[1], *edge) for edge in edges]
+                parts = [
+                    SparseRows(m.indptr.astype(np.int64), m.indices, m.data, shape[1])
+                    for m in found
+                ]
+            self._stored[side, kernel] = parts
+        return self._stored[side, kernel]
+
+    @cached_property
+    def _stored(self) -> dict[tuple[Side, int], list[SparseRows]]:
         return {}
 
     def pooled(
@@ -543,10 +561,10 @@ class FeatureSet:
         self, rows: IntArray, side: Side, kernel: int, columns: IntArray | None = None
     ) -> PooledRows:
         """Return position sums of some rows, sparse; `columns` as for `matrix`."""
-        sums = (matrix[rows].astype(np.float32) for matrix in self.sums(side, kernel))
+        sums = self._summed(side, kernel, rows)
         return PooledRows(
             self.mask_sums(side, kernel)[rows],
-            tuple(part if columns is None else take_columns(part, columns) for part in sums),
+            tuple(part if columns is None else part.choose(columns) for part in sums),
         )
 
     def columns(self, side: Side, tracks: Sequence[str]) -> IntArray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from decode_zoo.core.arrays import IntArray
 
-__all__ = ["merge", "overlap_pairs", "ranges"]
+__all__ = ["covered_bases", "merge", "overlap_pairs", "ranges"]
 
 
 def ranges(starts: IntArray, counts: IntArray) -> IntArray:
@@ -54,3 +54,20 @@ def overlap_pairs(
     # Empty intervals share no base although they may lie inside a region.
     true = (region_ends[region] > starts[interval]) & (ends[interval] > starts[interval])
     return interval[true], region[true]
+
+
+def covered_bases(
+    starts: IntArray, ends: IntArray, width: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Spread local intervals, half-open and not empty, over bins of some width.
+
+    Returns (interval, bin, bases) with an entry for each interval and bin that share bases.
+    """
+    first, last = starts // width, (ends - 1) // width
+    counts = last - first + 1
+    interval = np.repeat(np.arange(starts.size, dtype=np.int64), counts)
+    bins = ranges(first, counts)
+    bases = np.minimum(ends[interval], (bins + 1) * width) - np.maximum(
+        starts[interval], bins * width
+    )
+    return interval, bins, bases

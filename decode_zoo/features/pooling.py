@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
-from decode_zoo.core.arrays import IntArray, SingleArray
+from decode_zoo.core.arrays import IntArray, SingleArray, SparseRows
 from decode_zoo.features.intervals import ranges
 
-__all__ = ["PooledRows", "SitePieces", "take_columns", "total_bases"]
+if TYPE_CHECKING:
+    from scipy import sparse
+
+__all__ = ["PooledRows", "SitePieces", "total_bases"]
 
 
 @dataclass(frozen=True)
@@ -45,31 +48,23 @@ class SitePieces:
 class PooledRows:
     """Position sums of some rows of one side in bases, kept sparse until they are needed.
 
-    `masks` are the sums of the mask channel, shape (n, kernel); `sums` those of the tracks, one
-    matrix of shape (n, n_tracks) a position (`FeatureSet.sums`).
+    `masks` are the sums of the mask channel, shape (n, kernel); `sums` those of the tracks, n rows
+    a position (`FeatureSet.sums`).
     """
 
     masks: IntArray
-    sums: tuple[sparse.csr_array, ...]
+    sums: tuple[SparseRows, ...]
 
     def dense(self, start: int = 0, stop: int | None = None) -> SingleArray:
         """Return rows ``start:stop`` as a network eats them, shape (n, kernel, 1 + n_tracks)."""
         masks = self.masks[start:stop]
-        out = np.empty((*masks.shape, 1 + self.sums[0].shape[1]), np.float32)
+        out = np.zeros((*masks.shape, 1 + self.sums[0].n_columns), np.float32)
         out[:, :, 0] = masks
-        for k, matrix in enumerate(self.sums):
-            out[:, k, 1:] = matrix[start:stop].toarray()
+        rows = np.arange(len(self.masks))[start:stop]
+        for k, sums in enumerate(self.sums):
+            part = sums.take(rows)
+            out[part.rows(), k, 1 + part.columns.astype(np.int64)] = part.values
         return out
-
-
-def take_columns(matrix: sparse.csr_array, columns: IntArray) -> sparse.csr_array:
-    """Choose columns of a matrix; one past the last stands for an empty column."""
-    if columns.max(initial=-1) >= matrix.shape[1]:
-        empty = sparse.csr_array((matrix.shape[0], 1), dtype=matrix.dtype)
-        matrix = sparse.csr_array(sparse.hstack([matrix, empty], format="csr"))
-    chosen = matrix[:, columns]
-    chosen.sort_indices()  # sums over entries must not depend on the order of the tracks
-    return chosen
 
 
 def total_bases(
@@ -79,6 +74,8 @@ def total_bases(
 
     Only the local bases from `first` to before `last` count.
     """
+    from scipy import sparse
+
     ends = pieces.ends if last is None else np.minimum(pieces.ends, last)
     bases = ends - np.maximum(pieces.starts, first)
     inside = bases > 0

@@ -124,10 +124,10 @@ class BoundFeatures:
             masks = pooled[side].masks
             row, k = np.nonzero(masks)
             parts.append((row, np.full_like(row, channel), k, masks[row, k]))
-            for number, matrix in enumerate(pooled[side].sums):
-                found = matrix.tocoo()
-                places = np.full(found.nnz, number)
-                parts.append((found.row, 1 + channel + found.col, places, found.data))
+            for number, found in enumerate(pooled[side].sums):
+                columns = 1 + channel + found.columns.astype(np.int64)
+                places = np.full(columns.size, number)
+                parts.append((found.rows(), columns, places, found.values.astype(np.float32)))
         return SparseInputs.gather(rows.size, parts)
 
     def bin_cells(self, rows: IntArray) -> SparseInputs:

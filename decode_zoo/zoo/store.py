@@ -83,9 +83,9 @@ def cache_root() -> Path:
     with contextlib.suppress(RuntimeError):  # no home
         if named := os.environ.get("DECODE_ZOO_CACHE"):
             return Path(named).expanduser().absolute()
-        import pooch
+        import platformdirs
 
-        place = Path(pooch.os_cache("decode-zoo"))
+        place = Path(platformdirs.user_cache_dir("decode-zoo"))
         if place.is_absolute():  # not '~', which nobody could replace
             return place
     raise _homeless()
