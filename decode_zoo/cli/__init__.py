@@ -6,6 +6,7 @@ verbs are imported inside it (`decode_zoo.cli.group`).
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ class _Terminated(KeyboardInterrupt):
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented codes."""
+    # Imports and tables make objects by the hundred thousand, of which none is garbage yet.
+    gc.set_threshold(100_000, 50, 50)
     try:
         with _terminable():
             code = _run(sys.argv[1:])

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -189,6 +190,17 @@ class Verbs(click.Group):
     """A group of such commands."""
 
     command_class = Verb
+    homes: Mapping[str, str] = {}  # verb → module that declares it, imported when it is needed
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a verb."""
+        if name in self.homes:
+            import_module(f"decode_zoo.cli.{self.homes[name]}")
+        return super().get_command(ctx, name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all verbs."""
+        return sorted({*self.homes, *super().list_commands(ctx)})
 
 
 @click.group(
@@ -215,9 +227,12 @@ def cli(debug: bool) -> None:
     )
 
 
-@cli.group(cls=Verbs)
+@click.group(cls=Verbs)
 def study() -> None:
     """Ask models what regulators do: take their sites away, relate them to lists and to traits."""
+
+
+cli.add_command(study)
 
 
 def check_inputs_kept(*written: str | os.PathLike[str]) -> None:

@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,9 @@ __all__ = [
     "check_folder",
     "discard_stdout",
     "entries_of",
+    "hash_once",
     "kind_of",
+    "only_ours",
     "open_input",
     "open_plain",
     "read_at_most",
@@ -50,6 +53,10 @@ MAX_BYTES = 4 << 30
 MAX_RATIO = 250
 _FREE_BYTES = 256 << 20
 _BLOCK = 1 << 20
+_FRESH = 2_000_000_000  # ns
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+# What was hashed in this process, by device, inode, size, mtime and ctime.
+_hashed: dict[tuple[int, int, int, int, int], str] = {}
 
 # Pipes that whoever started this process holds open: <(command) of a shell, and standard input.
 _HELD_OPEN = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -220,7 +227,28 @@ def read_at_most(path: FilePath, limit: int) -> bytes:
 def sha256_of(path: FilePath) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
-        return sha256_of_stream(file)
+        return hash_once(file, os.fstat(file.fileno()).st_size)
+
+
+def hash_once(file: BinaryIO, size: int) -> str:
+    """Hash an open file, unless this process did so and the file was not touched since."""
+    status = os.fstat(file.fileno())
+    key = (status.st_dev, status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns)
+    if key not in _hashed or not stat.S_ISREG(status.st_mode):
+        sha256 = sha256_of_stream(file, size if stat.S_ISREG(status.st_mode) else None)
+        # Within one tick of the file system's clock a second change leaves no trace,
+        # so what was written just now is hashed again next time.
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH:
+            return sha256
+        _hashed[key] = sha256
+    return _hashed[key]
+
+
+def only_ours(status: os.stat_result) -> bool:
+    """Return whether only this user can have written a file, or into a folder."""
+    if not hasattr(os, "geteuid"):  # Windows, where the cache is in the user's profile
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
 
 
 def sha256_of_stream(file: BinaryIO, most: int | None = None) -> str:

@@ -106,6 +106,9 @@ class OnnxBackend:
         # system allow fewer cores than there are.
         options.intra_op_num_threads = allowed_cores()
         options.inter_op_num_threads = 1
+        # Threads that wait for work sleep instead of spinning: for a short list that is half of
+        # the processor time, for all genes nothing.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         providers: list[Any] = ["CPUExecutionProvider"]
         if device == "cuda":

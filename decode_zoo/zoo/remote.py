@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import stat
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from decode_zoo.core.errors import ArtifactError, DecodeZooError, InputError
-from decode_zoo.core.files import atomic_path, open_plain
+from decode_zoo.core.files import atomic_path, only_ours, open_plain
 from decode_zoo.core.schema import from_plain
 from decode_zoo.core.text import masked
 from decode_zoo.zoo.download import NoSourceError, Sink, first_of, local_path, make_folder, receive
@@ -39,7 +38,6 @@ __all__ = ["Copy", "join_registries", "kept_copy", "registry_places"]
 
 # Seconds. Younger copies are not refreshed: a loop over commands must not become one over requests.
 _FRESH = 300
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _WITHOUT = "unset DECODE_ZOO_REGISTRY to go on with the built-in zoo"
 
 _log = logging.getLogger(__name__)
@@ -222,21 +220,14 @@ def _tell_stale(copy: Copy, what: str) -> None:
         )
 
 
-def _is_own(status: os.stat_result) -> bool:
-    """Return whether only this user can have written a file, or into a folder."""
-    if not hasattr(os, "geteuid"):  # Windows, where the cache is in the user's profile
-        return True
-    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
-
-
 def _read_copy(path: Path, url: str) -> Copy | None:
     """Read what was kept of a registry; None if there is nothing, or nothing to be trusted."""
     try:
-        if not _is_own(os.lstat(path.parent)):
+        if not only_ours(os.lstat(path.parent)):
             return None
         with open_plain(path) as file:
             status = os.fstat(file.fileno())
-            if not _is_own(status):
+            if not only_ours(status):
                 return None
             head, _, body = file.read().partition(b"\n")
         copy = from_plain(Copy, {**json.loads(body), "tried": status.st_mtime})
@@ -251,7 +242,7 @@ def _write_copy(path: Path, copy: Copy) -> None:
     with suppress(OSError):
         make_folder(path.parents[2], path.parent.parent.name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if not _is_own(os.lstat(path.parent)):
+        if not only_ours(os.lstat(path.parent)):
             _log.warning(
                 "No copy of the registry %s is kept: others may write to %s", copy.url, path.parent
             )

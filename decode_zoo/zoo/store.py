@@ -10,14 +10,12 @@ import contextlib
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from decode_zoo.core.errors import ArtifactError, VerificationError
-from decode_zoo.core.files import sha256_of_stream
+from decode_zoo.core.files import hash_once
 from decode_zoo.core.text import masked
 from decode_zoo.zoo.artifact import Artifact, FileEntry, difference
 from decode_zoo.zoo.download import (
@@ -43,13 +41,9 @@ __all__ = [
 ]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_FRESH = 2_000_000_000  # ns
 _ANEW = "it is fetched again when it is needed"
 _IMPORT = "bring it from where there is a network: decode-zoo cache import DIR"
 _RESTORE = "Restore it, or reinstall with: pip install --force-reinstall --no-deps decode-zoo"
-
-# What was hashed in this process, by device, inode, size, mtime and ctime.
-_hashed: dict[tuple[int, int, int, int, int], str] = {}
 
 
 def builtin_registry_path() -> Path:
@@ -393,21 +387,7 @@ def _verify(path: Path, entry: FileEntry, remedy: str) -> None:
 
 def _fault(path: Path, entry: FileEntry) -> str | None:
     """Return in words how a file here differs from what was published; None if it does not."""
-    return difference(path, entry, follow=True, digest=_hash_once)
-
-
-def _hash_once(file: BinaryIO, size: int) -> str:
-    """Hash a file unless this process did so and the file was not touched since."""
-    status = os.fstat(file.fileno())
-    key = (status.st_dev, status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns)
-    if key not in _hashed:
-        sha256 = sha256_of_stream(file, size)
-        # Within one tick of the file system's clock a second change leaves no trace,
-        # so what was written just now is hashed again next time.
-        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH:
-            return sha256
-        _hashed[key] = sha256
-    return _hashed[key]
+    return difference(path, entry, follow=True, digest=hash_once)
 
 
 def unwritable(path: Path, entry: FileEntry, error: OSError) -> ArtifactError | VerificationError:
