@@ -34,6 +34,7 @@ def main() -> NoReturn:
         terminated = isinstance(stop, _Terminated)
         sys.stderr.write("Terminated.\n" if terminated else "Interrupted.\n")
         code = TERMINATED if terminated else INTERRUPTED
+    gc.freeze()  # Python would look through all objects once more before it ends
     sys.exit(code)
 
 

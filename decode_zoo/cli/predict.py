@@ -83,9 +83,9 @@ def predict(
     write_table(
         table,
         output,
-        provenance=runner.record(
-            requested_model=model_id, genes=genes, **model.provenance(bound, used)
-        ),
+        provenance={}
+        if runner.is_stdout(output)
+        else runner.record(requested_model=model_id, genes=genes, **model.provenance(bound, used)),
         force=force,
         id_columns=list(table.columns[:3]),
         units={item.name: item.unit for item in model.manifest.outputs if item.name in table},
@@ -145,7 +145,7 @@ def explain(
 
     selection = writer.TopK(top, summary)
     writer.check_attributions(output, by, selection, force=force)
-    target = None if str(output) == "-" else output
+    target = None if runner.is_stdout(output) else output
     if target is not None:
         runner.check_inputs_kept(writer.totals_path(target))
     queries, against = runner.read_genes(genes, all_genes), runner.read_genes(background)

@@ -300,6 +300,11 @@ def load_own(source: str | None) -> FeatureSet | None:
     return dz.load_features(source) if source else None
 
 
+def is_stdout(output: Path | None) -> bool:
+    """Return whether an output is standard output, which has no provenance beside it."""
+    return output is None or str(output) == "-"
+
+
 def command_line() -> list[str]:
     """Return the words that this process was called with."""
     return ["decode-zoo", *sys.argv[1:]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import os
 import platform
@@ -51,6 +50,8 @@ def provenance_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _version(package: str) -> str | None:
+    import importlib.metadata  # which brings the readers of mail along
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -120,6 +121,8 @@ def from_plain(kind: type[T], value: object, where: str = "") -> T:
 def _items(kind: Any, value: dict[str, Any] | list[Any], where: str) -> Any:
     """Make a mapping or tuple that holds dataclasses."""
     inner = get_args(kind)
+    if (made := _at_once(kind, inner, value)) is not None:
+        return made
     if isinstance(value, dict) and issubclass(get_origin(kind) or kind, Mapping):
         return {
             from_plain(inner[0], key, where): from_plain(inner[1], item, _join(where, key))
@@ -128,6 +131,17 @@ def _items(kind: Any, value: dict[str, Any] | list[Any], where: str) -> Any:
     if isinstance(value, list) and get_origin(kind) is tuple:
         return tuple(from_plain(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     return msgspec.convert(value, kind)
+
+
+def _at_once(kind: Any, inner: tuple[Any, ...], value: object) -> Any:
+    """Make a tuple of many plain dataclasses in one go; None if that must be done one by one."""
+    if not (isinstance(value, list) and is_dataclass(inner[0]) and _is_flat(inner[0])):
+        return None
+    known = inner[0].__dataclass_fields__.keys()
+    if all(isinstance(item, dict) and item.keys() <= known for item in value):
+        with suppress(msgspec.ValidationError, DecodeZooError):  # one by one says where it is wrong
+            return msgspec.convert(value, kind)
+    return None
 
 
 def _join(where: str, key: str) -> str:

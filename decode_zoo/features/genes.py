@@ -111,7 +111,7 @@ class GeneIndex:
         biotypes: Sequence[str],
         aliases: Mapping[str, str] | None = None,
     ) -> None:
-        self.ids = [strip_version(name) for name in ids]
+        self.ids = [strip_version(name) if "." in name else name for name in ids]
         self.symbols, self.biotypes, self.aliases = symbols, biotypes, aliases or {}
         self._id_rows = {name: row for row, name in enumerate(self.ids)}
         if len(self._id_rows) < len(self.ids):
@@ -121,16 +121,18 @@ class GeneIndex:
             )
 
     @cached_property
-    def _symbol_rows(self) -> dict[str, int]:
-        rows: dict[str, int] = {}
+    def _symbol_rows(self) -> tuple[dict[str, int], dict[str, list[int]]]:
+        """Rows by symbol, the first of each, and the rows of symbols that several genes bear."""
+        numbers = range(len(self.symbols))
+        rows = dict(
+            zip(reversed(self.symbols), reversed(numbers), strict=True)
+        )  # the first of each
         shared: dict[str, list[int]] = {}
         for row, symbol in enumerate(self.symbols):
-            first = rows.setdefault(symbol, row)
-            if first != row and symbol:
-                shared.setdefault(symbol, [first]).append(row)
-        rows.update((symbol, self._pick(bearers)) for symbol, bearers in shared.items())
+            if symbol and rows[symbol] != row:
+                shared.setdefault(symbol, [rows[symbol]]).append(row)
         rows.pop("", None)
-        return rows
+        return rows, shared
 
     @cached_property
     def _alias_rows(self) -> dict[str, int]:
@@ -154,14 +156,12 @@ class GeneIndex:
 
     def _find(self, name: str) -> int | None:
         accession = strip_version(name)
-        for rows, key in (
-            (self._id_rows, accession),
-            (self._symbol_rows, name),
-            (self._alias_rows, accession),
-        ):
-            if key in rows:
-                return rows[key]
-        return None
+        if accession in self._id_rows:
+            return self._id_rows[accession]
+        rows, shared = self._symbol_rows
+        if name in shared:
+            return self._pick(shared[name])
+        return rows[name] if name in rows else self._alias_rows.get(accession)
 
     def resolve(self, queries: Sequence[str]) -> GeneMatch:
         """Find the gene that each query means: by id, else symbol, else alias.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from decode_zoo.core.arrays import FloatArray, IntArray, SingleArray
 from decode_zoo.core.errors import VerificationError
+from decode_zoo.core.system import one_core
 from decode_zoo.features.spec import Side
 from decode_zoo.networks.backends import BLOCK, Backend, NumpyBackend, OnnxBackend
 from decode_zoo.networks.families import Network
@@ -108,7 +109,8 @@ def check_agreement(backend: Backend, network: Network, manifest: Manifest) -> N
         genes = (random.standard_normal(shape) * size).astype(np.float32)
         bound = np.abs(genes) * (random.random(shape) < 0.02)
         block[side] = np.concatenate([genes, -genes, bound.astype(np.float32)])
-    found, expected = backend.run(block), network.forward(block)
+    with one_core():  # others would only wait, and that busily
+        found, expected = backend.run(block), network.forward(block)
     if found.shape == expected.shape:
         # In a small network terms may cancel, so that one gene alone does not tell how large
         # the rounded numbers were; the four of a size do, and the two with few sites.

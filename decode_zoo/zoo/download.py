@@ -15,7 +15,6 @@ import random
 import re
 import secrets
 import shutil
-import ssl
 import stat
 import threading
 import time
@@ -315,6 +314,8 @@ def receive(source: str, sink: Sink) -> None:
 
 def _reason_of(error: Exception) -> str:
     """Return why a request failed, without the layers that the libraries wrap around it."""
+    import ssl
+
     inner: Any = error
     while isinstance(
         deeper := getattr(inner, "reason", None) or next(iter(inner.args), None), Exception
