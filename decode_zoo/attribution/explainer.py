@@ -22,6 +22,7 @@ from decode_zoo.networks.families import Network
 from decode_zoo.networks.forward import predict_rows
 from decode_zoo.networks.inputs import BoundFeatures, SparseInputs
 from decode_zoo.networks.manifest import Manifest, Output
+from decode_zoo.networks.outputs import OutputChoice
 
 __all__ = ["Explainer"]
 
@@ -41,7 +42,7 @@ class Explainer:
     backend: Backend
     bound: BoundFeatures
     resolution: Level
-    chosen: IntArray  # numbers of the outputs
+    choice: OutputChoice
     rule: Rule
     references: tuple[SparseInputs, ...]
     positions: bool  # whether inputs are bins rather than position sums
@@ -51,7 +52,7 @@ class Explainer:
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The outputs that are explained."""
-        return tuple(self.manifest.outputs[i] for i in self.chosen)
+        return self.choice.outputs
 
     def description(self) -> dict[str, Any]:
         """Return all that scores depend on but the rows, for provenance."""
@@ -71,7 +72,7 @@ class Explainer:
         bound: BoundFeatures,
         *,
         by: By,
-        chosen: IntArray,
+        choice: OutputChoice,
         background: IntArray | None = None,
         origin: Callable[[], Mapping[str, Any]] = dict,
     ) -> Explainer:
@@ -82,7 +83,7 @@ class Explainer:
         """
         positions = by == "position" or manifest.pooling != "exact"
         with one_core():
-            rule = rule_for(network.select(chosen), positions=positions)
+            rule = rule_for(choice.network(network), positions=positions)
         if background is None:
             rows = np.zeros(0, np.int64)
             bases = {side: frozen.background for side, frozen in manifest.inputs.items()}
@@ -95,7 +96,7 @@ class Explainer:
             backend,
             bound,
             Level.make(manifest, by),
-            chosen,
+            choice,
             rule,
             tuple(cells.row(i) for i in range(len(cells))),
             positions,
@@ -109,7 +110,7 @@ class Explainer:
         Scores are independent, to the bit, of which other rows are asked for, and in what order.
         Raises VerificationError if scores or predictions are not finite.
         """
-        n_outputs, stride = self.chosen.size, self._stride
+        n_outputs, stride = len(self.choice), self._stride
         counts, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         scores, sums = [np.zeros((0, n_outputs), np.float32)], [np.zeros((0, n_outputs))]
         for block in share_out(self._scores, self._blocks(rows)):
@@ -119,7 +120,7 @@ class Explainer:
                 scores.append(block.values.astype(np.float32))
             sums.append(block.sums())
         label = np.concatenate(labels)
-        predicted = predict_rows(rows, self.bound, self.backend, self.manifest)[:, self.chosen]
+        predicted = self.choice.of(predict_rows(rows, self.bound, self.backend, self.manifest))
         with one_core():
             reference = self.rule.reference(self.references)
         parts: list[npt.NDArray[np.floating]] = [*scores, *sums, reference]
@@ -151,7 +152,7 @@ class Explainer:
 
         `progress` is told how many rows are done, and of how many.
         """
-        size = max(1, _SUMMED // (len(self.resolution.features) * self.chosen.size))
+        size = max(1, _SUMMED // (len(self.resolution.features) * len(self.choice)))
         total = None
         for start in range(0, rows.size, size):
             part = Summary.of(self.explain(rows[start : start + size]))

@@ -36,6 +36,7 @@ def _remark(listed: Any, known: FeatureSet, missing: Any, hint: str | None) -> N
 @runner.all_genes
 @runner.table
 @runner.outputs
+@runner.contrasts
 @runner.features
 @runner.fill_missing
 @choice("--device", "auto cpu cuda", "With cuda: all of it there, or an error.", "auto")
@@ -47,6 +48,7 @@ def predict(
     all_genes: bool,
     output: Path | None,
     outputs: list[str] | None,
+    contrasts: tuple[tuple[str, str], ...],
     features_source: str | None,
     fill_missing: bool,
     device: Device,
@@ -62,6 +64,7 @@ def predict(
     Examples:
       decode-zoo predict --model gtex-tissue-v1 genes.tsv -o predictions.tsv
       printf 'TP53\\nGATA1\\n' | decode-zoo predict --model gtex-tissue-v1 - --outputs Whole_Blood
+      decode-zoo predict --model gtex-tissue-v1 genes.tsv --contrast Liver,Lung
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.core.tables import check_output, write_table
@@ -75,6 +78,7 @@ def predict(
         queries,
         features=own,
         outputs=outputs,
+        contrasts=contrasts,
         fill_missing=fill_missing,
         backend=backend,
         device=device,
@@ -88,7 +92,7 @@ def predict(
         else runner.record(requested_model=model_id, genes=genes, **model.provenance(bound, used)),
         force=force,
         id_columns=list(table.columns[:3]),
-        units={item.name: item.unit for item in model.manifest.outputs if item.name in table},
+        units={item.name: item.unit for item in model.choose(outputs, contrasts).outputs},
     )
     note(f"{runner.statuses(table['status'])}, {used.name}")
     _remark(queries, bound.features, bound.missing, table.attrs["hint"])
@@ -100,6 +104,7 @@ def predict(
 @runner.all_genes
 @runner.table
 @runner.outputs
+@runner.contrasts
 @choice(
     "--by",
     "class regulator track position",
@@ -118,6 +123,7 @@ def explain(
     all_genes: bool,
     output: Path | None,
     outputs: list[str] | None,
+    contrasts: tuple[tuple[str, str], ...],
     by: By,
     top: int | None,
     summary: bool,
@@ -137,6 +143,7 @@ def explain(
     \b
     Examples:
       decode-zoo explain --model gtex-tissue-v1 genes.tsv --outputs Liver --top 10
+      decode-zoo explain --model gtex-tissue-v1 genes.tsv --contrast Liver,Lung --top 10
       decode-zoo explain --model gtex-tissue-v1 --all-genes --by track -o scores.parquet
       decode-zoo explain --model gtex-tissue-v1 genes.tsv --summary -o summary.tsv
     """  # noqa: D301
@@ -153,6 +160,7 @@ def explain(
     explainer = model.explainer(
         by=by,
         outputs=outputs,
+        contrasts=contrasts,
         background=against,
         features=runner.load_own(features_source),
         fill_missing=fill_missing,
@@ -201,6 +209,7 @@ def explain(
     metavar="DIR",
 )
 @runner.outputs
+@runner.contrasts
 @runner.background
 @runner.features
 @runner.fill_missing

@@ -131,6 +131,13 @@ model = option(
 genes = click.argument("genes", required=False, type=FILE)
 all_genes = flag("--all-genes", "Take every gene of the feature set.")
 outputs = option(NAMES, "--outputs", "Only these outputs, e.g. Liver,Whole_Blood.")
+contrasts = option(
+    TWO_NAMES,
+    "--contrast contrasts",
+    "Two outputs, e.g. Liver,Lung: the first less the second, the log2 fold change between them; "
+    "may be repeated. Without --outputs, nothing else is given.",
+    multiple=True,
+)
 background = option(
     FILE,
     "--background",

@@ -169,16 +169,24 @@ class TrainedNetwork:
     def _array(self, name: str) -> FloatArray:
         return self.weights[name].astype(np.float64)
 
-    def select(self: T, outputs: npt.NDArray[np.integer]) -> T:
-        """Return the network with some of its outputs, by number."""
+    def select(
+        self: T,
+        outputs: npt.NDArray[np.integer],
+        less: npt.NDArray[np.integer] | None = None,
+    ) -> T:
+        """Return the network with some of its outputs, by number, `less` others (-1 for none)."""
         last = {
             name: array[..., outputs]
             for name, array in self.weights.items()
             if name.split("/")[-2] == "outputs"
         }
-        return replace(
-            self, weights={**self.weights, **last}, output_scale=self.output_scale[outputs]
-        )
+        scale = self.output_scale[outputs]
+        if less is not None and (pairs := np.flatnonzero(less >= 0)).size:
+            others = less[pairs]
+            ratio = self.output_scale[others] / scale[pairs]
+            for name, array in last.items():
+                array[..., pairs] -= self.weights[name][..., others] * ratio
+        return replace(self, weights={**self.weights, **last}, output_scale=scale)
 
 
 @dataclass(frozen=True)

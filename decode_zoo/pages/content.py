@@ -75,6 +75,7 @@ def collect(
     genes: Iterable[str],
     *,
     outputs: Sequence[str] | None,
+    contrasts: Sequence[tuple[str, str]],
     background: Sequence[str] | None,
     features: FeatureSet | None,
     fill_missing: bool,
@@ -86,6 +87,7 @@ def collect(
     queries = tuple(genes)
     common: dict[str, Any] = {
         "outputs": outputs,
+        "contrasts": contrasts,
         "features": features,
         "fill_missing": fill_missing,
     }

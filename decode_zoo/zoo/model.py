@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,6 +41,7 @@ from decode_zoo.networks.forward import (
 )
 from decode_zoo.networks.inputs import BoundFeatures, align_tracks
 from decode_zoo.networks.manifest import BUNDLE_FILES, Manifest
+from decode_zoo.networks.outputs import OutputChoice, numbers_of
 from decode_zoo.zoo import answers
 from decode_zoo.zoo.artifact import Artifact
 from decode_zoo.zoo.store import Store
@@ -202,6 +202,7 @@ class Model:
         *,
         features: FeatureSet | None = None,
         outputs: Sequence[str] | None = None,
+        contrasts: Sequence[tuple[str, str]] = (),
         fill_missing: bool = False,
         backend: BackendName = "auto",
         device: Device = "auto",
@@ -216,7 +217,10 @@ class Model:
         features : FeatureSet, optional
             A feature set of your own; the model's own if not given.
         outputs : sequence of str, optional
-            Outputs wanted; all if not given.
+            Outputs wanted; all if neither these nor contrasts are given.
+        contrasts : sequence of (str, str)
+            Pairs of outputs: a column ``A vs B`` each, A less B. Of two tissues that is the log2
+            fold change between them.
         fill_missing : bool
             Take tracks that `features` lacks as without sites.
         backend : {"auto", "onnxruntime", "numpy"}
@@ -240,16 +244,16 @@ class Model:
             If an output is unknown, or a single string was given for `genes`.
         """
         _check_call(genes, outputs, features)
-        chosen = self.numbers_of(outputs)
+        choice = self.choose(outputs, contrasts)
         bound = self.bind(features, fill_missing=fill_missing)
         queries = bound.features.rows.ids if genes is None else list(genes)
         found = self._resolve(queries, bound.features)
         # Each gene is predicted once, however often it is asked for.
         rows, place = np.unique(found.rows[found.rows >= 0], return_inverse=True)
         predicted = self.predict_rows(rows, bound, self.backend(backend, device))
-        values = np.full((len(queries), len(self.outputs)), np.nan, np.float32)
-        values[found.rows >= 0] = predicted[place]
-        table = pd.DataFrame(values[:, chosen], columns=[self.outputs[i] for i in chosen])
+        values = np.full((len(queries), len(choice)), np.nan, np.float32)
+        values[found.rows >= 0] = choice.of(predicted)[place]
+        table = pd.DataFrame(values, columns=[output.name for output in choice.outputs])
         table.insert(0, f"{bound.features.layout.level}_id", found.gene_ids)
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
@@ -261,6 +265,7 @@ class Model:
         *,
         by: By = "regulator",
         outputs: Sequence[str] | None = None,
+        contrasts: Sequence[tuple[str, str]] = (),
         background: Sequence[str] | None = None,
         features: FeatureSet | None = None,
         fill_missing: bool = False,
@@ -275,7 +280,7 @@ class Model:
         from decode_zoo.attribution.explainer import Explainer
 
         _check_call(None, outputs, features)
-        chosen = self.numbers_of(outputs)
+        choice = self.choose(outputs, contrasts)
         bound = self.bind(features, fill_missing=fill_missing)
         rows = None if background is None else self._background_rows(background, bound)
         backend = self.backend("numpy")
@@ -285,7 +290,7 @@ class Model:
             backend,
             bound,
             by=by,
-            chosen=chosen,
+            choice=choice,
             background=rows,
             origin=partial(self.provenance, bound, backend),
         )
@@ -296,6 +301,7 @@ class Model:
         *,
         by: By = "regulator",
         outputs: Sequence[str] | None = None,
+        contrasts: Sequence[tuple[str, str]] = (),
         background: Sequence[str] | None = None,
         features: FeatureSet | None = None,
         fill_missing: bool = False,
@@ -310,8 +316,8 @@ class Model:
             As for `predict`. A gene that is asked for twice is explained once.
         by : {"class", "regulator", "track", "position"}
             What scores are given for; by position, each track's bins.
-        outputs : sequence of str, optional
-            Outputs wanted; all if not given.
+        outputs, contrasts
+            As for `predict`. Scores of a contrast are those of A less those of B.
         background : sequence of str, optional
             Genes to compare with; scores are averaged over them (DeepSHAP). By default a gene
             without any sites, of the RNA length that the manifest says.
@@ -338,6 +344,7 @@ class Model:
         explainer = self.explainer(
             by=by,
             outputs=outputs,
+            contrasts=contrasts,
             background=background,
             features=features,
             fill_missing=fill_missing,
@@ -357,25 +364,17 @@ class Model:
         lost = {query: status for query, status, row in answers if row < 0}
         return FoundRows(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
 
+    def choose(
+        self, outputs: Sequence[str] | None = None, contrasts: Sequence[tuple[str, str]] = ()
+    ) -> OutputChoice:
+        """Choose outputs and contrasts as `predict` does."""
+        return OutputChoice.make(self.manifest, outputs, contrasts)
+
     def numbers_of(self, outputs: Sequence[str] | None) -> IntArray:
         """Return the numbers of outputs, all if none are named; UsageError if one is unknown."""
         if outputs is None:
             return np.arange(len(self.outputs))
-        names = list(outputs)
-        unknown = [name for name in names if name not in self.outputs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if unknown or twice:
-            close = get_close_matches(unknown[0], self.outputs, 3, 0.5) if unknown else []
-            raise UsageError(
-                f"Model {self.id} {'has no output' if unknown else 'was asked twice for'} "
-                f"{', '.join(map(repr, unknown or twice))}.",
-                remedy=f"Is it {' or '.join(close)}?"
-                if close
-                else f"See: decode-zoo info {self.id}",
-            )
-        if not names:
-            raise UsageError("The list of outputs is empty.")
-        return np.array([self.outputs.index(name) for name in names], np.int64)
+        return numbers_of(self.manifest, list(outputs))
 
     def _background_rows(self, names: Sequence[str], bound: BoundFeatures) -> IntArray:
         """Find the rows of a background's genes, all of which must have features."""
