@@ -1,4 +1,4 @@
-"""Contrasts: the difference of two outputs, predicted and explained."""
+"""Contrasts, the difference of two outputs, predicted and explained; the spread of members."""
 
 from __future__ import annotations
 
@@ -71,3 +71,22 @@ def test_every_verb_takes_one(call, tmp_path):
     code, out, err = call("report", *options, "-o", tmp_path / "r.html")
     assert code == 0, err
     assert "Liver vs Lung" in (tmp_path / "r.html").read_text()
+
+
+def test_the_spread_is_that_of_the_members(toy_models):
+    model = toy_models["perceptron"]
+    table = model.predict(GENES, outputs=PAIR, contrasts=[PAIR], spread=True)
+    names = [*PAIR, "Liver vs Lung"]
+    assert list(table.columns[3:]) == [*names, *(f"{name} sd" for name in names)]
+    bound = model.bind()
+    rows = model.rows_of(GENES, bound).rows
+    sums = {side: part.dense() for side, part in bound.pooled(rows).items()}
+    members = np.array(model.network.fold().by_member(sums))[:, :, model.numbers_of(PAIR)]
+    assert len(members) > 1
+    members = np.concatenate([members, members[:, :, :1] - members[:, :, 1:]], axis=2)
+    found = table.loc[table["status"] == "ok"]
+    np.testing.assert_allclose(found[names], members.mean(axis=0), atol=1e-5)
+    expected = members.std(axis=0, ddof=1)
+    np.testing.assert_allclose(found.iloc[:, -3:], expected, rtol=1e-5, atol=1e-7)
+    with pytest.raises(UsageError, match="single network"):
+        toy_models["decode"].predict(GENES, spread=True)

@@ -111,7 +111,7 @@ def got(store, *mirrors):
 
 
 def test_bundled_file_comes_first_and_its_change_is_noticed(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_FRESH", 0)  # so that its hash is remembered
+    monkeypatch.setattr("decode_zoo.core.files._FRESH", 0)  # so that its hash is remembered
     bundled = lay_out(tmp_path / "bundled", CONTENT)
     with_bundle = replace(store, bundled=bundled)
     path = with_bundle.locate("tissue", NAME)

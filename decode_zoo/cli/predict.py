@@ -37,6 +37,7 @@ def _remark(listed: Any, known: FeatureSet, missing: Any, hint: str | None) -> N
 @runner.table
 @runner.outputs
 @runner.contrasts
+@flag("--spread", "Add the standard deviation over the ensemble's members (OUTPUT sd).")
 @runner.features
 @runner.fill_missing
 @choice("--device", "auto cpu cuda", "With cuda: all of it there, or an error.", "auto")
@@ -49,6 +50,7 @@ def predict(
     output: Path | None,
     outputs: list[str] | None,
     contrasts: tuple[tuple[str, str], ...],
+    spread: bool,
     features_source: str | None,
     fill_missing: bool,
     device: Device,
@@ -79,6 +81,7 @@ def predict(
         features=own,
         outputs=outputs,
         contrasts=contrasts,
+        spread=spread,
         fill_missing=fill_missing,
         backend=backend,
         device=device,

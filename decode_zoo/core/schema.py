@@ -135,7 +135,7 @@ def _items(kind: Any, value: dict[str, Any] | list[Any], where: str) -> Any:
 
 def _at_once(kind: Any, inner: tuple[Any, ...], value: object) -> Any:
     """Make a tuple of many plain dataclasses in one go; None if that must be done one by one."""
-    if not (isinstance(value, list) and is_dataclass(inner[0]) and _is_flat(inner[0])):
+    if not (inner and isinstance(value, list) and is_dataclass(inner[0]) and _is_flat(inner[0])):
         return None
     known = inner[0].__dataclass_fields__.keys()
     if all(isinstance(item, dict) and item.keys() <= known for item in value):

@@ -22,6 +22,7 @@ from decode_zoo.core.system import allowed_cores, silence_stderr
 from decode_zoo.features.spec import SIDES, Side
 from decode_zoo.networks.families import Network
 from decode_zoo.networks.onnx import read_graph
+from decode_zoo.networks.perceptron import PerceptronNetwork
 
 __all__ = [
     "BLOCK",
@@ -30,6 +31,7 @@ __all__ = [
     "Device",
     "NumpyBackend",
     "OnnxBackend",
+    "SpreadBackend",
     "import_onnxruntime",
     "open_backend",
 ]
@@ -79,6 +81,22 @@ class NumpyBackend:
         if not np.isfinite(predicted).all():
             raise VerificationError("The network's weights give values that are not finite.")
         return predicted
+
+
+class SpreadBackend:
+    """How far the members of an ensemble lie apart: their standard deviation, n - 1 below."""
+
+    name = "numpy"
+
+    def __init__(self, network: Network) -> None:
+        if not isinstance(network, PerceptronNetwork) or network.config.members < 2:
+            raise UsageError("This model is a single network: no members, no spread.")
+        self._network = network.fold()
+
+    def run(self, block: Mapping[Side, SingleArray]) -> SingleArray:
+        """Give the spread of one block (see `Backend`)."""
+        spread = np.std(self._network.by_member(block), axis=0, ddof=1)
+        return np.asarray(spread, np.float32)
 
 
 class OnnxBackend:

@@ -32,13 +32,18 @@ def scale_of(manifest: Manifest) -> FloatArray:
 
 
 def predict_rows(
-    rows: IntArray, bound: BoundFeatures, backend: Backend, manifest: Manifest
+    rows: IntArray,
+    bound: BoundFeatures,
+    backend: Backend,
+    manifest: Manifest,
+    n_outputs: int | None = None,
 ) -> SingleArray:
-    """Predict rows of a feature set, shape (n, n_outputs).
+    """Predict rows of a feature set, shape (n, n_outputs); all of the model's, if not given.
 
     Independent, to the bit, of which other rows are asked for, and in what order.
     """
-    predicted = np.empty((rows.size, len(manifest.outputs)), np.float32)
+    width = len(manifest.outputs) if n_outputs is None else n_outputs
+    predicted = np.empty((rows.size, width), np.float32)
     if manifest.pooling != "exact":
         for i in range(rows.size):
             predicted[i] = backend.run(bound.full(rows[i : i + 1]))[0]

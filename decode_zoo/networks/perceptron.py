@@ -110,12 +110,15 @@ class FoldedPerceptron:
 
         Full matrices and position sums give the same: outputs in their units, (n, n_outputs).
         """
+        return np.asarray(np.mean(self.by_member(inputs), axis=0))
+
+    def by_member(self, inputs: Mapping[Side, npt.NDArray[np.floating]]) -> list[FloatArray]:
+        """Predict with each member by itself (see `forward`)."""
         scores = {
             side: standardise(inputs[side].sum(axis=1, dtype=np.float64))
             for side, standardise in self.inputs.items()
         }
-        mean: FloatArray = np.mean([member.forward(scores) for member in self.members], axis=0)
-        return mean
+        return [member.forward(scores) for member in self.members]
 
 
 @dataclass(frozen=True)

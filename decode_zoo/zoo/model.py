@@ -21,6 +21,7 @@ from decode_zoo.core.errors import (
     VerificationError,
 )
 from decode_zoo.core.files import sha256_of
+from decode_zoo.core.system import one_core
 from decode_zoo.features.featureset import CARD, POSITIONS, FeatureSet
 from decode_zoo.features.genes import GeneMatch
 from decode_zoo.networks.backends import (
@@ -28,6 +29,7 @@ from decode_zoo.networks.backends import (
     BackendName,
     Device,
     OnnxBackend,
+    SpreadBackend,
     open_backend,
 )
 from decode_zoo.networks.families import FAMILIES, Network
@@ -203,6 +205,7 @@ class Model:
         features: FeatureSet | None = None,
         outputs: Sequence[str] | None = None,
         contrasts: Sequence[tuple[str, str]] = (),
+        spread: bool = False,
         fill_missing: bool = False,
         backend: BackendName = "auto",
         device: Device = "auto",
@@ -221,6 +224,9 @@ class Model:
         contrasts : sequence of (str, str)
             Pairs of outputs: a column ``A vs B`` each, A less B. Of two tissues that is the log2
             fold change between them.
+        spread : bool
+            Add ``<output> sd`` for each output: the standard deviation over the ensemble's members,
+            in its unit. Small where they agree, which does not make them right.
         fill_missing : bool
             Take tracks that `features` lacks as without sites.
         backend : {"auto", "onnxruntime", "numpy"}
@@ -241,7 +247,8 @@ class Model:
         InputError
             If the feature set does not fit the model.
         UsageError
-            If an output is unknown, or a single string was given for `genes`.
+            If an output is unknown, a single string was given for `genes`, or a single network was
+            asked for a spread.
         """
         _check_call(genes, outputs, features)
         choice = self.choose(outputs, contrasts)
@@ -251,9 +258,16 @@ class Model:
         # Each gene is predicted once, however often it is asked for.
         rows, place = np.unique(found.rows[found.rows >= 0], return_inverse=True)
         predicted = self.predict_rows(rows, bound, self.backend(backend, device))
-        values = np.full((len(queries), len(choice)), np.nan, np.float32)
-        values[found.rows >= 0] = choice.of(predicted)[place]
-        table = pd.DataFrame(values, columns=[output.name for output in choice.outputs])
+        columns, wanted = [output.name for output in choice.outputs], choice.of(predicted)
+        if spread:
+            members = SpreadBackend(choice.network(self.network))
+            with one_core():
+                apart = predict_rows(rows, bound, members, self.manifest, len(choice))
+            columns += [f"{name} sd" for name in columns]
+            wanted = np.concatenate([wanted, apart], axis=1)
+        values = np.full((len(queries), len(columns)), np.nan, np.float32)
+        values[found.rows >= 0] = wanted[place]
+        table = pd.DataFrame(values, columns=columns)
         table.insert(0, f"{bound.features.layout.level}_id", found.gene_ids)
         table.insert(1, "symbol", found.symbols)
         table.insert(2, "status", found.status)
