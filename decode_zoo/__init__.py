@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from decode_zoo.features.genome import Genome
     from decode_zoo.features.sites import find_site_files
     from decode_zoo.features.spec import Binning
+    from decode_zoo.pages.folders import write_study
     from decode_zoo.pages.plots import plot
     from decode_zoo.zoo.model import Model, load, load_features
     from decode_zoo.zoo.store import Store
@@ -47,6 +48,7 @@ _HOME = {
     "read_expression": "cohort.expression",
     "read_gtf": "features.annotation",
     "read_tss_bed": "features.annotation",
+    "write_study": "pages.folders",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "read_expression",
     "read_gtf",
     "read_tss_bed",
+    "write_study",
 ]
 
 

@@ -458,7 +458,6 @@ def test_what_cannot_be_explained_is_told_and_tables_without_genes_have_columns(
         ({"outputs": ["Livr"]}, UsageError, "no output 'Livr'"),
         ({"outputs": ["Liver", "Liver"]}, UsageError, "twice"),
         ({"outputs": []}, UsageError, "empty"),
-        ({"outputs": "Liver"}, UsageError, "not a single string"),
         ({"genes": "TP53"}, UsageError, "not a single string"),
         ({"background": "ACTB"}, UsageError, "list of genes as background"),
         ({"background": []}, UsageError, "list of genes as background"),

@@ -58,8 +58,7 @@ def test_every_row_is_answered(toy_model):
     ("call", "error", "words"),
     [
         (lambda m: m.predict("TP53"), UsageError, "not a single string"),
-        (lambda m: m.predict(["TP53"], outputs="Liver"), UsageError, "not a single string"),
-        (lambda m: m.predict(["TP53"], features="hg38-open-v1"), UsageError, "load_features"),
+        (lambda m: m.predict(["TP53"], features="hg39-open-v1"), ArtifactError, "hg38-open"),
         (lambda m: m.features.pooled("TP53", "rna"), UsageError, "list of genes"),
         (lambda m: m.predict(["TP53"], device="gpu"), UsageError, "There is no device"),
         (lambda m: m.predict(["TP53"], backend="tensorrt"), UsageError, "There is no back end"),

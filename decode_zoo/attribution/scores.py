@@ -14,6 +14,7 @@ from scipy import sparse
 
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray, SingleArray
 from decode_zoo.core.errors import MissingExtraError, UsageError
+from decode_zoo.core.text import as_html
 from decode_zoo.features.intervals import ranges
 from decode_zoo.features.spec import SIDES, Binning
 from decode_zoo.networks.manifest import Manifest, Output
@@ -120,6 +121,17 @@ class Attribution:
             f"Attribution({len(self)} rows, {len(self.outputs)} outputs, by {self.resolution.by}: "
             f"{len(self.feature)} × {len(self.outputs)} scores)"
         )
+
+    def _repr_html_(self) -> str:
+        names = [output.name for output in self.outputs]
+        facts = {
+            "genes": f"{len(self):,}",
+            "outputs": f"{len(names)}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}",
+            "by": self.resolution.by,
+            "largest delta": f"{self.largest_delta:.1e}",
+        }
+        first = self.slice(0, min(3, len(self))).top(3).head(9)
+        return as_html("Attribution", facts, first.to_html(index=False, escape=True))
 
     def slice(self, start: int, stop: int) -> Attribution:
         """Return the rows ``start:stop``."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from html import escape
 
 from decode_zoo.core.errors import InputError
 
 __all__ = [
+    "as_html",
     "brief",
     "check_id",
     "check_versioned",
@@ -45,6 +48,16 @@ def brief(value: object) -> str:
     """Return the text of a value for a message, which a hostile one must not fill."""
     text = repr(value)
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}…"
+
+
+def as_html(title: str, facts: Mapping[str, object], table: str = "") -> str:
+    """Return a heading and facts as HTML for a notebook, perhaps above a table in HTML."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(key)}</th>"
+        f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
+        for key, value in facts.items()
+    )
+    return f"<div><b>{escape(title)}</b><table>{rows}</table>{table}</div>"
 
 
 def counted(number: int, noun: str) -> str:

@@ -44,7 +44,7 @@ from decode_zoo.core.arrays import (
 from decode_zoo.core.errors import ArtifactError, InputError, UsageError, VerificationError
 from decode_zoo.core.files import FolderKind, read_at_most, sha256_of
 from decode_zoo.core.schema import from_plain, parse_json
-from decode_zoo.core.text import track_fault
+from decode_zoo.core.text import as_html, track_fault
 from decode_zoo.features.genes import GeneIndex
 from decode_zoo.features.intervals import covered_bases
 from decode_zoo.features.pooling import PooledRows, SitePieces, total_bases
@@ -173,6 +173,30 @@ class FeatureSet:
             f"FeatureSet({len(self)} {self.layout.level}s of {self.layout.genome}, "
             f"{promoter} promoter and {rna} RNA tracks)"
         )
+
+    def __dir__(self) -> list[str]:
+        """Name what users need; the rest is for the package."""
+        return [
+            "bins",
+            "genes",
+            "layout",
+            "name",
+            "pooled",
+            "rna_lengths",
+            "rows",
+            "sha256",
+            "tracks",
+        ]
+
+    def _repr_html_(self) -> str:
+        layout = self.layout
+        facts = {
+            "genome": layout.genome,
+            "rows": f"{len(self):,} {layout.level}s",
+            "promoter": f"-{layout.upstream}..+{layout.downstream} bp, bins of {layout.bin}",
+            **{f"tracks, {side}": f"{len(tracks):,}" for side, tracks in self.side_tracks.items()},
+        }
+        return as_html(self.name, facts)
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ __all__ = [
     "GeneIndex",
     "GeneList",
     "GeneMatch",
+    "genes_of",
     "read_aliases",
     "read_gene_list",
     "read_ids",
@@ -95,6 +97,33 @@ class GeneMatch:
     gene_ids: list[str]
     symbols: list[str]
     status: list[str]
+
+
+def genes_of(given: Any, what: str = "genes") -> list[str] | None:
+    """Return names of genes as a list, whatever holds them; None if none are given.
+
+    Of a DataFrame it is the column of genes (``gene_id``, ``symbol``, … as in files), else the
+    index; of a Series of numbers the index, of texts the values; of AnnData ``var_names``. What was
+    taken of a table is logged. Raises UsageError for a single text.
+    """
+    if given is None:
+        return None
+    if isinstance(given, (str, bytes)):
+        raise UsageError(
+            f"Give a list of {what}, not a single string.", remedy=f"{what}=[{given!r}]"
+        )
+    taken = None
+    if hasattr(given, "var_names"):
+        given, taken = given.var_names, "var_names"
+    elif hasattr(given, "columns") and hasattr(given, "index"):
+        named = [name for name in given.columns if isinstance(name, str) and is_gene_column(name)]
+        taken = f"column '{named[0]}'" if named else "the index"
+        given = given[named[0]] if named else given.index
+    elif hasattr(given, "index") and getattr(getattr(given, "dtype", None), "kind", "-") in "biuf":
+        given, taken = given.index, "the index"
+    if taken:
+        _log.warning("The %s are those of %s.", what, taken)
+    return list(given)
 
 
 class GeneIndex:

@@ -51,7 +51,7 @@ class OutputChoice:
     def make(
         cls,
         manifest: Manifest,
-        names: Sequence[str] | None = None,
+        names: str | Sequence[str] | None = None,
         contrasts: Sequence[tuple[str, str]] = (),
     ) -> OutputChoice:
         """Choose outputs by name (all, if neither they nor contrasts are named) and contrasts.
@@ -61,8 +61,10 @@ class OutputChoice:
         if names is None:
             numbers = np.arange(0 if contrasts else len(manifest.outputs))
         else:
-            numbers = numbers_of(manifest, list(names))
+            numbers = numbers_of(manifest, [names] if isinstance(names, str) else list(names))
         chosen = [manifest.outputs[i] for i in numbers]
+        if contrasts and isinstance(contrasts[0], str):
+            contrasts = [(contrasts[0], contrasts[1])]  # a single pair
         pairs = np.array([numbers_of(manifest, pair) for pair in contrasts], np.int64).reshape(
             -1, 2
         )

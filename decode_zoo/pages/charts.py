@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,6 +76,15 @@ _STYLE = {
 }
 
 
+class Picture(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=160)
+        return stream.getvalue()
+
+
 def styled(function: Callable[Call, Figure]) -> Callable[Call, Figure]:
     """Draw in our style whatever the user's is, and leave the user's as it is."""
 
@@ -115,7 +125,7 @@ def sheet(
     layout = ConstrainedLayoutEngine(
         rect=(0, 0, 1, height / whole), w_pad=pad, h_pad=pad, wspace=pad
     )
-    figure = Figure((width, whole), layout=layout)
+    figure = Picture((width, whole), layout=layout)
     FigureCanvasAgg(figure)
     left = 0.08 / width
     figure.text(left, 1 - 0.08 / whole, title, fontsize=TITLE, weight="bold", va="top")
@@ -136,7 +146,7 @@ def sheet(
 
 def framed(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """Begin a figure without a header, of panels with both axes: (rows, columns)."""
-    figure = Figure((width, height), layout="constrained")
+    figure = Picture((width, height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat:

@@ -15,6 +15,7 @@ from decode_zoo.attribution.scores import Attribution, Level, Summary
 from decode_zoo.core.arrays import FloatArray, IntArray, SingleArray
 from decode_zoo.core.errors import ArtifactError, UsageError
 from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genes import genes_of
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.metrics import leaf_order
 from decode_zoo.zoo.model import Model
@@ -82,9 +83,7 @@ def collect(
     progress: Callable[[int, int], object],
 ) -> Content:
     """Predict and explain what a report shows; UsageError if that is more than a page holds."""
-    if isinstance(genes, str):
-        raise UsageError("Give a list of genes, not a single string.", remedy=f"[{genes!r}]")
-    queries = tuple(genes)
+    queries = tuple(genes_of(genes) or ())
     common: dict[str, Any] = {
         "outputs": outputs,
         "contrasts": contrasts,

@@ -8,39 +8,44 @@ formats need to be told not to write the date, and SVG not to draw random names:
     with matplotlib.rc_context({"svg.hashsalt": "decode-zoo"}):
         figure.savefig("liver.svg", metadata={"Date": None})
 
-In a notebook figures are shown after ``%matplotlib inline``.
+A notebook shows them as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from decode_zoo.attribution.scores import Attribution
 from decode_zoo.core.errors import MissingExtraError, UsageError
+from decode_zoo.studies.result import StudyResult
 
 try:
     from matplotlib.figure import Figure
 except ImportError as error:
     raise MissingExtraError("matplotlib", "explain") from error
 
+from decode_zoo.pages.figures import pictures_of
 from decode_zoo.pages.figures.attributions import bar, classes, heatmap, positions
 
 __all__ = ["bar", "classes", "heatmap", "plot", "positions"]
 
 
-def plot(attribution: Attribution, kind: str = "bar", **options: Any) -> Figure:
-    """Draw a picture of an attribution.
+def plot(found: Attribution | StudyResult, kind: str | None = None, **options: Any) -> Figure:
+    """Draw a picture of an attribution, or of what a study found.
 
     Parameters
     ----------
-    attribution : Attribution
-        As `Model.explain` returns it.
-    kind : {"bar", "heatmap", "positions", "classes"}
-        Strongest regulators; outputs × regulators, clustered; one gene's sites along promoter and
-        RNA (by position only); contributions of classes.
+    found : Attribution or StudyResult
+        As `Model.explain` or a study returns it.
+    kind : str, optional
+        Of an attribution "bar" (the default: strongest regulators), "heatmap" (outputs ×
+        regulators, clustered), "positions" (one gene's sites along promoter and RNA; by position
+        only) or "classes" (their contributions); of a study the name of one of its pictures, the
+        first if none is named.
     **options
-        Those of the function of that name in this module.
+        Of an attribution, those of the function of that name in this module.
 
     Returns
     -------
@@ -49,7 +54,7 @@ def plot(attribution: Attribution, kind: str = "bar", **options: Any) -> Figure:
     Raises
     ------
     UsageError
-        If there is no such kind, or it cannot be drawn from this attribution.
+        If there is no such picture, or it cannot be drawn from this attribution.
     MissingExtraError
         If matplotlib is not installed.
     """
@@ -59,8 +64,16 @@ def plot(attribution: Attribution, kind: str = "bar", **options: Any) -> Figure:
         "positions": positions,
         "classes": classes,
     }
+    if isinstance(found, StudyResult):
+        drawn = pictures_of(found)
+        kinds = {name: partial(_drawn, figure) for name, (_, figure) in drawn.items()}
+    kind = kind or next(iter(kinds))
     if kind not in kinds:
         raise UsageError(
             f"There is no picture '{kind}'.", remedy=f"Choose among {', '.join(kinds)}."
         )
-    return kinds[kind](attribution, **options)
+    return kinds[kind](found, **options)
+
+
+def _drawn(figure: Figure, found: StudyResult) -> Figure:
+    return figure

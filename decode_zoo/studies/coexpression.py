@@ -19,6 +19,7 @@ from decode_zoo.core.arrays import IntArray, SingleArray
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import provenance
 from decode_zoo.core.text import counted
+from decode_zoo.features.genes import genes_of
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.inputs import BoundFeatures
 from decode_zoo.networks.metrics import against_null, interval_95
@@ -39,7 +40,6 @@ from decode_zoo.studies.correlation import (
 from decode_zoo.studies.evaluation import donor_of
 from decode_zoo.studies.measured import (
     StudiedGenes,
-    as_list,
     first_places,
     fold_changes,
     shared_genes,
@@ -271,7 +271,7 @@ def study_coexpression(
     if min(permutations, resamples) < 1:
         raise UsageError("There must be one permutation and one resample at least.")
     settings = _Settings(threshold, permutations, resamples)
-    wanted, ids, tissues = as_list(genes), [model.id for model in models], []
+    wanted, ids, tissues = genes_of(genes), [model.id for model in models], []
     for k, (model, matrix) in enumerate(zip(models, expressions, strict=True)):
         # A model that is given more than once is numbered.
         label = (

@@ -20,10 +20,10 @@ from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray, RealArray, S
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import provenance
 from decode_zoo.core.system import one_core, share_out
+from decode_zoo.features.genes import genes_of
 from decode_zoo.networks.inputs import BoundFeatures, SparseInputs
 from decode_zoo.networks.manifest import Output
 from decode_zoo.studies.first_layer import FirstLayer, Precision
-from decode_zoo.studies.measured import as_list
 from decode_zoo.studies.result import StudyResult
 from decode_zoo.zoo.model import Model
 
@@ -440,7 +440,7 @@ def _result(
 
 def find_rows(knockout: Knockout, genes: Iterable[str] | None) -> tuple[IntArray, dict[str, str]]:
     """Find the rows of genes, all if none are named, and the status of what has no row."""
-    asked = knockout.model.rows_of(as_list(genes), knockout.bound)
+    asked = knockout.model.rows_of(genes_of(genes), knockout.bound)
     if not asked.rows.size:
         first = next(iter(asked.lost), "")
         raise InputError(

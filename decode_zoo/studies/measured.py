@@ -17,7 +17,6 @@ from decode_zoo.zoo.model import Model
 
 __all__ = [
     "StudiedGenes",
-    "as_list",
     "find_pair",
     "first_places",
     "fold_changes",
@@ -28,15 +27,6 @@ __all__ = [
 
 # Fewer say nothing of variances or ranks.
 _FEWEST_GENES = 10
-
-
-def as_list(names: Iterable[str] | None, what: str = "genes") -> list[str] | None:
-    """Return names as a list, None if none are given; raises UsageError for a single string."""
-    if isinstance(names, str):
-        raise UsageError(
-            f"Give a list of {what}, not a single string.", remedy=f"{what}=[{names!r}]"
-        )
-    return None if names is None else list(names)
 
 
 def fold_changes(model: Model) -> list[str]:

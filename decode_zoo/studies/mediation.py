@@ -22,8 +22,9 @@ from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import provenance
 from decode_zoo.core.text import counted
 from decode_zoo.features.featureset import FeatureSet
+from decode_zoo.features.genes import genes_of
 from decode_zoo.networks.metrics import INDEPENDENT, determined, interval_95
-from decode_zoo.studies.measured import as_list, find_pair, first_places, name_of
+from decode_zoo.studies.measured import find_pair, first_places, name_of
 from decode_zoo.studies.result import StudyResult
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def study_mediation(
     unknown, not measured, or one of the pair are left out, and told. As many are drawn at random
     from the TFs and RBPs of `features`, `draws` times, or each set once if there are fewer.
     """
-    wanted = as_list(regulators, "regulators") or []
+    wanted = genes_of(regulators, "regulators") or []
     if draws < 1:
         raise UsageError("There must be one random set at least.")
     path, n_persons = expression.attrs.get("path"), expression.shape[1]

@@ -19,8 +19,9 @@ from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.provenance import plain, provenance
 from decode_zoo.core.text import counted
+from decode_zoo.features.genes import genes_of
 from decode_zoo.networks.metrics import against_null, interval_95, spearman
-from decode_zoo.studies.measured import as_list, fold_changes, shared_genes
+from decode_zoo.studies.measured import fold_changes, shared_genes
 from decode_zoo.studies.result import StudyResult
 from decode_zoo.studies.trait_models import Design, Moderated, make_design, moderate
 from decode_zoo.zoo.model import Model
@@ -149,7 +150,7 @@ def study_traits(
     trait cannot be studied, UsageError if scores were to be averaged over related genes, of which
     there are none.
     """
-    wanted = as_list(genes)
+    wanted = genes_of(genes)
     if regulator_genes not in get_args(RegulatorGenes):
         raise UsageError(
             f"Scores are averaged over {' or '.join(get_args(RegulatorGenes))} genes, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from decode_zoo.core.errors import (
 )
 from decode_zoo.core.files import sha256_of
 from decode_zoo.core.system import one_core
+from decode_zoo.core.text import as_html
 from decode_zoo.features.featureset import CARD, POSITIONS, FeatureSet
-from decode_zoo.features.genes import GeneMatch
+from decode_zoo.features.genes import GeneMatch, genes_of
 from decode_zoo.networks.backends import (
     Backend,
     BackendName,
@@ -86,6 +87,7 @@ class Model:
         self.locate = locate
         self._open_features = open_features
         self._backends: dict[tuple[BackendName, Device], Backend] = {}
+        self._source: str | None = None  # what `load` was given
         self._proved = False  # whether the weights gave the known answers
 
     @classmethod
@@ -99,6 +101,31 @@ class Model:
     def __repr__(self) -> str:
         """Return a line that says what this is."""
         return f"Model({self.id}: {len(self.outputs)} outputs, {self.manifest.family})"
+
+    def __dir__(self) -> list[str]:
+        """Name what users need; the rest is for the package."""
+        return ["explain", "features", "id", "manifest", "outputs", "predict"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the id or folder, and the hash that must be found again."""
+        if self._source is None:
+            raise TypeError("Only models that `load` opened can be pickled.")
+        return _reload, (self._source, sha256_of(self.locate("manifest.json")))
+
+    def _repr_html_(self) -> str:
+        manifest = self.manifest
+        shown = ", ".join(self.outputs[:3]) + (", …" if len(self.outputs) > 3 else "")
+        facts = {
+            "outputs": f"{len(self.outputs)}: {shown}",
+            "network": manifest.family,
+            "inputs": manifest.features["id"],
+            "license": manifest.license,
+        }
+        facts |= {
+            f"rho, {part}": f"{manifest.spearman_text(part)}; {values['n_genes']:,} genes"
+            for part, values in manifest.metrics.items()
+        }
+        return as_html(f"{self.id}: {manifest.title}", facts)
 
     @property
     def id(self) -> str:
@@ -162,14 +189,20 @@ class Model:
         return self._backends[key]
 
     def bind(
-        self, features: FeatureSet | None = None, *, fill_missing: bool = False
+        self,
+        features: FeatureSet | str | os.PathLike[str] | None = None,
+        *,
+        fill_missing: bool = False,
     ) -> BoundFeatures:
         """Match a feature set's tracks (by default, the model's own) to the inputs, by name.
 
-        Raises InputError if genome, bins or window are not the model's, or tracks are missing and
-        not to be filled (taken as without sites), VerificationError if the feature set is the
-        model's own and the weights do not give the known answers on it.
+        `features` may be an id or a folder. Raises InputError if genome, bins or window are not the
+        model's, or tracks are missing and not to be filled (taken as without sites),
+        VerificationError if the feature set is the model's own and the weights do not give the
+        known answers on it.
         """
+        if isinstance(features, (str, os.PathLike)):
+            features = load_features(features)
         bound = self._bind(features, fill_missing=fill_missing)
         own = bound.features.sha256 == self.manifest.features["sha256"]
         if own and not self._proved:
@@ -200,10 +233,10 @@ class Model:
 
     def predict(
         self,
-        genes: Iterable[str] | None = None,
+        genes: Any = None,
         *,
-        features: FeatureSet | None = None,
-        outputs: Sequence[str] | None = None,
+        features: FeatureSet | str | os.PathLike[str] | None = None,
+        outputs: str | Sequence[str] | None = None,
         contrasts: Sequence[tuple[str, str]] = (),
         spread: bool = False,
         fill_missing: bool = False,
@@ -214,12 +247,13 @@ class Model:
 
         Parameters
         ----------
-        genes : iterable of str, optional
+        genes : list, Index, Series, DataFrame or AnnData, optional
             Ensembl ids (with or without version), symbols or aliases; all genes of the feature
-            set if not given.
-        features : FeatureSet, optional
+            set if not given. Of a DataFrame its column of genes, else its index; of AnnData
+            ``var_names``.
+        features : FeatureSet, or its id or folder, optional
             A feature set of your own; the model's own if not given.
-        outputs : sequence of str, optional
+        outputs : str or sequence of str, optional
             Outputs wanted; all if neither these nor contrasts are given.
         contrasts : sequence of (str, str)
             Pairs of outputs: a column ``A vs B`` each, A less B. Of two tissues that is the log2
@@ -250,10 +284,10 @@ class Model:
             If an output is unknown, a single string was given for `genes`, or a single network was
             asked for a spread.
         """
-        _check_call(genes, outputs, features)
+        queries = genes_of(genes)  # before anything is opened
         choice = self.choose(outputs, contrasts)
         bound = self.bind(features, fill_missing=fill_missing)
-        queries = bound.features.rows.ids if genes is None else list(genes)
+        queries = bound.features.rows.ids if queries is None else queries
         found = self._resolve(queries, bound.features)
         # Each gene is predicted once, however often it is asked for.
         rows, place = np.unique(found.rows[found.rows >= 0], return_inverse=True)
@@ -278,10 +312,10 @@ class Model:
         self,
         *,
         by: By = "regulator",
-        outputs: Sequence[str] | None = None,
+        outputs: str | Sequence[str] | None = None,
         contrasts: Sequence[tuple[str, str]] = (),
         background: Sequence[str] | None = None,
-        features: FeatureSet | None = None,
+        features: FeatureSet | str | os.PathLike[str] | None = None,
         fill_missing: bool = False,
     ) -> Explainer:
         """Prepare to explain predictions, some rows at a time (parameters as for `explain`).
@@ -293,7 +327,6 @@ class Model:
         """
         from decode_zoo.attribution.explainer import Explainer
 
-        _check_call(None, outputs, features)
         choice = self.choose(outputs, contrasts)
         bound = self.bind(features, fill_missing=fill_missing)
         rows = None if background is None else self._background_rows(background, bound)
@@ -311,13 +344,13 @@ class Model:
 
     def explain(
         self,
-        genes: Iterable[str] | None = None,
+        genes: Any = None,
         *,
         by: By = "regulator",
-        outputs: Sequence[str] | None = None,
+        outputs: str | Sequence[str] | None = None,
         contrasts: Sequence[tuple[str, str]] = (),
         background: Sequence[str] | None = None,
-        features: FeatureSet | None = None,
+        features: FeatureSet | str | os.PathLike[str] | None = None,
         fill_missing: bool = False,
     ) -> Attribution:
         """Attribute the predictions of genes to regulators (DeepLIFT, DeepSHAP).
@@ -326,7 +359,7 @@ class Model:
 
         Parameters
         ----------
-        genes : iterable of str, optional
+        genes : optional
             As for `predict`. A gene that is asked for twice is explained once.
         by : {"class", "regulator", "track", "position"}
             What scores are given for; by position, each track's bins.
@@ -354,7 +387,7 @@ class Model:
         UsageError
             If an output or a gene of the background is unknown.
         """
-        _check_call(genes, outputs, features)  # before anything is opened
+        queries = genes_of(genes)  # before anything is opened
         explainer = self.explainer(
             by=by,
             outputs=outputs,
@@ -363,14 +396,14 @@ class Model:
             features=features,
             fill_missing=fill_missing,
         )
-        asked = self.rows_of(genes, explainer.bound)
-        return replace(explainer.explain(asked.rows), not_explained=asked.lost)
+        found = self.rows_of(queries, explainer.bound)
+        return replace(explainer.explain(found.rows), not_explained=found.lost)
 
-    def rows_of(self, genes: Iterable[str] | None, bound: BoundFeatures) -> FoundRows:
+    def rows_of(self, genes: Any, bound: BoundFeatures) -> FoundRows:
         """Find the rows of genes, each once, in the order in which they are asked for; or all."""
-        if genes is None:
+        queries = genes_of(genes)
+        if queries is None:
             return FoundRows(np.arange(len(bound.features)), {}, None)
-        queries = list(genes)
         found = self._resolve(queries, bound.features)
         rows = found.rows[found.rows >= 0]
         _, first = np.unique(rows, return_index=True)
@@ -379,7 +412,9 @@ class Model:
         return FoundRows(rows[np.sort(first)], lost, _hint(found, queries, bound.features))
 
     def choose(
-        self, outputs: Sequence[str] | None = None, contrasts: Sequence[tuple[str, str]] = ()
+        self,
+        outputs: str | Sequence[str] | None = None,
+        contrasts: Sequence[tuple[str, str]] = (),
     ) -> OutputChoice:
         """Choose outputs and contrasts as `predict` does."""
         return OutputChoice.make(self.manifest, outputs, contrasts)
@@ -392,9 +427,10 @@ class Model:
 
     def _background_rows(self, names: Sequence[str], bound: BoundFeatures) -> IntArray:
         """Find the rows of a background's genes, all of which must have features."""
-        if isinstance(names, str) or not len(names):
+        wanted = genes_of(names, "background")
+        if not wanted:
             raise UsageError("Give a list of genes as background, with one gene at least.")
-        found = self.rows_of(names, bound)
+        found = self.rows_of(wanted, bound)
         if found.lost:
             listed = ", ".join(f"{name} ({why})" for name, why in [*found.lost.items()][:10])
             raise InputError(
@@ -453,20 +489,6 @@ def _hint(found: GeneMatch, queries: Sequence[str], features: FeatureSet) -> str
     return features.index.hint(found, queries)
 
 
-def _check_call(genes: object, outputs: object, features: object) -> None:
-    """Refuse texts where lists or feature sets are meant."""
-    for what, value in (("genes", genes), ("outputs", outputs)):
-        if isinstance(value, str):
-            raise UsageError(
-                f"Give a list of {what}, not a single string.", remedy=f"{what}=[{value!r}]"
-            )
-    if isinstance(features, (str, os.PathLike)):
-        raise UsageError(
-            "Give a feature set, not its name.",
-            remedy=f"features=decode_zoo.load_features({features!r})",
-        )
-
-
 def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
     """Open a model by its id, or from a folder that holds a bundle.
 
@@ -501,7 +523,9 @@ def load(model: str | os.PathLike[str], *, store: Store | None = None) -> Model:
         locate: Callable[[str], Path] = partial(_in_folder, Path(model))
     else:
         locate = _locator(name, "model", store)
-    return Model.open(locate, lambda other: load_features(other, store=store))
+    opened = Model.open(locate, lambda other: load_features(other, store=store))
+    opened._source = os.path.abspath(name) if is_folder(name, store) else name
+    return opened
 
 
 def is_folder(name: str, store: Store) -> bool:
@@ -533,6 +557,17 @@ def _in_folder(folder: Path, name: str) -> Path:
             remedy=f"A bundle has {', '.join(BUNDLE_FILES)}.",
         )
     return path
+
+
+def _reload(source: str, sha256: str) -> Model:
+    """Open a model that was pickled, if it still is the same."""
+    model = load(source)
+    if (found := sha256_of(model.locate("manifest.json"))) != sha256:
+        raise VerificationError(
+            f"{source} is not the model that was pickled: expected a manifest of sha256 {sha256}, "
+            f"got {found}."
+        )
+    return model
 
 
 def needed_to_predict(artifact: Artifact) -> list[str]:
