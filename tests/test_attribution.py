@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 import decode_zoo as dz
 from decode_zoo.attribution.scores import Attribution, Level, Summary
 from decode_zoo.core.arrays import write_arrays
-from decode_zoo.core.errors import InputError, UsageError
+from decode_zoo.core.errors import ArtifactError, InputError, UsageError
 from decode_zoo.features.spec import SIDES
 from tests.oracle import brute_force, deep_explainer, manifest_background, padded
 from tests.test_network import CONFIGS, random_network
@@ -459,10 +459,10 @@ def test_what_cannot_be_explained_is_told_and_tables_without_genes_have_columns(
         ({"outputs": ["Liver", "Liver"]}, UsageError, "twice"),
         ({"outputs": []}, UsageError, "empty"),
         ({"genes": "TP53"}, UsageError, "not a single string"),
-        ({"background": "ACTB"}, UsageError, "list of genes as background"),
+        ({"background": "ACTB"}, UsageError, "list of background genes"),
         ({"background": []}, UsageError, "list of genes as background"),
         ({"background": ["ACTB", "nope"]}, InputError, "nope"),
-        ({"features": "hg38-open-v1"}, UsageError, "load_features"),
+        ({"features": "toy-sites-v9"}, ArtifactError, "toy-sites-v9"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(model, wrong, error, words):

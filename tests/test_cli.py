@@ -174,7 +174,9 @@ def test_zoo_verbs(run, toy_zoo):
 
 
 def verbs(group, *path):
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from verbs(command, *path, name)
         yield (*path, name)

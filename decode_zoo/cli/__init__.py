@@ -6,6 +6,7 @@ verbs are imported inside it (`decode_zoo.cli.group`).
 
 from __future__ import annotations
 
+import atexit
 import gc
 import signal
 import sys
@@ -27,6 +28,7 @@ def main() -> NoReturn:
     """Run the command line and exit with the documented codes."""
     # Imports and tables make objects by the hundred thousand, of which none is garbage yet.
     gc.set_threshold(100_000, 50, 50)
+    atexit.register(gc.freeze)  # or Python would look through them all once more before it ends
     try:
         with _terminable():
             code = _run(sys.argv[1:])
@@ -34,7 +36,6 @@ def main() -> NoReturn:
         terminated = isinstance(stop, _Terminated)
         sys.stderr.write("Terminated.\n" if terminated else "Interrupted.\n")
         code = TERMINATED if terminated else INTERRUPTED
-    gc.freeze()  # Python would look through all objects once more before it ends
     sys.exit(code)
 
 

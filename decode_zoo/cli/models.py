@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import textwrap
@@ -223,16 +222,11 @@ def test(models: tuple[str, ...], features_source: str | None) -> None:
     """Recompute a model's known answers with each installed back end."""
     import decode_zoo as dz
 
-    installed = importlib.util.find_spec("onnxruntime") is not None
     own = runner.load_own(features_source)
     for name in models:
-        model = dz.load(name)
-        genes = len(model.manifest.known_answers.genes)
-        for backend in ("numpy", "onnxruntime") if installed else ("numpy",):
-            opened = model.backend(backend)
-            off = model.check_known_answers(opened, features=own)
+        for model, backend, genes, off in dz.test(name, features=own).itertuples(index=False):
             click.echo(
-                f"{model.id}\t{opened.name}\t{genes} genes\tlargest difference {off:.1e} "
+                f"{model}\t{backend}\t{genes} genes\tlargest difference {off:.1e} "
                 "of an output's scale"
             )
 

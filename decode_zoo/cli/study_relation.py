@@ -13,11 +13,10 @@ from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.text import counted
 
 if TYPE_CHECKING:
-    from decode_zoo.studies.result import Format
-    from decode_zoo.studies.signature import Direction, SignatureStudy
+    from decode_zoo.studies.result import Format, StudyResult
+    from decode_zoo.studies.signature import Direction
 
 _OPEN_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-_SIDES: dict[str, Literal["promoter", "rna"]] = {"tf": "promoter", "rna": "rna"}
 _genes = option(FILE, "--genes", "Genes to study (default: those that the model was tested on).")
 
 
@@ -85,7 +84,6 @@ def coexpression(
       decode-zoo study coexpression --model lcl-person-v1 --expression cohort -o coexpression
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.coexpression import study_coexpression
 
     if len(model_ids) != len(expressions):
         raise UsageError(
@@ -96,10 +94,10 @@ def coexpression(
     files = [runner.measured(path) for path in expressions]
     listed = runner.read_genes(genes, all_genes, needed=False)
     with runner.study_folder("comparing", output, table_format) as folder:
-        found = study_coexpression(
-            [dz.load(name) for name in model_ids],
-            [dz.read_expression(file) for file in files],
-            dz.load(tissue_model),
+        found = dz.coexpression(
+            files,
+            model_ids,
+            tissue_model,
             genes=listed,
             all_genes=all_genes,
             pairs=None if pairs is None else _read_pairs(pairs),
@@ -163,17 +161,16 @@ def mediation(
       decode-zoo study mediation cohort --pair LAPTM5,CD53 --regulators SPI1,RUNX3 -o mediation
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.mediation import study_mediation
 
     matrix = runner.measured(expression)
     listed = Path(regulators) if Path(regulators).is_file() else None
     with runner.study_folder("", output, table_format) as folder:
         names = runner.read_genes(listed) or runner.NAMES.convert(regulators, None, None)
-        found = study_mediation(
-            dz.read_expression(matrix),
+        found = dz.mediation(
+            matrix,
             pair,
             [name for name in names if name],
-            dz.load_features(features_source),
+            features_source,
             draws=draws,
             seed=seed,
             **runner.origin(expression=matrix, regulators=listed),
@@ -256,10 +253,7 @@ def enrich(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.features.genes import read_gene_list
-    from decode_zoo.features.genesets import read_gmt
     from decode_zoo.studies import enrichment
-    from decode_zoo.studies.measured import tested_rows
-    from decode_zoo.zoo.model import FoundRows
 
     if (genes is not None) + all_genes + (scores is not None) > 1:
         raise UsageError("Give either a file of genes, or --all-genes, or --scores.")
@@ -268,58 +262,41 @@ def enrich(
             "There is nothing to compare regulators with.",
             remedy="Give --gmt, --list or --list-above.",
         )
-    scope = enrichment.Scope(None if classes is None else tuple(classes), **settings)
-    scope.check()
+    scope = {"classes": None if classes is None else tuple(classes), **settings}
+    enrichment.Scope(**scope).check()
     names = [_stem(path) for path in gmts]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"Two files of gene sets are named {twice[0]!r}.", remedy="Rename one.")
 
     needed = ["gseapy"] if gmts else []
     with runner.study_folder("explaining", output, table_format, *needed) as folder:
-        libraries = {name: read_gmt(path) for name, path in zip(names, gmts, strict=True)}
         listed = [
             enrichment.ListedGenes(_stem(path), tuple(read_gene_list(path))) for path in lists
         ]
         listed += [enrichment.read_listed_above(*table) for table in tables]
         queries = runner.read_genes(genes)
         model = dz.load(model_id)
-        bound, asked = model.bind(), None
-        facts = model.provenance(bound, model.backend("numpy"))
-        if scores is not None:
-            found = enrichment.read_scores(scores)
-            facts["scores"] = scores
-        else:
-            if queries is not None or all_genes:
-                asked = model.rows_of(queries, bound)
-            else:
-                asked = FoundRows(tested_rows(model, bound), {}, None)
-            found = enrichment.mean_scores(model, asked.rows, outputs, folder.advance)
-            facts |= {
-                "genes": "given" if queries is not None else "all" if all_genes else "tested on",
-                "explained": asked.rows.size,
-                "not_explained": asked.lost,
-            }
-        study = enrichment.study_enrichment(
+        files = {} if scores is None else {"scores": scores}
+        found = dz.enrich(
             model,
-            found,
-            libraries=libraries,
-            lists=listed,
+            genes=queries,
+            all_genes=all_genes,
+            scores=scores,
             outputs=outputs,
-            scope=scope,
-            provenance=runner.record(
+            gene_sets=dict(zip(names, gmts, strict=True)),
+            lists=listed,
+            progress=folder.advance,
+            **scope,
+            **runner.origin(
                 requested_model=model_id,
                 gene_list=genes,
                 gene_sets=gmts,
                 lists=[*lists, *(path for path, _, _ in tables)],
-                **facts,
+                **files,
             ),
         )
-        if asked is not None:
-            lost = f", {len(asked.lost)} not" if asked.lost else ""
-            folder.lines.append(f"{counted(asked.rows.size, 'gene')} explained{lost}")
-            folder.lines += [asked.hint] if asked.hint else []
-        folder.write(study.result())
-    if asked is not None:
+        folder.write(found)
+    if scores is None:
         runner.note_beside(queries, model.features)
     return output
 
@@ -359,7 +336,7 @@ def signature(
     genes: Path | None,
     gmt: Path | None,
     direction: Direction,
-    regulators: str,
+    regulators: Literal["tf", "rna"],
     background: Path | None,
     model_id: str,
     output: Path,
@@ -388,12 +365,7 @@ def signature(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.core.tables import check_output, write_table
-    from decode_zoo.studies.signature import (
-        COLUMNS,
-        read_signature,
-        read_signatures,
-        study_signatures,
-    )
+    from decode_zoo.studies.signature import COLUMNS
 
     source = gmt if genes is None else genes
     if source is None or (genes is not None and gmt is not None):
@@ -404,22 +376,22 @@ def signature(
             remedy="Leave out --direction.",
         )
 
-    def ranked() -> tuple[SignatureStudy, dict[str, object]]:
-        signatures = [read_signature(source, direction)] if gmt is None else read_signatures(source)
-        others = runner.read_genes(background)
-        model = dz.load(model_id)
-        bound = model.bind()
-        found = study_signatures(
-            signatures, bound.features, model, side=_SIDES[regulators], background=others
-        )
-        return found, runner.record(
-            requested_model=model_id,
-            genes=genes,
-            gmt=gmt,
-            direction=direction,
+    def ranked() -> StudyResult:
+        from decode_zoo.studies.signature import read_signature, read_signatures
+
+        return dz.signature(
+            [read_signature(source, direction)] if gmt is None else read_signatures(source),
+            model_id,
             regulators=regulators,
-            background=background,
-            **model.provenance(bound, model.backend("auto")),
+            background=runner.read_genes(background),
+            **runner.origin(
+                requested_model=model_id,
+                genes=genes,
+                gmt=gmt,
+                direction=direction,
+                regulators=regulators,
+                background=background,
+            ),
         )
 
     if _is_table(output):
@@ -429,14 +401,19 @@ def signature(
                 remedy="--format is for folders; end the name in .parquet.",
             )
         check_output(output, force)
-        found, facts = ranked()
-        write_table(found.ranks, output, provenance=facts, force=force, id_columns=COLUMNS[:2])
-        for line in found.summary():
+        found = ranked()
+        write_table(
+            found.to_frame("ranks"),
+            output,
+            provenance=found.numbers["provenance"],
+            force=force,
+            id_columns=COLUMNS[:2],
+        )
+        for line in found.lines:
             note(line)
     else:
         with runner.study_folder("", output, table_format) as folder:
-            found, facts = ranked()
-            folder.write(found.result(facts))
+            folder.write(ranked())
     return None if str(output) == "-" else output
 
 
@@ -501,7 +478,6 @@ def traits(
     import decode_zoo as dz
     from decode_zoo.cohort.folder import PERSONS
     from decode_zoo.cohort.samples import read_person_codes, read_persons
-    from decode_zoo.studies.traits import study_traits
 
     matrix_file = runner.measured(expression)
     if persons is None and expression.is_dir():
@@ -514,11 +490,11 @@ def traits(
         if codes is not None:
             known = read_person_codes(codes)
             matrix, table = matrix.rename(columns=known), table.rename(index=known)
-        study = study_traits(
-            dz.load(model_id),
+        found = dz.traits(
             matrix,
             table,
             trait,
+            model_id,
             covariates=covariates or (),
             genes=[str(name) for name in matrix.index] if all_genes else listed,
             progress=folder.advance,
@@ -531,5 +507,5 @@ def traits(
                 codes=codes,
             ),
         )
-        folder.write(study.result())
+        folder.write(found)
     return output

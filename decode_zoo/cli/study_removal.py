@@ -54,13 +54,12 @@ def knockout(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.core.tables import write_blocks
-    from decode_zoo.studies.knockouts import study_knockout
 
     queries = runner.read_genes(genes, all_genes)
     with runner.study_folder("knocking out", output, table_format) as folder:
-        found = study_knockout(
-            dz.load(model_id),
+        found = dz.knockout(
             queries,
+            model_id,
             keep=partial(write_blocks, folder.path / f"deltas.{table_format}"),
             progress=folder.advance,
             **settings,
@@ -95,13 +94,12 @@ def disrupt(
       decode-zoo study disrupt --model gtex-tissue-v1 genes.tsv --outputs Liver -o places
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.disruption import study_disruption
 
     queries = runner.read_genes(genes, all_genes)
     with runner.study_folder("disrupting", output, table_format) as folder:
-        found = study_disruption(
-            dz.load(model_id),
+        found = dz.disrupt(
             queries,
+            model_id,
             outputs=outputs,
             progress=folder.advance,
             **runner.origin(requested_model=model_id, gene_list=genes),
@@ -153,12 +151,11 @@ def pair(
       decode-zoo study pair LAPTM5,CD53 --model lcl-person-v1 --model gtex-heart-person-v1 -o pair
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.studies.pairs import study_pair
 
     with runner.study_folder("removing", output, table_format) as folder:
-        found = study_pair(
-            [dz.load(name) for name in model_ids],
+        found = dz.pair(
             genes,
+            model_ids,
             positions=not no_positions,
             command=runner.command_line(),
             progress=folder.advance,

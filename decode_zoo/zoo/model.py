@@ -427,7 +427,7 @@ class Model:
 
     def _background_rows(self, names: Sequence[str], bound: BoundFeatures) -> IntArray:
         """Find the rows of a background's genes, all of which must have features."""
-        wanted = genes_of(names, "background")
+        wanted = genes_of(names, "background genes")
         if not wanted:
             raise UsageError("Give a list of genes as background, with one gene at least.")
         found = self.rows_of(wanted, bound)
