@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import decode_zoo as dz
-from decode_zoo.cli.group import cli
+from decode_zoo.cli.group import cli, study
 from decode_zoo.zoo.artifact import Artifact
 from decode_zoo.zoo.store import Store
 from tests.test_store import CONTENT, REGISTRY, WRONG, entry, files_in, lay_out
@@ -326,3 +326,11 @@ def test_known_answers_with_a_feature_set_from_elsewhere(call, toy_zoo):
     code, _, err = call("test", "toy-decode-v1", "--features", "nothing-v1")
     assert code == 3
     assert "nothing-v1" in err
+
+
+def test_the_help_lists_every_verb_once_under_a_heading():
+    listed = [verb for verbs in cli.sections.values() for verb in verbs]
+    own = [verb for verb in listed if not verb.startswith("study ")]
+    studies = [verb.removeprefix("study ") for verb in listed if verb.startswith("study ")]
+    assert sorted([*own, "study"]) == cli.list_commands(click.Context(cli))
+    assert sorted(studies) == study.list_commands(click.Context(study))

@@ -198,6 +198,8 @@ class Verbs(click.Group):
 
     command_class = Verb
     homes: Mapping[str, str] = {}  # verb → module that declares it, imported when it is needed
+    # Heading → verb → what it does, for the help of a group with many.
+    sections: Mapping[str, Mapping[str, str]] = {}
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return a verb."""
@@ -208,6 +210,14 @@ class Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all verbs."""
         return sorted({*self.homes, *super().list_commands(ctx)})
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs under their headings."""
+        if not self.sections:
+            super().format_commands(ctx, formatter)
+        for heading, verbs in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(verbs.items()))
 
 
 @click.group(
@@ -223,10 +233,16 @@ class Verbs(click.Group):
 def cli(debug: bool) -> None:
     """Predict differential gene expression from regulator binding sites.
 
+    \b
+    Example:
+      decode-zoo predict --model gtex-tissue-v1 genes.tsv -o predictions.tsv
+
+    Each verb has its own --help, with examples. Documentation: README.md and docs/ of the source.
+
     Exit codes: 0 done, 2 wrong usage, 3 artifact not available, 4 bad input, 5 failed verification,
     6 device not available, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM, as batch systems
     send it); after the last two, too, nothing half-done is left.
-    """
+    """  # noqa: D301
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
         format="%(name)s: %(message)s" if debug else "%(message)s",
