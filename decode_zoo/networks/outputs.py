@@ -16,11 +16,12 @@ from decode_zoo.networks.manifest import Manifest, Output
 __all__ = ["OutputChoice", "numbers_of"]
 
 
-def numbers_of(manifest: Manifest, names: Sequence[str]) -> IntArray:
+def numbers_of(manifest: Manifest, names: str | Sequence[str]) -> IntArray:
     """Return the numbers of outputs; raise UsageError if one is unknown or named twice, or none."""
+    names = [names] if isinstance(names, str) else list(names)
     known = [output.name for output in manifest.outputs]
     unknown = [name for name in names if name not in known]
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+    twice = sorted({name for name in names if names.count(name) > 1})
     if unknown or twice:
         close = get_close_matches(unknown[0], known, 3, 0.5) if unknown else []
         raise UsageError(
@@ -61,7 +62,7 @@ class OutputChoice:
         if names is None:
             numbers = np.arange(0 if contrasts else len(manifest.outputs))
         else:
-            numbers = numbers_of(manifest, [names] if isinstance(names, str) else list(names))
+            numbers = numbers_of(manifest, names)
         chosen = [manifest.outputs[i] for i in numbers]
         if contrasts and isinstance(contrasts[0], str):
             contrasts = [(contrasts[0], contrasts[1])]  # a single pair

@@ -419,11 +419,11 @@ class Model:
         """Choose outputs and contrasts as `predict` does."""
         return OutputChoice.make(self.manifest, outputs, contrasts)
 
-    def numbers_of(self, outputs: Sequence[str] | None) -> IntArray:
+    def numbers_of(self, outputs: str | Sequence[str] | None) -> IntArray:
         """Return the numbers of outputs, all if none are named; UsageError if one is unknown."""
         if outputs is None:
             return np.arange(len(self.outputs))
-        return numbers_of(self.manifest, list(outputs))
+        return numbers_of(self.manifest, outputs)
 
     def _background_rows(self, names: Sequence[str], bound: BoundFeatures) -> IntArray:
         """Find the rows of a background's genes, all of which must have features."""
