@@ -373,10 +373,10 @@ def traits(
     """
     import pandas as pd
 
-    from decode_zoo.cohort.samples import read_persons
+    from decode_zoo.cohort.samples import read_samples
     from decode_zoo.studies.traits import study_traits
 
-    table = samples if isinstance(samples, pd.DataFrame) else read_persons(samples)
+    table = samples if isinstance(samples, pd.DataFrame) else read_samples(samples)
     given = {"command": ("decode_zoo.traits",), **options}
     return study_traits(_model(model), _matrix(expression), table, trait, **given).result()
 

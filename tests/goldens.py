@@ -202,6 +202,8 @@ INTENDED = {  # by case or by file
     "knockout-track/summary.json": "a note names the table of all changes, no longer its file",
     "report-study.html.provenance.json": "it has the sha256 of a section, whose pictures changed",
 }
+# Samples were called persons.
+RENAMED = "person", "sample"
 # What may differ between two runs: when, where and with what it was made.
 PASSING = {"command", "created", "decode_zoo", "builder_version", "revision", "code", "platform"}
 PASSING |= {"free", "python", "packages", "seconds", "elapsed", "finished", "started"}
@@ -337,6 +339,7 @@ def cleaned(value: object) -> object:
         return [cleaned(part) for part in value]
     if not isinstance(value, str):
         return value
+    value = value.replace(*RENAMED)
     with suppress(ValueError):
         if value.startswith("{"):
             return cleaned(json.loads(value))
@@ -372,6 +375,8 @@ def h5_parts(path: Path) -> list[object]:
 def content(path: Path) -> object:
     """Return what a file says, so that equal content compares equal."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if path.suffix not in {".npz", ".parquet", ".h5ad", ".onnx"}:
+        data = data.replace(*(word.encode() for word in RENAMED))
     if path.suffix in {".json", ".stdout"}:
         with suppress(ValueError):
             return cleaned(json.loads(data))
@@ -400,7 +405,7 @@ def files_of(folder: Path, names: list[str]) -> dict[str, Path]:
     """Return the files that cases wrote, by path in their folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        at = path.relative_to(folder)
+        at = Path(str(path.relative_to(folder)).replace(*RENAMED))
         top = at.parts[1] if at.parts[0] == "log" and len(at.parts) > 1 else at.parts[0]
         if path.is_file() and any(top == name or top.startswith(f"{name}.") for name in names):
             found[str(at)] = path

@@ -325,7 +325,7 @@ def test_what_is_typed_wrong_is_told(call, matrix, tmp_path, typed, words):
     assert [path.name for path in tmp_path.iterdir()] == ["x.tsv"]
 
 
-def test_persons_on_the_command_line(call, made_model, targets, tmp_path):
+def test_samples_on_the_command_line(call, made_model, targets, tmp_path):
     pytest.importorskip("jinja2")
     (tmp_path / "cohort").mkdir()
     write_matrix(targets, tmp_path / "cohort/expression.tsv.gz")

@@ -85,7 +85,7 @@ def test_a_study_is_that_of_the_command_line(call, listed, tmp_path, verb):
 @pytest.mark.parametrize("models", [MODEL, [MODEL], dz.load])
 def test_one_model_or_several_by_name_or_opened(models):
     given = dz.load(MODEL) if callable(models) else models
-    with pytest.raises(UsageError, match=f"{MODEL} offers 2"):  # persons
+    with pytest.raises(UsageError, match=f"{MODEL} offers 2"):  # samples
         dz.pair(("TP53", "ALB"), given, removals=50, positions=False)
 
 

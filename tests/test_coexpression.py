@@ -25,9 +25,9 @@ SHAPES = [True, False]
 
 
 def data(n=40, m=15, seed=0):
-    """Genes that follow two factors of the same persons, and a noisy prediction of them."""
-    rng, persons = np.random.default_rng(seed), np.random.default_rng(99).normal(size=(2, m))
-    measured = rng.normal(size=(n, 2)) @ persons + 0.3 * rng.normal(size=(n, m))
+    """Genes that follow two factors of the same samples, and a noisy prediction of them."""
+    rng, samples = np.random.default_rng(seed), np.random.default_rng(99).normal(size=(2, m))
+    measured = rng.normal(size=(n, 2)) @ samples + 0.3 * rng.normal(size=(n, m))
     return measured, measured + 2 * rng.normal(size=(n, m))
 
 
@@ -151,13 +151,13 @@ def test_groups_of_genes_vary_as_genes_do():
 
 @settings(max_examples=15)
 @given(st.randoms(use_true_random=False))
-def test_order_of_genes_and_persons_does_not_matter(random):
+def test_order_of_genes_and_samples_does_not_matter(random):
     measured, predicted = data(25, 10)
     genes = random.sample(range(25), 25)
-    persons = random.sample(range(10), 10)
+    samples = random.sample(range(10), 10)
     whole = tally(scores(measured), scores(predicted), threshold=0.55)
     found = tally(
-        scores(measured[genes][:, persons]), scores(predicted[genes][:, persons]), threshold=0.55
+        scores(measured[genes][:, samples]), scores(predicted[genes][:, samples]), threshold=0.55
     )
     # Rho may change in its last bit, and with it, at an edge, a bin.
     np.testing.assert_allclose(found.areas, whole.areas, atol=2e-3)
@@ -226,16 +226,16 @@ def profiles():
 
 @pytest.fixture(scope="module")
 def expression(model):
-    """What is predicted of 14 persons, with noise: 30 genes the model was tested on, ten others."""
+    """What is predicted of 14 samples, with noise: 30 genes the model was tested on, ten others."""
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     ids, chroms = (np.array(part) for part in (model.features.rows.ids, model.features.rows.chroms))
     genes = [*ids[chroms == "1"][:900:30], *ids[chroms == "2"][:200:20]]
-    persons = [name for name in model.outputs if name != MEDIAN][:14]
-    values = model.predict(genes, backend="numpy")[persons].to_numpy(float)
+    samples = [name for name in model.outputs if name != MEDIAN][:14]
+    values = model.predict(genes, backend="numpy")[samples].to_numpy(float)
     values /= values.std(axis=1, keepdims=True)
     noise = np.random.default_rng(0).normal(size=values.shape)
-    return pd.DataFrame(6 + values + 0.5 * noise, genes, persons)
+    return pd.DataFrame(6 + values + 0.5 * noise, genes, samples)
 
 
 FEW = {"permutations": 9, "resamples": 20}
@@ -254,12 +254,12 @@ def rho_of(frame, a, b):
 
 def test_the_study_is_that_of_the_genes_tested_on(model, profiles, expression, found):
     (item,) = found.numbers["comparisons"]
-    genes, persons = list(expression.index[:30]), list(expression.columns)
+    genes, samples = list(expression.index[:30]), list(expression.columns)
     assert item["genes"]["n"] == item["genes"]["tested_on"] == 30
-    assert item["persons"]["n"] == 14
-    assert item["persons"]["of_model"] == 69
+    assert item["samples"]["n"] == 14
+    assert item["samples"]["of_model"] == 69
     # All of it again, gene by gene.
-    predicted = model.predict(genes, backend="numpy").set_index("gene_id")[persons]
+    predicted = model.predict(genes, backend="numpy").set_index("gene_id")[samples]
     tissue = profiles.predict(genes, backend="numpy").set_index("gene_id")
     tissue = tissue[[name for name in profiles.outputs if name != MEDIAN]]
     every = list(itertools.combinations(genes, 2))
@@ -326,7 +326,7 @@ def test_pairs_that_are_asked_for_keep_their_rows(model, expression, found):
 
 
 def test_two_tissues_of_the_same_donors(model, profiles, expression):
-    """The second tissue has other genes, other persons, and other expression of the same genes."""
+    """The second tissue has other genes, other samples, and other expression of the same genes."""
     other = expression.iloc[15:, 2:].iloc[::-1]
     other = other + np.random.default_rng(0).normal(size=other.shape)
     found = study_coexpression([model, model], [expression, other], profiles, all_genes=True, **FEW)
@@ -411,7 +411,7 @@ def test_command(run, found, tmp_path):
     code, out, err = run("--pairs PAIRS")
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
-    assert "lcl-person-v1: 14 persons, 30 genes tested on by the model" in err
+    assert "lcl-person-v1: 14 samples, 30 genes tested on by the model" in err
     assert "prediction, either sign: AUROC 0." in err
     files = "separation.tsv pairs.tsv asked_pairs.tsv density.tsv separation.svg density.svg"
     files += " summary.json index.html"

@@ -21,14 +21,14 @@ from decode_zoo.cohort.preparation import (
     without_length,
 )
 from decode_zoo.cohort.quality import XIST, Y_GENES, measure_quality
-from decode_zoo.cohort.samples import design_of, read_persons, trait_of
+from decode_zoo.cohort.samples import design_of, read_samples, trait_of
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.core.reader import NamedMatrix, read_matrix
 from decode_zoo.networks.manifest import MEDIAN
 
 qnorm = pytest.importorskip("qnorm")
 DATA = Path(__file__).parent / "data" / "cohort"
-COUNTS, PERSONS = DATA / "counts.tsv.gz", DATA / "persons.tsv"
+COUNTS, SAMPLES = DATA / "counts.tsv.gz", DATA / "samples.tsv"
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +42,20 @@ def counts():
 
 
 @pytest.fixture(scope="module")
-def persons():
-    return read_persons(PERSONS)
+def samples():
+    return read_samples(SAMPLES)
 
 
 @pytest.fixture(scope="module")
 def prepare(features):
-    return lambda expression, persons=None, quantity="counts", **options: prepare_cohort(
-        expression, persons, features, quantity=quantity, **options
+    return lambda expression, samples=None, quantity="counts", **options: prepare_cohort(
+        expression, samples, features, quantity=quantity, **options
     )
 
 
 @pytest.fixture(scope="module")
 def cohort(prepare):
-    return prepare(COUNTS, PERSONS)
+    return prepare(COUNTS, SAMPLES)
 
 
 @pytest.fixture(scope="module")
@@ -106,24 +106,24 @@ def test_the_steps_of_a_real_cohort(cohort, prepare, counts, features, tpm):
     assert bias["fitted_to"] == "genes of other chromosomes than chr1"
 
 
-def test_covariates_are_regressed_out_as_one_gene_alone_would_be(counts, persons):
+def test_covariates_are_regressed_out_as_one_gene_alone_would_be(counts, samples):
     values = np.log2(counts.to_numpy()[:50] + 1.0)
-    found = without_covariates(values, design_of(persons, ["age", "batch"])[0])
-    batch = persons["batch"]
-    columns = [np.ones(len(persons)), persons["age"].astype(float), batch == "b", batch == "c"]
+    found = without_covariates(values, design_of(samples, ["age", "batch"])[0])
+    batch = samples["batch"]
+    columns = [np.ones(len(samples)), samples["age"].astype(float), batch == "b", batch == "c"]
     full = np.column_stack(columns).astype(float)
     for gene, row in zip(values, found, strict=True):
         residual = gene - full @ np.linalg.lstsq(full, gene, rcond=None)[0]
         np.testing.assert_allclose(row, residual + gene.mean(), atol=1e-9)
 
 
-def test_a_batch_is_gone(prepare, counts, persons):
-    later = persons["batch"].to_numpy() == "c"
+def test_a_batch_is_gone(prepare, counts, samples):
+    later = samples["batch"].to_numpy() == "c"
     touched = counts.copy()
     touched.loc[np.random.default_rng(1).random(len(counts)) < 0.3, later] *= 4
     apart = []
     for covariates in ((), ("batch",)):
-        x = prepare(touched, persons, covariates=covariates).expression.to_numpy()
+        x = prepare(touched, samples, covariates=covariates).expression.to_numpy()
         apart.append(np.abs(x[:, later].mean(axis=1) - x[:, ~later].mean(axis=1)).mean())
     assert apart[1] < 0.15 * apart[0]
 
@@ -138,13 +138,13 @@ def test_length_bias_is_that_of_separate_regressions():
     np.testing.assert_allclose(found + bias, values)
     np.testing.assert_allclose(found.mean(axis=1), values.mean(axis=1))
     deviations = values - values.mean(axis=1, keepdims=True)
-    for person, removed in zip(deviations.T, bias.T, strict=True):
-        alone = basis @ np.linalg.lstsq(basis[fitted], person[fitted], rcond=None)[0]
+    for sample, removed in zip(deviations.T, bias.T, strict=True):
+        alone = basis @ np.linalg.lstsq(basis[fitted], sample[fitted], rcond=None)[0]
         np.testing.assert_allclose(removed, alone, atol=1e-10)
 
 
 def test_length_bias_put_in_is_taken_out(prepare, counts, features):
-    # Every other person has lost short fragments, as with another quality of RNA.
+    # Every other sample has lost short fragments, as with another quality of RNA.
     lengths = features.rna_lengths.reindex(counts.index).fillna(1000).to_numpy()
     biased = counts.astype(float)
     biased.iloc[:, ::2] *= ((lengths / 2000.0) ** 0.3)[:, None]
@@ -153,8 +153,8 @@ def test_length_bias_put_in_is_taken_out(prepare, counts, features):
         one = prepare(biased, length_bias=remove).expression
         x = np.log2(features.rna_lengths[one.index].to_numpy(float))
         deviations = (one.to_numpy() - one.to_numpy().mean(axis=1, keepdims=True)).T
-        left[remove] = np.mean([abs(np.corrcoef(person, x)[0, 1]) for person in deviations])
-    # The last quantile normalisation puts some of it back: it stretches each person's values by
+        left[remove] = np.mean([abs(np.corrcoef(sample, x)[0, 1]) for sample in deviations])
+    # The last quantile normalisation puts some of it back: it stretches each sample's values by
     # expression, which goes with length.
     assert left[False] > 0.2
     assert left[True] < 0.5 * left[False]
@@ -165,12 +165,12 @@ def test_length_bias_put_in_is_taken_out(prepare, counts, features):
 
 @settings(max_examples=5)
 @given(st.integers(0, 1000))
-def test_neither_order_nor_depth_nor_orientation_matters(prepare, counts, persons, cohort, seed):
+def test_neither_order_nor_depth_nor_orientation_matters(prepare, counts, samples, cohort, seed):
     rng = np.random.default_rng(seed)
-    turned = counts.iloc[rng.permutation(len(counts)), rng.permutation(len(persons))]
-    turned = (turned * rng.integers(1, 5, len(persons))).T
-    order = rng.permutation(len(persons))
-    again = prepare(turned, persons.iloc[order])
+    turned = counts.iloc[rng.permutation(len(counts)), rng.permutation(len(samples))]
+    turned = (turned * rng.integers(1, 5, len(samples))).T
+    order = rng.permutation(len(samples))
+    again = prepare(turned, samples.iloc[order])
     assert again.facts["transposed"]
     expected = cohort.expression.iloc[:, order]
     pd.testing.assert_frame_equal(again.expression, expected, rtol=1e-6, atol=1e-8)
@@ -209,21 +209,21 @@ def test_all_formats_are_read_alike(counts, tmp_path):
 # -- quality -------------------------------------------------------------------------------------
 
 
-def test_sex_is_told_by_expression_and_outliers_are_found(prepare, features, counts, persons):
-    odd, wrong = counts.copy(), persons.copy()
+def test_sex_is_told_by_expression_and_outliers_are_found(prepare, features, counts, samples):
+    odd, wrong = counts.copy(), samples.copy()
     odd.iloc[:, 9] = np.random.default_rng(0).permutation(odd.iloc[:, 9])
     kept = [gene for gene in (XIST, *Y_GENES.values()) if gene in counts.index]
     odd.loc[kept] = counts.loc[kept]
     wrong.iloc[4, 0] = "male"
     quality = measure_quality(prepare(odd, wrong), features)
-    assert quality.sex.calls == tuple(persons["sex"])
+    assert quality.sex.calls == tuple(samples["sex"])
     assert quality.sex.differing == [4]
     assert 9 in quality.outliers
     assert quality.components.by_trait["age"].shape == quality.components.shares.shape
-    without = measure_quality(prepare(counts.drop(index=kept), persons), features)
+    without = measure_quality(prepare(counts.drop(index=kept), samples), features)
     assert without.sex.calls == ()
     assert measure_quality(prepare(counts), features).sex.differing == []  # no table says a sex
-    for sex, some in persons.groupby("sex"):  # all of one: in short reads X counts as Y, too
+    for sex, some in samples.groupby("sex"):  # all of one: in short reads X counts as Y, too
         one = prepare(counts[list(some.index)], some)
         assert set(measure_quality(one, features).sex.calls) == {sex}
 
@@ -236,7 +236,7 @@ def test_components_are_those_of_a_singular_value_decomposition(cohort, features
     np.testing.assert_allclose(found.shares, s[:4] ** 2 / (s**2).sum(), rtol=1e-6)
 
 
-def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
+def test_numbers_of_all_sizes_are_taken(prepare, features, counts, samples):
     """Standardised as scipy does, without an overflow; what nobody measures is no number."""
     from scipy import stats
 
@@ -244,11 +244,11 @@ def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
     from decode_zoo.pages.figures import cohort as figures
     from decode_zoo.pages.html import svg_file
 
-    numbers = np.random.default_rng(2).normal(3, 2, len(persons))
+    numbers = np.random.default_rng(2).normal(3, 2, len(samples))
     for scale in (1e-300, 1.0, 1e99):
-        found = design_of(persons.assign(x=[repr(float(v * scale)) for v in numbers]), ["x"])[0]
+        found = design_of(samples.assign(x=[repr(float(v * scale)) for v in numbers]), ["x"])[0]
         np.testing.assert_allclose(found[:, 0], stats.zscore(numbers), rtol=1e-9)
-    huge = persons.assign(x=["1e308", "-1e308"] * 7, same=["1", "1.0"] * 7, small="1e-320")
+    huge = samples.assign(x=["1e308", "-1e308"] * 7, same=["1", "1.0"] * 7, small="1e-320")
     huge.iloc[3, -1] = "2e-320"
     quality = measure_quality(prepare(counts, huge), features)
     assert {trait.name for trait in quality.traits} >= {"sex", "age", "x", "small"}
@@ -258,7 +258,7 @@ def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
     assert svg_file(figures.components(quality))
     cases = ((["1", "1.0"], False), (["1", "2"], True), (["1", "NA"], False), (["NA", "NA"], False))
     for values, varies in (*cases, (["1", "-nan"], True)):  # the last is a word
-        assert trait_of(persons.assign(x=values * 7), "x").varies == varies
+        assert trait_of(samples.assign(x=values * 7), "x").varies == varies
 
 
 # -- the command line ----------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_numbers_of_all_sizes_are_taken(prepare, features, counts, persons):
 def command(call, tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
-    options = ("--quantity", "counts", "--persons", PERSONS, "-o", tmp_path / "out")
+    options = ("--quantity", "counts", "--samples", SAMPLES, "-o", tmp_path / "out")
     return lambda path, *more: call("cohort", "prepare", path, *options, *more)
 
 
@@ -276,19 +276,19 @@ def test_the_folder_is_what_training_reads(command, tmp_path, cohort, counts):
     folder = tmp_path / "out"
     code, out, err = command(COUNTS)
     assert (code, out.strip()) == (0, str(folder))
-    files = ["expression.tsv.gz", "persons.tsv", "quality.html", "record.json"]
+    files = ["expression.tsv.gz", "quality.html", "record.json", "samples.tsv"]
     assert sorted(file.name for file in folder.iterdir()) == files
-    assert (folder / "persons.tsv").read_text() == PERSONS.read_text()
+    assert (folder / "samples.tsv").read_text() == SAMPLES.read_text()
     assert "had one before" not in err
-    # Ids of persons stay out of what terminals and logs keep.
-    assert not any(name in err for name in cohort.persons.index)
+    # Ids of samples stay out of what terminals and logs keep.
+    assert not any(name in err for name in cohort.samples.index)
     record = json.loads((folder / "record.json").read_text())
-    assert record["persons"] == len(cohort.persons)
-    assert set(record["provenance"]["inputs"]) == {COUNTS.name, PERSONS.name}
+    assert record["samples"] == len(cohort.samples)
+    assert set(record["provenance"]["inputs"]) == {COUNTS.name, SAMPLES.name}
     assert record["genes"]["kept"] == len(cohort.expression)
     assert (folder / "quality.html").read_text().count('<img class="picture"') == 5
     targets = make_targets(read_expression(folder / "expression.tsv.gz"), scale="log2")
-    assert targets.names == (*cohort.persons.index, MEDIAN)
+    assert targets.names == (*cohort.samples.index, MEDIAN)
     median = cohort.expression.median(axis=1)
     changes = cohort.expression.sub(median, axis=0).assign(median=median)
     np.testing.assert_allclose(targets.values, changes, atol=1e-4)
@@ -317,7 +317,7 @@ def test_nothing_is_left_of_a_failure(command, tmp_path, counts):
 @pytest.mark.parametrize(
     ("change", "quantity", "words"),
     [
-        (lambda x: x.iloc[:, :2], "counts", "2 persons"),
+        (lambda x: x.iloc[:, :2], "counts", "2 samples"),
         (lambda x: x.set_axis([f"q{i}" for i in range(len(x))]), "counts", "neither rows nor col"),
         (lambda x: x * 1e6, "tpm", "are these counts"),
         (lambda x: np.log2(x + 1), "log2", r"log2\(TPM \+ 1\)"),
@@ -334,7 +334,7 @@ def test_what_is_wrong_is_told(prepare, counts, change, quantity, words):
 @pytest.mark.parametrize(
     ("quantity", "genes", "values", "message"),
     [
-        ("counts", "TP53 GAPDH", [[1, -2.0], [3, 4]], "line 2: gene 'TP53', person 'b': -2 is neg"),
+        ("counts", "TP53 GAPDH", [[1, -2.0], [3, 4]], "line 2: gene 'TP53', sample 'b': -2 is neg"),
         ("log2", "TP53 GAPDH", [[1, 2], [-2.5, 4]], "less than log2"),
         ("log2", "TP53 GAPDH", [[1, 2], [300, 4]], "no logarithms"),
         ("counts", "TP53 GAPDH", [[0.5, 999_999], [999_999.5, 1]], "these are TPM"),
@@ -351,16 +351,16 @@ def test_values_that_are_not_what_they_are_said_to_be(quantity, genes, values, m
     ("change", "of_counts", "words"),
     [
         ({"NA18499": "s-3"}, {}, "have no expression: s-3"),
-        ({"NA18499": "left out"}, {}, "no line in the person table: NA18499"),
-        ({"NA18499": "gene_id"}, {"NA18499": "gene_id"}, "Rename the person"),
+        ({"NA18499": "left out"}, {}, "no line in the sample table: NA18499"),
+        ({"NA18499": "gene_id"}, {"NA18499": "gene_id"}, "Rename the sample"),
         ({"NA18499": MEDIAN}, {"NA18499": MEDIAN}, "that of an output which models add"),
         (lambda name: f"{name}-x", lambda name: f"{name}.x", r"check\.names=FALSE"),  # by R
     ],
 )
-def test_persons_of_two_names_or_of_a_bad_one_are_refused(
-    prepare, counts, persons, change, of_counts, words
+def test_samples_of_two_names_or_of_a_bad_one_are_refused(
+    prepare, counts, samples, change, of_counts, words
 ):
-    table = persons.rename(index=change).drop(index="left out", errors="ignore")
+    table = samples.rename(index=change).drop(index="left out", errors="ignore")
     with pytest.raises(InputError, match=words):
         prepare(counts.rename(columns=of_counts), table)
 
@@ -370,14 +370,14 @@ def test_persons_of_two_names_or_of_a_bad_one_are_refused(
     [
         ("weight", UsageError, "no column 'weight'"),
         ("age age", UsageError, "named twice"),
-        ("id", InputError, "too many for 14 persons"),
+        ("id", InputError, "too many for 14 samples"),
         ("gaps", InputError, "'NA18508' has no value of the covariate 'gaps'"),
         ("huge", InputError, "'NA18508' has -1e308 as the covariate 'huge'"),
-        ("same", InputError, "covariate 'same' is the same for all persons"),
+        ("same", InputError, "covariate 'same' is the same for all samples"),
     ],
 )
-def test_covariates_that_are_refused(persons, covariates, error, words):
-    table = persons.assign(id=persons.index, gaps=persons["age"], huge="1", same=["1", "1.0"] * 7)
+def test_covariates_that_are_refused(samples, covariates, error, words):
+    table = samples.assign(id=samples.index, gaps=samples["age"], huge="1", same=["1", "1.0"] * 7)
     table.loc["NA18508", ["gaps", "huge"]] = ["NA", "-1e308"]
     with pytest.raises(error, match=words):
         design_of(table, covariates.split())
@@ -386,20 +386,49 @@ def test_covariates_that_are_refused(persons, covariates, error, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("person\tsex\na\tmale\na\tfemale\n", "line 3: .*occurs twice, first in line 2"),
+        ("sample\tsex\na\tmale\na\tfemale\n", "line 3: .*occurs twice, first in line 2"),
         ("\tsex\t\nb\tmale\t3\n", "line 1: column 3 has no name\nName it in the header"),
         ("who\tsex\tsex\nb\tmale\t3\n", "line 1: column 'sex' occurs twice"),
         ("who\nb\tmale\t3\n", "line 2: has 3 cells, but the header has 1"),
     ],
 )
-def test_person_tables_that_are_refused(tmp_path, text, words):
+def test_sample_tables_that_are_refused(tmp_path, text, words):
     path = tmp_path / "p.tsv"
     path.write_text(text)
     with pytest.raises(InputError, match=words):
-        read_persons(path)
+        read_samples(path)
 
 
-def test_the_column_of_persons_is_named_as_no_other(tmp_path):
-    (tmp_path / "p.csv").write_text(",person\na,1\nb,2\n")
-    found = read_persons(tmp_path / "p.csv")
-    assert (found.index.name, list(found.columns)) == ("_person", ["person"])
+def test_the_column_of_samples_is_named_as_no_other(tmp_path):
+    (tmp_path / "p.csv").write_text(",sample\na,1\nb,2\n")
+    found = read_samples(tmp_path / "p.csv")
+    assert (found.index.name, list(found.columns)) == ("_sample", ["sample"])
+
+
+def test_folders_and_options_of_before_are_read(call, tmp_path, prepare):
+    """Samples were called persons."""
+    from decode_zoo.cli import _renamed
+    from decode_zoo.cohort.folder import samples_of
+    from decode_zoo.cohort.samples import read_sample_codes
+
+    (tmp_path / "persons.tsv").write_text("person\tsex\na\tf\n")
+    assert samples_of(tmp_path).name == "persons.tsv"
+    (tmp_path / "samples.tsv").write_text("sample\tsex\na\tf\n")
+    assert samples_of(tmp_path).name == "samples.tsv"
+    (tmp_path / "codes.tsv").write_text("code\tperson\ns1\ta\n")
+    assert read_sample_codes(tmp_path / "codes.tsv") == {"a": "s1"}
+    words = ["--persons", "--keep-persons-above=0.1", "--samples", "persons"]
+    expected = ["--samples", "--keep-samples-above=0.1", "--samples", "persons"]
+    assert [*map(_renamed, words)] == expected
+    code, _, err = call(
+        "cohort",
+        "prepare",
+        "nope.tsv",
+        "--quantity",
+        "tpm",
+        "--persons",
+        "x.tsv",
+        "-o",
+        tmp_path / "o",
+    )
+    assert (code, "No such option" in err) == (4, False)

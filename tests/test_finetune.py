@@ -10,7 +10,7 @@ import pytest
 
 import decode_zoo as dz
 from decode_zoo.cohort.expression import Targets
-from decode_zoo.cohort.samples import read_person_codes
+from decode_zoo.cohort.samples import read_sample_codes
 from decode_zoo.core.errors import InputError, UsageError
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.manifest import MEDIAN
@@ -35,7 +35,7 @@ from decode_zoo.training.transfer import (
 )
 
 FIT = FinetuneFit(max_epochs=4, learning_rate=3e-3, batch_size=32, encoder_dropout=0.1)
-PERSONS = tuple(f"person{i}" for i in range(12))
+SAMPLES = tuple(f"sample{i}" for i in range(12))
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def base(made_model):
 
 @pytest.fixture(scope="module")
 def cohort(targets):
-    """Persons, each a mixture of the base's outputs."""
+    """Samples, each a mixture of the base's outputs."""
     rng = np.random.default_rng(1)
     fold = targets.values[:, :-1]
-    persons = fold @ rng.normal(size=(fold.shape[1], len(PERSONS)))
-    persons += 0.3 * persons.std() * rng.normal(size=persons.shape)
-    persons -= np.median(persons, axis=1, keepdims=True)
-    values = np.hstack([persons, targets.values[:, -1:]])
-    return Targets(targets.gene_ids, (*PERSONS, MEDIAN), values)
+    samples = fold @ rng.normal(size=(fold.shape[1], len(SAMPLES)))
+    samples += 0.3 * samples.std() * rng.normal(size=samples.shape)
+    samples -= np.median(samples, axis=1, keepdims=True)
+    values = np.hstack([samples, targets.values[:, -1:]])
+    return Targets(targets.gene_ids, (*SAMPLES, MEDIAN), values)
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +97,11 @@ def test_published_models_name_the_genes_that_they_were_selected_by_and_tested_o
 def test_a_fine_tuned_model_is_a_bundle_like_any_other(tuned, base):
     folder = tuned.locate("manifest.json").parent
     manifest = tuned.manifest
-    assert [o.name for o in manifest.outputs] == [*PERSONS, MEDIAN]
+    assert [o.name for o in manifest.outputs] == [*SAMPLES, MEDIAN]
     assert manifest.training.base["id"] == base.id
     assert manifest.training.fit["learning_rate"] == FIT.learning_rate
     assert set(manifest.metrics["validation"]["by_output"]) == {o.name for o in manifest.outputs}
-    assert manifest.spearman("test")[0] > 0.15  # of persons that the base has not seen
+    assert manifest.spearman("test")[0] > 0.15  # of samples that the base has not seen
     again = dz.load(folder)
     assert again.check_known_answers(again.backend("onnxruntime", "cpu")) <= 1e-4
     assert np.isfinite(again.explain(["APP", "SOD1"], by="regulator").scores).all()
@@ -209,25 +209,25 @@ def test_a_search_keeps_its_trials_and_the_best(network, dataset, tmp_path):
     assert search_fit(dataset, network, fit, 3, journal, "mine") == best
 
 
-# --- persons --------------------------------------------------------------------------
+# --- samples --------------------------------------------------------------------------
 
 
-def test_persons_are_kept_by_validation_and_named_by_codes(base, cohort, tuned, tmp_path):
+def test_samples_are_kept_by_validation_and_named_by_codes(base, cohort, tuned, tmp_path):
     transfer = Transfer(keep_above="median", anonymise=True, membership=False)
     coded = finetune_bundle(
         base, cohort, tmp_path / "coded", describe("coded-v1"), fit=FIT, transfer=transfer
     )
-    codes = read_person_codes(tmp_path / "coded.codes.tsv")
+    codes = read_sample_codes(tmp_path / "coded.codes.tsv")
     rho = pd.Series(tuned.manifest.metrics["validation"]["by_output"]).drop(MEDIAN)
     assert set(codes) == set(rho.index[rho > rho.median()])
     assert [o.name for o in coded.manifest.outputs] == [*codes.values(), MEDIAN]
-    assert coded.manifest.training.persons == {"fitted": 12, "kept": 6}
+    assert coded.manifest.training.samples == {"fitted": 12, "kept": 6}
     genes = ["APP", "SOD1", "PRNP"]
     expected, found = (model.predict(genes) for model in (tuned, coded))
     np.testing.assert_allclose(found[list(codes.values())], expected[list(codes)], atol=1e-5)
-    assert "person" not in (tmp_path / "coded/manifest.json").read_text().replace('"persons"', "")
+    assert "sample" not in (tmp_path / "coded/manifest.json").read_text().replace('"samples"', "")
     few = replace(transfer, keep_above=0.999)
-    with pytest.raises(InputError, match="no person has a rho above"):
+    with pytest.raises(InputError, match="no sample has a rho above"):
         finetune_bundle(base, cohort, tmp_path / "no", describe("no-v1"), fit=FIT, transfer=few)
     assert not (tmp_path / "no").exists()
 
@@ -236,7 +236,7 @@ def test_persons_are_kept_by_validation_and_named_by_codes(base, cohort, tuned, 
     ("names", "prefix"),
     [(["a", "P", "Px1"], "P"), (["P1", "x"], "PP"), (["P1", "PP12"], "PPP")],
 )
-def test_no_code_is_the_name_of_a_person(names, prefix):
+def test_no_code_is_the_name_of_a_sample(names, prefix):
     assert _code_prefix(names) == prefix
 
 
@@ -244,31 +244,31 @@ def test_no_code_is_the_name_of_a_person(names, prefix):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("person\tcode\nA\tP1\n", "its header must be"),
-        ("code\tperson\nP1\n", "a code and a person"),
-        ("code\tperson\nP1\tA\nP2\tA\n", "'A' is there twice"),
-        ("code\tperson\nP1\tA\nP1\tB\n", "'P1' is there twice"),
+        ("sample\tcode\nA\tP1\n", "its header must be"),
+        ("code\tsample\nP1\n", "a code and a sample"),
+        ("code\tsample\nP1\tA\nP2\tA\n", "'A' is there twice"),
+        ("code\tsample\nP1\tA\nP1\tB\n", "'P1' is there twice"),
     ],
 )
 def test_codes_that_are_none_are_refused(tmp_path, text, message):
     (tmp_path / "codes.tsv").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_person_codes(tmp_path / "codes.tsv")
+        read_sample_codes(tmp_path / "codes.tsv")
 
 
-def test_verbs_take_persons_with_codes(call, tuned, cohort, tmp_path):
+def test_verbs_take_samples_with_codes(call, tuned, cohort, tmp_path):
     pytest.importorskip("pylimma")
     donors = [f"donor{i}" for i in range(12)]
-    pd.DataFrame({"code": PERSONS, "person": donors}).to_csv(
+    pd.DataFrame({"code": SAMPLES, "sample": donors}).to_csv(
         tmp_path / "codes.tsv", sep="\t", index=False
     )
     write_matrix(replace(cohort, names=(*donors, MEDIAN)), tmp_path / "x.tsv")
     lines = [f"{name}\t{'ab'[i % 2]}\n" for i, name in enumerate(donors)]
-    (tmp_path / "p.tsv").write_text("person\tpart\n" + "".join(lines))
+    (tmp_path / "p.tsv").write_text("sample\tpart\n" + "".join(lines))
     model, codes = tuned.locate("manifest.json").parent, ("--codes", tmp_path / "codes.tsv")
-    persons = ("--persons", tmp_path / "p.tsv", "--trait", "part", "--permutations", 5)
+    samples = ("--samples", tmp_path / "p.tsv", "--trait", "part", "--permutations", 5)
     for verb, told in (
-        (("study", "traits", "--model", model, tmp_path / "x.tsv", *persons), "12 persons"),
+        (("study", "traits", "--model", model, tmp_path / "x.tsv", *samples), "12 samples"),
         (("evaluate", tmp_path / "x.tsv", "--scale", "log2", "--model", model), "12 are in both"),
     ):
         code, _, err = call(*verb, "-o", tmp_path / f"{verb[0]}-without")
@@ -355,7 +355,7 @@ def test_a_cohort_and_a_split_by_gene_become_a_model(call, files, cohort, tmp_pa
     assert {split[gene] for gene in training.test_genes} == {"test"}
     (tmp_path / "genes.txt").write_text("APP\n")
     _, out, _ = call("predict", "--model", output, tmp_path / "genes.txt")
-    assert out.splitlines()[0].split("\t")[3:] == [*PERSONS, MEDIAN]
+    assert out.splitlines()[0].split("\t")[3:] == [*SAMPLES, MEDIAN]
     assert call("test", output)[0] == 0
     assert call(*command)[0] == 2  # without --force
     (tmp_path / "s.tsv").write_text("".join([*lines, lines[0]]))
@@ -377,7 +377,7 @@ def test_a_cohort_and_a_split_by_gene_become_a_model(call, files, cohort, tmp_pa
     ("typed", "code", "words"),
     [
         (["cohort", "--set", "frozen=1"], 2, "fine-tuning has no 'frozen'"),
-        (["cohort", "--keep-persons-above", "often"], 2, "'median' or a rho"),
+        (["cohort", "--keep-samples-above", "often"], 2, "'median' or a rho"),
         (["cohort", "--quantity", "tpm"], 2, "nothing left to do"),
         (["cohort", "--id", "Mine"], 2, "id"),
         (["cohort", "--from-scratch", "--search", "3"], 2, "for comparison"),

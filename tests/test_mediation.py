@@ -58,14 +58,14 @@ def test_batches_of_sets_do_not_show_and_nothing_left_is_zero(monkeypatch):
 
 @settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
-def test_order_scale_and_persons_do_not_matter(random):
+def test_order_scale_and_samples_do_not_matter(random):
     pair, regulators = data()
-    persons, order = random.sample(range(25), 25), random.sample(range(4), 4)
+    samples, order = random.sample(range(25), 25), random.sample(range(4), 4)
     scale = np.array([random.choice([-1, 1]) * random.uniform(0.1, 10) for _ in range(12)])
     whole = left_by_sets(pair, regulators, np.array([[0, 3, 5, 8]]))
     found = left_by_sets(
-        pair[::-1, persons],
-        (regulators * scale[:, None] + 7)[:, persons],
+        pair[::-1, samples],
+        (regulators * scale[:, None] + 7)[:, samples],
         np.array([[0, 3, 5, 8]])[:, order],
     )
     np.testing.assert_allclose(found, whole, rtol=1e-8)
@@ -115,7 +115,7 @@ def others(features):
 
 @pytest.fixture(scope="module")
 def expression(measured, genes, others):
-    """14 persons; the pair follows two regulators a little."""
+    """14 samples; the pair follows two regulators a little."""
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     ids = [*genes, *measured, *others]
@@ -138,7 +138,7 @@ def test_the_study_is_its_parts(study, expression, measured, genes):
     found = study(asked, draws=15)
     numbers = found.numbers
     pair, regulators = expression.loc[genes].to_numpy(), expression.loc[own].to_numpy()
-    assert numbers["persons"] == 14
+    assert numbers["samples"] == 14
     assert numbers["r"] == pytest.approx(stats.pearsonr(*pair).statistic)
     assert numbers["r2"] == pytest.approx(numbers["r"] ** 2)
     assert numbers["r2_left"] == pytest.approx(left(pair, regulators))
@@ -189,7 +189,7 @@ def test_regulators_that_make_two_genes_alike_are_found(study, expression, measu
     assert numbers["p"] == 1 / 22
 
 
-def test_the_order_of_genes_and_persons_does_not_matter(study, expression, measured, genes):
+def test_the_order_of_genes_and_samples_does_not_matter(study, expression, measured, genes):
     own = list(measured)[:2]
     whole, again = study(own, draws=15), study(own, draws=15)
     other = study(own[::-1], expression.iloc[::-1, ::-1], genes[::-1], draws=15)
@@ -215,9 +215,9 @@ def test_what_cannot_be_tested_is_refused(study, expression, measured, genes, ot
         (UsageError, "one random set", own[:1], {"draws": 0}),
         (InputError, "ALB is not in the matrix", own[:1], {"pair": ["ALB", gene]}),
         (InputError, r"none of the regulators .* nobody \(unknown_gene\)", ["nobody"], {}),
-        # As many as persons less three.
-        (UsageError, "10 regulators are too many for 13 persons: at most 9", others, thirteen),
-        (InputError, "9 persons are too few", own[:1], {"matrix": expression.iloc[:, :9]}),
+        # As many as samples less three.
+        (UsageError, "10 regulators are too many for 13 samples: at most 9", others, thirteen),
+        (InputError, "9 samples are too few", own[:1], {"matrix": expression.iloc[:, :9]}),
         (InputError, "holds 2 other regulators", own[:3], {"matrix": few}),
         (InputError, "Are these counts", own[:1], {"matrix": expression * 100}),
         (InputError, "is determined by that of", own[:3], {"matrix": dependent}),
@@ -252,7 +252,7 @@ def test_command(run, tmp_path, genes):
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out")
     assert "left out: nobody (unknown_gene)" in err
-    assert "14 persons: R2 0." in err
+    assert "14 samples: R2 0." in err
     files = "regulators.tsv random_sets.tsv histogram.svg summary.json index.html"
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(files.split())
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -23,7 +23,7 @@ from decode_zoo.zoo.registry import load_registry
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = ["gtex-tissue-v1", "gtex-tissue-chromatin-v1", "gtex-tissue-decode-v1"]
-PERSONS = [
+SAMPLES = [
     "lcl-person-v1",
     "gtex-heart-person-v1",
     "gtex-liver-person-v1",
@@ -106,7 +106,7 @@ def test_the_training_never_saw_chr1_or_chr8(tissues, name):
         assert tuple(scale[side]) == frozen.scale
 
 
-@pytest.mark.parametrize("name", [*MODELS, *PERSONS, "de-prior-v1"])
+@pytest.mark.parametrize("name", [*MODELS, *SAMPLES, "de-prior-v1"])
 def test_models_answer_as_published_and_their_scores_add_up(name):
     model = dz.load(name)
     for backend in ("numpy", "onnxruntime"):
@@ -260,11 +260,11 @@ def test_the_comparison_is_of_the_published_models(name):
     assert f"{metrics['fold_change_spearman']:.3f} / {metrics['median_spearman']:.3f}" in README
 
 
-def test_persons_are_scored_as_their_cards_and_docs_say():
+def test_samples_are_scored_as_their_cards_and_docs_say():
     table = pd.read_csv(ROOT / "docs/persons/persons.tsv", sep="\t")
     docs = (ROOT / "docs/persons.md").read_text(encoding="utf-8")
-    assert set(table["model"]) == set(PERSONS)
-    for name in PERSONS:
+    assert set(table["model"]) == set(SAMPLES)
+    for name in SAMPLES:
         card = (ROOT / f"model_cards/{name}.md").read_text(encoding="utf-8")
         means = table[table["model"] == name].groupby("variant")["rho"].mean()
         for variant, label in (
@@ -300,7 +300,7 @@ def test_the_de_prior_is_scored_as_card_and_docs_say():
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", [*PERSONS, "de-prior-v1"])
+@pytest.mark.parametrize("name", [*SAMPLES, "de-prior-v1"])
 def test_fine_tuning_kept_to_the_split_of_the_base(shared, name):
     from conversion.person_models import targets_of
     from decode_zoo.training.transfer import cohort_dataset

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decode_zoo as dz
-from decode_zoo.cohort.samples import read_persons
+from decode_zoo.cohort.samples import read_samples
 from decode_zoo.core.errors import InputError
 from decode_zoo.core.reader import Table, number_in, read_matrix
 from decode_zoo.features.genes import read_gene_list
@@ -55,7 +55,7 @@ def test_all_readers_take_a_table_in_any_dress(tmp_path, dress):
     frame = dz.read_expression(path)
     assert (list(frame.index), list(frame.columns)) == (grid.rows, grid.columns)
     assert frame.to_numpy().tolist() == values
-    assert read_persons(path)["c"].to_dict() == {"TP53": "-2.5e0", "ALB": "4"}
+    assert read_samples(path)["c"].to_dict() == {"TP53": "-2.5e0", "ALB": "4"}
     assert read_listed_above(path, "a b", 2).genes == ("ALB",)
     if dress != "a header that R wrote":  # of a list, 'a b' may be a gene
         assert read_gene_list(path) == ["TP53", "ALB"]

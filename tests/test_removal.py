@@ -33,7 +33,7 @@ def knockout(toy_model):
 
 
 @pytest.fixture(scope="module")
-def persons():
+def samples():
     model = dz.load("lcl-person-v1")
     folds = [output.name for output in model.manifest.outputs if output.kind == "fold_change"]
     knockout = Knockout.make(model, outputs=folds[:12], precision="single")
@@ -210,19 +210,19 @@ def test_the_regression_is_that_of_statsmodels():
     assert r_squared == pytest.approx(oracle.rsquared, abs=1e-12)
 
 
-def test_what_no_regression_can_tell_is_refused(persons):
+def test_what_no_regression_can_tell_is_refused(samples):
     with pytest.raises(UsageError, match=r"35 removals do not tell [0-9]+ terms apart"):
-        knock_out_pair(*persons, removals=35)
+        knock_out_pair(*samples, removals=35)
     with pytest.raises(UsageError, match="not 'none'"):
-        knock_out_pair(*persons, remove_from="none")
+        knock_out_pair(*samples, remove_from="none")
 
 
 def rho_of(one, two):
     return pytest.approx(stats.spearmanr(one, two).statistic, abs=1e-6)
 
 
-def test_a_removal_of_regulators_is_that_of_the_networks_inputs(persons):
-    knockout, pair = persons
+def test_a_removal_of_regulators_is_that_of_the_networks_inputs(samples):
+    knockout, pair = samples
     study = knock_out_pair(knockout, pair, removals=400, seed=3)
     cells, feature = knockout.cells(np.array(pair))
     terms = np.unique(feature[feature >= 0])
@@ -238,8 +238,8 @@ def test_a_removal_of_regulators_is_that_of_the_networks_inputs(persons):
         assert sites[tuple(label)] == names[term in owners[0], term in owners[1]]
 
 
-def test_sites_may_go_from_one_gene_only_and_seeds_decide_which(persons):
-    knockout, pair = persons
+def test_sites_may_go_from_one_gene_only_and_seeds_decide_which(samples):
+    knockout, pair = samples
     first, again, other = (
         knock_out_pair(knockout, pair, removals=400, remove_from="first", seed=seed)
         for seed in (1, 1, 2)
@@ -251,8 +251,8 @@ def test_sites_may_go_from_one_gene_only_and_seeds_decide_which(persons):
     np.testing.assert_allclose(turned.rhos, first.rhos, atol=1e-6)
 
 
-def test_a_removal_of_bins_is_that_of_full_matrices(persons):
-    knockout, pair = persons
+def test_a_removal_of_bins_is_that_of_full_matrices(samples):
+    knockout, pair = samples
     for number, study in enumerate(disrupt_pair(knockout, pair, removals=200, seed=5)):
         labels = BinSums.make(knockout, pair[number]).labels
         removed = np.random.default_rng((5, number)).random((200, len(labels))) < 0.5
@@ -351,7 +351,7 @@ def test_a_pair_from_the_command_line(study, monkeypatch):
         ("disrupt EMPTY", 4, "none of 1 genes"),
         ("pair LAPTM5,nope", 4, "'nope' is not known"),
         ("pair TP53,TP53", 2, "one gene"),
-        ("pair TP53,ALB", 2, "persons at least"),
+        ("pair TP53,ALB", 2, "samples at least"),
     ],
 )
 def test_faults_are_told_and_nothing_is_left(study, text, code, message):

@@ -22,7 +22,7 @@ for package in ("pylimma", "jinja2", "matplotlib"):
     pytest.importorskip(package)
 
 HOSTILE = "<script>alert(1)</script>"
-N_PERSONS = 14
+N_SAMPLES = 14
 
 
 def design(trait, covariates=(), **columns):
@@ -54,9 +54,9 @@ def test_brackets_are_their_middles():
     assert "middle of each bracket" in found.coding["age"]
 
 
-def test_persons_without_a_value_are_left_out_and_told():
+def test_samples_without_a_value_are_left_out_and_told():
     found = design("sex", ["age"], sex=["m", "f", "", "m", "f", "m"], age=[*"123", "NA", *"59"])
-    assert found.persons == ("P0", "P1", "P4", "P5")
+    assert found.samples == ("P0", "P1", "P4", "P5")
     assert found.incomplete == ("P2", "P3")
     assert found.values == ("m", "f", "f", "m")
 
@@ -70,13 +70,13 @@ SEX = ["m", "f"] * 4
     [
         (["m"] * 8, {}, "'t' has one value only"),
         (["a", "b", "c", "a"] * 2, {}, "'t' has 3 levels"),
-        (["", "NA"] * 4, {}, "no person has values of t"),
+        (["", "NA"] * 4, {}, "no sample has values of t"),
         ([*"1234567", "old"], {}, "mixes numbers and words: 'old'"),
         (SEX, {"c": ["x"] * 8}, "'c' has one value only"),
         (SEX, {"c": ["1", "2"] * 4}, "'t=m' is determined by c"),
         (list("mmffmmff"), {"c": list("12345678"), "d": list("23456789")}, "'d' is determined"),
-        (SEX, {"c": list("abcdefgh")}, "8 persons are too few"),
-        (["m", "f"], {}, "2 persons are too few for 2 coefficients"),
+        (SEX, {"c": list("abcdefgh")}, "8 samples are too few"),
+        (["m", "f"], {}, "2 samples are too few for 2 coefficients"),
     ],
 )
 def test_what_cannot_be_studied_is_refused(trait, covariates, message):
@@ -91,7 +91,7 @@ def test_columns_that_are_not_there_or_asked_for_twice():
         design("t", ["t"], t=SEX)
 
 
-# The study: tissues of the bundled model stand in for persons
+# The study: tissues of the bundled model stand in for samples
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +103,14 @@ def model():
 def cohort(model):
     """Expression like predictions, with noise; brain against others, as predictions have it."""
     tissues = [name for name in model.outputs if name != MEDIAN]
-    brain = [name for name in tissues if name.startswith("Brain")][: N_PERSONS // 2]
-    others = [name for name in tissues if not name.startswith("Brain")][: N_PERSONS // 2]
+    brain = [name for name in tissues if name.startswith("Brain")][: N_SAMPLES // 2]
+    others = [name for name in tissues if not name.startswith("Brain")][: N_SAMPLES // 2]
     ids, chroms = np.array(model.features.rows.ids), np.array(model.features.rows.chroms)
     genes = [*ids[chroms == "1"][:400:16], *ids[chroms == "2"][:10]]
     values = model.predict(genes, backend="numpy")[brain + others].to_numpy(np.float64)
     noise = np.random.default_rng(0).normal(size=values.shape)
     matrix = pd.DataFrame(6 + values + 0.5 * noise, index=genes, columns=brain + others)
-    ages = [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_PERSONS)]
+    ages = [f"{20 + 10 * (i % 5)}-{29 + 10 * (i % 5)}" for i in range(N_SAMPLES)]
     parts = ["brain"] * len(brain) + ["Body"] * len(others)
     return matrix, pd.DataFrame({"part": parts, "age": ages}, index=brain + others)
 
@@ -120,9 +120,9 @@ def relate(model, cohort):
     """Run the study as quickly as can be; returns it."""
     matrix, table = cohort
 
-    def relate(expression=matrix, persons=table, trait="part", model=model, **options):
+    def relate(expression=matrix, samples=table, trait="part", model=model, **options):
         options = {"permutations": 1, "resamples": 1, **options}
-        return study_traits(model, expression, persons, trait, **options)
+        return study_traits(model, expression, samples, trait, **options)
 
     return relate
 
@@ -137,16 +137,16 @@ def study(relate):
 
 def test_a_trait_that_predictions_show_is_found(cohort, study, relate):
     summary = study.numbers
-    assert (summary["persons"]["n"], summary["persons"]["of_model"]) == (N_PERSONS, 53)
+    assert (summary["samples"]["n"], summary["samples"]["of_model"]) == (N_SAMPLES, 53)
     assert summary["genes"]["n"] == 25  # those on chromosome 2 the model was not tested on
     found = summary["concordance"]
     assert found["spearman"] > 0.5
     low, high = found["interval_95"]
     assert low < found["spearman"] < high
-    assert found["other_persons"]["p"] <= 0.1
+    assert found["other_samples"]["p"] <= 0.1
     assert found["same_sign"] > 0.8
-    # Any contrast of these persons is predicted: they were made so.
-    assert found["random_traits"]["mean"] > 0.2 > abs(found["other_persons"]["mean"])
+    # Any contrast of these samples is predicted: they were made so.
+    assert found["random_traits"]["mean"] > 0.2 > abs(found["other_samples"]["mean"])
     assert study.expression["name"].tolist() == study.predicted["name"].tolist()
     assert list(study.expression) == ["name", "symbol", "effect", "mean", "t", "p", "q"]
     expected = cohort[0].loc[study.expression["name"]].mean(axis=1)
@@ -157,7 +157,7 @@ def test_a_trait_that_predictions_show_is_found(cohort, study, relate):
 
 def test_scores_of_regulators_are_signed_means_over_genes(model, cohort, study):
     genes = study.expression["name"].tolist()
-    table = model.explain(genes, by="regulator", outputs=list(study.design.persons)).summary()
+    table = model.explain(genes, by="regulator", outputs=list(study.design.samples)).summary()
     table = table[table["class"] != "mask"].astype({"class": str, "regulator": str, "output": str})
     wide = table.pivot(index=["class", "regulator"], columns="output", values="mean")
     keys = list(zip(study.regulators["class"], study.regulators["name"], strict=True))
@@ -182,12 +182,12 @@ def test_chosen_genes(cohort, relate):
     assert relate(genes=[*genes, "nonsense"]).expression["name"].tolist() == genes
 
 
-def test_persons_are_matched_by_name(cohort, relate):
+def test_samples_are_matched_by_name(cohort, relate):
     matrix, table = cohort
     table = pd.concat([table, pd.DataFrame({"part": ["brain"], "age": ["30-39"]}, index=["who"])])
     found, whole = relate(matrix[matrix.columns[::-1]], table.iloc[::-1]), relate()
-    assert found.numbers["persons"]["n"] == N_PERSONS
-    assert found.numbers["persons"]["of_table"] == N_PERSONS + 1
+    assert found.numbers["samples"]["n"] == N_SAMPLES
+    assert found.numbers["samples"]["of_table"] == N_SAMPLES + 1
     for name in ("expression", "predicted"):
         np.testing.assert_allclose(getattr(found, name)["t"], getattr(whole, name)["t"], rtol=1e-9)
 
@@ -202,7 +202,7 @@ def test_persons_are_matched_by_name(cohort, relate):
         ({"genes": "TP53"}, UsageError, "not a single string"),
         ({"genes": 3}, InputError, "3 genes given"),
         ({"expression": 1000}, InputError, "Are these counts"),
-        ({"persons": "others"}, InputError, "no person of the table is both in the model"),
+        ({"samples": "others"}, InputError, "no sample of the table is both in the model"),
     ],
 )
 def test_what_does_not_fit_is_refused(cohort, relate, options, error, message):
@@ -211,8 +211,8 @@ def test_what_does_not_fit_is_refused(cohort, relate, options, error, message):
         options = {"genes": list(matrix.index[:3])}
     if "expression" in options:
         options = {"expression": matrix * 1000}
-    if "persons" in options:
-        options = {"persons": table.set_axis([f"X{i}" for i in range(N_PERSONS)])}
+    if "samples" in options:
+        options = {"samples": table.set_axis([f"X{i}" for i in range(N_SAMPLES)])}
     with pytest.raises(error, match=message):
         relate(**options)
 
@@ -244,9 +244,9 @@ def test_the_folder_and_its_page(study, relate, cohort, tmp_path):
     assert len(pictures) == 4
     with pytest.raises(UsageError, match="not empty"):
         write_study(study.result(), folder)
-    # Names of persons and traits stay texts.
+    # Names of samples and traits stay texts.
     hostile = cohort[1].rename(columns={"part": f"{HOSTILE} $x^2$"}).replace("brain", "</svg>")
-    other = relate(persons=hostile, trait=hostile.columns[0])
+    other = relate(samples=hostile, trait=hostile.columns[0])
     write_study(other.result(), tmp_path / "hostile")
     for made in (folder, tmp_path / "hostile"):
         page = (made / "traits.html").read_text(encoding="utf-8")
@@ -263,8 +263,8 @@ def run(call, tmp_path, cohort, monkeypatch):
 
     def run(words, table=cohort[1]):
         cohort[0].to_csv("x.tsv", sep="\t", index_label="gene_id")
-        table.to_csv("p.tsv", sep="\t", index_label="person")
-        command = "study traits --model gtex-tissue-v1 x.tsv --persons p.tsv -o out"
+        table.to_csv("p.tsv", sep="\t", index_label="sample")
+        command = "study traits --model gtex-tissue-v1 x.tsv --samples p.tsv -o out"
         return call(*f"{command} --permutations 5 {words}".split())
 
     return run
@@ -273,10 +273,10 @@ def run(call, tmp_path, cohort, monkeypatch):
 def test_command(run, tmp_path):
     code, out, err = run("--trait part --covariates age")
     assert (code, out) == (0, "out\n"), err
-    for text in ("14 persons", "25 genes tested on by the model", "brain (7) against Body (7)"):
+    for text in ("14 samples", "25 genes tested on by the model", "brain (7) against Body (7)"):
         assert text in err
     provenance = json.loads((tmp_path / "out" / "summary.json").read_text())["provenance"]
-    assert provenance["persons"]["file"] == "p.tsv"
+    assert provenance["samples"]["file"] == "p.tsv"
     assert provenance["model"]["id"] == "gtex-tissue-v1"
     code, _, err = run("--trait part")
     assert (code, "not empty" in err) == (2, True)

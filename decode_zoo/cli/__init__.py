@@ -16,6 +16,8 @@ from typing import NoReturn
 
 __all__ = ["main"]
 
+# Former spellings, which still work.
+_RENAMED = {"--persons": "--samples", "--keep-persons-above": "--keep-samples-above"}
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -66,6 +68,8 @@ def _run(arguments: list[str]) -> int:
     from decode_zoo.core.errors import DecodeZooError
 
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    arguments = [*map(_renamed, own), *arguments[len(own) :]]
+    own = arguments[: len(own)]
     debug = "--debug" in own
     if debug:  # taken anywhere, not only before the verb
         kept = [word for word in own if word != "--debug"]
@@ -99,6 +103,12 @@ def _run(arguments: list[str]) -> int:
             )
             return 1
     return 0
+
+
+def _renamed(word: str) -> str:
+    """Return the present spelling of an option."""
+    name, sign, value = word.partition("=")
+    return f"{_RENAMED[name]}{sign}{value}" if name in _RENAMED else word
 
 
 def _refused(error: OSError) -> int:

@@ -246,7 +246,7 @@ def _summary(features: FeatureSet) -> str:
 
 @cli.group(cls=Verbs)
 def cohort() -> None:
-    """Expression of persons: prepare it for fine-tuning."""
+    """Expression of samples: prepare it for fine-tuning."""
 
 
 @cohort.command()
@@ -254,7 +254,7 @@ def cohort() -> None:
 @choice(
     "--quantity", "counts tpm log2", "What the values are; log2 is log2(TPM + 0.25).", required=True
 )
-@option(FILE, "--persons", "Table of persons: names, then traits (TSV or CSV).")
+@option(FILE, "--samples", "Table of samples: names, then traits (TSV or CSV).")
 @option(
     SOURCE,
     "--features features_source",
@@ -264,49 +264,49 @@ def cohort() -> None:
 @option(
     runner.NAMES,
     "--covariates",
-    "Columns of --persons to regress out of each gene: numbers as slopes, all else as categories. "
+    "Columns of --samples to regress out of each gene: numbers as slopes, all else as categories. "
     "So are brackets such as 50-59, whose middles 'study traits' takes: give numbers for a slope.",
 )
 @option(click.FloatRange(min=0), "--min-tpm", "Keep genes above this …", 1.0)
 @option(
     click.FloatRange(min=0, max=1, min_open=True),
     "--min-share",
-    "… in this share of the persons or more.",
+    "… in this share of the samples or more.",
     0.5,
 )
 @option(
     bool,
     "--length-bias/--no-length-bias",
-    "Take out what RNA length explains of each person's differences.",
+    "Take out what RNA length explains of each sample's differences.",
     True,
 )
 @runner.folder
 @runner.force
 def prepare(
     expression: Path,
-    persons: Path | None,
+    samples: Path | None,
     features_source: str,
     covariates: list[str] | None,
     output: Path,
     force: bool,
     **settings: Any,
 ) -> Path:
-    """Prepare counts, TPM or log2(TPM + 0.25) of persons for fine-tuning.
+    """Prepare counts, TPM or log2(TPM + 0.25) of samples for fine-tuning.
 
-    EXPRESSION is a matrix of genes × persons or persons × genes: TSV or CSV, plain or gzip,
+    EXPRESSION is a matrix of genes × samples or samples × genes: TSV or CSV, plain or gzip,
     Parquet, or AnnData (.h5ad). Genes are named by Ensembl ids or symbols.
 
-    Counts become TPM by exonic lengths; genes above 1 TPM in half of the persons are kept; then
+    Counts become TPM by exonic lengths; genes above 1 TPM in half of the samples are kept; then
     log2(TPM + 0.25), quantile normalisation, covariates and length bias regressed out, quantile
     normalisation again.
 
-    The folder gets expression.tsv.gz, persons.tsv, record.json and quality.html: a page of library
+    The folder gets expression.tsv.gz, samples.tsv, record.json and quality.html: a page of library
     sizes, principal components by trait, outliers, sex by expression, and what became of the genes.
-    It names persons.
+    It names samples.
 
     \b
     Example:
-      decode-zoo cohort prepare counts.tsv --quantity counts --persons persons.tsv -o cohort
+      decode-zoo cohort prepare counts.tsv --quantity counts --samples samples.tsv -o cohort
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.cohort.preparation import prepare_cohort
@@ -314,22 +314,22 @@ def prepare(
 
     features = dz.load_features(features_source)
     prepared = prepare_cohort(
-        expression, persons, features, covariates=covariates or (), **settings
+        expression, samples, features, covariates=covariates or (), **settings
     )
     quality = write_cohort(
         prepared,
         features,
         output,
-        inputs=[file for file in (expression, persons) if file],
+        inputs=[file for file in (expression, samples) if file],
         command=runner.command_line(),
         force=force,
     )
     genes, people = prepared.expression.shape
     facts = prepared.facts
-    turned = "; persons were its rows" if facts["transposed"] else ""
+    turned = "; samples were its rows" if facts["transposed"] else ""
     note(
         f"{genes:,} of {facts['genes']['in_the_file']:,} genes kept, "
-        f"{counted(people, 'person')}{turned}"
+        f"{counted(people, 'sample')}{turned}"
     )
     if again := facts["genes"].get("duplicate", 0):
         note(f"{counted(again, 'row')} of genes that had one before: added to it")

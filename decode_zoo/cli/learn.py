@@ -181,9 +181,9 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @cli.command()
 @click.argument("cohort", type=FILE)
 @option(SOURCE, "--base", "Model to start from; a perceptron.", "gtex-tissue-v1")
-@option(FILE, "--persons", "Table of persons: names, then traits; only if COHORT is a matrix.")
+@option(FILE, "--samples", "Table of samples: names, then traits; only if COHORT is a matrix.")
 @choice("--quantity", "counts tpm log2", "What a matrix holds, which is prepared as by default.")
-@option(NAMES, "--covariates", "Columns of --persons that preparation regresses out.")
+@option(NAMES, "--covariates", "Columns of --samples that preparation regresses out.")
 @option(str, "--id", "Id of the new model (default: the name of DIR, with -v1).")
 @option(str, "--title", "A line that says what it predicts.")
 @option(str, "--license", "Its licence.", "none: personal data, not to be shared")
@@ -199,14 +199,14 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @flag("--from-scratch", "Train the base's kind of network anew (if stopped, it begins again).")
 @option(
     str,
-    "--keep-persons-above keep_above",
-    "Keep only persons whose rho on validation genes is above this.",
+    "--keep-samples-above keep_above",
+    "Keep only samples whose rho on validation genes is above this.",
     callback=_threshold,
     metavar="median|RHO",
 )
 @flag(
     "--anonymise",
-    "Name persons P1, P2, … in random order; who is who goes into DIR.codes.tsv, which "
+    "Name samples P1, P2, … in random order; who is who goes into DIR.codes.tsv, which "
     "'evaluate' and 'study traits' take with --codes.",
 )
 @option(
@@ -220,7 +220,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
 def finetune(
     cohort: Path,
     base: str,
-    persons: Path | None,
+    samples: Path | None,
     quantity: Any,
     covariates: list[str] | None,
     split_file: Path | None,
@@ -232,17 +232,17 @@ def finetune(
     force: bool,
     **given: Any,
 ) -> Path:
-    """Fine-tune a model on a cohort: an output a person; write a bundle.
+    """Fine-tune a model on a cohort: an output a sample; write a bundle.
 
-    COHORT is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons to be
-    prepared as it does by default (--quantity, --persons).
+    COHORT is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × samples to be
+    prepared as it does by default (--quantity, --samples).
 
     The base's encoders stay as they are; the layers above learn, from an output layer that is a
     ridge regression on what the base knows. Genes are split as the base's were. A run that is
     stopped keeps how far it was in DIR.unfinished; the same command goes on there.
 
     The bundle is used as any other (predict, explain, report, test). What it knows was fitted to
-    persons: treat it as you treat their data.
+    samples: treat it as you treat their data.
 
     Hyper-parameters are set by name, as in --set learning_rate=5e-5: frozen_layers (0: all layers
     learn; 1, the default: all but the encoders; 2 and 3: fewer), learning_rate, weight_decay,
@@ -250,7 +250,7 @@ def finetune(
 
     \b
     Example:
-      decode-zoo cohort prepare counts.tsv --quantity counts --persons persons.tsv -o cohort
+      decode-zoo cohort prepare counts.tsv --quantity counts --samples samples.tsv -o cohort
       decode-zoo finetune cohort -o lcl-v1
       decode-zoo predict --model ./lcl-v1 genes.tsv
     """  # noqa: D301
@@ -278,7 +278,7 @@ def finetune(
     if entry["id"] is None:
         entry["id"] = _id_of(output)
     if entry["title"] is None:
-        entry["title"] = f"Expression of persons, fine-tuned from {model.id}"
+        entry["title"] = f"Expression of samples, fine-tuned from {model.id}"
     _check_entry(features_id, **entry)
     import_keras()
     import_converters()
@@ -286,7 +286,7 @@ def finetune(
         cohort,
         "--quantity counts|tpm|log2",
         quantity=quantity,
-        persons=persons,
+        samples=samples,
         covariates=covariates,
     )
     if quantity is None:
@@ -294,10 +294,10 @@ def finetune(
     else:
         columns = covariates or ()
         matrix = prepare_cohort(
-            file, persons, model.features, quantity=quantity, covariates=columns
+            file, samples, model.features, quantity=quantity, covariates=columns
         ).expression
     split = None if split_file is None else _read_split(split_file)
-    data = _hashes(file, persons)
+    data = _hashes(file, samples)
     tuned = finetune_bundle(
         model,
         dz.make_targets(matrix, scale="log2"),
@@ -382,7 +382,7 @@ def ablation(
     \b
     Examples:
       decode-zoo study ablation tpm.tsv --scale tpm --features hg38-open-v2 -o tissues
-      decode-zoo study ablation cohort --base gtex-tissue-v1 -o persons
+      decode-zoo study ablation cohort --base gtex-tissue-v1 -o samples
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.core.files import sha256_of

@@ -284,7 +284,7 @@ def report(
 @option(
     FILE, "--donors", "Table of samples and donors (default: the first two fields of GTEx names)."
 )
-@runner.person_codes
+@runner.sample_codes
 @option(int, "--seed", "Of bootstrap and permutations.", 0)
 @runner.folder
 @runner.force
@@ -316,7 +316,7 @@ def evaluate(
       decode-zoo evaluate cohort --model ./lcl-v1 -o lcl-evaluation
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.samples import read_person_codes
+    from decode_zoo.cohort.samples import read_sample_codes
     from decode_zoo.core.files import atomic_dir
     from decode_zoo.pages.folders import EVALUATION_FOLDER, fill_evaluation
     from decode_zoo.studies.evaluation import donor_concordance
@@ -325,7 +325,7 @@ def evaluate(
         raise UsageError("--against and --against-expression go together.")
     with atomic_dir(output, EVALUATION_FOLDER if force else None) as folder:
         known = None if donors is None else _read_donors(donors)
-        named = {} if codes is None else read_person_codes(codes)
+        named = {} if codes is None else read_sample_codes(codes)
         model = dz.load(model_id)
         found, chosen = evaluated(model, expression, scale, genes, seed, named)
         concordance = None

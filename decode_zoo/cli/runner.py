@@ -150,8 +150,8 @@ fill_missing = flag(
     "--fill-missing", "Take tracks that --features lacks as without sites, and report them."
 )
 model_and_genes = together(model, genes, all_genes, outputs)
-person_codes = option(
-    FILE, "--codes", "DIR.codes.tsv of a model whose persons were anonymised: who is who."
+sample_codes = option(
+    FILE, "--codes", "DIR.codes.tsv of a model whose samples were anonymised: who is who."
 )
 table_format = choice("--format table_format", "tsv parquet", "Of the tables.", "tsv")
 seed = option(NATURAL, "--seed", "", 0)

@@ -24,14 +24,14 @@ _genes = option(FILE, "--genes", "Genes to study (default: those that the model 
 @option(
     SOURCE,
     "--model model_ids",
-    "Model of persons: id in the registry, or a folder with a bundle. Repeatable.",
+    "Model of samples: id in the registry, or a folder with a bundle. Repeatable.",
     required=True,
     multiple=True,
 )
 @option(
     FILE,
     "--expression expressions",
-    "What was measured of these persons; one a model, in the same order.",
+    "What was measured of these samples; one a model, in the same order.",
     required=True,
     multiple=True,
     metavar="DIR|FILE",
@@ -46,7 +46,7 @@ _genes = option(FILE, "--genes", "Genes to study (default: those that the model 
     0.7,
 )
 @option(
-    SOURCE, "--tissue-model", "Model of tissues, the rival that knows no person.", "gtex-tissue-v1"
+    SOURCE, "--tissue-model", "Model of tissues, the rival that knows no sample.", "gtex-tissue-v1"
 )
 @option(
     POSITIVE, "--permutations", "How often scores are dealt to other genes, for comparison.", 100
@@ -67,13 +67,13 @@ def coexpression(
 ) -> Path:
     """Tell co-expressed genes from others by what is predicted of them.
 
-    Two genes are co-expressed if they rise and fall together over persons (Spearman's rho). Are
+    Two genes are co-expressed if they rise and fall together over samples (Spearman's rho). Are
     pairs with a high measured rho told from others by their predicted rho? Beside it: predictions
-    dealt to other genes, the same from predicted tissues, which know no person, and how alike two
+    dealt to other genes, the same from predicted tissues, which know no sample, and how alike two
     genes are by RNA length and number of bound tracks.
 
-    --expression is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons
-    of log2(TPM + 0.25); persons are matched by name. Of two models, genes in one tissue are also
+    --expression is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × samples
+    of log2(TPM + 0.25); samples are matched by name. Of two models, genes in one tissue are also
     compared with genes in the other, over the donors of both (first two fields of GTEx names).
 
     The folder holds separation, pairs (those of strongest prediction), with --pairs asked_pairs,
@@ -148,7 +148,7 @@ def mediation(
 ) -> Path:
     """Test whether regulators account for the co-expression of two genes.
 
-    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons of
+    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × samples of
     log2(TPM + 0.25). No model is used: the measured expression of the regulators is regressed out
     of that of both genes, and what is left of their squared correlation is compared with what as
     many random regulators leave.
@@ -430,10 +430,10 @@ def _is_table(output: Path) -> bool:
 @study.command()
 @runner.model
 @click.argument("expression", type=FILE)
-@option(FILE, "--persons", "TSV: names of persons, then their traits.")
-@runner.person_codes
-@option(runner.TEXT, "--trait", "Column of --persons to study.", required=True)
-@option(runner.NAMES, "--covariates", "Columns of --persons that effects are adjusted for.")
+@option(FILE, "--samples", "TSV: names of samples, then their traits.")
+@runner.sample_codes
+@option(runner.TEXT, "--trait", "Column of --samples to study.", required=True)
+@option(runner.NAMES, "--covariates", "Columns of --samples that effects are adjusted for.")
 @_genes
 @flag("--all-genes", "Study all genes of EXPRESSION.")
 @choice(
@@ -443,13 +443,13 @@ def _is_table(output: Path) -> bool:
     "all",
 )
 @option(_OPEN_SHARE, "--fdr", "Largest false discovery rate of what counts as related.", 0.05)
-@option(POSITIVE, "--permutations", "How often persons are dealt out anew, for comparison.", 200)
+@option(POSITIVE, "--permutations", "How often samples are dealt out anew, for comparison.", 200)
 @runner.seed
 @runner.new_folder
 def traits(
     model_id: str,
     expression: Path,
-    persons: Path | None,
+    samples: Path | None,
     codes: Path | None,
     trait: str,
     covariates: list[str] | None,
@@ -460,9 +460,9 @@ def traits(
 ) -> Path:
     """Relate a trait to expression, its prediction, and regulators.
 
-    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × persons of
-    log2(TPM + 0.25), with --persons; MODEL predicts the same persons. Persons are matched by name;
-    those who are not in model, matrix and --persons, or lack a value, are left out and counted.
+    EXPRESSION is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × samples of
+    log2(TPM + 0.25), with --samples; MODEL predicts the same samples. Samples are matched by name;
+    those who are not in model, matrix and --samples, or lack a value, are left out and counted.
 
     A trait of numbers, or of brackets such as 50-59, which stand for their middles, is a slope; one
     of two levels is the second, in alphabetical order, against the first. Each gene has a linear
@@ -476,19 +476,19 @@ def traits(
       decode-zoo study traits --model ./my-cohort-v1 cohort --trait sex --covariates age -o sex
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.folder import PERSONS
-    from decode_zoo.cohort.samples import read_person_codes, read_persons
+    from decode_zoo.cohort.folder import samples_of
+    from decode_zoo.cohort.samples import read_sample_codes, read_samples
 
     matrix_file = runner.measured(expression)
-    if persons is None and expression.is_dir():
-        persons = expression / PERSONS
-    if persons is None:
-        raise UsageError("A matrix needs a table of persons.", remedy="--persons FILE")
+    if samples is None and expression.is_dir():
+        samples = samples_of(expression)
+    if samples is None:
+        raise UsageError("A matrix needs a table of samples.", remedy="--samples FILE")
     listed = runner.read_genes(genes, all_genes, needed=False)
     with runner.study_folder("explaining", output, "tsv", "pylimma") as folder:
-        matrix, table = dz.read_expression(matrix_file), read_persons(persons)
+        matrix, table = dz.read_expression(matrix_file), read_samples(samples)
         if codes is not None:
-            known = read_person_codes(codes)
+            known = read_sample_codes(codes)
             matrix, table = matrix.rename(columns=known), table.rename(index=known)
         found = dz.traits(
             matrix,
@@ -502,7 +502,7 @@ def traits(
             **runner.origin(
                 requested_model=model_id,
                 expression=matrix_file,
-                persons=persons,
+                samples=samples,
                 genes=genes,
                 codes=codes,
             ),

@@ -112,7 +112,7 @@ def disrupt(
 @option(
     runner.SOURCE,
     "--model model_ids",
-    "Model whose outputs are persons; may be repeated.",
+    "Model whose outputs are samples; may be repeated.",
     required=True,
     multiple=True,
 )
@@ -139,7 +139,7 @@ def pair(
     """Find which regulators and which places hold two genes together.
 
     In each of many removals a random half of the regulators (then, of the bins of one gene) loses
-    its sites; the co-expression that models of persons predict (Spearman's rho over persons) is
+    its sites; the co-expression that models of samples predict (Spearman's rho over samples) is
     regressed on what was removed.
 
     The folder holds models.tsv, across.tsv (regulators over all models), regression.tsv and

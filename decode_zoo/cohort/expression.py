@@ -73,7 +73,7 @@ class Targets:
 
 
 def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a matrix of genes × tissues or persons.
+    """Read a matrix of genes × tissues or samples.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.interpolate import BSpline
 
 from decode_zoo.cohort.expression import PSEUDOCOUNT
-from decode_zoo.cohort.samples import design_of, match, read_persons
+from decode_zoo.cohort.samples import design_of, match, read_samples
 from decode_zoo.core.arrays import BoolArray, FloatArray, IntArray
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.core.reader import NamedMatrix, read_matrix
@@ -37,7 +37,7 @@ Quantity = Literal["counts", "tpm", "log2"]
 _MILLION = 1e6
 _LEAST_KNOWN = 0.1  # of names, below which they are of another annotation
 _QUANTITY = "Name what the values are with --quantity: counts, tpm or log2(TPM + 0.25)."
-_FEWEST_PERSONS = 3
+_FEWEST_SAMPLES = 3
 _FEWEST_GENES = 100
 # Splines of log2 length.
 _DEGREE, _INNER_KNOTS = 3, 4
@@ -54,7 +54,7 @@ class Abundance:
     """TPM of genes of a feature set."""
 
     rows: IntArray  # of the feature set, ascending
-    tpm: FloatArray  # shape (n_genes, n_persons)
+    tpm: FloatArray  # shape (n_genes, n_samples)
     totals: FloatArray  # library sizes: sums over all genes of the input, of counts or TPM
     # How many names of the input were ok, unknown_gene, ambiguous_symbol, duplicate.
     statuses: dict[str, int]
@@ -84,7 +84,7 @@ def oriented(grid: NamedMatrix, features: FeatureSet) -> tuple[NamedMatrix, bool
 
 
 def abundance_of(grid: NamedMatrix, features: FeatureSet, quantity: Quantity) -> Abundance:
-    """Compute TPM of genes × persons.
+    """Compute TPM of genes × samples.
 
     Counts are divided by exonic length, and then by their sum over all genes of the feature set
     that the matrix has. TPM stay as given, even if the matrix holds some of the genes only;
@@ -121,9 +121,9 @@ def abundance_of(grid: NamedMatrix, features: FeatureSet, quantity: Quantity) ->
         sums = values.sum(axis=0)
         if not (sums > 0).all():
             raise InputError(
-                f"person '{grid.columns[int(sums.argmin())]}' has no counts",
+                f"sample '{grid.columns[int(sums.argmin())]}' has no counts",
                 path=grid.path,
-                remedy="Leave the person out.",
+                remedy="Leave the sample out.",
             )
         values *= _MILLION / sums
     return Abundance(rows, values, linear.sum(axis=0), statuses)
@@ -135,10 +135,10 @@ def _check_values(grid: NamedMatrix, quantity: Quantity) -> None:
     lowest = np.log2(PSEUDOCOUNT) - 0.01 if log2 else 0.0
     if values.min() < lowest:
         row = int((values < lowest).any(axis=1).argmax())
-        person = int((values[row] < lowest).argmax())
+        sample = int((values[row] < lowest).argmax())
         what = "is less than log2(0.25)" if log2 else "is negative"
         raise InputError(
-            f"gene '{grid.rows[row]}', person '{grid.columns[person]}': {values[row, person]:g}"
+            f"gene '{grid.rows[row]}', sample '{grid.columns[sample]}': {values[row, sample]:g}"
             f" {what}, which no {quantity} value is",
             path=grid.path,
             line=grid.lines[row] if grid.lines else None,
@@ -147,7 +147,7 @@ def _check_values(grid: NamedMatrix, quantity: Quantity) -> None:
     sums = values.sum(axis=0)
     wrong = ""
     if quantity == "tpm" and sums.max() > 1.05 * _MILLION:
-        wrong = "TPM of a person add up to a million at most, and here to more: are these counts?"
+        wrong = "TPM of a sample add up to a million at most, and here to more: are these counts?"
     elif log2 and values.max() > np.log2(_MILLION) + 0.01:
         wrong = (
             f"{values.max():g} is more than the logarithm of a million: are these no logarithms?"
@@ -155,7 +155,7 @@ def _check_values(grid: NamedMatrix, quantity: Quantity) -> None:
     elif log2 and values.min() == 0 and (values == 0).mean() > 0.01:
         wrong = "the least value is 0, and many are: this is log2(TPM + 1), not log2(TPM + 0.25)"
     elif quantity == "counts" and np.abs(sums / _MILLION - 1).max() < 0.01 and (values % 1).any():
-        wrong = "the values of each person add up to a million: these are TPM, not counts"
+        wrong = "the values of each sample add up to a million: these are TPM, not counts"
     if wrong:
         raise InputError(wrong, path=grid.path, remedy=_QUANTITY)
 
@@ -164,7 +164,7 @@ def _check_values(grid: NamedMatrix, quantity: Quantity) -> None:
 
 
 def quantile_normalised(values: FloatArray) -> FloatArray:
-    """Give all persons (columns) the same distribution of values, the mean of theirs."""
+    """Give all samples (columns) the same distribution of values, the mean of theirs."""
     try:
         import qnorm
     except ImportError:
@@ -176,7 +176,7 @@ def quantile_normalised(values: FloatArray) -> FloatArray:
 def without_covariates(values: FloatArray, design: FloatArray) -> FloatArray:
     """Remove what covariates explain of each gene (least squares); gene means stay.
 
-    Values are genes × persons; the design is persons × columns, of mean 0.
+    Values are genes × samples; the design is samples × columns, of mean 0.
     """
     coefficients = np.linalg.lstsq(design, values.T, rcond=None)[0]
     kept: FloatArray = values - (design @ coefficients).T
@@ -205,10 +205,10 @@ def length_basis(lengths: npt.ArrayLike, fitted: BoolArray) -> FloatArray:
 def without_length(
     values: FloatArray, basis: FloatArray, fitted: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Remove what a smooth function of length explains of each person's fold changes.
+    """Remove what a smooth function of length explains of each sample's fold changes.
 
-    The functions are fitted to the `fitted` genes (least squares, all persons at once). Returns the
-    values, whose gene means stay, and what was removed, both genes × persons.
+    The functions are fitted to the `fitted` genes (least squares, all samples at once). Returns the
+    values, whose gene means stay, and what was removed, both genes × samples.
     """
     coefficients = np.linalg.lstsq(basis[fitted], values[fitted], rcond=None)[0]
     # The fit is linear in the values: what is left of the coefficients after their mean is taken
@@ -224,21 +224,21 @@ def without_length(
 class Cohort:
     """A prepared cohort."""
 
-    # log2(TPM + 0.25), normalised and corrected, genes × persons.
+    # log2(TPM + 0.25), normalised and corrected, genes × samples.
     expression: pd.DataFrame
-    persons: pd.DataFrame  # texts, persons × traits
+    samples: pd.DataFrame  # texts, samples × traits
     # What it was made of, before genes were chosen.
     abundance: Abundance = field(repr=False)
-    # Genes × persons after the first quantile normalisation, before anything is regressed out.
+    # Genes × samples after the first quantile normalisation, before anything is regressed out.
     normalised: FloatArray = field(repr=False)
-    # Of the variance of each person's fold changes, what RNA length explains.
+    # Of the variance of each sample's fold changes, what RNA length explains.
     length_share: FloatArray = field(repr=False)
-    facts: dict[str, Any]  # parameters, and what became of genes and persons
+    facts: dict[str, Any]  # parameters, and what became of genes and samples
 
 
 def prepare_cohort(
     expression: str | os.PathLike[str] | pd.DataFrame | NamedMatrix,
-    persons: str | os.PathLike[str] | pd.DataFrame | None,
+    samples: str | os.PathLike[str] | pd.DataFrame | None,
     features: FeatureSet,
     *,
     quantity: Quantity,
@@ -249,13 +249,13 @@ def prepare_cohort(
 ) -> Cohort:
     """Prepare a cohort as the paper does, and take out what RNA length explains.
 
-    Counts become TPM; genes that enough persons express are kept; log2(TPM + 0.25); quantile
+    Counts become TPM; genes that enough samples express are kept; log2(TPM + 0.25); quantile
     normalisation; covariates are regressed out of each gene; a smooth function of RNA length is
-    regressed out of each person; quantile normalisation again.
+    regressed out of each sample; quantile normalisation again.
 
-    `expression` is genes × persons or persons × genes (`read_matrix`), `persons` their traits
-    (`read_persons`), of which `covariates` are columns. A gene is kept if at least `min_share` of
-    the persons have more than `min_tpm`. Whatever differs between persons in quality of RNA or
+    `expression` is genes × samples or samples × genes (`read_matrix`), `samples` their traits
+    (`read_samples`), of which `covariates` are columns. A gene is kept if at least `min_share` of
+    the samples have more than `min_tpm`. Whatever differs between samples in quality of RNA or
     sequencing depth looks like regulation of long or of short genes: that is the `length_bias`.
     """
     if not (min_tpm >= 0 and 0 < min_share <= 1):
@@ -268,17 +268,17 @@ def prepare_cohort(
     elif not isinstance(expression, NamedMatrix):
         expression = read_matrix(expression)
     grid, turned = oriented(expression, features)
-    if persons is None:
-        table = pd.DataFrame(index=pd.Index(grid.columns, name="person", dtype=object))
+    if samples is None:
+        table = pd.DataFrame(index=pd.Index(grid.columns, name="sample", dtype=object))
     else:
-        table = persons if isinstance(persons, pd.DataFrame) else read_persons(persons)
-    if covariates and persons is None:
-        raise UsageError("Covariates are columns of a person table.", remedy="--persons FILE")
+        table = samples if isinstance(samples, pd.DataFrame) else read_samples(samples)
+    if covariates and samples is None:
+        raise UsageError("Covariates are columns of a sample table.", remedy="--samples FILE")
     place = match(grid.columns, table, grid.path)
-    if len(place) < _FEWEST_PERSONS:
+    if len(place) < _FEWEST_SAMPLES:
         raise InputError(
-            f"has {len(place)} persons, and fold changes against the median of a "
-            f"cohort take {_FEWEST_PERSONS}",
+            f"has {len(place)} samples, and fold changes against the median of a "
+            f"cohort take {_FEWEST_SAMPLES}",
             path=grid.path,
         )
     design, traits = design_of(table, covariates)
@@ -288,7 +288,7 @@ def prepare_cohort(
     if kept.sum() < _FEWEST_GENES:
         raise InputError(
             f"{int(kept.sum())} of {len(kept):,} genes exceed {min_tpm:g} TPM in "
-            f"{100 * min_share:g}% of the persons; it takes {_FEWEST_GENES}",
+            f"{100 * min_share:g}% of the samples; it takes {_FEWEST_GENES}",
             path=grid.path,
             remedy=f"Are the values {quantity}? Or ask for less.",
         )
@@ -317,8 +317,8 @@ def prepare_cohort(
             "with_features": len(abundance.rows),
             "kept": len(rows),
         },
-        "persons": len(table),
-        "kept_if": {"tpm_above": min_tpm, "in_share_of_persons": min_share},
+        "samples": len(table),
+        "kept_if": {"tpm_above": min_tpm, "in_share_of_samples": min_share},
         "covariates": {trait.name: trait.kind for trait in traits},
         "length_bias": {
             "removed": length_bias,

@@ -34,9 +34,9 @@ Y_GENES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of persons."""
+    """Principal components of samples."""
 
-    scores: FloatArray  # shape (n_persons, n_components)
+    scores: FloatArray  # shape (n_samples, n_components)
     shares: FloatArray  # of the variance of the most variable genes, by component
     by_trait: dict[str, FloatArray]  # share of each component's variance that a trait explains
 
@@ -45,16 +45,16 @@ class Components:
 class SexCheck:
     """Sex by expression."""
 
-    # log2(TPM + 0.25) by person of XIST, and the mean of that of `genes`; None if not in the input.
+    # log2(TPM + 0.25) by sample of XIST, and the mean of that of `genes`; None if not in the input.
     xist: FloatArray | None
     y: FloatArray | None
     genes: tuple[str, ...]  # symbols of the Y genes that are there
     calls: tuple[str, ...]  # female, male or unclear; empty if either is missing
-    given: tuple[str, ...]  # as the person table has it (column sex or gender), if it does
+    given: tuple[str, ...]  # as the sample table has it (column sex or gender), if it does
 
     @property
     def differing(self) -> list[int]:
-        """Persons whose expression says otherwise than the table."""
+        """Samples whose expression says otherwise than the table."""
         if not self.given:
             return []
         pairs = zip(self.calls, map(_sex_of, self.given), strict=False)
@@ -68,15 +68,15 @@ class Quality:
     components: Components
     # Mean Spearman-like correlation with the others: of normalised values, of the same ranks.
     similarity: FloatArray
-    outliers: list[int]  # persons whose similarity is far below the median
+    outliers: list[int]  # samples whose similarity is far below the median
     sex: SexCheck
-    traits: list[Trait]  # columns of the person table that differ between persons
+    traits: list[Trait]  # columns of the sample table that differ between samples
 
 
 def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
     """Measure what the page of a cohort shows."""
-    traits = [trait_of(cohort.persons, str(name)) for name in cohort.persons.columns]
-    # A name for each person, unlike a trait, groups none of them.
+    traits = [trait_of(cohort.samples, str(name)) for name in cohort.samples.columns]
+    # A name for each sample, unlike a trait, groups none of them.
     traits = [
         trait
         for trait in traits
@@ -99,7 +99,7 @@ def measure_quality(cohort: Cohort, features: FeatureSet) -> Quality:
 def _components(values: FloatArray, traits: list[Trait]) -> Components:
     variable = np.argsort(values.var(axis=1), kind="stable")[-_VARIABLE:]
     centred = values[variable] - values[variable].mean(axis=1, keepdims=True)
-    # Of persons × persons: there are far fewer of them than genes.
+    # Of samples × samples: there are far fewer of them than genes.
     sizes, vectors = np.linalg.eigh(centred.T @ centred)
     count = min(_COMPONENTS, len(sizes) - 1)
     sizes, vectors = np.maximum(sizes[::-1], 0), vectors[:, ::-1][:, :count]
@@ -111,7 +111,7 @@ def _components(values: FloatArray, traits: list[Trait]) -> Components:
 
 
 def _explained(scores: FloatArray, trait: Trait) -> FloatArray:
-    """Return what share of each column's variance a trait explains, over persons that have it."""
+    """Return what share of each column's variance a trait explains, over samples that have it."""
     there = np.array([text != "" for text in trait.texts])
     if trait.numbers is not None:
         design = standardised(trait.numbers[there])[:, None]
@@ -136,8 +136,8 @@ def _sex_check(cohort: Cohort, features: FeatureSet) -> SexCheck:
     calls: tuple[str, ...] = ()
     if xist is not None and y is not None:
         calls = _calls(xist - y)
-    column = next((c for c in cohort.persons if str(c).lower() in ("sex", "gender")), None)
-    given = () if column is None else tuple(trait_of(cohort.persons, str(column)).texts)
+    column = next((c for c in cohort.samples if str(c).lower() in ("sex", "gender")), None)
+    given = () if column is None else tuple(trait_of(cohort.samples, str(column)).texts)
     return SexCheck(xist, y, there, calls, given)
 
 
@@ -145,7 +145,7 @@ def _calls(difference: FloatArray) -> tuple[str, ...]:
     """Call sexes by XIST less Y genes, in log2 units.
 
     Where between the sexes the border lies depends on the library: short reads of X genes count as
-    their relatives on Y. So persons are split where the two parts differ most, as Otsu does with
+    their relatives on Y. So samples are split where the two parts differ most, as Otsu does with
     pixels; where that is not far, all are of one sex.
     """
     ordered = np.sort(difference)

@@ -53,9 +53,9 @@ _WHOLLY_QUOTED = {
 _UNIT = b"\x1f"
 _NOT_TEXT = "Save it as UTF-8 text (from a spreadsheet: export as tab-separated or CSV text)."
 POINT = "Write numbers with a decimal point, as 0.5."
-_SHAPE = "Give one row a gene and one column a person, or the reverse, and no other columns."
+_SHAPE = "Give one row a gene and one column a sample, or the reverse, and no other columns."
 _WIDTH = "Columns are separated by tabs, commas or semicolons, and the header names each of them."
-_FILL = "Leave the gene or the person out, or fill the gap in; zero is a value, not a gap."
+_FILL = "Leave the gene or the sample out, or fill the gap in; zero is a value, not a gap."
 
 # -- texts -----------------------------------------------------------------------------------------
 
@@ -421,7 +421,7 @@ class NamedMatrix:
 
 
 def read_matrix(path: str | os.PathLike[str]) -> NamedMatrix:
-    """Read a matrix of genes × persons or the reverse: a text, Parquet, or AnnData's X."""
+    """Read a matrix of genes × samples or the reverse: a text, Parquet, or AnnData's X."""
     suffix = os.path.splitext(os.fspath(path).lower())[1]
     if suffix in (".parquet", ".h5ad"):
         with open_input(path):  # says what is wrong with a path in our words

@@ -133,8 +133,9 @@ class Training:
     best_seed: int | None = None  # of one network among several
     mean_of_seeds: tuple[int, ...] | None = None  # of an ensemble
     base: Mapping[str, str] | None = None  # id and manifest_sha256 of what was fine-tuned
-    membership: Mapping[str, Any] | str | None = None  # whether persons can be told from others
-    persons: Mapping[str, int] | None = None
+    membership: Mapping[str, Any] | str | None = None  # whether samples can be told from others
+    samples: Mapping[str, int] | None = None
+    persons: Mapping[str, int] | None = None  # as samples were called
     repeats: tuple[Mapping[str, Any], ...] | None = None  # a log of each network
     versions: Mapping[str, str] | None = None
     commit: str | None = None

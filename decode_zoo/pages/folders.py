@@ -171,7 +171,7 @@ def write_cohort(
 
 
 def _cohort_page(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]) -> str:
-    """Write the page of a prepared cohort; it names persons."""
+    """Write the page of a prepared cohort; it names samples."""
     check_packages("train", "jinja2", "matplotlib")
     from decode_zoo.pages.figures import cohort as figures
 
@@ -184,7 +184,7 @@ def _cohort_page(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]
     sex = quality.sex
     if sex.calls:
         pictures["sex"] = figures.sex(quality)
-    names = [str(name) for name in cohort.persons.index]
+    names = [str(name) for name in cohort.samples.index]
     return html.render(
         "cohort.html.j2",
         provenance,
@@ -192,7 +192,7 @@ def _cohort_page(cohort: Cohort, quality: Quality, provenance: Mapping[str, Any]
         facts=cohort.facts,
         genes=cohort.facts["genes"],
         n_genes=cohort.expression.shape[0],
-        n_persons=cohort.expression.shape[1],
+        n_samples=cohort.expression.shape[1],
         quality=quality,
         outliers=[names[i] for i in quality.outliers],
         differing=[(names[i], sex.given[i], sex.calls[i]) for i in sex.differing],

@@ -77,25 +77,25 @@ _Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Tissue:
-    """A model and what was measured of the same persons."""
+    """A model and what was measured of the same samples."""
 
     label: str
     model: Model
     bound: BoundFeatures
-    persons: tuple[str, ...]  # that both have
+    samples: tuple[str, ...]  # that both have
     targets: Targets  # all that was measured of them
     genes: StudiedGenes
-    facts: Mapping[str, Any]  # what became of persons and genes
+    facts: Mapping[str, Any]  # what became of samples and genes
 
     def ranks(
-        self, persons: Sequence[str], places: IntArray, rows: IntArray
+        self, samples: Sequence[str], places: IntArray, rows: IntArray
     ) -> tuple[SingleArray, SingleArray]:
-        """Return ranks of measured and predicted fold changes over persons, shape (n, m) each.
+        """Return ranks of measured and predicted fold changes over samples, shape (n, m) each.
 
         `places` in `targets` and `rows` of the feature set are of the same n genes.
         """
-        measured = [self.targets.names.index(name) for name in persons]
-        predicted = [self.model.outputs.index(name) for name in persons]
+        measured = [self.targets.names.index(name) for name in samples]
+        predicted = [self.model.outputs.index(name) for name in samples]
         values = self.model.predict_rows(rows, self.bound, self.model.backend("numpy"))
         return (
             unit_ranks(self.targets.values[places][:, measured]),
@@ -106,34 +106,34 @@ class Tissue:
 def open_tissue(
     label: str, model: Model, expression: pd.DataFrame, genes: Iterable[str] | None
 ) -> Tissue:
-    """Bring a model of persons and their expression, genes × persons, together.
+    """Bring a model of samples and their expression, genes × samples, together.
 
     Genes that the model was tested on if none are named. Raises InputError if they share too few
-    persons or genes, UsageError if the model does not say which genes it was tested on.
+    samples or genes, UsageError if the model does not say which genes it was tested on.
     """
     outputs = set(fold_changes(model))
-    persons = tuple(name for name in map(str, expression.columns) if name in outputs)
-    if len(persons) < _FEWEST:
+    samples = tuple(name for name in map(str, expression.columns) if name in outputs)
+    if len(samples) < _FEWEST:
         raise InputError(
-            f"{len(persons)} of its columns ({expression.columns[0]}, …) are persons of the model "
+            f"{len(samples)} of its columns ({expression.columns[0]}, …) are samples of the model "
             f"{model.id} ({model.outputs[0]}, …); at least {_FEWEST} are needed",
             path=expression.attrs.get("path"),
-            remedy="Persons are matched by name: columns of the "
+            remedy="Samples are matched by name: columns of the "
             "matrix and outputs of the model. Give --model and --expression in the same order.",
         )
     bound = model.bind()
-    targets = make_targets(expression[list(persons)], scale="log2")
+    targets = make_targets(expression[list(samples)], scale="log2")
     found = shared_genes(model, bound, expression, targets.values, genes)
     facts = {
         "model": model.id,
-        "persons": {
-            "n": len(persons),
+        "samples": {
+            "n": len(samples),
             "of_model": len(outputs),
             "of_expression": expression.shape[1],
         },
         "genes": found.facts,
     }
-    return Tissue(label, model, bound, persons, targets, found, facts)
+    return Tissue(label, model, bound, samples, targets, found, facts)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Comparison:
 def within(tissue: Tissue, profiles: Model, order: IntArray) -> Comparison:
     """Compare the genes of a tissue with each other, in an order."""
     rows = tissue.genes.rows[order]
-    ranks = tissue.ranks(tissue.persons, tissue.genes.places[order], rows)
+    ranks = tissue.ranks(tissue.samples, tissue.genes.places[order], rows)
     return _comparison(tissue, rows, tissue.label, (ranks, ranks), profiles, tissue.facts)
 
 
@@ -162,7 +162,7 @@ def between(
 ) -> Comparison | str:
     """Compare genes in one tissue with genes in another, or say why that cannot be."""
     both = one, other
-    donors = [{donor_of(name): name for name in reversed(t.persons)} for t in both]
+    donors = [{donor_of(name): name for name in reversed(t.samples)} for t in both]
     shared = [donor for donor in donors[0] if donor in donors[1]]
     label = f"{one.label} × {other.label}"
     if len(shared) < _FEWEST:
@@ -177,8 +177,8 @@ def between(
     ranks, tested = [], []
     for tissue, place, names in zip(both, places, donors, strict=True):
         chosen, genes = np.array([place[gene] for gene in common]), tissue.genes
-        persons = [names[donor] for donor in shared]
-        ranks.append(tissue.ranks(persons, genes.places[chosen], genes.rows[chosen]))
+        samples = [names[donor] for donor in shared]
+        ranks.append(tissue.ranks(samples, genes.places[chosen], genes.rows[chosen]))
         tested.append(None if genes.tested is None else genes.tested[chosen])
     first, second = tested
     facts = {
@@ -202,7 +202,7 @@ def _comparison(
     profiles: Model,
     facts: Mapping[str, Any],
 ) -> Comparison:
-    """Put ranks, measured and predicted, of both genes of a pair beside what knows no person."""
+    """Put ranks, measured and predicted, of both genes of a pair beside what knows no sample."""
     features = tissue.bound.features
     ids = [features.rows.ids[row] for row in rows]
     tissues = fold_changes(profiles)
@@ -255,8 +255,8 @@ def study_coexpression(
 ) -> StudyResult:
     """Tell strongly co-expressed pairs of genes from others by what is predicted of them.
 
-    Each model of persons has its matrix, genes × persons, prepared, as `read_expression` gives it;
-    `profiles` is a model of tissues, the rival that knows no person. Studied are the genes named,
+    Each model of samples has its matrix, genes × samples, prepared, as `read_expression` gives it;
+    `profiles` is a model of tissues, the rival that knows no sample. Studied are the genes named,
     or those that each model was tested on, or all with expression and features. `pairs` are looked
     up in each tissue, whether their genes are studied or not. Scores are dealt to other genes
     `permutations` times; genes are drawn with replacement `resamples` times for the intervals.
@@ -436,7 +436,7 @@ def _look_up(tissue: Tissue, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     if ok.any():
         chosen, number = np.unique(rows[ok], return_inverse=True)
         measured, predicted = tissue.ranks(
-            tissue.persons, np.array([places[row] for row in chosen.tolist()]), chosen
+            tissue.samples, np.array([places[row] for row in chosen.tolist()]), chosen
         )
         i, j = number.reshape(-1, 2).T
         for column, ranks in (("predicted_rho", predicted), ("measured_rho", measured)):
@@ -480,7 +480,7 @@ def _result(
         facts[item["comparison"]] = (
             f"{genes['n']:,} genes, {n_pairs:,} pairs, {strong:,} strong; {area}"
         )
-        noun = "donor" if "donors" in item else "person"
+        noun = "donor" if "donors" in item else "sample"
         lines.append(
             f"{item['comparison']}: {counted(item[f'{noun}s']['n'], noun)}, "
             f"{counted(genes['n'], 'gene')} {genes['chosen']}, "
@@ -521,7 +521,7 @@ def _notes(
     settings: _Settings,
 ) -> tuple[str, ...]:
     notes = [
-        "Spearman's rho of two genes over persons, once of measured and once of predicted fold "
+        "Spearman's rho of two genes over samples, once of measured and once of predicted fold "
         "changes. Are strongly co-expressed pairs (measured |rho| > "
         f"{settings.threshold:g}) told from the others by their predicted rho? Areas under the "
         "ROC curve: of pairs of either sign by |predicted rho|, and of positive pairs against all "
@@ -530,8 +530,8 @@ def _notes(
         f"genes, {settings.permutations} times, and p the share of these that do as well. "
         "'Spearman' is that of the score and the measured rho over all pairs.",
         f"Beside it: 'tissue profiles', rho over the tissues that {profiles} predicts, which knows "
-        "no person; and how alike two genes are by RNA length, and by their number of tracks with "
-        "sites (logarithms of both). What does no better than these is no knowledge of persons. "
+        "no sample; and how alike two genes are by RNA length, and by their number of tracks with "
+        "sites (logarithms of both). What does no better than these is no knowledge of samples. "
         "Genes with hardly a site are predicted alike, so that many pairs of strongest prediction "
         "are of such genes (tracks a, tracks b).",
     ]

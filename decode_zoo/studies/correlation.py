@@ -36,7 +36,7 @@ BINS = 2000
 _COARSE = 400
 # Genes are drawn again in so many random groups at most, all pairs of two groups together.
 _GROUPS = 100
-# Of few persons, rho takes few values, which may lie on the edge of a bin or at the threshold:
+# Of few samples, rho takes few values, which may lie on the edge of a bin or at the threshold:
 # rounding must not decide on which side.
 _ROUNDING = 1e-6
 # Numbers held at a time when pairs are looked up one by one.
@@ -47,7 +47,7 @@ NEGATIVE, _OTHER, POSITIVE, _LEFT_OUT = range(4)
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho of genes over persons, or over tissues."""
+    """Spearman's rho of genes over samples, or over tissues."""
 
     left: RealArray  # (n, m): ranks of unit length (`unit_ranks`) of a pair's first gene
     right: RealArray  # (n, m): of its second gene

@@ -30,7 +30,7 @@ _FEWEST_GENES = 10
 
 
 def fold_changes(model: Model) -> list[str]:
-    """Return the names of a model's outputs that are fold changes: its persons or tissues."""
+    """Return the names of a model's outputs that are fold changes: its samples or tissues."""
     return [output.name for output in model.manifest.outputs if output.kind == "fold_change"]
 
 
@@ -100,7 +100,7 @@ def shared_genes(
     """Find the genes that were asked for and have expression, which varies, and features.
 
     Genes that the model was tested on if none are named. `values` are targets (n, m + 1) of the m
-    persons that are studied, the median last; genes as in `expression`. Raises InputError if there
+    samples that are studied, the median last; genes as in `expression`. Raises InputError if there
     are fewer than ten, UsageError as `tested_rows`.
     """
     known = bound.features.index.resolve([str(name) for name in expression.index])

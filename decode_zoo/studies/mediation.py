@@ -36,7 +36,7 @@ __all__ = ["left_by_sets", "study_mediation"]
 _CLASSES = {"tf": "TF", "tf_target": "TF", "rbp": "RBP", "rbp_other": "RBP"}
 # Numbers held at a time while sets are regressed out.
 _HELD = 4_000_000
-_FEWEST_PERSONS = 10
+_FEWEST_SAMPLES = 10
 # Regulators that a title names.
 _NAMED = 5
 
@@ -104,21 +104,21 @@ def study_mediation(
 ) -> StudyResult:
     """Test whether the correlation of two genes goes with the expression of some regulators.
 
-    `expression` is prepared, genes × persons, as `read_expression` gives it. Regulators that are
+    `expression` is prepared, genes × samples, as `read_expression` gives it. Regulators that are
     unknown, not measured, or one of the pair are left out, and told. As many are drawn at random
     from the TFs and RBPs of `features`, `draws` times, or each set once if there are fewer.
     """
     wanted = genes_of(regulators, "regulators") or []
     if draws < 1:
         raise UsageError("There must be one random set at least.")
-    path, n_persons = expression.attrs.get("path"), expression.shape[1]
-    if n_persons < _FEWEST_PERSONS:
+    path, n_samples = expression.attrs.get("path"), expression.shape[1]
+    if n_samples < _FEWEST_SAMPLES:
         raise InputError(
-            f"{n_persons} persons are too few; at least {_FEWEST_PERSONS} are needed", path=path
+            f"{n_samples} samples are too few; at least {_FEWEST_SAMPLES} are needed", path=path
         )
     # This refuses counts, too.
-    persons = make_targets(expression, scale="log2").values[:, :-1]
-    measured = _Measured(features, persons, first_places(features, expression.index))
+    samples = make_targets(expression, scale="log2").values[:, :-1]
+    measured = _Measured(features, samples, first_places(features, expression.index))
     genes = find_pair(features, pair)
     for name, row in zip(pair, genes, strict=True):
         if (status := measured.status(row)) != "ok":
@@ -128,10 +128,10 @@ def study_mediation(
             )
     classes = _classes(features)
     asked, rows = _asked(wanted, genes, measured, classes, path)
-    if len(rows) >= n_persons - 3:
+    if len(rows) >= n_samples - 3:
         raise UsageError(
-            f"{len(rows)} regulators are too many for {n_persons} persons: at most "
-            f"{n_persons - 4} can be regressed out.",
+            f"{len(rows)} regulators are too many for {n_samples} samples: at most "
+            f"{n_samples - 4} can be regressed out.",
             remedy="Name fewer regulators.",
         )
     others = {*classes}.difference(rows, genes)
@@ -168,7 +168,7 @@ def study_mediation(
     left_out = asked[asked["status"] != "ok"].set_index("asked")["status"]
     numbers = {
         "pair": measured.names(genes),
-        "persons": n_persons,
+        "samples": n_samples,
         "regulators": measured.names(rows),
         "left_out": left_out.to_dict(),
         "r": r,
@@ -271,7 +271,7 @@ def _result(
     low, high = sets["interval_95"]
     how = f"all {sets['n']:,} sets" if sets["all"] else f"{sets['n']:,} random sets"
     notes = [
-        f"R2 is the squared correlation of the expression of {first} and {second} over persons. "
+        f"R2 is the squared correlation of the expression of {first} and {second} over samples. "
         "It is taken once more of what is left of both when the expression of the regulators is "
         "regressed out (linear models with an intercept). Any regulators take something away, "
         f"so {how} of as many are taken from {sets['of_regulators']:,} others that are measured, "
@@ -288,7 +288,7 @@ def _result(
         "mediation",
         f"{first} and {second}, given {named}",
         {
-            "Persons": f"{numbers['persons']:,}",
+            "Samples": f"{numbers['samples']:,}",
             "Regulators": f"{len(chosen)}",
             "R2": f"{numbers['r2']:.3f} ({'negative' if numbers['r'] < 0 else 'positive'})",
             "R2 left": f"{numbers['r2_left']:.3f}",
@@ -306,7 +306,7 @@ def _result(
         numbers,
         [
             *(f"left out: {name} ({status})" for name, status in numbers["left_out"].items()),
-            f"{first} and {second}, {counted(numbers['persons'], 'person')}: "
+            f"{first} and {second}, {counted(numbers['samples'], 'sample')}: "
             f"R2 {numbers['r2']:.3f}, given {counted(sets['size'], 'regulator')} "
             f"{numbers['r2_left']:.3f}; given as many others {sets['mean']:.3f}, "
             f"p = {numbers['p']:.2g}",

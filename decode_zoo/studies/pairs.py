@@ -2,7 +2,7 @@
 
 Source: Tasaki et al. 2020, Methods, 'In silico knockout experiment' and 'In silico binding-site
 disruption', and the software that the authors released. Each removal takes a random half of the
-regulators (or of the bins) away; the co-expression of the two predictions over persons is then
+regulators (or of the bins) away; the co-expression of the two predictions over samples is then
 regressed on what was removed.
 """
 
@@ -61,7 +61,7 @@ class PairStudy:
     """
 
     model_id: str
-    n_outputs: int  # persons over which co-expression is measured
+    n_outputs: int  # samples over which co-expression is measured
     intact: float  # Spearman's rho of both predictions with all sites
     rhos: FloatArray  # (n_removals,): with what is left
     regression: pd.DataFrame
@@ -71,7 +71,7 @@ class PairStudy:
         """Return a row of the table of models; `removed` is what lost its sites."""
         return {
             "model": self.model_id,
-            "persons": self.n_outputs,
+            "samples": self.n_outputs,
             "removed": removed,
             "rho_intact": self.intact,
             "rho_after_removals": float(self.rhos.mean()),
@@ -139,7 +139,7 @@ def knock_out_pair(
 ) -> PairStudy:
     """Knock out random halves of the regulators of two genes, given by row of the feature set.
 
-    The knock-out is of a model whose outputs are persons (the median is left out). A regulator
+    The knock-out is of a model whose outputs are samples (the median is left out). A regulator
     that is gone is gone from both genes; the original software takes it from the first only.
     Raises UsageError if there are too few outputs, regulators, or removals to tell these apart.
     """
@@ -217,9 +217,9 @@ def _check(knockout: Knockout, remove_from: str) -> None:
     folds = sum(output.kind == "fold_change" for output in knockout.outputs)
     if folds < _FEWEST_OUTPUTS or folds < len(knockout.outputs):
         raise UsageError(
-            f"Co-expression is measured over fold changes of {_FEWEST_OUTPUTS} persons at least, "
+            f"Co-expression is measured over fold changes of {_FEWEST_OUTPUTS} samples at least, "
             f"and over nothing else; {knockout.model.id} offers {folds}.",
-            remedy="Choose a model of persons, such as lcl-person-v1.",
+            remedy="Choose a model of samples, such as lcl-person-v1.",
         )
 
 
@@ -276,7 +276,7 @@ def study_pair(
     command: Sequence[str] = ("decode_zoo.studies.pairs.study_pair",),
     progress: Progress = lambda done, total: None,
 ) -> StudyResult:
-    """Ask models of persons which regulators and places hold two genes together.
+    """Ask models of samples which regulators and places hold two genes together.
 
     So many random removals of each kind, `remove_from` these genes (the original software: first);
     bins are removed, too, if `positions` are asked for.
@@ -289,7 +289,7 @@ def study_pair(
         folds = fold_changes(model)
         if not folds:
             raise UsageError(
-                f"{model.id} predicts no fold changes.", remedy="Choose a model of persons."
+                f"{model.id} predicts no fold changes.", remedy="Choose a model of samples."
             )
         knockout = Knockout.make(model, by=by, outputs=folds, precision="single")
         features = knockout.bound.features
@@ -345,7 +345,7 @@ def _result(
             "First regulator": f"{best['term']} ({best['significant']} of {len(ids)} models)",
         },
         (
-            "Co-expression is Spearman's rho of both predictions over persons. "
+            "Co-expression is Spearman's rho of both predictions over samples. "
             f"{numbers['removals']:,} times a random half of the regulators lost its sites "
             f"({'on both genes' if where == 'both' else f'on the {where} gene only'}); "
             "an estimate is by how much rho changes, on average over what else is gone, with that "

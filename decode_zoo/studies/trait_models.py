@@ -1,8 +1,8 @@
-"""Linear models of a trait: how persons enter them, and moderated statistics of each gene.
+"""Linear models of a trait: how samples enter them, and moderated statistics of each gene.
 
 Source: Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3 (doi 10.2202/1544-6115.1027), as limma has it.
 The empirical Bayes step is pylimma's. Least squares are done here, since pylimma's own take the
-full QR decomposition of the design, too slow for hundreds of permutations of hundreds of persons.
+full QR decomposition of the design, too slow for hundreds of permutations of hundreds of samples.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Design:
     """A linear model of one trait."""
 
     trait: str
-    persons: tuple[str, ...]  # the m whose trait and covariates are known
+    samples: tuple[str, ...]  # the m whose trait and covariates are known
     names: tuple[str, ...]  # of the k coefficients; the last one is the trait's
     matrix: FloatArray  # (m, k)
     coding: Mapping[str, str]  # how the trait and each covariate were taken, in words
-    values: tuple[str, ...]  # the trait of each person, as the table has it
-    incomplete: tuple[str, ...]  # persons left out because a value is missing
+    values: tuple[str, ...]  # the trait of each sample, as the table has it
+    incomplete: tuple[str, ...]  # samples left out because a value is missing
 
 
 def make_design(
-    table: pd.DataFrame, persons: Sequence[str], trait: str, covariates: Sequence[str] = ()
+    table: pd.DataFrame, samples: Sequence[str], trait: str, covariates: Sequence[str] = ()
 ) -> Design:
     """Lay out a linear model: an intercept, covariates, and the trait.
 
-    Persons are those to use, all in the table (`read_persons`). A column of
+    Samples are those to use, all in the table (`read_samples`). A column of
     numbers is a slope by unit; one of brackets such as 50-59 a slope by the brackets' middles;
     another one is a contrast of each level against the first in alphabetical order, and as a trait
     has two levels.
@@ -61,15 +61,15 @@ def make_design(
             f"Column '{twice[0]}' is asked for twice.",
             remedy="The trait is no covariate of itself.",
         )
-    path, chosen = table.attrs.get("path"), table.loc[list(persons)]
+    path, chosen = table.attrs.get("path"), table.loc[list(samples)]
     traits = [trait_of(chosen, name) for name in asked]
     known = [i for i in range(len(chosen)) if all(item.texts[i] for item in traits)]
     incomplete = set(range(len(chosen))).difference(known)
     if not known:
-        raise InputError(f"no person has values of {', '.join(asked)}", path=path)
+        raise InputError(f"no sample has values of {', '.join(asked)}", path=path)
     names, columns, owners, coding = ["intercept"], [np.ones(len(known))], [""], {}
     for item in traits:
-        cells = {persons[i]: item.texts[i] for i in known}
+        cells = {samples[i]: item.texts[i] for i in known}
         parts, coding[item.name] = _coded(item.name, cells, path, is_trait=item.name == trait)
         names += parts
         columns += list(parts.values())
@@ -78,10 +78,10 @@ def make_design(
     m, k = matrix.shape
     if m <= k:
         raise InputError(
-            f"{m} persons are too few for {k} coefficients ({', '.join(names[:6])}"
+            f"{m} samples are too few for {k} coefficients ({', '.join(names[:6])}"
             f"{', …' if k > 6 else ''}): at least {k + 1} are needed",
             path=path,
-            remedy="Leave out covariates, or bring more persons.",
+            remedy="Leave out covariates, or bring more samples.",
         )
     for column in determined(matrix):
         others = [name for name in dict.fromkeys(owners[:column]) if name]
@@ -93,12 +93,12 @@ def make_design(
         )
     return Design(
         trait,
-        tuple(persons[i] for i in known),
+        tuple(samples[i] for i in known),
         tuple(names),
         matrix,
         coding,
         tuple(traits[-1].texts[i] for i in known),
-        tuple(persons[i] for i in sorted(incomplete)),
+        tuple(samples[i] for i in sorted(incomplete)),
     )
 
 
@@ -110,7 +110,7 @@ def _coded(
     levels = sorted(counts)
     if len(levels) == 1:
         raise InputError(
-            f"'{name}' has one value only ('{levels[0]}') among the {len(cells)} persons",
+            f"'{name}' has one value only ('{levels[0]}') among the {len(cells)} samples",
             path=path,
             remedy="There is nothing to compare." if is_trait else "Leave this covariate out.",
         )
@@ -121,9 +121,9 @@ def _coded(
             text += ", taken in the middle of each bracket"
         return {name: np.array(numbers, np.float64)}, text
     if any(number is not None for number in numbers):
-        person = list(cells)[numbers.index(None)]
+        sample = list(cells)[numbers.index(None)]
         raise InputError(
-            f"column '{name}' mixes numbers and words: '{cells[person]}' (person {person})",
+            f"column '{name}' mixes numbers and words: '{cells[sample]}' (sample {sample})",
             path=path,
             remedy="Leave a cell empty if the value is not known; begin each level of a category "
             "with a letter.",
@@ -133,7 +133,7 @@ def _coded(
             f"'{name}' has {len(levels)} levels ({', '.join(levels[:5])}"
             f"{', …' if len(levels) > 5 else ''}); a trait is a number or has two",
             path=path,
-            remedy="Add a column that says which of two groups a person is in.",
+            remedy="Add a column that says which of two groups a sample is in.",
         )
     base, *others = levels
     parts = {

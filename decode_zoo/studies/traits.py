@@ -1,7 +1,7 @@
 """Traits: what expression, its prediction and its regulators have to do with age, sex or others.
 
 Source: Tasaki et al. 2020, Methods, 'Differential expression analysis for age and sex', and Fig. 5:
-measured and predicted expression of the same persons, and the scores of each regulator, are related
+measured and predicted expression of the same samples, and the scores of each regulator, are related
 to a trait by the same moderated linear model.
 """
 
@@ -38,21 +38,21 @@ class TraitStudy:
     """What a trait has to do with expression, predictions and regulators.
 
     ``effect`` is in log2 units by unit of the trait, or between its levels; ``mean`` is over
-    persons: log2 TPM of the expression, log2 fold change of its prediction. The value of a
-    regulator in a person is its signed score for this person's output, averaged over genes.
+    samples: log2 TPM of the expression, log2 fold change of its prediction. The value of a
+    regulator in a sample is its signed score for this sample's output, averaged over genes.
     """
 
     design: Design
     expression: pd.DataFrame  # a gene a row: name, symbol, effect, mean, t, p, q
     predicted: pd.DataFrame  # the same genes
     regulators: pd.DataFrame  # a regulator a row, class in place of the symbol; strongest first
-    scores: pd.DataFrame  # (n_regulators, n_persons): these values, rows as regulators
-    numbers: dict[str, Any]  # numbers of persons and genes, concordance, provenance
+    scores: pd.DataFrame  # (n_regulators, n_samples): these values, rows as regulators
+    numbers: dict[str, Any]  # numbers of samples and genes, concordance, provenance
 
     def __repr__(self) -> str:
         """Return a line that says what this is."""
         return (
-            f"TraitStudy({self.design.trait}: {len(self.design.persons)} persons, "
+            f"TraitStudy({self.design.trait}: {len(self.design.samples)} samples, "
             f"{len(self.expression)} genes, {len(self.regulators)} regulators)"
         )
 
@@ -77,11 +77,11 @@ class TraitStudy:
 
     def summary(self) -> list[str]:
         """Return who and what was studied, and what came of it."""
-        persons, genes, found = (self.numbers[key] for key in ("persons", "genes", "concordance"))
+        samples, genes, found = (self.numbers[key] for key in ("samples", "genes", "concordance"))
         lines = [
-            f"{counted(persons['n'], 'person')} (the model has {persons['of_model']}, the "
-            f"matrix {persons['of_expression']}, the table {persons['of_table']}; "
-            f"{len(persons['without_value'])} without a value), "
+            f"{counted(samples['n'], 'sample')} (the model has {samples['of_model']}, the "
+            f"matrix {samples['of_expression']}, the table {samples['of_table']}; "
+            f"{len(samples['without_value'])} without a value), "
             f"{counted(genes['n'], 'gene')} {genes['chosen']}"
         ]
         if genes["tested_on"] is not None and genes["tested_on"] < genes["n"]:
@@ -90,11 +90,11 @@ class TraitStudy:
                 "may know the expression"
             )
         lines += [f"{name}: {coding}" for name, coding in self.numbers["coding"].items()]
-        if found["other_persons"]["p"] is not None:
+        if found["other_samples"]["p"] is not None:
             lines.append(
                 f"t statistics of expression and prediction: Spearman's rho "
-                f"{found['spearman']:.3f}, with other persons "
-                f"{found['other_persons']['mean']:.3f} (p = {found['other_persons']['p']:.2g}), "
+                f"{found['spearman']:.3f}, with other samples "
+                f"{found['other_samples']['mean']:.3f} (p = {found['other_samples']['p']:.2g}), "
                 f"with random traits {found['random_traits']['mean']:.3f}"
             )
         regulators = self.numbers["regulators"]
@@ -112,7 +112,7 @@ class TraitStudy:
         ]
         return {
             "Model": self.numbers["provenance"]["model"]["id"],
-            "Persons": f"{len(self.design.persons):,}",
+            "Samples": f"{len(self.design.samples):,}",
             "Genes": f"{len(self.expression):,}",
             "Concordance of t": "not known" if rho is None else f"rho {rho:.2f}",
             "Related": "{:,} by expression, {:,} by prediction, {:,} regulators".format(*related),
@@ -122,7 +122,7 @@ class TraitStudy:
 def study_traits(
     model: Model,
     expression: pd.DataFrame,
-    persons: pd.DataFrame,
+    samples: pd.DataFrame,
     trait: str,
     *,
     covariates: Sequence[str] = (),
@@ -138,15 +138,15 @@ def study_traits(
 ) -> TraitStudy:
     """Relate a trait to expression, its prediction, and regulators.
 
-    `expression` is prepared, genes × persons, as `read_expression` gives it; `persons` as
-    `read_persons`. The trait is a column of numbers, of brackets such as 50-59,
+    `expression` is prepared, genes × samples, as `read_expression` gives it; `samples` as
+    `read_samples`. The trait is a column of numbers, of brackets such as 50-59,
     or of two levels (`make_design`); its effect is adjusted for the covariates. Studied are the
     genes named, or those that the model was tested on. Scores of regulators are averaged over all
     of them, or over those of which expression is related to the trait ("de"), at `fdr` or less.
-    Persons are dealt out anew `permutations` times, for the null distributions; genes are drawn
+    Samples are dealt out anew `permutations` times, for the null distributions; genes are drawn
     with replacement `resamples` times, for the intervals.
 
-    Raises InputError if no person or fewer than ten genes are in all that they must be in, or the
+    Raises InputError if no sample or fewer than ten genes are in all that they must be in, or the
     trait cannot be studied, UsageError if scores were to be averaged over related genes, of which
     there are none.
     """
@@ -161,14 +161,14 @@ def study_traits(
     if min(permutations, resamples) < 1:
         raise UsageError("There must be one permutation and one resample at least.")
     bound = model.bind()
-    shared = _shared_persons(model, expression, persons)
-    design = make_design(persons, shared, trait, covariates)
+    shared = _shared_samples(model, expression, samples)
+    design = make_design(samples, shared, trait, covariates)
     # Fold changes and median, as models learn them; this also refuses counts. Subtracting the
     # median of a gene changes none of its statistics but the mean.
-    targets = make_targets(expression[list(design.persons)], scale="log2")
+    targets = make_targets(expression[list(design.samples)], scale="log2")
     found = shared_genes(model, bound, expression, targets.values, wanted)
     measured, median = targets.values[found.places, :-1], targets.values[found.places, -1]
-    columns = [model.outputs.index(name) for name in design.persons]
+    columns = [model.outputs.index(name) for name in design.samples]
     backend = model.backend("numpy")
     predicted = np.asarray(model.predict_rows(found.rows, bound, backend), np.float64)[:, columns]
 
@@ -181,7 +181,7 @@ def study_traits(
             "cannot be averaged over such genes.",
             remedy="Average over all genes, or raise the FDR.",
         )
-    features, scores = _regulator_scores(model, design.persons, explained, progress)
+    features, scores = _regulator_scores(model, design.samples, explained, progress)
     regulation = moderate(scores, design.matrix)
     order = np.argsort(regulation.p, kind="stable")
 
@@ -204,11 +204,11 @@ def study_traits(
         "coding": dict(design.coding),
         "coefficients": list(design.names),
         "fdr": fdr,
-        "persons": {
-            "n": len(design.persons),
+        "samples": {
+            "n": len(design.samples),
             "of_model": len(fold_changes(model)),
             "of_expression": expression.shape[1],
-            "of_table": len(persons),
+            "of_table": len(samples),
             "without_value": list(design.incomplete),
         },
         "genes": found.facts,
@@ -229,32 +229,32 @@ def study_traits(
         actual.to_frame(labels).assign(mean=actual.mean + median),
         forecast.to_frame(labels),
         regulation.to_frame(regulators).iloc[order].reset_index(drop=True),
-        pd.DataFrame(scores[order], [regulators["name"][i] for i in order], list(design.persons)),
+        pd.DataFrame(scores[order], [regulators["name"][i] for i in order], list(design.samples)),
         plain(numbers),
     )
 
 
-def _shared_persons(model: Model, expression: pd.DataFrame, persons: pd.DataFrame) -> list[str]:
-    """Persons that model, matrix and table have, in the order of the table."""
+def _shared_samples(model: Model, expression: pd.DataFrame, samples: pd.DataFrame) -> list[str]:
+    """Return the samples that model, matrix and table have, in the order of the table."""
     outputs = set(fold_changes(model))
     columns = {str(name) for name in expression.columns}
-    shared = [name for name in map(str, persons.index) if name in outputs and name in columns]
+    shared = [name for name in map(str, samples.index) if name in outputs and name in columns]
     if not shared:
         raise InputError(
-            f"no person of the table is both in the model ({model.outputs[0]}, …) and in the "
-            f"expression matrix ({expression.columns[0]}, …); its first is {persons.index[0]}",
-            path=persons.attrs.get("path"),
-            remedy="Persons are matched by name: outputs of the "
+            f"no sample of the table is both in the model ({model.outputs[0]}, …) and in the "
+            f"expression matrix ({expression.columns[0]}, …); its first is {samples.index[0]}",
+            path=samples.attrs.get("path"),
+            remedy="Samples are matched by name: outputs of the "
             "model, columns of the matrix, and the first column of the table.",
         )
     return shared
 
 
 def _regulator_scores(
-    model: Model, persons: Sequence[str], rows: IntArray, progress: Callable[[int, int], object]
+    model: Model, samples: Sequence[str], rows: IntArray, progress: Callable[[int, int], object]
 ) -> tuple[pd.DataFrame, FloatArray]:
-    """Regulators with sites in any of the genes, and their mean signed score for each person."""
-    explainer = model.explainer(by="regulator", outputs=persons)
+    """Regulators with sites in any of the genes, and their mean signed score for each sample."""
+    explainer = model.explainer(by="regulator", outputs=samples)
     resolution = explainer.resolution
     total = explainer.summarise(rows, progress)
     kept = np.flatnonzero((total.present > 0) & ~resolution.is_mask)
@@ -310,10 +310,10 @@ def _permuted(
     permutations: int,
     generator: np.random.Generator,
 ) -> dict[str, Any]:
-    """Compare what was `found` (`_concordance`) with that of persons dealt out anew.
+    """Compare what was `found` (`_concordance`) with that of samples dealt out anew.
 
-    One deal serves two questions: whether predictions are those of these persons (expression keeps
-    its persons), and whether this trait is more than any other (both lose it, and keep their
+    One deal serves two questions: whether predictions are those of these samples (expression keeps
+    its samples), and whether this trait is more than any other (both lose it, and keep their
     covariates).
     """
     others, traits, shares = [], [], []
@@ -328,7 +328,7 @@ def _permuted(
         traits.append(spearman(moderate(measured, other_trait).t, t))
     return {
         "permutations": permutations,
-        "other_persons": {
+        "other_samples": {
             **against_null(others, found["spearman"]),
             "same_sign": against_null(shares, found["same_sign"]),
         },

@@ -1,7 +1,7 @@
 """Fine-tuning: what a perceptron has learned of binding serves outputs that it has never seen.
 
-Source: Tasaki et al. 2020, Methods, 'Training person-specific models': the layers that read
-binding stay as they are, the fully connected ones go on learning, with an output a person.
+Source: Tasaki et al. 2020, Methods, 'Training sample-specific models': the layers that read
+binding stay as they are, the fully connected ones go on learning, with an output a sample.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class _Tuned:
         mean, deviation = units[-1]
         top = (hidden - mean) / deviation
         # Ridge regression: what the base's last hidden layer says of the new outputs as it is. Its
-        # penalty, as heavy as the genes, keeps noise of single persons out.
+        # penalty, as heavy as the genes, keeps noise of single samples out.
         kernel = np.linalg.solve(top.T @ top + len(top) * np.eye(top.shape[1]), top.T @ y)
         return cls(member, fit, units, (kernel, y.mean(axis=0, dtype=np.float64)))
 

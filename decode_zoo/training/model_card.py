@@ -25,8 +25,8 @@ _MAX_CARD = 1 << 20
 _PERSONAL = """
 ## Personal data
 
-The outputs are persons. What this bundle says of genes was fitted to their expression, so treat the
-whole folder as you treat the data: share it only with those who may see these.
+The outputs are samples of people. What this bundle says of genes was fitted to their expression, so
+treat the whole folder as you treat the data: share it only with those who may see these.
 
 {membership}
 """
@@ -39,7 +39,7 @@ _SKELETON = """# {id}
 
 ## What it is for
 
-To be written: whose questions it answers, about which tissues or persons.
+To be written: whose questions it answers, about which tissues or samples.
 
 ## How good it is
 
@@ -98,7 +98,7 @@ def _known_of_membership(manifest: Manifest) -> str:
         return "Whether those it was fitted to can be told from others was not measured."
     (seen, *_), (other, *_) = found["trained_genes"], found["other_genes"]
     return (
-        f"Can they be told from others? Fitted to {found['fitted']} persons, with "
+        f"Can they be told from others? Fitted to {found['fitted']} samples, with "
         f"{found['held_out']} held out: by the best match of expression with an output, the "
         f"area under the ROC curve is {seen:.2f} on genes it was trained on and {other:.2f} on "
         "others (0.5 gives nothing away, 1 everything)."

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 _FEWEST_VALIDATION = 20
-# Persons that a check of membership holds out.
+# Samples that a check of membership holds out.
 _HELD_OUT, _FEWEST_HELD_OUT = 0.2, 4
 # Validation genes by the sha256 of their data, for models of before manifests had them.
 _VALIDATION = "assets/validation-genes.json"
@@ -70,8 +70,8 @@ class Transfer:
 
     from_scratch: bool = False  # train the base's kind of network anew instead, for comparison
     trials: int = 0  # settings to try before; 0 searches none
-    # Keep the outputs of those persons only whose rho on validation genes is above it; "median" is
-    # that of all persons (the paper keeps the better half).
+    # Keep the outputs of those samples only whose rho on validation genes is above it; "median" is
+    # that of all samples (the paper keeps the better half).
     keep_above: float | Literal["median"] | None = None
     # Name outputs P1, P2, … in random order. Who is who goes into a file beside the bundle,
     # ``<bundle>.codes.tsv``.
@@ -194,7 +194,7 @@ def finetune_bundle(
         transfer.keep_above is not None or transfer.anonymise or transfer.membership
     ):
         raise UsageError(
-            "Scores of genes are no persons: there is nobody to choose, to name by "
+            "Scores of genes are no samples: there is nobody to choose, to name by "
             "codes, or to tell from others."
         )
     network = base_network(base, fit)
@@ -226,13 +226,13 @@ def finetune_bundle(
         kept: dict[str, Any] = {**fitted.kept, "base": origin}
         if transfer.membership:
             found = check_membership(dataset, network, fit)
-            kept["membership"] = asdict(found) if found else "too few persons to hold some out"
+            kept["membership"] = asdict(found) if found else "too few samples to hold some out"
         columns = _kept_columns(dataset, fitted.network, transfer.keep_above)
         if not targets.unit:
-            kept["persons"] = {"fitted": len(dataset.outputs) - 1, "kept": len(columns) - 1}
+            kept["samples"] = {"fitted": len(dataset.outputs) - 1, "kept": len(columns) - 1}
         if transfer.anonymise:
-            secrets.SystemRandom().shuffle(persons := columns[:-1].tolist())
-            columns = np.array([*persons, columns[-1]], np.int64)
+            secrets.SystemRandom().shuffle(samples := columns[:-1].tolist())
+            columns = np.array([*samples, columns[-1]], np.int64)
         dataset = dataset.take_outputs(columns)
         fitted = replace(fitted, network=_take_outputs(fitted.network, columns), kept=kept)
         names = dataset.targets.names[:-1]
@@ -243,7 +243,7 @@ def finetune_bundle(
         write_bundle(temporary, dataset, fitted, description, tolerance=tolerance)
         write_card(temporary, path, personal=not targets.unit)
         if transfer.anonymise:
-            table = pd.DataFrame({"code": coded, "person": names})
+            table = pd.DataFrame({"code": coded, "sample": names})
             with atomic_path(codes) as written:
                 table.to_csv(written, sep="\t", index=False)
             _log.info("who is who: %s", codes)
@@ -306,7 +306,7 @@ def search_fit(
 
 
 def _code_prefix(names: Sequence[str]) -> str:
-    """Choose what codes begin with so that no code is the name of another person."""
+    """Choose what codes begin with so that no code is the name of another sample."""
     prefix = "P"
     while any(name.startswith(prefix) and name[len(prefix) :].isdigit() for name in names):
         prefix += "P"
@@ -328,7 +328,7 @@ def _fingerprint(dataset: Dataset) -> str:
 def _kept_columns(
     dataset: Dataset, network: Any, threshold: float | Literal["median"] | None
 ) -> IntArray:
-    """Columns of the persons that are predicted well enough, and of the median."""
+    """Columns of the samples that are predicted well enough, and of the median."""
     every = np.arange(len(dataset.outputs))
     if threshold is None:
         return every
@@ -341,9 +341,9 @@ def _kept_columns(
     good = np.flatnonzero(rho > least)
     if not good.size:
         raise InputError(
-            f"no person has a rho above {least:.3f} on validation genes; the best has "
+            f"no sample has a rho above {least:.3f} on validation genes; the best has "
             f"{np.nanmax(rho):.3f}",
-            remedy="Keep more persons.",
+            remedy="Keep more samples.",
         )
     return np.append(good, every[-1])
 
@@ -364,7 +364,7 @@ def _take_outputs(network: Any, columns: IntArray) -> PerceptronNetwork:
 
 @dataclass(frozen=True)
 class Membership:
-    """How well persons that a model was fitted to are told from others.
+    """How well samples that a model was fitted to are told from others.
 
     Areas under the ROC curve with 95% intervals, by expression of genes that the model was trained
     on and of others; 0.5 gives nothing away.
@@ -379,21 +379,21 @@ class Membership:
 def check_membership(
     dataset: Dataset, network: PerceptronNetwork, fit: FinetuneFit
 ) -> Membership | None:
-    """Fine-tune once more, without a fifth of the persons, and try to tell them from the others.
+    """Fine-tune once more, without a fifth of the samples, and try to tell them from the others.
 
-    Somebody who has a person's expression compares it with every output. If the best match of those
+    Somebody who has a sample's expression compares it with every output. If the best match of those
     fitted to is closer than that of others, membership can be told (Shokri et al. 2017, doi
     10.1109/SP.2017.41, ask the same of classifiers). Takes the first seed. None if there are too
-    few persons to hold some out.
+    few samples to hold some out.
     """
-    persons = len(dataset.outputs) - 1
-    count = max(round(_HELD_OUT * persons), _FEWEST_HELD_OUT)
-    if persons < 2 * count:
+    samples = len(dataset.outputs) - 1
+    count = max(round(_HELD_OUT * samples), _FEWEST_HELD_OUT)
+    if samples < 2 * count:
         return None
-    out = np.zeros(persons, np.bool_)
-    out[np.random.default_rng(fit.seeds[0]).permutation(persons)[:count]] = True
-    _log.info("membership check: without %d of %d persons", count, persons)
-    columns = np.append(np.flatnonzero(~out), persons)
+    out = np.zeros(samples, np.bool_)
+    out[np.random.default_rng(fit.seeds[0]).permutation(samples)[:count]] = True
+    _log.info("membership check: without %d of %d samples", count, samples)
+    columns = np.append(np.flatnonzero(~out), samples)
     tuned, _ = finetune_network(
         dataset.take_outputs(columns), network, replace(fit, seeds=fit.seeds[:1])
     )

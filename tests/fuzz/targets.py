@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import decode_zoo as dz
-from decode_zoo.cohort.samples import read_person_codes, read_persons
+from decode_zoo.cohort.samples import read_sample_codes, read_samples
 from decode_zoo.core.arrays import read_arrays, write_arrays
 from decode_zoo.core.errors import DecodeZooError
 from decode_zoo.core.reader import read_matrix
@@ -146,8 +146,8 @@ READERS: dict[str, tuple[Callable[[Path], object], str, bytes | str]] = {
     "manifest": (read_manifest, "bundle/manifest.json", "bundle/manifest.json"),
     "graph": (read_graph, "x.onnx", "bundle/model.onnx"),
     "counts": (read_matrix, "x.tsv", b"gene\ta\tb\nA.1\t3\t0\nB\t7\t30\n"),
-    "persons": (read_persons, "x.tsv", b"person\tsex\tage\na\tF\t50-59\nb\tM\t\n"),
-    "codes": (read_person_codes, "x.tsv", b"code\tperson\nP1\tA\nP2\tB\n"),
+    "samples": (read_samples, "x.tsv", b"sample\tsex\tage\na\tF\t50-59\nb\tM\t\n"),
+    "codes": (read_sample_codes, "x.tsv", b"code\tsample\nP1\tA\nP2\tB\n"),
     "scores": (
         read_scores,
         "x.tsv",

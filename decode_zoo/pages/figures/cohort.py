@@ -23,7 +23,7 @@ _MOST_TRAITS = 6
 
 @charts.styled
 def libraries(cohort: Cohort) -> Figure:
-    """Draw what each person's values add up to, and how many genes are expressed."""
+    """Draw what each sample's values add up to, and how many genes are expressed."""
     figure, ((left, right),) = charts.framed(DOUBLE, _HEIGHT, columns=2)
     counts = cohort.facts["quantity"] == "counts"
     unit = "million counts" if counts else "sum of TPM, millions"
@@ -56,7 +56,7 @@ def components(quality: Quality) -> Figure:
 
 @charts.styled
 def similarity(quality: Quality) -> Figure:
-    """Draw how alike each person is to the others."""
+    """Draw how alike each sample is to the others."""
     figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
     _ranked(axes, quality.similarity, "mean correlation with others", quality.outliers)
     return figure
@@ -64,7 +64,7 @@ def similarity(quality: Quality) -> Figure:
 
 @charts.styled
 def sex(quality: Quality) -> Figure:
-    """Draw XIST against Y genes, coloured by the sex that the person table has."""
+    """Draw XIST against Y genes, coloured by the sex that the sample table has."""
     found = quality.sex
     figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
     x, y = np.array(found.xist), np.array(found.y)
@@ -78,7 +78,7 @@ def sex(quality: Quality) -> Figure:
 
 @charts.styled
 def length_bias(cohort: Cohort) -> Figure:
-    """Draw the share of each person's differences that RNA length explains."""
+    """Draw the share of each sample's differences that RNA length explains."""
     figure, ((axes,),) = charts.framed(_HALF, _HEIGHT)
     _ranked(axes, 100 * cohort.length_share, "% of variance")
     axes.set(ylim=(0, None))
@@ -87,11 +87,11 @@ def length_bias(cohort: Cohort) -> Figure:
 
 
 def _ranked(axes: Axes, values: FloatArray, label: str, marked: Sequence[int] = ()) -> None:
-    """Draw values of persons in ascending order."""
+    """Draw values of samples in ascending order."""
     order = np.argsort(values, kind="stable")
     colours = np.where(np.isin(order, list(marked)), VERMILION, BLUE)
     axes.scatter(np.arange(len(values)), values[order], s=6, c=colours, linewidths=0)
-    axes.set(xlabel="persons, ordered", ylabel=label)
+    axes.set(xlabel="samples, ordered", ylabel=label)
 
 
 def _coloured(

@@ -123,7 +123,7 @@ def removals(studies: Sequence[PairStudy], pair: str) -> Figure:
         SINGLE,
         0.42 * len(studies) + AXIS,
         title=f"Co-expression of {pair}",
-        lines="Spearman's rho over persons after random removals; line: all sites there",
+        lines="Spearman's rho over samples after random removals; line: all sites there",
     )
     axes = figure.subplots()
     low = min(float(np.quantile(study.rhos, 0.001)) for study in studies)

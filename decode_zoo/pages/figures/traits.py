@@ -1,4 +1,4 @@
-"""Pictures of a trait study: volcanoes, concordance, regulators, regulators by person."""
+"""Pictures of a trait study: volcanoes, concordance, regulators, regulators by sample."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pictures(result: StudyResult) -> dict[str, tuple[str, Figure]]:
             concordance(study),
         ),
         "regulators": ("Regulators most strongly related", regulators(study)),
-        "heatmap": ("Scores of regulators by person", heatmap(study)),
+        "heatmap": ("Scores of regulators by sample", heatmap(study)),
     }
 
 
@@ -74,7 +74,7 @@ def concordance(study: TraitStudy) -> Figure:
         2.6 + AXIS,
         title="t statistics",
         lines=f"Spearman's rho {_rho(found['spearman'])} (95% over genes {low} to {high}; "
-        f"other persons {_rho(found['other_persons']['mean'])})",
+        f"other samples {_rho(found['other_samples']['mean'])})",
         key={"expression higher": VERMILION, "lower": BLUE, "not related": PALE},
     )
     axes, table = figure.subplots(), study.expression
@@ -108,7 +108,7 @@ def regulators(study: TraitStudy) -> Figure:
 
 @charts.styled
 def heatmap(study: TraitStudy) -> Figure:
-    """Draw the scores of the same regulators, and some more, by person, ordered by the trait."""
+    """Draw the scores of the same regulators, and some more, by sample, ordered by the trait."""
     trait = study.design.matrix[:, -1]
     order = np.argsort(trait, kind="stable")
     best = _largest(study, _ROWS).sort_values("effect", ascending=False, kind="stable")
@@ -119,8 +119,8 @@ def heatmap(study: TraitStudy) -> Figure:
     figure = charts.sheet(
         DOUBLE,
         strip + rows + 0.3,
-        title="Mean scores by person",
-        lines=f"{len(order)} persons, ordered by {study.design.trait}",
+        title="Mean scores by sample",
+        lines=f"{len(order)} samples, ordered by {study.design.trait}",
         with_colour_bar=True,
     )
     shade, axes = figure.subplots(2, height_ratios=[strip, rows])
