@@ -327,7 +327,7 @@ def coexpression(
     profiles: Source | Model = MODEL,
     **options: Any,
 ) -> StudyResult:
-    """Tell co-expressed genes from others by what is predicted of them.
+    """Separate co-expressed genes from others by what is predicted of them.
 
     Each model of samples has its own expression; `profiles` is the model of tissues that they are
     compared with; `options` are those of `decode_zoo.studies.coexpression.study_coexpression`.

@@ -202,8 +202,8 @@ INTENDED = {  # by case or by file
     "knockout-track/summary.json": "a note names the table of all changes, no longer its file",
     "report-study.html.provenance.json": "it has the sha256 of a section, whose pictures changed",
 }
-# Samples were called persons.
-RENAMED = "person", "sample"
+# Words that changed, on disk too.
+RENAMED = {"person": "sample", "dealt": "permuted"}
 # What may differ between two runs: when, where and with what it was made.
 PASSING = {"command", "created", "decode_zoo", "builder_version", "revision", "code", "platform"}
 PASSING |= {"free", "python", "packages", "seconds", "elapsed", "finished", "started"}
@@ -339,11 +339,18 @@ def cleaned(value: object) -> object:
         return [cleaned(part) for part in value]
     if not isinstance(value, str):
         return value
-    value = value.replace(*RENAMED)
+    value = renamed(value)
     with suppress(ValueError):
         if value.startswith("{"):
             return cleaned(json.loads(value))
     return re.sub(r"^[\d.]+ GB; ", "", value)  # disk space, in `doctor`
+
+
+def renamed(text: str) -> str:
+    """Return a text in the present words."""
+    for old, new in RENAMED.items():
+        text = text.replace(old, new)
+    return text
 
 
 def array_parts(name: str, array: np.ndarray) -> tuple[str, str, tuple[int, ...], object]:
@@ -376,7 +383,8 @@ def content(path: Path) -> object:
     """Return what a file says, so that equal content compares equal."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     if path.suffix not in {".npz", ".parquet", ".h5ad", ".onnx"}:
-        data = data.replace(*(word.encode() for word in RENAMED))
+        for old, new in RENAMED.items():
+            data = data.replace(old.encode(), new.encode())
     if path.suffix in {".json", ".stdout"}:
         with suppress(ValueError):
             return cleaned(json.loads(data))
@@ -405,7 +413,7 @@ def files_of(folder: Path, names: list[str]) -> dict[str, Path]:
     """Return the files that cases wrote, by path in their folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        at = Path(str(path.relative_to(folder)).replace(*RENAMED))
+        at = Path(renamed(str(path.relative_to(folder))))
         top = at.parts[1] if at.parts[0] == "log" and len(at.parts) > 1 else at.parts[0]
         if path.is_file() and any(top == name or top.startswith(f"{name}.") for name in names):
             found[str(at)] = path

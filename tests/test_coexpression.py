@@ -195,16 +195,16 @@ def test_strong_pairs(symmetric):
 
 
 @pytest.mark.parametrize("symmetric", SHAPES)
-def test_dealt_scores_are_ranked_among_all(symmetric):
+def test_permuted_scores_are_ranked_among_all(symmetric):
     measured, predicted, rho, _ = two(50, symmetric)
     found = tally(measured, predicted, symmetric)
     strong = co.strong_pairs(measured, 50, threshold=0.6, symmetric=symmetric, share=1, seed=0)
-    areas = co.dealt_areas(predicted, found, strong, 50, permutations=3, seed=7)
+    areas = co.permuted_areas(predicted, found, strong, 50, permutations=3, seed=7)
     rng = np.random.default_rng(7)
     i, j = np.array(pairs_of(50, symmetric)).T
     for k in range(3):
-        dealt = rng.permutation(50)
-        bins = binned(predicted.at(dealt[i], dealt[j]))
+        permuted = rng.permutation(50)
+        bins = binned(predicted.at(permuted[i], permuted[j]))
         size = np.maximum(bins, co.BINS - 1 - bins)
         is_strong, positive = np.abs(rho) > 0.6, rho > 0.6
         assert areas[k, 0] == pytest.approx(area(size[is_strong], size[~is_strong]), abs=1e-4)
@@ -286,7 +286,7 @@ def test_the_study_is_that_of_the_genes_tested_on(model, profiles, expression, f
         assert row["low"] < row["auroc"] < row["high"]
         row = table.loc[(name, "positive")]
         assert row["auroc"] == pytest.approx(area(values[positive], values[~positive]), abs=1e-3)
-        assert 0.3 < row["dealt"] < 0.7
+        assert 0.3 < row["permuted"] < 0.7
         assert row["p"] * 10 == pytest.approx(round(row["p"] * 10))
     for _, density in found.tables["density"][1].groupby("score"):
         assert density["n_positive"].sum() == item["pairs"]["positive"]
@@ -365,7 +365,7 @@ def test_what_little_can_be_said_is_said(model, profiles, expression):
     assert found.numbers["comparisons"][0]["genes"]["tested_on"] is None
     (left_out,) = found.numbers["left_out"]
     assert "6 donors are in both" in left_out
-    assert found.tables["separation"][1][["auroc", "low", "dealt"]].isna().all(axis=None)
+    assert found.tables["separation"][1][["auroc", "low", "permuted"]].isna().all(axis=None)
     assert found.facts["lcl-person-v1 (1)"].endswith("0 strong; no AUROC")
     for text in (left_out, "areas say little", "trained on is not known"):
         assert any(text in note for note in found.notes)

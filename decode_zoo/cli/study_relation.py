@@ -48,9 +48,7 @@ _genes = option(FILE, "--genes", "Genes to study (default: those that the model 
 @option(
     SOURCE, "--tissue-model", "Model of tissues, the rival that knows no sample.", "gtex-tissue-v1"
 )
-@option(
-    POSITIVE, "--permutations", "How often scores are dealt to other genes, for comparison.", 100
-)
+@option(POSITIVE, "--permutations", "Permutations of scores over genes, for comparison.", 100)
 @option(POSITIVE, "--resamples", "How often genes are drawn again, for intervals.", 200)
 @runner.seed
 @runner.new_study
@@ -65,11 +63,11 @@ def coexpression(
     output: Path,
     **settings: Any,
 ) -> Path:
-    """Tell co-expressed genes from others by what is predicted of them.
+    """Separate co-expressed genes from others by what is predicted of them.
 
     Two genes are co-expressed if they rise and fall together over samples (Spearman's rho). Are
     pairs with a high measured rho told from others by their predicted rho? Beside it: predictions
-    dealt to other genes, the same from predicted tissues, which know no sample, and how alike two
+    permuted over genes, the same from predicted tissues, which know no sample, and how alike two
     genes are by RNA length and number of bound tracks.
 
     --expression is a folder that 'decode-zoo cohort prepare' made, or a matrix of genes × samples
@@ -418,7 +416,7 @@ def signature(
 
 
 def _is_table(output: Path) -> bool:
-    """Tell by its name whether an output is one table; '-' is standard output."""
+    """Return by its name whether an output is one table; '-' is standard output."""
     from decode_zoo.core.tables import suffix_of
 
     try:
@@ -443,7 +441,7 @@ def _is_table(output: Path) -> bool:
     "all",
 )
 @option(_OPEN_SHARE, "--fdr", "Largest false discovery rate of what counts as related.", 0.05)
-@option(POSITIVE, "--permutations", "How often samples are dealt out anew, for comparison.", 200)
+@option(POSITIVE, "--permutations", "Permutations of samples, for comparison.", 200)
 @runner.seed
 @runner.new_folder
 def traits(

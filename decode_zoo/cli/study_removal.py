@@ -80,11 +80,11 @@ def disrupt(
     table_format: Format,
     output: Path,
 ) -> Path:
-    """Predict how expression changes if the sites of one place are gone, bin by bin.
+    """Predict how expression changes if one bin loses its sites.
 
     For each gene in GENES (first column; '-' is stdin) and each bin of its promoter and RNA that
     has sites, the change of every output. Experiments of which only target genes are known have no
-    places: they stay. Needs the positions of the feature set (decode-zoo fetch).
+    positions: they stay. Needs the positions of the feature set (decode-zoo fetch).
 
     The folder holds bins.tsv, sides.tsv (all sites of a side gone), a picture along promoters and
     RNAs, summary.json and index.html. Random removals for a pair of genes: decode-zoo study pair.
@@ -136,7 +136,7 @@ def pair(
     output: Path,
     **settings: Any,
 ) -> Path:
-    """Find which regulators and which places hold two genes together.
+    """Find which regulators and which bins hold two genes together.
 
     In each of many removals a random half of the regulators (then, of the bins of one gene) loses
     its sites; the co-expression that models of samples predict (Spearman's rho over samples) is

@@ -171,7 +171,7 @@ def _distinct_transcripts(exons: pd.DataFrame) -> pd.Series[str]:
 
 
 def _number_loci(exons: pd.DataFrame, genome: Genome) -> IntArray:
-    """Tell for each exon which place of its id it is at, numbered by first appearance."""
+    """Return for each exon which place of its id it is at, numbered by first appearance."""
     group = exons.groupby(["id", "chrom", "strand"], sort=False, observed=True).ngroup()
     shift = group.to_numpy(np.int64) * genome.span
     starts, ends = exons["start"].to_numpy() + shift, exons["end"].to_numpy() + shift

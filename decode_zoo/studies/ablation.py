@@ -191,7 +191,7 @@ class Ablation:
         return {str(name): value for name, value in row.items()}
 
     def stronger(self) -> str:
-        """Say which side tells more of fold changes, if its interval over genes does."""
+        """Return which side tells more of fold changes, if its interval over genes does."""
         row = self.pair(RNA, PROMOTER)
         if row["difference_low"] > 0:
             return "promoters"

@@ -31,7 +31,7 @@ from decode_zoo.studies.correlation import (
     PairScore,
     Similarity,
     Tally,
-    dealt_areas,
+    permuted_areas,
     strong_pairs,
     strongest_pairs,
     tally_pairs,
@@ -253,12 +253,12 @@ def study_coexpression(
     facts: Mapping[str, object] | None = None,
     progress: _Progress = lambda done, total: None,
 ) -> StudyResult:
-    """Tell strongly co-expressed pairs of genes from others by what is predicted of them.
+    """Separate strongly co-expressed pairs of genes from others by what is predicted of them.
 
     Each model of samples has its matrix, genes × samples, prepared, as `read_expression` gives it;
     `profiles` is a model of tissues, the rival that knows no sample. Studied are the genes named,
     or those that each model was tested on, or all with expression and features. `pairs` are looked
-    up in each tissue, whether their genes are studied or not. Scores are dealt to other genes
+    up in each tissue, whether their genes are studied or not. Scores are permuted over genes
     `permutations` times; genes are drawn with replacement `resamples` times for the intervals.
     """
     if len(models) != len(expressions) or not models:
@@ -339,13 +339,13 @@ def _separate(
     )
     rows = list[dict[str, Any]]()
     for k, (name, tally) in enumerate(tallies.items()):
-        dealt = dealt_areas(
+        permuted = permuted_areas(
             plan.scores[name], tally, strong, n, permutations=settings.permutations, seed=seed
         )
         progress(0.6 + 0.4 * (k + 1) / len(tallies))
         for place, kind in enumerate(_PAIRS):
             low, high = interval_95(tally.drawn_areas[place])
-            null = against_null(dealt[:, place], tally.areas[place])
+            null = against_null(permuted[:, place], tally.areas[place])
             rows.append(
                 {
                     "comparison": plan.label,
@@ -354,7 +354,7 @@ def _separate(
                     "auroc": tally.areas[place],
                     "low": low,
                     "high": high,
-                    "dealt": null["mean"],
+                    "permuted": null["mean"],
                     "p": null["p"],
                     "spearman": tally.spearman[place],
                 }
@@ -487,8 +487,8 @@ def _result(
             f"{strong:,} of {n_pairs:,} pairs strongly co-expressed"
         )
         lines += [
-            f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (dealt to other "
-            f"genes {row['dealt']:.3f}, p = {row['p']:.2g})"
+            f"  {row['score']}, {row['pairs']}: AUROC {row['auroc']:.3f} (permuted over "
+            f"genes {row['permuted']:.3f}, p = {row['p']:.2g})"
             for row in item["scores"]
             if not np.isnan(row["auroc"])  # there are such pairs
         ]
@@ -526,7 +526,7 @@ def _notes(
         f"{settings.threshold:g}) told from the others by their predicted rho? Areas under the "
         "ROC curve: of pairs of either sign by |predicted rho|, and of positive pairs against all "
         f"the rest by predicted rho. Intervals are from {settings.resamples} drawings of genes, "
-        "not of pairs, which are not independent. 'Dealt' is the mean of scores dealt to other "
+        "not of pairs, which are not independent. 'Permuted' is the mean of scores permuted over "
         f"genes, {settings.permutations} times, and p the share of these that do as well. "
         "'Spearman' is that of the score and the measured rho over all pairs.",
         f"Beside it: 'tissue profiles', rho over the tissues that {profiles} predicts, which knows "

@@ -24,7 +24,7 @@ __all__ = [
     "PairScore",
     "Similarity",
     "Tally",
-    "dealt_areas",
+    "permuted_areas",
     "strong_pairs",
     "strongest_pairs",
     "tally_pairs",
@@ -227,7 +227,7 @@ def _strips(n: int, symmetric: bool) -> Iterator[tuple[slice, slice, BoolArray]]
 
 
 def _kinds(rho: RealArray, threshold: float, left_out: BoolArray) -> IntArray:
-    """Tell strongly co-expressed pairs from others, and from what is no pair."""
+    """Separate strongly co-expressed pairs from others, and from what is no pair."""
     threshold += _ROUNDING
     kinds = np.full(rho.shape, _OTHER, np.int64)
     kinds[rho > threshold] = POSITIVE
@@ -293,7 +293,7 @@ def strong_pairs(
     return i, j, positive
 
 
-def dealt_areas(
+def permuted_areas(
     score: PairScore,
     tally: Tally,
     pairs: tuple[IntArray, IntArray, BoolArray],
@@ -302,7 +302,7 @@ def dealt_areas(
     permutations: int,
     seed: int,
 ) -> FloatArray:
-    """Separate the same pairs by scores that are dealt to other genes, shape (permutations, 2).
+    """Separate the same pairs by scores that are permuted over genes, shape (permutations, 2).
 
     The scores of all pairs together stay what they are if genes change places, so that only those
     of strongly co-expressed pairs (`strong_pairs`) are looked up, and ranked among all. Columns are
@@ -316,8 +316,8 @@ def dealt_areas(
     generator = np.random.default_rng(seed)
     areas = np.full((permutations, 2), np.nan)
     for k in range(permutations):
-        dealt = generator.permutation(n)
-        bins = _bins(score.at(dealt[i], dealt[j]), BINS)
+        permuted = generator.permutation(n)
+        bins = _bins(score.at(permuted[i], permuted[j]), BINS)
         sizes = np.where(bins >= BINS // 2, bins - BINS // 2, BINS // 2 - 1 - bins)
         for place, values in enumerate((rank_of_size[sizes], rank[bins[positive]])):
             if values.size and shares[place] < 1:

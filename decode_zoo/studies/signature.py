@@ -151,7 +151,7 @@ def read_signature(path: str | os.PathLike[str], direction: Direction = "both") 
 
 
 def _is_differential(table: Table) -> bool:
-    """Tell a table of differential expression from a list of genes with notes beside them."""
+    """Return whether this is a table of differential expression, not a list with notes beside."""
     if any(named(name, _CHANGES | _P_VALUES) for name in table.header[1:]):
         return True
     rows = chain([table.header], (cells for _, cells in table.cells()))

@@ -143,7 +143,7 @@ def study_traits(
     or of two levels (`make_design`); its effect is adjusted for the covariates. Studied are the
     genes named, or those that the model was tested on. Scores of regulators are averaged over all
     of them, or over those of which expression is related to the trait ("de"), at `fdr` or less.
-    Samples are dealt out anew `permutations` times, for the null distributions; genes are drawn
+    Samples are permuted `permutations` times, for the null distributions; genes are drawn
     with replacement `resamples` times, for the intervals.
 
     Raises InputError if no sample or fewer than ten genes are in all that they must be in, or the
@@ -310,10 +310,10 @@ def _permuted(
     permutations: int,
     generator: np.random.Generator,
 ) -> dict[str, Any]:
-    """Compare what was `found` (`_concordance`) with that of samples dealt out anew.
+    """Compare what was `found` (`_concordance`) with that of permuted samples.
 
-    One deal serves two questions: whether predictions are those of these samples (expression keeps
-    its samples), and whether this trait is more than any other (both lose it, and keep their
+    One permutation serves two questions: whether predictions are those of these samples (expression
+    keeps its samples), and whether this trait is more than any other (both lose it, and keep their
     covariates).
     """
     others, traits, shares = [], [], []

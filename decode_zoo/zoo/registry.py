@@ -179,7 +179,7 @@ def _is_fit(url: str) -> bool:
 
 
 def is_this_machine(host: str | None) -> bool:
-    """Tell whether a host is this machine, so that nothing can change what it sends."""
+    """Return whether a host is this machine, so that nothing can change what it sends."""
     if host is None:
         return False
     try:

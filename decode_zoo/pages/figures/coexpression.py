@@ -83,7 +83,7 @@ def _draw_densities(axes: Axes, rows: pd.DataFrame, name: str) -> None:
 def separation(table: pd.DataFrame) -> Figure:
     """Draw areas under the ROC curve with their intervals, a row a score.
 
-    `table` has ``comparison``, ``score``, ``pairs``, ``auroc``, ``low``, ``high``, ``dealt``.
+    `table` has ``comparison``, ``score``, ``pairs``, ``auroc``, ``low``, ``high``, ``permuted``.
     """
     comparisons, names, kinds = (
         list(dict.fromkeys(table[name])) for name in ("comparison", "score", "pairs")
@@ -93,9 +93,9 @@ def separation(table: pd.DataFrame) -> Figure:
         0.14 + (ROW * len(names) + 0.24) * len(comparisons) + AXIS,
         title="Separation",
         lines="Area under the ROC curve, 95% interval over genes",
-        key={"score": BLUE, "dealt to other genes": _OTHER},
+        key={"score": BLUE, "permuted over genes": _OTHER},
     )
-    shown = ["auroc", "low", "high", "dealt"]
+    shown = ["auroc", "low", "high", "permuted"]
     every = np.append(table[shown].to_numpy(np.float64), [0.45, 0.55])
     rows = np.arange(len(names))
     grid = figure.subplots(len(comparisons), len(kinds), squeeze=False, sharex=True)
@@ -103,8 +103,8 @@ def separation(table: pd.DataFrame) -> Figure:
         for j, kind in enumerate(kinds):
             axes = grid[i, j]
             own = (table["comparison"] == comparison) & (table["pairs"] == kind)
-            area, low, high, dealt = table.loc[own, shown].to_numpy(np.float64).T
-            axes.scatter(dealt, rows, s=8, color=_OTHER, linewidths=0)
+            area, low, high, permuted = table.loc[own, shown].to_numpy(np.float64).T
+            axes.scatter(permuted, rows, s=8, color=_OTHER, linewidths=0)
             charts.intervals(axes, rows, low, area, high, BLUE)
             if not np.isfinite(area).any():
                 charts.say(axes, "no such pair")
