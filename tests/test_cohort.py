@@ -28,7 +28,7 @@ from decode_zoo.networks.manifest import MEDIAN
 
 qnorm = pytest.importorskip("qnorm")
 DATA = Path(__file__).parent / "data" / "cohort"
-COUNTS, SAMPLES = DATA / "counts.tsv.gz", DATA / "samples.tsv"
+COUNTS, SAMPLES = DATA / "counts.tsv.gz", DATA / "persons.tsv"
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def main(data: Path) -> None:
     for place, name in enumerate(chosen):
         kind = "female" if place < PERSONS_OF_A_SEX else "male"
         lines.append(f"{name}\t{kind}\t{'abc'[place % 3]}\t{20 + 7 * place % 50}")
-    (HERE / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (HERE / "persons.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
