@@ -21,20 +21,24 @@ if TYPE_CHECKING:
         evaluate,
         explain,
         fetch,
+        finetune,
         knockout,
         mediation,
+        merge_features,
         models,
         pair,
         predict,
+        prepare_cohort,
         report,
         signature,
         test,
+        train,
         traits,
     )
     from decode_zoo.cohort.expression import make_targets, read_expression
     from decode_zoo.core.errors import DecodeZooError
     from decode_zoo.features.annotation import override_tss, read_gtf, read_tss_bed
-    from decode_zoo.features.building import annotation_of, build_features, merge_features
+    from decode_zoo.features.building import annotation_of, build_features
     from decode_zoo.features.featureset import FeatureSet
     from decode_zoo.features.genes import read_aliases
     from decode_zoo.features.genome import Genome
@@ -61,17 +65,19 @@ _HOME = {
     "explain": "api",
     "fetch": "api",
     "find_site_files": "features.sites",
+    "finetune": "api",
     "knockout": "api",
     "load": "zoo.model",
     "load_features": "zoo.model",
     "make_targets": "cohort.expression",
     "mediation": "api",
-    "merge_features": "features.building",
+    "merge_features": "api",
     "models": "api",
     "override_tss": "features.annotation",
     "pair": "api",
     "plot": "pages.plots",
     "predict": "api",
+    "prepare_cohort": "api",
     "read_aliases": "features.genes",
     "read_expression": "cohort.expression",
     "read_gtf": "features.annotation",
@@ -79,6 +85,7 @@ _HOME = {
     "report": "api",
     "signature": "api",
     "test": "api",
+    "train": "api",
     "traits": "api",
     "write_study": "pages.folders",
 }
@@ -100,6 +107,7 @@ __all__ = [
     "explain",
     "fetch",
     "find_site_files",
+    "finetune",
     "knockout",
     "load",
     "load_features",
@@ -111,6 +119,7 @@ __all__ = [
     "pair",
     "plot",
     "predict",
+    "prepare_cohort",
     "read_aliases",
     "read_expression",
     "read_gtf",
@@ -118,6 +127,7 @@ __all__ = [
     "report",
     "signature",
     "test",
+    "train",
     "traits",
     "write_study",
 ]

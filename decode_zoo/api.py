@@ -10,9 +10,10 @@ how much.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from decode_zoo.zoo.model import Model, load, load_features
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from decode_zoo.attribution.scores import Attribution
+    from decode_zoo.cohort.preparation import Cohort
     from decode_zoo.features.featureset import FeatureSet
     from decode_zoo.pages.report import Report
     from decode_zoo.studies.enrichment import ListedGenes
@@ -34,16 +36,20 @@ __all__ = [
     "evaluate",
     "explain",
     "fetch",
+    "finetune",
     "knockout",
     "load",
     "load_features",
     "mediation",
+    "merge_features",
     "models",
     "pair",
     "predict",
+    "prepare_cohort",
     "report",
     "signature",
     "test",
+    "train",
     "traits",
 ]
 
@@ -272,6 +278,245 @@ def evaluate(
     found = opened.features.index.resolve(named)
     known = [gene for gene, row in zip(found.gene_ids, found.rows, strict=True) if row >= 0]
     return evaluate_model(opened, targets, known, seed=seed)
+
+
+def prepare_cohort(
+    expression: Source | pd.DataFrame,
+    samples: Source | pd.DataFrame | None = None,
+    folder: Source | None = None,
+    *,
+    quantity: Literal["counts", "tpm", "log2"],
+    features: Source | FeatureSet = FEATURES,
+    force: bool = False,
+    command: Sequence[str] = ("decode_zoo.prepare_cohort",),
+    **options: Any,
+) -> Cohort:
+    """Prepare counts, TPM or log2(TPM + 0.25) of samples for fine-tuning; write a folder if named.
+
+    Parameters
+    ----------
+    expression : DataFrame or path-like
+        Genes × samples, or turned: TSV, CSV, Parquet or AnnData.
+    samples : DataFrame or path-like, optional
+        Names of samples, then their traits.
+    folder : path-like, optional
+        Gets expression, samples, a record and a page on quality; needs `expression` in a file.
+    quantity : {"counts", "tpm", "log2"}
+    features : str, path-like or FeatureSet
+        For ids of genes and exonic lengths.
+    **options
+        ``covariates``, ``min_tpm``, ``min_share``, ``length_bias``: see
+        `decode_zoo.cohort.preparation.prepare_cohort`.
+    """
+    from decode_zoo.cohort import preparation
+    from decode_zoo.pages.folders import write_cohort
+
+    known = _features(features)
+    prepared = preparation.prepare_cohort(expression, samples, known, quantity=quantity, **options)
+    if folder is not None:
+        files = [Path(given) for given in (expression, samples) if _is_source(given)]
+        write_cohort(prepared, known, folder, inputs=files, command=command, force=force)
+    return prepared
+
+
+def train(
+    features: Source | FeatureSet,
+    expression: Source,
+    folder: Source,
+    *,
+    scale: Literal["tpm", "log2tpm"],
+    id: str,
+    license: str,
+    citation: str,
+    title: str | None = None,
+    family: Literal["perceptron", "decode"] = "perceptron",
+    min_tpm: float = 2.0,
+    repeats: int | None = None,
+    settings: Sequence[str] = (),
+    force: bool = False,
+    command: Sequence[str] = ("decode_zoo.train",),
+    **split: Any,
+) -> Model:
+    """Train a model on a feature set and an expression matrix; write a bundle and return it.
+
+    Parameters
+    ----------
+    features : str, path-like or FeatureSet
+    expression : path-like
+        Genes × tissues or samples.
+    folder : path-like
+        The bundle to write.
+    scale : {"tpm", "log2tpm"}
+    id, license, citation, title : str
+        What a registry asks for; the id has a version, such as ``my-tissue-v1``.
+    family : {"perceptron", "decode"}
+    min_tpm : float
+        Genes that exceed this nowhere are dropped.
+    repeats : int, optional
+        Members of a perceptron (3), candidates of decode (10).
+    settings : sequence of str
+        Hyper-parameters, ``NAME=VALUE``.
+    **split
+        Fields of `decode_zoo.networks.manifest.Split`: ``kinds``, ``test``, ``absent``, ….
+
+    Raises
+    ------
+    InputError
+        If a registry would refuse what the bundle says of itself.
+    MissingExtraError
+        If TensorFlow is not installed.
+    """
+    from decode_zoo.cohort.expression import make_targets, read_expression
+    from decode_zoo.networks.manifest import Split
+    from decode_zoo.training import import_keras
+    from decode_zoo.training.model_card import check_publishable
+    from decode_zoo.training.pipeline import Description, train_bundle
+    from decode_zoo.training.settings import read_settings
+
+    network, fit = read_settings(family, settings, repeats)
+    known, title = _features(features), id if title is None else title
+    check_publishable(id, title, license, citation, known.name)
+    import_keras()
+    file = Path(expression)
+    return train_bundle(
+        known,
+        make_targets(read_expression(file), scale=scale, min_tpm=min_tpm),
+        folder,
+        Description(
+            id=id,
+            title=title,
+            license=license,
+            citation=citation,
+            sources=(file.name,),
+            features_id=known.name,
+            data=_hashes(file),
+            command=tuple(command),
+        ),
+        network=network,
+        fit=fit,
+        selection=Split(**split),
+        force=force,
+    )
+
+
+def finetune(
+    cohort: Source,
+    folder: Source,
+    base: Source | Model = MODEL,
+    *,
+    quantity: Literal["counts", "tpm", "log2"] | None = None,
+    samples: Source | None = None,
+    covariates: Sequence[str] = (),
+    split: Source | None = None,
+    id: str | None = None,
+    title: str | None = None,
+    license: str = "none: personal data, not to be shared",
+    citation: str = "unpublished",
+    repeats: int = 1,
+    settings: Sequence[str] = (),
+    from_scratch: bool = False,
+    force: bool = False,
+    command: Sequence[str] = ("decode_zoo.finetune",),
+    **transfer: Any,
+) -> Model:
+    """Fine-tune a model on a cohort, an output a sample; write a bundle and return it.
+
+    Parameters
+    ----------
+    cohort : path-like
+        A folder that `prepare_cohort` wrote, or a matrix of genes × samples and its `quantity`.
+    folder : path-like
+        The bundle to write. What it knows was fitted to people: treat it as you treat their data.
+    base : str, path-like or Model
+    samples, covariates
+        Of a matrix, as for `prepare_cohort`.
+    split : path-like, optional
+        Table of genes and their part: training, validation or test; as the base's if not given.
+    id, title, license, citation : str, optional
+    repeats : int
+        Members, whose mean the model is.
+    settings : sequence of str
+        Hyper-parameters, ``NAME=VALUE``.
+    from_scratch : bool
+        Train the base's kind of network anew, for comparison.
+    **transfer
+        ``trials``, ``keep_above``, ``anonymise``, ``membership``: see
+        `decode_zoo.training.transfer.Transfer`.
+
+    Raises
+    ------
+    UsageError, InputError
+        If options do not go together, or the cohort cannot be read.
+    MissingExtraError
+        If TensorFlow is not installed.
+    """
+    from decode_zoo.cohort import preparation
+    from decode_zoo.cohort.expression import make_targets, read_expression
+    from decode_zoo.cohort.folder import expression_of
+    from decode_zoo.core.errors import UsageError
+    from decode_zoo.training import import_converters, import_keras
+    from decode_zoo.training.model_card import check_publishable
+    from decode_zoo.training.pipeline import Description
+    from decode_zoo.training.settings import read_finetune
+    from decode_zoo.training.transfer import Transfer, finetune_bundle, read_split
+
+    if from_scratch and settings:
+        raise UsageError(
+            "Training from scratch takes the settings of the base's kind of network; others are "
+            "for fine-tuning.",
+            remedy="decode-zoo train takes settings, too.",
+        )
+    membership = transfer.pop("membership", True) and not from_scratch
+    fit = read_finetune(settings, repeats)
+    around = Transfer(from_scratch=from_scratch, membership=membership, **transfer)
+    model, file = _model(base), Path(cohort)
+    named = {
+        "id": _id_of(Path(folder)) if id is None else id,
+        "title": f"Expression of samples, fine-tuned from {model.id}" if title is None else title,
+        "license": license,
+        "citation": citation,
+    }
+    check_publishable(**named, features=model.manifest.features["id"])
+    import_keras()
+    import_converters()
+    if file.is_dir():
+        file = expression_of(file)
+        matrix = read_expression(file)
+    elif quantity is None:
+        raise UsageError("Say what the matrix holds.", remedy="quantity='counts', 'tpm' or 'log2'")
+    else:
+        matrix = preparation.prepare_cohort(
+            file, samples, model.features, quantity=quantity, covariates=covariates
+        ).expression
+    data = _hashes(file, samples)
+    return finetune_bundle(
+        model,
+        make_targets(matrix, scale="log2"),
+        folder,
+        Description(
+            **named,
+            sources=tuple(f"Cohort: {name}" for name in data),
+            features_id=model.manifest.features["id"],
+            data={**data, **_hashes(split)},
+            command=tuple(command),
+        ),
+        fit=fit,
+        transfer=around,
+        split=None if split is None else read_split(split),
+        force=force,
+    )
+
+
+def merge_features(
+    base: Source | FeatureSet, added: Source | FeatureSet, folder: Source, *, force: bool = False
+) -> FeatureSet:
+    """Add the tracks of one feature set to those of another, of the same gene models.
+
+    Raises InputError if they do not fit.
+    """
+    from decode_zoo.features import building
+
+    return building.merge_features(_features(base), _features(added), folder, force=force)
 
 
 def knockout(genes: Any = None, model: Source | Model = MODEL, **options: Any) -> StudyResult:
@@ -535,8 +780,25 @@ def _features(features: Source | FeatureSet) -> FeatureSet:
     return load_features(features) if is_source else features  # type: ignore[arg-type, return-value]
 
 
+def _is_source(given: object) -> TypeGuard[Source]:
+    return isinstance(given, (str, os.PathLike))
+
+
 def _is_prepared(expression: object) -> bool:
-    return isinstance(expression, (str, os.PathLike)) and Path(expression).is_dir()
+    return _is_source(expression) and Path(expression).is_dir()
+
+
+def _hashes(*files: Source | None) -> dict[str, str]:
+    """Return the sha256 of files, by name."""
+    from decode_zoo.core.files import sha256_of
+
+    return {Path(file).name: sha256_of(file) for file in files if file is not None}
+
+
+def _id_of(folder: Path) -> str:
+    """Make an id of the name of a folder."""
+    words = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "cohort"
+    return words if re.search(r"-v[1-9][0-9]*$", words) else f"{words}-v1"
 
 
 def _matrix(expression: Source | pd.DataFrame) -> pd.DataFrame:

@@ -224,7 +224,7 @@ def merge(base: str, added: str, output: Path, force: bool) -> None:
     """
     import decode_zoo as dz
 
-    merged = dz.merge_features(dz.load_features(base), dz.load_features(added), output, force=force)
+    merged = dz.merge_features(base, added, output, force=force)
     note(f"{output}: {_summary(merged)}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from decode_zoo.training.dataset import Dataset
     from decode_zoo.zoo.model import Model
 
-_PARTS = ("training", "validation", "test")
 _ENTRY = ("id", "title", "license", "citation")
 _MIN_TPM = 2.0
 _HUNDRED = click.IntRange(min=1, max=100)
@@ -62,7 +60,7 @@ _selection = runner.together(
 @runner.folder
 @runner.force
 def train(
-    family: str,
+    family: Any,
     features_source: str,
     expression: Path,
     scale: Any,
@@ -97,12 +95,9 @@ def train(
     """  # noqa: D301
     import decode_zoo as dz
     from decode_zoo.core.text import check_versioned
-    from decode_zoo.networks.manifest import Split
-    from decode_zoo.training import import_keras
-    from decode_zoo.training.pipeline import Description, train_bundle
     from decode_zoo.training.settings import read_settings
 
-    network, fit = read_settings(family, settings, repeats)
+    read_settings(family, settings, repeats)  # before anything is read
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     features = dz.load_features(features_source)
     entry = {name: given.pop(name) for name in _ENTRY}
@@ -115,24 +110,19 @@ def train(
             "To be published, this model needs a published feature set, whose id has a version; "
             f"that of {features_source} would be its name, '{features.name}'."
         )
-    import_keras()
-    matrix = dz.read_expression(expression)
-    lowest = _MIN_TPM if min_tpm is None else min_tpm
-    model = train_bundle(
+    model = dz.train(
         features,
-        dz.make_targets(matrix, scale=scale, min_tpm=lowest),
+        expression,
         output,
-        Description(
-            **entry,
-            sources=(expression.name,),
-            features_id=features.name,
-            data=_hashes(expression),
-            command=tuple(runner.command_line()),
-        ),
-        network=network,
-        fit=fit,
-        selection=Split(**_selected(given)),
+        scale=scale,
+        family=family,
+        min_tpm=_MIN_TPM if min_tpm is None else min_tpm,
+        repeats=repeats,
+        settings=settings,
         force=force,
+        command=runner.command_line(),
+        **entry,
+        **_selected(given),
     )
     _note_metrics(model)
     return output
@@ -153,12 +143,6 @@ def _check_entry(features: str, **entry: str) -> None:
     except InputError as error:
         remedy = error.remedy or "Otherwise nobody could publish the model."
         raise UsageError(f"--{error.message}.", remedy=remedy) from error
-
-
-def _hashes(*files: Path | None) -> dict[str, str]:
-    from decode_zoo.core.files import sha256_of
-
-    return {file.name: sha256_of(file) for file in files if file is not None}
 
 
 def _note_metrics(model: Model) -> None:
@@ -255,11 +239,6 @@ def finetune(
       decode-zoo predict --model ./lcl-v1 genes.tsv
     """  # noqa: D301
     import decode_zoo as dz
-    from decode_zoo.cohort.preparation import prepare_cohort
-    from decode_zoo.training import import_converters, import_keras
-    from decode_zoo.training.pipeline import Description
-    from decode_zoo.training.settings import read_finetune
-    from decode_zoo.training.transfer import Transfer, finetune_bundle
 
     if from_scratch and settings:
         raise UsageError(
@@ -267,76 +246,37 @@ def finetune(
             "--set is for fine-tuning.",
             remedy="decode-zoo train takes --set, too.",
         )
-    entry = {name: given.pop(name) for name in _ENTRY}
-    fit = read_finetune(settings, repeats)
-    transfer = Transfer(
-        from_scratch=from_scratch, membership=membership and not from_scratch, **given
-    )
     logging.getLogger("decode_zoo.training").setLevel(logging.INFO)
     model = dz.load(base)
-    features_id = model.manifest.features["id"]
-    if entry["id"] is None:
-        entry["id"] = _id_of(output)
-    if entry["title"] is None:
-        entry["title"] = f"Expression of samples, fine-tuned from {model.id}"
-    _check_entry(features_id, **entry)
-    import_keras()
-    import_converters()
-    file = runner.measured(
+    entry = {name: given.pop(name) for name in _ENTRY}
+    told = {name: "x-v1" if value is None else value for name, value in entry.items()}
+    _check_entry(model.manifest.features["id"], **told)
+    runner.measured(
         cohort,
         "--quantity counts|tpm|log2",
         quantity=quantity,
         samples=samples,
         covariates=covariates,
     )
-    if quantity is None:
-        matrix = dz.read_expression(file)
-    else:
-        columns = covariates or ()
-        matrix = prepare_cohort(
-            file, samples, model.features, quantity=quantity, covariates=columns
-        ).expression
-    split = None if split_file is None else _read_split(split_file)
-    data = _hashes(file, samples)
-    tuned = finetune_bundle(
-        model,
-        dz.make_targets(matrix, scale="log2"),
+    tuned = dz.finetune(
+        cohort,
         output,
-        Description(
-            **entry,
-            sources=tuple(f"Cohort: {name}" for name in data),
-            features_id=features_id,
-            data={**data, **_hashes(split_file)},
-            command=tuple(runner.command_line()),
-        ),
-        fit=fit,
-        transfer=transfer,
-        split=split,
+        model,
+        quantity=quantity,
+        samples=samples,
+        covariates=covariates or (),
+        split=split_file,
+        repeats=repeats,
+        settings=settings,
+        from_scratch=from_scratch,
+        membership=membership,
         force=force,
+        command=runner.command_line(),
+        **entry,
+        **given,
     )
     _note_metrics(tuned)
     return output
-
-
-def _id_of(output: Path) -> str:
-    """Make an id of the name of a folder."""
-    words = re.sub(r"[^a-z0-9]+", "-", output.resolve().name.lower()).strip("-") or "cohort"
-    return words if re.search(r"-v[1-9][0-9]*$", words) else f"{words}-v1"
-
-
-def _read_split(path: Path) -> dict[str, str]:
-    """Read which part each gene is of: gene ids and parts, perhaps below a header."""
-    from decode_zoo.features.genes import strip_version
-
-    split: dict[str, str] = {}
-    for line, name, part in runner.read_two_columns(path, "is not a gene and its part"):
-        if line == 1 and part not in _PARTS:
-            continue
-        gene = strip_version(name)
-        if gene in split:
-            raise InputError(f"gene '{gene}' occurs twice", path=path, line=line)
-        split[gene] = part
-    return split
 
 
 @runner.study.command()

@@ -21,6 +21,8 @@ from decode_zoo.cohort.expression import Targets
 from decode_zoo.core.arrays import FloatArray, IntArray
 from decode_zoo.core.errors import InputError, MissingExtraError, UsageError
 from decode_zoo.core.files import atomic_dir, atomic_path, check_files, sha256_of
+from decode_zoo.core.reader import Table
+from decode_zoo.features.genes import strip_version
 from decode_zoo.features.spec import SIDES
 from decode_zoo.networks.inputs import align_tracks
 from decode_zoo.networks.manifest import BUNDLE_FOLDER, Manifest, Split
@@ -48,6 +50,7 @@ __all__ = [
     "check_membership",
     "cohort_dataset",
     "finetune_bundle",
+    "read_split",
     "search_fit",
     "unfinished_folder",
 ]
@@ -92,6 +95,23 @@ def unfinished_folder(folder: str | os.PathLike[str]) -> Path:
     """Where a training keeps how far it is, until the bundle is whole."""
     path = Path(folder)
     return path.with_name(f"{path.name}.unfinished")
+
+
+def read_split(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read which part each gene is of: gene ids and parts, perhaps below a header.
+
+    Raises InputError if a line does not have both, or a gene occurs twice.
+    """
+    table, split = Table.read(path, header=False), dict[str, str]()
+    remedy = "Give two cells a line, separated by a tab."
+    for line, name, part in table.pairs("is not a gene and its part", remedy):
+        if line == 1 and part not in PARTS:
+            continue
+        gene = strip_version(name)
+        if gene in split:
+            raise InputError(f"gene '{gene}' occurs twice", path=path, line=line)
+        split[gene] = part
+    return split
 
 
 def cohort_dataset(
